@@ -1,0 +1,89 @@
+"""The words of a task: problem, verdict, reply, task. Everything in `envs` is built from these four."""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+
+class Verdict(IntEnum):
+    """The raw check of one episode. UNSCORABLE (a checker that died, say) is never WRONG: it takes no part in learning."""
+
+    WRONG = 0
+    CORRECT = 1
+    UNSCORABLE = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One drawn task instance.
+
+    `content` names what is asked, free of wording: problems of several tasks that ask the same thing share it, and
+    with it the split they belong to. `data` is whatever the verifier needs beyond the answer; it is never shown.
+    """
+
+    task: str
+    prompt: str
+    answer: str
+    difficulty: int
+    content: str
+    data: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def hash(self) -> int:
+        """63-bit hash of the content, the same on every machine and in every process."""
+        digest = hashlib.blake2b(self.content.encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "little") >> 1
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the environment answers to a completion: text for the next turn, or a verdict that ends the episode."""
+
+    text: str = ""
+    verdict: Verdict | None = None
+
+
+def exact(problem: Problem, completion: str) -> Verdict:
+    """CORRECT if the completion is the canonical answer, character for character."""
+    return Verdict.CORRECT if completion == problem.answer else Verdict.WRONG
+
+
+@dataclass(frozen=True)
+class Task:
+    """A generator of problems plus a verifier; belongs to a family and a context.
+
+    `draw(rng, difficulty)` is a pure function of its arguments. `verify(problem, completion)` is total: it returns for
+    any text, in time linear in its length. `answer_format` is a regular expression that every answer matches in full;
+    it is what the format reward pays for. `guess_rate` is the success of the best blind guess, for chance correction.
+    With `max_turns` > 1, `respond(problem, completions so far)` plays the environment's side, without state.
+    """
+
+    name: str
+    family: str
+    context: str
+    draw: Callable[[np.random.Generator, int], Problem]
+    difficulties: tuple[int, ...]
+    difficulty_meaning: str
+    max_prompt: int
+    max_completion: int
+    answer_format: str
+    verify: Callable[[Problem, str], Verdict] = exact
+    guess_rate: float = 0.0
+    max_turns: int = 1
+    respond: Callable[[Problem, Sequence[str]], Reply] | None = None
+    worked: Callable[[Problem], str] | None = None
+
+    def reply(self, problem: Problem, completions: Sequence[str]) -> Reply:
+        """The environment's answer to the last of `completions`."""
+        if self.respond is not None:
+            return self.respond(problem, completions)
+        return Reply(verdict=self.verify(problem, completions[-1]))
+
+    def well_formed(self, completion: str) -> bool:
+        """Whether the completion has the form of an answer, right or wrong."""
+        return re.fullmatch(self.answer_format, completion) is not None
