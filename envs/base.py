@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Verdict(IntEnum):
-    """The raw check of one episode. UNSCORABLE (a checker that died, say) is never WRONG: it takes no part in learning."""
+    """The raw check of one episode. UNSCORABLE (a checker that died, say) is not WRONG: it never takes part."""
 
     WRONG = 0
     CORRECT = 1
@@ -59,8 +59,11 @@ class Task:
 
     `draw(rng, difficulty)` is a pure function of its arguments. `verify(problem, completion)` is total: it returns for
     any text, in time linear in its length. `answer_format` is a regular expression that every answer matches in full;
-    it is what the format reward pays for. `guess_rate` is the success of the best blind guess, for chance correction.
-    With `max_turns` > 1, `respond(problem, completions so far)` plays the environment's side, without state.
+    it is what the format reward pays for. `guess_rate` is the success of the best answer that ignores the prompt,
+    averaged over the difficulties, for chance correction. `bounds(difficulty)` is the length in characters of the
+    longest prompt and answer; `max_prompt` and `max_completion` are its maxima. With `max_turns` > 1,
+    `respond(problem, completions so far)` plays the environment's side, without state, in texts of at most `max_reply`
+    characters. `worked(problem)` is a worked solution for a scratchpad: lines of steps that end in the answer.
     """
 
     name: str
@@ -74,7 +77,9 @@ class Task:
     answer_format: str
     verify: Callable[[Problem, str], Verdict] = exact
     guess_rate: float = 0.0
+    bounds: Callable[[int], tuple[int, int]] | None = None
     max_turns: int = 1
+    max_reply: int = 0
     respond: Callable[[Problem, Sequence[str]], Reply] | None = None
     worked: Callable[[Problem], str] | None = None
 
@@ -83,6 +88,13 @@ class Task:
         if self.respond is not None:
             return self.respond(problem, completions)
         return Reply(verdict=self.verify(problem, completions[-1]))
+
+    def longest(self, difficulties: Sequence[int] = ()) -> tuple[int, int]:
+        """Characters in the longest prompt and the longest answer at these difficulties (default: all)."""
+        if self.bounds is None or not difficulties:
+            return self.max_prompt, self.max_completion
+        prompts, answers = zip(*map(self.bounds, difficulties))
+        return max(prompts), max(answers)
 
     def well_formed(self, completion: str) -> bool:
         """Whether the completion has the form of an answer, right or wrong."""

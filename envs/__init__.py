@@ -1,0 +1,12 @@
+"""Tasks whose answers can be checked, and some whose answers never are, as Gymnasium environments.
+
+Importing this package registers every task under rl_scaling/NAME-v0.
+"""
+
+from envs.base import Problem, Reply, Task, Verdict
+from envs.registry import TASKS, UnknownTask, get, register, register_environment, select
+
+__all__ = ["TASKS", "Problem", "Reply", "Task", "UnknownTask", "Verdict", "get", "register", "select"]
+
+for _task in TASKS.values():
+    register_environment(_task)

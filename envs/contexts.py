@@ -1,0 +1,78 @@
+"""One content generator, a task for each context: what is asked is drawn first, then how it is worded."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from envs.base import Problem, Task, Verdict, exact
+from envs.draw import pick
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a problem asks, free of wording. `slots` fill the prompt templates and reach verifiers as `Problem.data`."""
+
+    key: str
+    answer: str
+    slots: Mapping[str, Any] = field(default_factory=dict)
+
+
+DrawContent = Callable[[np.random.Generator, int], Content]
+
+
+def _draw(name: str, content_of: DrawContent, templates: Sequence[str], rng: np.random.Generator, d: int) -> Problem:
+    content = content_of(rng, d)
+    template = templates[0] if len(templates) == 1 else pick(rng, templates)
+    return Problem(name, template.format_map(content.slots), content.answer, d, content.key, content.slots)
+
+
+def _bounds(templates: Sequence[str], widths: Callable[[int], Mapping[str, int]], d: int) -> tuple[int, int]:
+    widest = {slot: "x" * width for slot, width in widths(d).items()}
+    return max(len(template.format_map(widest)) for template in templates), len(widest["answer"])
+
+
+def family(
+    name: str,
+    draw: DrawContent,
+    *,
+    symbolic: str,
+    worded: Sequence[str],
+    widths: Callable[[int], Mapping[str, int]],
+    difficulty_meaning: str,
+    answer_format: str,
+    verify: Callable[[Problem, str], Verdict] = exact,
+    guess_rate: float = 0.0,
+    worked: Callable[[Problem], str] | None = None,
+    difficulties: Sequence[int] = range(1, 11),
+) -> tuple[Task, ...]:
+    """The tasks `name.symbolic` and `name.worded`, with the same contents and so the same splits.
+
+    `symbolic` and `worded` are templates over the slots of `draw`'s contents. `widths(difficulty)` is the greatest
+    length of each slot that they name, and of the answer.
+    """
+    tasks = []
+    for context, templates in (("symbolic", (symbolic,)), ("worded", tuple(worded))):
+        bounds = partial(_bounds, templates, widths)
+        prompt, answer = (max(lengths) for lengths in zip(*map(bounds, difficulties)))
+        full_name = f"{name}.{context}"
+        tasks.append(
+            Task(
+                name=full_name,
+                family=name,
+                context=context,
+                draw=partial(_draw, full_name, draw, templates),
+                difficulties=tuple(difficulties),
+                difficulty_meaning=difficulty_meaning,
+                max_prompt=prompt,
+                max_completion=answer,
+                answer_format=answer_format,
+                verify=verify,
+                guess_rate=guess_rate,
+                bounds=bounds,
+                worked=worked,
+            )
+        )
+    return tuple(tasks)

@@ -1,0 +1,1 @@
+"""Short strings in, a string out."""

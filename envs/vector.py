@@ -1,0 +1,81 @@
+"""Many episodes at once, of one task or of several: what the trainer drives."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from envs.base import Problem, Task
+from envs.registry import get
+from envs.text_env import REWARDS, draw_problem, play, text_spaces
+
+UNDECIDED = -1
+
+
+class TextVectorEnv(VectorEnv):
+    """N independent episodes in lockstep; a row that has ended stays as it is and ignores its actions.
+
+    Without autoreset: each `reset` starts N new episodes. `task`, `difficulty` and `split` say what is drawn when
+    `reset` is given no problems; given problems may be of any registered tasks.
+    """
+
+    metadata = {"autoreset_mode": AutoresetMode.DISABLED}  # noqa: RUF012  (gymnasium's own declaration)
+
+    def __init__(self, num_envs: int, task: Task | str, difficulty: int | None = None, split: str = "train"):
+        self.num_envs = num_envs
+        self.task = get(task) if isinstance(task, str) else task
+        self.difficulty, self.split = difficulty, split
+        self.single_observation_space, self.single_action_space = text_spaces(self.task)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._problems: list[Problem] = []
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[tuple[str, ...], dict[str, Any]]:
+        """N new episodes; `options={"problems": N problems}` sets them. Returns (prompts, infos).
+
+        Raises ValueError if the number of problems is not N, UnknownTask for a problem of an unknown task.
+        """
+        super().reset(seed=seed)
+        problems = (options or {}).get("problems")
+        if problems is None:
+            draws = range(self.num_envs)
+            problems = [draw_problem(self.task, self.difficulty, self.split, self.np_random) for _ in draws]
+        if len(problems) != self.num_envs:
+            raise ValueError(f"{len(problems)} problems for {self.num_envs} environments: give one for each")
+        self._problems = list(problems)
+        self._tasks = [self.task if p.task == self.task.name else get(p.task) for p in self._problems]
+        self._completions: list[list[str]] = [[] for _ in self._problems]
+        self._verdicts = np.full(self.num_envs, UNDECIDED, np.int8)
+        self._well_formed = np.zeros(self.num_envs, bool)
+        self._truncated = np.zeros(self.num_envs, bool)
+        return tuple(p.prompt for p in self._problems), {}
+
+    def step(
+        self, actions: Sequence[str]
+    ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One turn of every row that has not ended.
+
+        Returns (replies, rewards float64 [N], terminations bool [N], truncations bool [N], infos). A reward is paid
+        once, at the step that ends the episode. infos["verdict"] int8 [N] is the Verdict, -1 while undecided;
+        infos["well_formed"] bool [N] judges the last completion. Raises ResetNeeded before the first reset.
+        """
+        if not self._problems:
+            raise gymnasium.error.ResetNeeded("call reset() before step()")
+        replies = [""] * self.num_envs
+        rewards = np.zeros(self.num_envs)
+        for row in np.flatnonzero(self._verdicts == UNDECIDED).tolist():
+            task, completions = self._tasks[row], self._completions[row]
+            completions.append(actions[row])
+            reply, self._truncated[row] = play(task, self._problems[row], completions)
+            replies[row] = reply.text
+            self._well_formed[row] = task.well_formed(actions[row])
+            if reply.verdict is not None:
+                self._verdicts[row], rewards[row] = reply.verdict, REWARDS[reply.verdict]
+        ended = self._verdicts != UNDECIDED
+        infos = {"verdict": self._verdicts.copy(), "well_formed": self._well_formed.copy()}
+        return tuple(replies), rewards, ended & ~self._truncated, self._truncated.copy(), infos

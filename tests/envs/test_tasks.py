@@ -1,0 +1,144 @@
+"""What holds for every task of the registry."""
+
+from collections import Counter
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import envs
+from envs.base import Task, Verdict
+from envs.splits import distinct_problems, split_of
+from envs.text_env import CHARSET
+
+ALL = list(envs.TASKS.values())
+every_task = pytest.mark.parametrize("task", ALL, ids=lambda task: task.name)
+
+
+def sample(task: Task, difficulty: int, n: int, seed: int = 0):
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(difficulty,)))
+    return [task.draw(rng, difficulty) for _ in range(n)]
+
+
+def solve(task: Task, problem, answer: str):
+    """The verdict on a first completion."""
+    return task.reply(problem, [answer]).verdict
+
+
+def adversarial(problem) -> dict[str, str]:
+    gold = problem.answer
+    unicode_digits = {ord("0") + i: chr(0x0660 + i) for i in range(10)}
+    return {
+        "empty": "",
+        "all digits": "0123456789",
+        "all letters": "abcdefghijklmnopqrstuvwxyz",
+        "the prompt": problem.prompt,
+        "prompt and answer": problem.prompt + gold,
+        "two answers": f"{gold} {gold}",
+        "two lines": f"{gold}\n{gold}",
+        "leading zero": "0" + gold,
+        "leading space": " " + gold,
+        "cut short": gold[:-1],
+        "unicode digits": gold.translate(unicode_digits) + "\u0660",
+        "look-alike letters": gold.replace("a", "\u0430") + "\u200b",
+        "in words": f"The answer is {gold}.",
+        "in a box": "\\boxed{" + gold + "}",
+        "very long": "7" * 100_000,
+        "very long with answer": gold + "x" * 100_000,
+        "null byte": gold + "\0",
+        "nothing": "None",
+        "not a number": "nan",
+    }
+
+
+@every_task
+def test_gold_answer_is_correct_and_well_formed(task):
+    for difficulty in task.difficulties:
+        for problem in sample(task, difficulty, 20):
+            assert solve(task, problem, problem.answer) == Verdict.CORRECT
+            assert task.well_formed(problem.answer)
+
+
+@every_task
+def test_adversarial_answers_are_wrong(task):
+    for difficulty in (task.difficulties[0], task.difficulties[-1]):
+        for problem in sample(task, difficulty, 10):
+            for kind, answer in adversarial(problem).items():
+                assert solve(task, problem, answer) == Verdict.WRONG, (kind, problem.prompt)
+
+
+@every_task
+def test_same_seed_draws_the_same_problem(task):
+    assert sample(task, task.difficulties[-1], 5, seed=1) == sample(task, task.difficulties[-1], 5, seed=1)
+
+
+@every_task
+def test_neighbouring_seeds_share_no_more_than_chance(task):
+    """Two seeds of 200 draws overlap no more than the two halves of one stream of 400 do."""
+    hardest = task.difficulties[-1]
+    first, second = ({p.content for p in sample(task, hardest, 200, seed)} for seed in (42, 43))
+    stream = [p.content for p in sample(task, hardest, 400, seed=44)]
+    by_chance = len(set(stream[:200]) & set(stream[200:]))
+    assert len(first & second) <= by_chance + 4 * np.sqrt(by_chance + 1)
+
+
+@every_task
+def test_prompts_and_answers_fit_their_stated_length_and_encode(task):
+    for difficulty in task.difficulties:
+        for problem in sample(task, difficulty, 100):
+            prompt, answer = task.longest([difficulty])
+            assert 0 < len(problem.prompt) <= prompt <= task.max_prompt
+            assert 0 < len(problem.answer) <= answer <= task.max_completion
+            assert set(problem.prompt + problem.answer) <= set(CHARSET)
+            assert problem.difficulty == difficulty
+            assert problem.task == task.name
+
+
+@every_task
+def test_guess_rate_is_that_of_the_commonest_answer(task):
+    shares = []
+    for difficulty in task.difficulties:
+        answers = Counter(p.answer for p in sample(task, difficulty, 1000))
+        shares.append(max(answers.values()) / 1000)
+    assert np.mean(shares) == pytest.approx(task.guess_rate, abs=0.015)
+
+
+@every_task
+def test_worked_solution_ends_in_the_answer(task):
+    if task.worked is None:
+        pytest.skip("no worked solution")
+    for difficulty in task.difficulties:
+        for problem in sample(task, difficulty, 20):
+            worked = task.worked(problem)
+            assert worked.split("\n")[-1] == problem.answer
+            assert set(worked) <= set(CHARSET)
+
+
+@every_task
+def test_gymnasium_checker_passes(task):
+    environment = gymnasium.make(f"rl_scaling/{task.name}-v0").unwrapped
+    check_env(environment, skip_render_check=True)
+
+
+def test_splits_are_disjoint_across_tasks_and_contexts():
+    """No content stands in two splits, whichever task draws it."""
+    where: dict[str, set[str]] = {}
+    for task in ALL:
+        for split in ("train", "validation", "test"):
+            for problem in distinct_problems(task, task.difficulties[0], split, 30, seed=0):
+                assert split_of(problem) == split
+                where.setdefault(problem.content, set()).add(split)
+    assert all(len(splits) == 1 for splits in where.values())
+
+
+@every_task
+@settings(max_examples=30, deadline=None)
+@given(text=st.one_of(st.text(), st.text(alphabet=CHARSET, max_size=40), st.integers().map(str)))
+def test_any_text_gets_a_verdict_or_a_reply(task, text):
+    problem = sample(task, task.difficulties[0], 1)[0]
+    reply = task.reply(problem, [text])
+    assert reply.verdict is not None or reply.text
+    assert isinstance(task.well_formed(text), bool)
