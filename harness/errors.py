@@ -1,0 +1,31 @@
+"""Errors that a user can mend, and the nearest names to a misspelt one."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in what the user asked, found before compute is spent: the thing, the reason, and the fix.
+
+    The scripts print it without a traceback and exit with status 2.
+    """
+
+    def __init__(self, thing: str, reason: str = "", fix: str = ""):
+        super().__init__(thing, reason, fix)
+
+    def __str__(self) -> str:
+        thing, reason, fix = self.args
+        head = f"{thing}: {reason}" if reason else thing
+        return f"{head}\n  {fix}" if fix else head
+
+
+def nearest(word: str, names: Iterable[str], most: int = 4) -> list[str]:
+    """The names that `word` was probably meant to be, best first. Dotted names also match by their last part."""
+    names = list(dict.fromkeys(names))
+    lower = word.lower()
+    last = lower.rsplit(".", 1)[-1]
+    same_leaf = [name for name in names if name.lower().rsplit(".", 1)[-1] == last]
+    whole = difflib.get_close_matches(lower, names, n=most, cutoff=0.6)
+    leaves = {name.rsplit(".", 1)[-1]: name for name in reversed(names)}
+    by_leaf = [leaves[leaf] for leaf in difflib.get_close_matches(last, leaves, n=most, cutoff=0.7)]
+    return list(dict.fromkeys([*same_leaf, *whole, *by_leaf]))[:most]

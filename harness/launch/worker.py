@@ -1,0 +1,88 @@
+"""What runs where a job runs: the work itself, and a report of how it ended.
+
+`python -m harness.launch.worker FD MODULE:FUNCTION` serves a local pool over the inherited socket FD.
+"""
+
+import functools
+import importlib
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import Any
+
+from harness.errors import UserError
+from harness.launch.jobs import Job
+from harness.stopping import Stopped, raise_on_signals
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def job_from(fields: Mapping[str, Any]) -> Job:
+    """The Job whose `asdict` went through JSON."""
+    job = Job(**fields)
+    return replace(job, budgets=tuple(job.budgets), needs=tuple(job.needs))
+
+
+def attempt(work: str, job: Job, report: Report) -> dict[str, Any]:
+    """Calls the work "module:function" as function(job, report) and returns the fields of the Event that ends it.
+
+    Never raises for what the work does: this is the one place where an unknown error becomes a report, with its
+    traceback, so that a sweep goes on. A value that is not JSON counts as the work's error.
+    """
+    start = time.monotonic()
+    try:
+        module, function = work.split(":")
+        data = getattr(importlib.import_module(module), function)(job, report)
+        json.dumps(data)
+        kind = "done"
+    except Stopped as stopped:
+        kind, data = "cancelled", str(stopped)
+    except UserError as error:
+        kind, data = "failed", str(error)
+    except (Exception, SystemExit):
+        kind, data = "failed", traceback.format_exc()
+    return {"run_id": job.run_id, "kind": kind, "data": data, "seconds": time.monotonic() - start}
+
+
+def serve(connection: Connection, work: str) -> None:
+    """Runs jobs one after the other until the parent closes the pipe."""
+    raise_on_signals()
+    inbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(connection, inbox), daemon=True).start()
+    lock = threading.Lock()
+
+    def send(event: dict[str, Any]) -> None:
+        message = json.dumps(event).encode()
+        with lock:
+            connection.send_bytes(message)
+
+    while True:
+        job = job_from(json.loads(inbox.get()))
+        report = functools.partial(_report, send, job.run_id)
+        send(attempt(work, job, report))
+
+
+def _report(send: Report, run_id: str, row: dict[str, Any]) -> None:
+    send({"run_id": run_id, "kind": "progress", "data": row})
+
+
+def _read(connection: Connection, inbox: "queue.SimpleQueue[bytes]") -> None:
+    """Hands jobs to the main thread. When the parent is gone, so is the worker: a run's state is safe at any moment."""
+    while True:
+        try:
+            inbox.put(connection.recv_bytes())
+        except (EOFError, OSError):
+            os._exit(0)
+
+
+if __name__ == "__main__":
+    descriptor = int(sys.argv[1])
+    os.set_inheritable(descriptor, False)
+    serve(Connection(descriptor), sys.argv[2])

@@ -1,0 +1,91 @@
+"""Work for the launch tests: what a job does is in its `run`."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from harness.errors import UserError
+from harness.stopping import deferred
+
+
+def act(job, report):
+    """Does what `run["do"]` names; leaves a mark of each start in the folder `run["dir"]` if there is one."""
+    if folder := job.run.get("dir"):
+        (Path(folder) / f"{job.run_id}.{time.time_ns()}").touch()
+    return ACTS[job.run.get("do", "return")](job, report)
+
+
+def _return(job, report):
+    report({"step": job.until})
+    return {"pid": os.getpid(), "until": job.until}
+
+
+def _sleep(job, report):
+    time.sleep(job.run["seconds"])
+    return job.run["seconds"]
+
+
+def _raise(job, report):
+    print("about to fail")
+    raise ValueError(f"planted in {job.run_id}")
+
+
+def _user_error(job, report):
+    raise UserError("group_size 1", "rloo compares completions", "use 2 or more")
+
+
+def _die(job, report):
+    print("last words", flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _die_once(job, report):
+    flag = Path(job.run["flag"])
+    if not flag.exists():
+        flag.touch()
+        _die(job, report)
+    return "survived"
+
+
+def _threads(job, report):
+    import torch
+
+    return torch.get_num_threads()
+
+
+def _save_when_stopped(job, report):
+    with deferred() as stop:
+        report({"ready": os.getpid()})
+        while not (stopped := stop()):
+            time.sleep(0.01)
+        Path(job.run["saved"]).write_text("whole step")
+        raise stopped
+
+
+def _deaf(job, report):
+    """Ignores every request to stop, and has a child."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    with deferred():
+        report({"ready": os.getpid(), "child": child.pid})
+        time.sleep(600)
+
+
+def _unwritable(job, report):
+    return object()
+
+
+ACTS = {
+    "return": _return,
+    "sleep": _sleep,
+    "raise": _raise,
+    "user_error": _user_error,
+    "die": _die,
+    "die_once": _die_once,
+    "threads": _threads,
+    "save_when_stopped": _save_when_stopped,
+    "deaf": _deaf,
+    "unwritable": _unwritable,
+}
