@@ -1,0 +1,38 @@
+"""Reads the files that W&B writes offline, with W&B's own reader."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def wandb_runs(folder: Path) -> list[dict[str, Any]]:
+    """One dict per W&B run anywhere under `folder`: id, group, job_type, tags, config, axes, rows, exit_code.
+
+    `rows` leaves out W&B's own keys (_step, _runtime …); `axes` is {glob: step metric}.
+    """
+    return [_run(path) for path in sorted(Path(folder).rglob("*.wandb"))]
+
+
+def _run(path: Path) -> dict[str, Any]:
+    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(path)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    records: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        record = json.loads(line)
+        records.setdefault(record["type"], []).append(record[record["type"]])
+    run = records["run"][0]
+    return {
+        "id": run["run_id"],
+        "group": run.get("run_group"),
+        "job_type": run.get("job_type"),
+        "tags": run.get("tags", []),
+        "config": {key: value for key, value in run["config"]["update"].items() if key != "_wandb"},
+        "axes": {metric["glob_name"]: metric.get("step_metric") for metric in records.get("metric", [])},
+        "rows": [
+            {key: value for key, value in history["item"].items() if not key.startswith("_")}
+            for history in records.get("history", [])
+        ],
+        "exit_code": records["exit"][0]["exit_code"] if "exit" in records else None,
+    }
