@@ -7,20 +7,45 @@ from collections.abc import Sequence
 
 import gymnasium
 
-from envs.arithmetic import addition, maximum, subtraction
+from envs.arithmetic import (
+    addition,
+    base_conversion,
+    chains,
+    comparison,
+    countdown,
+    division,
+    gcd,
+    linear_equations,
+    maximum,
+    modular,
+    multiplication,
+    subtraction,
+)
 from envs.base import Task
-from envs.strings import reversal, sorting
+from envs.strings import balance, composition, counting, deduplication, reversal, sorting, substitution
 
-TASKS: dict[str, Task] = {
-    task.name: task
-    for task in (
-        *addition.TASKS,
-        *subtraction.TASKS,
-        *maximum.TASKS,
-        *reversal.TASKS,
-        *sorting.TASKS,
-    )
-}
+MODULES = (
+    addition,
+    subtraction,
+    multiplication,
+    division,
+    modular,
+    comparison,
+    chains,
+    gcd,
+    base_conversion,
+    linear_equations,
+    countdown,
+    maximum,
+    reversal,
+    sorting,
+    deduplication,
+    counting,
+    balance,
+    substitution,
+    composition,
+)
+TASKS: dict[str, Task] = {task.name: task for module in MODULES for task in module.TASKS}
 
 
 class UnknownTask(ValueError):

@@ -1,0 +1,106 @@
+"""Expressions over +, - and *: drawn as trees, written with the fewest parentheses, worked step by step, read back."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from envs.draw import integer, pick
+
+Tree = int | tuple[str, "Tree", "Tree"]
+_PRECEDENCE = {"+": 1, "-": 1, "*": 2}
+
+
+def random_tree(rng: np.random.Generator, leaves: Sequence[int], operators: str = "+-*") -> Tree:
+    """A random binary tree with these leaves in this order."""
+    if len(leaves) == 1:
+        return leaves[0]
+    cut = integer(rng, 1, len(leaves))
+    operator = pick(rng, operators)
+    return operator, random_tree(rng, leaves[:cut], operators), random_tree(rng, leaves[cut:], operators)
+
+
+def apply(operator: str, left: int, right: int) -> int:
+    """left operator right."""
+    if operator == "*":
+        return left * right
+    return left + right if operator == "+" else left - right
+
+
+def value(tree: Tree) -> int:
+    """The value of the tree."""
+    if isinstance(tree, int):
+        return tree
+    return apply(tree[0], value(tree[1]), value(tree[2]))
+
+
+def render(tree: Tree) -> str:
+    """Infix text that reads back as the same value, without needless parentheses."""
+    if isinstance(tree, int):
+        return str(tree)
+    operator, left, right = tree
+    rank = _PRECEDENCE[operator]
+    loose_left = _rank(left) < rank
+    loose_right = _rank(right) < rank or (operator == "-" and _rank(right) == rank)
+    return _wrap(render(left), loose_left) + operator + _wrap(render(right), loose_right)
+
+
+def steps(tree: Tree) -> list[str]:
+    """One line for each operation, innermost first: 3*4=12."""
+    if isinstance(tree, int):
+        return []
+    operator, left, right = tree
+    return [*steps(left), *steps(right), f"{value(left)}{operator}{value(right)}={value(tree)}"]
+
+
+def read(text: str, longest: int = 100) -> tuple[int, list[int]]:
+    """The value of an expression and the numbers in it, left to right.
+
+    Takes digits without leading zeros, + - * and parentheses, nothing else. Raises ValueError for any other text,
+    for text longer than `longest` and for numbers over four digits, so that no answer can cost time.
+    """
+    if len(text) > longest:
+        raise ValueError("too long")
+    tokens = re.findall(r"[0-9]+|.", text, re.DOTALL)
+    if not all(re.fullmatch(r"0|[1-9][0-9]{0,3}|[-+*()]", token) for token in tokens):
+        raise ValueError("not an expression")
+    numbers = [int(token) for token in tokens if token.isdigit()]
+    result, end = _sum(tokens, 0)
+    if end != len(tokens):
+        raise ValueError("not an expression")
+    return result, numbers
+
+
+def _rank(tree: Tree) -> int:
+    return 3 if isinstance(tree, int) else _PRECEDENCE[tree[0]]
+
+
+def _wrap(text: str, parentheses: bool) -> str:
+    return f"({text})" if parentheses else text
+
+
+def _sum(tokens: list[str], i: int) -> tuple[int, int]:
+    total, i = _product(tokens, i)
+    while i < len(tokens) and tokens[i] in "+-":
+        operator = tokens[i]
+        term, i = _product(tokens, i + 1)
+        total = apply(operator, total, term)
+    return total, i
+
+
+def _product(tokens: list[str], i: int) -> tuple[int, int]:
+    total, i = _atom(tokens, i)
+    while i < len(tokens) and tokens[i] == "*":
+        factor, i = _atom(tokens, i + 1)
+        total *= factor
+    return total, i
+
+
+def _atom(tokens: list[str], i: int) -> tuple[int, int]:
+    if i < len(tokens) and tokens[i].isdigit():
+        return int(tokens[i]), i + 1
+    if i < len(tokens) and tokens[i] == "(":
+        inner, i = _sum(tokens, i + 1)
+        if i < len(tokens) and tokens[i] == ")":
+            return inner, i + 1
+    raise ValueError("not an expression")
