@@ -63,7 +63,8 @@ class Task:
     averaged over the difficulties, for chance correction. `bounds(difficulty)` is the length in characters of the
     longest prompt and answer; `max_prompt` and `max_completion` are its maxima. With `max_turns` > 1,
     `respond(problem, completions so far)` plays the environment's side, without state, in texts of at most `max_reply`
-    characters. `worked(problem)` is a worked solution for a scratchpad: lines of steps that end in the answer.
+    characters. `worked(problem)` is a worked solution: lines that end in the answer, steps for a scratchpad, or, with
+    several turns, the completions of a right episode. `setting` is what the run table's column of that name says.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Task:
     max_reply: int = 0
     respond: Callable[[Problem, Sequence[str]], Reply] | None = None
     worked: Callable[[Problem], str] | None = None
+    setting: str = ""
 
     def reply(self, problem: Problem, completions: Sequence[str]) -> Reply:
         """The environment's answer to the last of `completions`."""

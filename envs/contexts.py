@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.base import Problem, Task, Verdict, exact
+from envs.base import Problem, Reply, Task, Verdict, exact
 from envs.draw import pick
 
 
@@ -47,22 +47,28 @@ def family(
     guess_rate: float = 0.0,
     worked: Callable[[Problem], str] | None = None,
     difficulties: Sequence[int] = range(1, 11),
+    respond: Callable[[Problem, Sequence[str]], Reply] | None = None,
+    max_turns: int = 1,
+    max_reply: int = 0,
+    setting: str = "",
 ) -> tuple[Task, ...]:
     """The tasks `name.symbolic` and `name.worded`, with the same contents and so the same splits.
 
     `symbolic` and `worded` are templates over the slots of `draw`'s contents. `widths(difficulty)` is the greatest
-    length of each slot that they name, and of the answer.
+    length of each slot that they name, and of the answer. A `setting` such as "examples=8" tells variants of a
+    context apart; its value joins the name: `name.symbolic_8`. The rest is as in Task.
     """
+    variant = f"_{setting.split('=')[1]}" if setting else ""
     tasks = []
     for context, templates in (("symbolic", (symbolic,)), ("worded", tuple(worded))):
         bounds = partial(_bounds, templates, widths)
         prompt, answer = (max(lengths) for lengths in zip(*map(bounds, difficulties)))
-        full_name = f"{name}.{context}"
+        full_name = f"{name}.{context}{variant}"
         tasks.append(
             Task(
                 name=full_name,
                 family=name,
-                context=context,
+                context=context + variant,
                 draw=partial(_draw, full_name, draw, templates),
                 difficulties=tuple(difficulties),
                 difficulty_meaning=difficulty_meaning,
@@ -73,6 +79,10 @@ def family(
                 guess_rate=guess_rate,
                 bounds=bounds,
                 worked=worked,
+                respond=respond,
+                max_turns=max_turns,
+                max_reply=max_reply,
+                setting=setting,
             )
         )
     return tuple(tasks)

@@ -22,7 +22,9 @@ from envs.arithmetic import (
     subtraction,
 )
 from envs.base import Task
+from envs.in_context import induction, regression
 from envs.strings import balance, composition, counting, deduplication, reversal, sorting, substitution
+from envs.tools import calculator, guess_number, spreadsheet, store
 
 MODULES = (
     addition,
@@ -44,6 +46,12 @@ MODULES = (
     balance,
     substitution,
     composition,
+    regression,
+    induction,
+    calculator,
+    store,
+    spreadsheet,
+    guess_number,
 )
 TASKS: dict[str, Task] = {task.name: task for module in MODULES for task in module.TASKS}
 

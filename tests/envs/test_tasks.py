@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import envs
 from envs.base import Task, Verdict
 from envs.splits import distinct_problems, split_of
-from envs.text_env import CHARSET
+from envs.text_env import CHARSET, play
 
 ALL = list(envs.TASKS.values())
 every_task = pytest.mark.parametrize("task", ALL, ids=lambda task: task.name)
@@ -23,9 +23,15 @@ def sample(task: Task, difficulty: int, n: int, seed: int = 0):
     return [task.draw(rng, difficulty) for _ in range(n)]
 
 
-def solve(task: Task, problem, answer: str):
-    """The verdict on a first completion."""
-    return task.reply(problem, [answer]).verdict
+def solve(task: Task, problem, *completions: str):
+    """The verdict on an episode of these completions, the last repeated until the end."""
+    episode: list[str] = []
+    while True:
+        episode.append(completions[min(len(episode), len(completions) - 1)])
+        reply, _ = play(task, problem, episode)
+        assert len(reply.text) <= task.max_reply
+        if reply.verdict is not None:
+            return reply.verdict
 
 
 def adversarial(problem) -> dict[str, str]:
@@ -112,9 +118,13 @@ def test_worked_solution_ends_in_the_answer(task):
         pytest.skip("no worked solution")
     for difficulty in task.difficulties:
         for problem in sample(task, difficulty, 20):
-            worked = task.worked(problem)
-            assert worked.split("\n")[-1] == problem.answer
-            assert set(worked) <= set(CHARSET)
+            lines = task.worked(problem).split("\n")
+            assert lines[-1] == problem.answer
+            assert set("".join(lines)) <= set(CHARSET)
+            if task.max_turns > 1:
+                assert len(lines) <= task.max_turns
+                assert max(map(len, lines)) <= task.longest([difficulty])[1]
+                assert solve(task, problem, *lines) == Verdict.CORRECT
 
 
 @every_task

@@ -1,0 +1,19 @@
+"""Episodes of several turns: a completion that starts with ? calls the tool, any other is the answer."""
+
+from collections.abc import Callable, Sequence
+
+from envs.base import Problem, Reply, exact
+
+CALL = "?"
+
+
+def answer_or_call(tool: Callable[[Problem, str], str]) -> Callable[[Problem, Sequence[str]], Reply]:
+    """The `respond` of a task whose tool answers a call's text, without the mark, with a text."""
+
+    def respond(problem: Problem, completions: Sequence[str]) -> Reply:
+        last = completions[-1]
+        if last.startswith(CALL):
+            return Reply(tool(problem, last.removeprefix(CALL)))
+        return Reply(verdict=exact(problem, last))
+
+    return respond

@@ -1,0 +1,84 @@
+"""Episodes of several turns, and the examples axis of in-context tasks."""
+
+import numpy as np
+import pytest
+
+import envs
+from envs.base import Verdict
+from envs.splits import distinct_problems
+from envs.text_env import TextEnv
+
+
+def start(name: str, difficulty: int = 3) -> TextEnv:
+    environment = TextEnv(name, difficulty)
+    environment.reset(seed=0)
+    return environment
+
+
+@pytest.mark.parametrize(
+    ("call", "reply"),
+    [
+        ("?12*34", "408"),
+        ("?12--3", "15"),
+        ("?99999*99999", "9999800001"),
+        ("?-99999*99999", "-9999800001"),
+        ("?", "error"),
+        ("?1+2+3", "error"),
+        ("?123456+1", "error"),
+        ("?12 * 34", "error"),
+        ("?" + "9" * 100_000, "error"),
+    ],
+)
+def test_calculator_takes_one_operation_and_calls_all_else_an_error(call, reply):
+    text, reward, terminated, truncated, info = start("calculator.symbolic").step(call)
+    assert (text, reward, terminated, truncated, info["verdict"]) == (reply, 0.0, False, False, None)
+
+
+@pytest.mark.parametrize(("name", "empty"), [("store.worded", "none"), ("spreadsheet.symbolic", "empty")])
+def test_unknown_key_is_told_and_the_episode_goes_on(name, empty):
+    assert start(name).step("?Q9")[:3] == (empty, 0.0, False)
+
+
+def test_calling_for_ever_ends_wrong_when_the_turns_are_spent():
+    environment = start("store.symbolic")
+    for _ in range(environment.task.max_turns - 1):
+        assert not environment.step("?a")[3]
+    *_, terminated, truncated, info = environment.step("?a")
+    assert (terminated, truncated, info["verdict"]) == (False, True, Verdict.WRONG)
+
+
+def test_guesses_are_told_higher_or_lower_until_they_are_spent():
+    environment = start("guess_number.symbolic")
+    low, high, number = (environment.problem.data[name] for name in ("low", "high", "number"))
+    if number != low:
+        assert environment.step(str(low))[:3] == ("higher", 0.0, False)
+    environment.reset(options={"problem": environment.problem})
+    verdicts = [environment.step(str(high + 1 + i))[4]["verdict"] for i in range(4)]
+    assert verdicts == [None, None, None, Verdict.WRONG]
+
+
+def test_replies_are_a_function_of_problem_and_completions_alone():
+    task = envs.get("spreadsheet.symbolic")
+    problem = task.draw(np.random.default_rng(0), 5)
+    turns = task.worked(problem).split("\n")
+    forwards = [task.reply(problem, turns[: i + 1]) for i in range(len(turns))]
+    backwards = [task.reply(problem, turns[: i + 1]) for i in reversed(range(len(turns)))]
+    assert forwards == backwards[::-1]
+
+
+@pytest.mark.parametrize("family", ["regression", "induction"])
+def test_more_examples_extend_fewer_for_the_same_rule_and_query(family):
+    few = distinct_problems(envs.get(f"{family}.symbolic_2"), 4, "test", 20, 0)
+    many = distinct_problems(envs.get(f"{family}.symbolic_8"), 4, "test", 20, 0)
+    for short, long in zip(few, many):
+        assert (short.content, short.answer) == (long.content, long.answer)
+        assert long.prompt.startswith(short.data["pairs"] + " ")
+    assert envs.get(f"{family}.symbolic_8").setting == "examples=8"
+
+
+def test_two_examples_determine_the_line():
+    task = envs.get("regression.symbolic_2")
+    for problem in distinct_problems(task, 5, "test", 50, 0):
+        (x1, y1), (x2, y2) = (map(int, pair.split(">")) for pair in problem.data["pairs"].split())
+        slope = (y2 - y1) // (x2 - x1)
+        assert problem.answer == str(y1 + slope * (problem.data["query"] - x1))
