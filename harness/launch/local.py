@@ -183,7 +183,8 @@ def environment(place: int, threads: int) -> dict[str, str]:
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if "CUDA_VISIBLE_DEVICES" in os.environ else _gpus()
     own_gpu = {"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if len(gpus) > 1 else {}
     counts = dict.fromkeys(THREAD_VARIABLES, str(threads))
-    python = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    python = {"PYTHONPATH": path, "PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
     return {**os.environ, **counts, **own_gpu, **python}
 
 

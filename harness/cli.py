@@ -1,0 +1,152 @@
+"""What all scripts share: a Hydra app whose errors help, and which stops in good order.
+
+    @app("train")
+    def main(config: DictConfig) -> None: ...
+
+Exit status: 0, 1 for a bug (with its traceback), 2 for a mistake in what was asked, 130 and 143 for Ctrl-C and SIGTERM.
+"""
+
+import errno
+import functools
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from pydantic_core import ValidationError
+
+from harness.advice import from_validation, unknown_setting
+from harness.errors import UserError, nearest
+from harness.stopping import raise_on_signals
+from harness.tracker import flatten
+
+Body = Callable[[DictConfig], None]
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def app(config_name: str, config_module: str = "configs") -> Callable[[Body], Callable[[], None]]:
+    """Makes body(config) a script: composes `config_name` of the package `config_module` with the command line."""
+
+    def decorate(body: Body) -> Callable[[], None]:
+        @functools.wraps(body)
+        def main() -> None:
+            sys.exit(_run(body, config_name, config_module))
+
+        return main
+
+    return decorate
+
+
+def _run(body: Body, config_name: str, config_module: str) -> int:
+    """Runs the Hydra app; its exit status. Errors that the user can mend are printed without a traceback."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them and leaving
+    raise_on_signals()
+    try:
+        hydra.main(version_base="1.3", config_path=f"pkg://{config_module}", config_name=config_name)(body)()
+    except UserError as error:
+        return _say(error, 2)
+    except ValidationError as error:
+        return _say(from_validation(error), 2)
+    except HydraException as error:
+        return _say(explain(error, config_name, config_module, _overrides(sys.argv[1:])), 2)
+    except KeyboardInterrupt as error:
+        return _say(
+            f"{error or 'stopped'}. To resume: {shlex.join(['python', *sys.argv])}", getattr(error, "status", 130)
+        )
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        fix = "make room, or choose another output folder; the same command then goes on where it stopped"
+        return _say(UserError(f"cannot write {error.filename or ''}".strip(), error.strerror or "", fix), 2)
+    return 0
+
+
+def explain(error: HydraException, config_name: str, config_module: str, texts: Sequence[str]) -> UserError:
+    """Finds the override that Hydra could not apply, and says what would have been right; else Hydra's own words."""
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_module(config_module, version_base="1.3"):
+            overrides = _parse(texts)
+            loader = GlobalHydra.instance().config_loader()
+            choices = [override for override in overrides if loader.get_group_options(override.key_or_group)]
+            for choice in choices:
+                _check_choice(choice, loader.get_group_options(choice.key_or_group))
+            single = [choice.input_line or "" for choice in choices if not choice.is_sweep_override()]
+            known = flatten(_plain(hydra.compose(config_name, overrides=single)))
+            _check_settings(overrides, known, loader.list_groups(""))
+    except UserError as found:
+        return found
+    except HydraException:
+        pass  # composing the choices alone fails too: then the first error says it
+    return UserError(str(error))
+
+
+def _parse(texts: Sequence[str]) -> list[Override]:
+    parser, overrides = OverridesParser.create(), []
+    for text in texts:
+        try:
+            overrides += parser.parse_overrides([text])
+        except OverrideParseException:
+            fix = "write key=value, in quotes if there are brackets, spaces or commas: 'rl.steps=64'"
+            raise UserError(text, "cannot be read as a setting", fix) from None
+    return overrides
+
+
+def _check_choice(override: Override, options: Sequence[str]) -> None:
+    if override.is_delete():
+        return
+    values = override.sweep_string_iterator() if override.is_sweep_override() else [str(override.value())]
+    for option in values:
+        if option not in options:
+            raise _unknown_choice(override.key_or_group, option, options)
+
+
+def _check_settings(overrides: Sequence[Override], known: Iterable[str], groups: Sequence[str]) -> None:
+    names = {*known, *groups}
+    branches = {name[:end] for name in names for end, letter in enumerate(name) if letter == "."}
+    for override in overrides:
+        key = override.key_or_group
+        added = override.is_add() or override.is_force_add()
+        if not (added or key in names | branches or key.split("/")[0].split(".")[0] == "hydra"):
+            raise unknown_setting(key, names)
+
+
+def _unknown_choice(group: str, option: str, options: Sequence[str]) -> UserError:
+    near = nearest(option, options)
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    return UserError(f"{group}={option}", "there is no such choice", f"{meant}There are: {', '.join(sorted(options))}")
+
+
+def _overrides(arguments: Sequence[str]) -> list[str]:
+    """The overrides among the arguments: all but Hydra's own flags and what follows them."""
+    taking_value = (
+        "--cfg",
+        "-c",
+        "--package",
+        "-p",
+        "--config-name",
+        "-cn",
+        "--config-path",
+        "-cp",
+        "--config-dir",
+        "-cd",
+    )
+    pairs = zip(["", *arguments], arguments)
+    return [text for before, text in pairs if not text.startswith("-") and before not in taking_value]
+
+
+def _plain(config: DictConfig) -> dict[str, object]:
+    container = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def _say(message: object, status: int) -> int:
+    print(message if status > 2 else f"error: {message}", file=sys.stderr)
+    return status

@@ -1,0 +1,177 @@
+"""The local pool: no end of a worker loses another job, and nothing stays behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.launch.jobs import Job, LocalConfig, launch
+from harness.launch.local import concurrency, cores, environment
+
+WORK = "tests.launch.works:act"
+
+
+def config(jobs=2, retries=0, grace=10.0, threads=1):
+    return LocalConfig("local", jobs, threads, 0.1, retries, grace)
+
+
+def job(run_id, do="return", needs=(), **run):
+    return Job(run_id, {"do": do, **run}, until=7, needs=tuple(needs))
+
+
+def results(jobs, settings=None, on_progress=None):
+    return {result.job.run_id: result for result in launch(jobs, settings or config(), WORK, on_progress)}
+
+
+def alive(pid):
+    """True for a process that runs; a zombie does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def gone(pid, seconds=10.0):
+    end = time.monotonic() + seconds
+    while alive(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not alive(pid)
+
+
+def test_values_and_progress_come_back():
+    rows = []
+    ended = results([job("a"), job("b")], on_progress=lambda job, row: rows.append((job.run_id, row)))
+    assert {run_id: result.status for run_id, result in ended.items()} == {"a": "done", "b": "done"}
+    assert ended["a"].value["until"] == 7
+    assert sorted(rows) == [("a", {"step": 7}), ("b", {"step": 7})]
+
+
+def test_a_job_that_raises_is_told_whole_and_the_others_finish():
+    ended = results([job("bad", "raise"), job("good"), job("after", needs=["bad"])])
+    assert ended["bad"].status == "failed"
+    assert "Traceback" in ended["bad"].error
+    assert "works.py" in ended["bad"].error
+    assert "ValueError: planted in bad" in ended["bad"].error
+    assert ended["bad"].output == "about to fail\n"
+    assert ended["after"].status == "skipped"
+    assert ended["good"].status == "done"
+
+
+def test_a_user_error_has_no_traceback():
+    assert results([job("a", "user_error")])["a"].error == "group_size 1: rloo compares completions\n  use 2 or more"
+
+
+def test_a_value_that_is_not_json_fails_its_own_job_only():
+    ended = results([job("bad", "unwritable"), job("good")], config(jobs=1))
+    assert "not JSON serializable" in ended["bad"].error
+    assert ended["good"].status == "done"
+
+
+def test_a_killed_worker_is_replaced_and_its_last_words_are_kept():
+    jobs = [job("dies", "die"), *(job(f"good{i}") for i in range(5))]
+    ended = results(jobs, config(jobs=1, retries=1))
+    assert (ended["dies"].status, ended["dies"].attempts) == ("killed", 2)
+    assert "SIGKILL" in ended["dies"].error
+    assert ended["dies"].output == "last words\n"
+    assert all(ended[f"good{i}"].status == "done" for i in range(5))
+
+
+def test_a_job_killed_once_is_run_again(tmp_path):
+    ended = results([job("a", "die_once", flag=str(tmp_path / "flag"))], config(retries=1))
+    assert (ended["a"].status, ended["a"].value, ended["a"].attempts) == ("done", "survived", 2)
+
+
+def test_no_more_jobs_run_at_once_than_asked(tmp_path):
+    ended = results([job(f"{i}") for i in range(12)], config(jobs=2))
+    assert 1 <= len({result.value["pid"] for result in ended.values()}) <= 2
+
+
+def test_no_worker_outlives_the_launch():
+    pids = {result.value["pid"] for result in results([job(f"{i}") for i in range(4)]).values()}
+    assert all(gone(pid) for pid in pids)
+
+
+def test_leaving_the_loop_early_ends_the_workers():
+    going = launch([job("quick"), *(job(f"{i}", "sleep", seconds=60) for i in range(3))], config(), WORK)
+    first = next(going)
+    going.close()
+    assert gone(first.value["pid"])
+
+
+@pytest.mark.slow
+def test_threads_are_set_before_torch_is_imported(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", str(cores()))
+    assert results([job("a", "threads")], config(jobs=1, threads=1))["a"].value == 1
+
+
+def test_cores_are_shared_out_among_the_jobs():
+    assert concurrency(LocalConfig("local", None, None, 1e-9, 0, 1.0), n_jobs=1) == (1, cores())
+    assert concurrency(LocalConfig("local", None, None, 1e-9, 0, 1.0), n_jobs=10_000) == (cores(), 1)
+    assert concurrency(LocalConfig("local", None, None, 1e9, 0, 1.0), n_jobs=8)[0] == 1
+    assert concurrency(LocalConfig("local", 3, 5, 1e9, 0, 1.0), n_jobs=8) == (3, 5)
+
+
+def test_gpus_are_dealt_out_one_a_worker(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    assert [environment(place, 1)["CUDA_VISIBLE_DEVICES"] for place in range(3)] == ["4", "6", "4"]
+
+
+# ---- stopping: the launching process is a real one, and gets real signals
+
+PARENT = """
+import sys
+from harness.launch.jobs import Job, LocalConfig, launch
+from harness.stopping import Stopped, raise_on_signals
+raise_on_signals()
+do, saved, grace = sys.argv[1:]
+jobs = [Job("runs", {"do": do, "saved": saved}, 1), Job("waits", {}, 1, needs=("runs",))]
+try:
+    for result in launch(jobs, LocalConfig("local", 1, 1, 0.1, 3, float(grace)), "tests.launch.works:act",
+                         lambda job, row: print(row.get("ready"), row.get("child"), flush=True)):
+        print(result.job.run_id, result.status, result.error, flush=True)
+except Stopped as stopped:
+    print("status", stopped.status, flush=True)
+"""
+
+
+def start_parent(do, tmp_path, grace=20.0):
+    """The launching process, once its job runs, and the ids of the worker and of the worker's child."""
+    command = [sys.executable, "-c", PARENT, do, str(tmp_path / "saved"), str(grace)]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    ids = [int(word) for word in parent.stdout.readline().split() if word != "None"]
+    return parent, ids
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_is_passed_on_and_running_jobs_save(tmp_path, signum, status):
+    parent, ids = start_parent("save_when_stopped", tmp_path)
+    parent.send_signal(signum)
+    printed, _ = parent.communicate(timeout=30)
+    assert (tmp_path / "saved").read_text() == "whole step"
+    assert "runs cancelled stopped by SIGTERM" in printed
+    assert "waits cancelled the launch was stopped" in printed
+    assert printed.endswith(f"status {status}\n")
+    assert all(gone(pid) for pid in ids)
+
+
+def test_a_job_that_does_not_stop_is_ended_with_its_children(tmp_path):
+    parent, ids = start_parent("deaf", tmp_path, grace=0.5)
+    parent.send_signal(signal.SIGTERM)
+    printed, _ = parent.communicate(timeout=30)
+    assert "runs cancelled did not stop in its grace time" in printed
+    assert len(ids) == 2
+    assert all(gone(pid) for pid in ids)
+
+
+def test_when_the_launching_process_is_killed_its_workers_go_too(tmp_path):
+    parent, ids = start_parent("save_when_stopped", tmp_path)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.communicate(timeout=30)
+    assert gone(ids[0])
+    assert not (tmp_path / "saved").exists()

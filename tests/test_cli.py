@@ -1,0 +1,137 @@
+"""Every mistake on the command line gets one clear message, and a stop says how to go on."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.errors import HydraException
+
+from harness.advice import from_validation, unknown_setting
+from harness.cli import explain
+from harness.errors import UserError, nearest
+
+TOY = ("toy", "tests.toy_configs")
+
+
+def explained(*overrides):
+    return str(explain(HydraException("as Hydra says"), *TOY, overrides))
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "tests.toy_app", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("override", "meant"),
+    [
+        ("optim.lrr=3", "optim.lr"),
+        ("rl.grop_size=3", "rl.group_size"),
+        ("steps=3", "rl.steps"),
+        ("optm=adam", "optim"),
+        ("sed=1,2,3", "seed"),
+        ("optim=muon", "as Hydra says"),
+    ],
+)
+def test_a_misspelt_setting_gets_the_nearest_name(override, meant):
+    assert meant in explained(override)
+
+
+def test_names_that_only_the_chosen_option_has_are_known():
+    assert "did you mean optim.momentum?" in explained("optim=muon", "optim.momentun=1")
+    assert "optim.momentum" not in explained("optim.momentun=1")
+
+
+@pytest.mark.parametrize("override", ["optim=muo", "optim=adam,muo"])
+def test_a_misspelt_choice_lists_the_choices(override):
+    assert "did you mean muon? There are: adam, muon" in explained(override)
+
+
+@pytest.mark.parametrize("key", ["top_k", "top_p", "sampling.top_k"])
+def test_cut_sampling_distributions_are_refused_with_the_reason(key):
+    assert "biases the importance ratio" in explained(f"{key}=5")
+
+
+def test_a_name_from_another_trainer_gets_ours():
+    assert "optim.lr" in str(unknown_setting("learning_rate", ["seed"]))
+
+
+def test_text_that_is_no_override_is_said_so():
+    assert "cannot be read as a setting" in explained("seed=[1")
+    assert "cannot be read as a setting" in explained("seed")
+
+
+def test_right_overrides_are_left_alone():
+    assert explained("rl.steps=3", "seed=1,2", "+new=1", "hydra.verbose=true", "rl={steps: 1}") == "as Hydra says"
+
+
+def test_nearest_prefers_the_same_last_part():
+    assert nearest("lr", ["optim.lr", "optim.lrs", "seed"])[0] == "optim.lr"
+    assert nearest("qqq", ["optim.lr"]) == []
+
+
+def test_all_findings_of_a_schema_are_told_at_once():
+    from pydantic import ConfigDict, PositiveInt, ValidationError
+    from pydantic.dataclasses import dataclass
+
+    @dataclass(config=ConfigDict(extra="forbid"))
+    class Toy:
+        steps: PositiveInt
+        group_size: int
+
+    with pytest.raises(ValidationError) as caught:
+        Toy(steps=-1, group_size=2, grop_size=3)  # type: ignore[call-arg]
+    message = str(from_validation(caught.value, ["steps", "group_size"]))
+    assert "did you mean group_size?" in message
+    assert "steps: input should be greater than 0 (it is -1)" in message
+
+
+def test_a_user_error_survives_pickling():
+    import pickle
+
+    error = UserError("thing", "reason", "fix")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error) == "thing: reason\n  fix"
+
+
+def test_a_mistake_exits_2_without_a_traceback():
+    ended = run("do=user_error")
+    assert ended.returncode == 2
+    assert "error: rl.group_size=1: rloo compares completions of one problem\n  use 2 or more" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_bug_keeps_its_traceback():
+    ended = run("do=bug")
+    assert ended.returncode == 1
+    assert "Traceback" in ended.stderr
+    assert "ZeroDivisionError: planted" in ended.stderr
+
+
+def test_a_full_disk_is_said_in_plain_words():
+    ended = run("do=disk_full")
+    assert ended.returncode == 2
+    assert "cannot write outputs/metrics.jsonl: No space left on device" in ended.stderr
+
+
+@pytest.mark.parametrize(("signal_name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_stop_says_how_to_resume(signal_name, status):
+    ended = run(f"do={signal_name}")
+    assert ended.returncode == status
+    assert f"stopped by {signal_name}. To resume: python" in ended.stderr
+    assert f"do={signal_name}" in ended.stderr
+
+
+def test_help_imports_neither_torch_nor_wandb():
+    code = "import sys, harness.cli, harness.launch.jobs; print({'torch', 'wandb', 'polars'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_a_run_leaves_no_folders_of_hydra(tmp_path):
+    command = [sys.executable, "-m", "tests.toy_app"]
+    root = Path(__file__).parent.parent
+    ended = subprocess.run(
+        command, cwd=tmp_path, env={"PYTHONPATH": str(root)}, capture_output=True, text=True, check=True
+    )
+    assert "seed 1" in ended.stdout
+    assert list(tmp_path.iterdir()) == []

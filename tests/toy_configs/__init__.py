@@ -1,0 +1,1 @@
+"""A small tree of configurations for the tests of harness.cli."""
