@@ -12,6 +12,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -27,13 +28,22 @@ from harness.stopping import raise_on_signals
 from harness.tracker import flatten
 
 Body = Callable[[DictConfig], None]
+Sweep = Callable[[Sequence[dict[str, Any]]], Sequence[Any]]
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def app(config_name: str, config_module: str = "configs") -> Callable[[Body], Callable[[], None]]:
-    """Makes body(config) a script: composes `config_name` of the package `config_module` with the command line."""
+def app(
+    config_name: str, sweep: Sweep | None = None, config_module: str = "configs"
+) -> Callable[[Body], Callable[[], None]]:
+    """Makes body(config) a script: composes `config_name` of the package `config_module` with the command line.
+
+    With -m, sweep(containers) is called once with the plain configurations of all jobs, and returns a value for each;
+    without a `sweep`, body is called for one after the other.
+    """
 
     def decorate(body: Body) -> Callable[[], None]:
+        body.__dict__["sweep"] = sweep
+
         @functools.wraps(body)
         def main() -> None:
             sys.exit(_run(body, config_name, config_module))

@@ -135,3 +135,14 @@ def test_a_run_leaves_no_folders_of_hydra(tmp_path):
     )
     assert "seed 1" in ended.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_hands_over_all_its_configurations_at_once():
+    printed = run("-m", "seed=1,2", "optim=adam,muon").stdout
+    assert printed.count("all at once") == 1
+    assert printed.count("'seed': 2") == 2
+    assert "hydra" not in printed
+
+
+def test_the_serial_launcher_of_hydra_still_works():
+    assert run("-m", "seed=1,2", "hydra/launcher=basic").stdout == "seed 1 lr 0.0001\nseed 2 lr 0.0001\n"

@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+from collections.abc import Sequence
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -10,7 +12,12 @@ from harness.cli import app
 from harness.errors import UserError
 
 
-@app("toy", config_module="tests.toy_configs")
+def sweep(containers: Sequence[dict[str, Any]]) -> list[int]:
+    print(f"all at once: {containers}")
+    return [container["seed"] for container in containers]
+
+
+@app("toy", sweep, config_module="tests.toy_configs")
 def main(config: DictConfig) -> None:
     if config.do == "user_error":
         raise UserError("rl.group_size=1", "rloo compares completions of one problem", "use 2 or more")
