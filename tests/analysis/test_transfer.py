@@ -1,0 +1,233 @@
+"""Transfer: planted gains come back, the control is subtracted, and nothing is claimed that the table cannot say."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from harness.analysis.contrasts import crossed, fieller
+from harness.analysis.gains import grids, pair
+from harness.analysis.options import default_options
+from harness.analysis.table import check_table
+from harness.analysis.transfer import interquartile_mean, transfer_report
+from harness.analysis.transfer_words import finding
+from tests.analysis.study_tables import QUICKSTART, starred, study_frame, study_table
+
+OPTIONS = default_options()
+WHOLE = {"true_reward": (0.2, 0.15), "shuffled_within_group": (0.05, 0.05), "frozen": (0.0, 0.0), "direct": (0.2, 0.25)}
+
+
+def gain(report, role="unverified"):
+    return report[role]["pooled"]["gain"]
+
+
+def drop(frame: pl.DataFrame, arm: str) -> pl.DataFrame:
+    return frame.filter(pl.col("arm") != arm)
+
+
+def test_planted_gains_lie_in_their_intervals_with_the_controls_drift_subtracted():
+    report = transfer_report(study_table(rises=WHOLE, seeds=8, problems=2000), OPTIONS)
+    assert gain(report)["low"] < 0.10 < gain(report)["high"]
+    assert gain(report, "verified")["low"] < 0.15 < gain(report, "verified")["high"]
+    assert report["unverified"]["pooled"]["change"]["low"] < 0.15 < report["unverified"]["pooled"]["change"]["high"]
+    assert finding(report) == "transfers"
+
+
+def test_ratio_to_direct_subtracts_the_control_above_and_below_and_the_share_does_not():
+    direct = transfer_report(study_table(rises=WHOLE, seeds=8, problems=2000), OPTIONS)["unverified"]["direct"]
+    assert direct["ratio"]["low"] < (0.15 - 0.05) / (0.25 - 0.05) < direct["ratio"]["high"]
+    assert direct["share_of_gap"]["low"] < 0.15 / 0.25 < direct["share_of_gap"]["high"]
+
+
+def test_a_task_keeps_the_role_it_has_for_the_real_arm():
+    """In the direct arm the targets are verified; they are still the unverified tasks of the study."""
+    report = transfer_report(study_table(rises=WHOLE), OPTIONS)
+    assert {row["task"].split("_")[1] for row in report["unverified"]["tasks"]} == {"worded"}
+
+
+def test_pairing_by_seed_removes_what_a_seed_does_to_both_arms():
+    frame = study_frame(problems=100_000, seed_sd=0.0)
+    tilt = pl.col("seed").replace_strict({0: -0.1, 1: 0.0, 2: 0.05, 3: 0.15}, return_dtype=pl.Float64)
+    moved = (pl.col("n_correct") + pl.when(pl.col("x") > 0).then(tilt * pl.col("n_problems")).otherwise(0)).round(0)
+    shifted = frame.with_columns(n_correct=moved.cast(pl.Int64), n_correct_sq=moved.cast(pl.Int64))
+    report = transfer_report(check_table(shifted), OPTIONS)
+    own = report["unverified"]["pooled"]["change"]
+    assert own["high"] - own["low"] > 10 * (gain(report)["high"] - gain(report)["low"])
+
+
+def test_no_transfer_is_claimed_only_when_the_interval_lies_inside_the_margin():
+    none = {"true_reward": (0.2, 0.0), "shuffled_within_group": (0.0, 0.0)}
+    sharp = transfer_report(study_table(rises=none, seeds=8, problems=4000, seed_sd=0.002), OPTIONS)
+    blurred = transfer_report(study_table(rises=none, seeds=3, problems=20), OPTIONS)
+    assert (finding(sharp), finding(blurred)) == ("none", "undecided")
+    assert sharp["sentences"][0].startswith("No transfer")
+
+
+def test_a_fall_is_called_harm():
+    falls = {"true_reward": (0.2, -0.15), "shuffled_within_group": (0.0, 0.0)}
+    assert finding(transfer_report(study_table(rises=falls), OPTIONS)) == "harms"
+
+
+def test_without_the_control_a_change_is_not_called_transfer():
+    report = transfer_report(check_table(drop(study_frame(), "shuffled_within_group")), OPTIONS)
+    assert finding(report) == "uncontrolled"
+    assert any("no control arm shuffled_within_group" in lack for lack in report["missing"])
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 4])
+def test_the_starred_columns_alone_give_an_answer_in_strict_json(seeds):
+    report = transfer_report(check_table(starred(study_frame(seeds=seeds))), OPTIONS)
+    text = json.dumps(report, allow_nan=False)
+    assert json.loads(text) == report
+    assert len(report["sentences"]) >= 3
+    assert (finding(report) == "undecided") == (seeds == 1)
+
+
+def test_an_unfinished_control_is_compared_at_the_budget_both_reached():
+    late = (pl.col("arm") == "shuffled_within_group") & (pl.col("step") > 32)
+    report = transfer_report(check_table(study_frame().filter(~late)), OPTIONS)
+    assert report["unverified"]["budget"] == 32
+    assert report["unverified"]["n_replicates"] == 4
+
+
+def test_a_control_without_budget_zero_takes_the_base_it_shares():
+    unstarted = (pl.col("arm") == "shuffled_within_group") & (pl.col("x") == 0)
+    whole, cut = (transfer_report(check_table(f), OPTIONS) for f in (study_frame(), study_frame().filter(~unstarted)))
+    assert gain(cut)["mean"] == pytest.approx(gain(whole)["mean"], abs=0.03)
+
+
+def test_a_table_without_budget_zero_or_the_real_arm_says_what_is_missing():
+    started = transfer_report(check_table(study_frame().filter(pl.col("x") > 0)), OPTIONS)
+    other = transfer_report(check_table(drop(study_frame(), "true_reward")), OPTIONS)
+    for report in (started, other):
+        assert report["unverified"] is None
+        assert "cannot be judged" in report["sentences"][0]
+    assert any("no runs of the arm true_reward" in lack for lack in other["missing"])
+
+
+def test_runs_of_one_base_count_once_where_there_are_enough_bases():
+    report = transfer_report(study_table(seeds=8, bases=4), OPTIONS)
+    assert report["unverified"]["n_replicates"] == report["unverified"]["n_bases"] == 4
+
+
+def test_other_arms_are_holm_corrected_and_the_direct_arm_is_no_control():
+    rows = transfer_report(study_table(rises=WHOLE | {"random_reward": (0.1, 0.1)}), OPTIONS)["contrasts"]
+    assert {row["arm"] for row in rows} == {"frozen", "random_reward"}
+    assert all(row["real_minus_arm"]["p_holm"] >= row["real_minus_arm"]["p"] for row in rows)
+
+
+def test_at_matched_verified_gain_a_faster_arm_is_not_a_better_one():
+    """Both arms carry half of their verified gain over; one is merely twice as fast."""
+    rises = {"true_reward": (0.3, 0.15), "rejection_sampling": (0.15, 0.075)}
+    report = transfer_report(study_table(rises=rises, seeds=6, problems=4000, seed_sd=0.002), OPTIONS)
+    (row,) = report["matched_verified_gain"]
+    assert row["verified_gain"] == pytest.approx(0.135, abs=0.01)
+    assert abs(row["difference"]["mean"]) < 0.01
+    assert report["contrasts"][0]["real_minus_arm"]["low"] > 0.05
+
+
+def test_an_arm_that_never_gains_cannot_be_matched():
+    rows = {row["arm"]: row for row in transfer_report(study_table(), OPTIONS)["matched_verified_gain"]}
+    assert rows["frozen"]["difference"] is None
+
+
+def test_slope_ratio_is_the_ratio_of_planted_rises():
+    ratio = transfer_report(study_table(seeds=8, problems=2000), OPTIONS)["slope_ratio"]["ratio"]
+    assert ratio["low"] < 0.6 < ratio["high"]
+
+
+def test_the_matrix_has_a_row_for_each_learning_arm_and_its_trained_families():
+    rises = QUICKSTART | {"placebo_domain": (0.1, 0.0)}
+    frame = study_frame(rises=rises)
+    frame = frame.with_columns(
+        role=pl.when((pl.col("arm") == "placebo_domain") & (pl.col("family") != "sorting"))
+        .then(pl.lit("unverified"))
+        .otherwise(pl.col("role"))
+    )
+    matrix = transfer_report(check_table(frame), OPTIONS)["matrix"]
+    assert {row["arm"]: row["trained"] for row in matrix["rows"]} == {
+        "true_reward": ["addition", "reversal", "sorting"], "placebo_domain": ["sorting"],
+    }  # fmt: skip
+    assert matrix["several_trained_sets"]
+
+
+def sharpened(table_problems: int = 40) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """RL turns problems solved half of the time into solved ones, and reaches no new ones."""
+    frame = study_frame(seeds=4, problems=table_problems).with_columns(k=pl.lit(4), pass_at_4=pl.lit(0.5))
+    rows = []
+    for run, arm, x, task in frame.select("run_id", "arm", "x", "task").unique().sort("run_id", "x", "task").rows():
+        trained = arm == "true_reward" and x > 0
+        for problem in range(table_problems):
+            solved = (4 if trained else 2) if problem < table_problems // 2 else 0
+            rows.append((run, x, task, "", problem, 4, solved))
+    names = ["run_id", "x", "task", "setting", "problem", "k", "n_correct"]
+    return frame.with_columns(n_correct_sq=None), pl.DataFrame(rows, schema=names, orient="row")
+
+
+def test_sharpening_is_seen_as_mean_without_coverage():
+    frame, problems = sharpened()
+    report = transfer_report(check_table(frame, problems), OPTIONS)
+    rows = {(row["measure"], row["role"]): row for row in report["sharpening"]}
+    assert rows["pass@4", "unverified"]["change"]["mean"] == 0
+    assert rows["coverage at 0.1", "unverified"]["change"]["mean"] == 0
+    assert rows["coverage at 0.9", "unverified"]["change"]["mean"] == 0.5
+    assert any("looks like sharpening" in sentence for sentence in report["sentences"])
+
+
+def test_the_gain_for_other_problems_is_paired_problem_by_problem():
+    frame, problems = sharpened()
+    other = transfer_report(check_table(frame, problems), OPTIONS)["unverified"]["pooled"]["gain_new_problems"]
+    assert other["mean"] == pytest.approx(0.25)  # half of the problems gain .5
+    assert other["problems"] == 120
+    assert other["low"] < 0.25 < other["high"]
+
+
+def test_chance_correction_uses_the_guess_rate_column():
+    frame = study_frame().with_columns(guess_rate=pl.lit(0.2))
+    rows = {row["measure"]: row for row in transfer_report(check_table(frame), OPTIONS)["sharpening"]}
+    assert rows["mean@1 beyond guessing"]["change"]["mean"] == pytest.approx(rows["mean@1"]["change"]["mean"] / 0.8)
+
+
+def test_several_sizes_are_reported_apart():
+    small = study_frame()
+    large = study_frame(rng_seed=1).with_columns(model_params=1_000_000, run_id=pl.col("run_id") + "-large")
+    report = transfer_report(check_table(pl.concat([small, large], how="vertical_relaxed")), OPTIONS)
+    assert set(report["by_size"]) == {"100000", "1000000"}
+    assert report["size"] == 1_000_000
+    json.dumps(report)
+
+
+def test_pairing_keeps_replicates_budgets_and_columns_in_step():
+    arms = grids(study_table())
+    one, two = pair(arms["true_reward"], arms["frozen"])
+    assert (one.units, one.columns, list(one.budgets)) == (two.units, two.columns, list(two.budgets))
+
+
+def test_fieller_agrees_with_the_plain_ratio_and_refuses_a_denominator_around_zero():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(1, 0.1, 8), rng.normal(2, 0.1, 8)
+    ratio = fieller(a, b)
+    assert ratio.value == pytest.approx(a.mean() / b.mean())
+    assert ratio.low < ratio.value < ratio.high
+    assert fieller(a, rng.normal(0, 1, 8)).value is None
+    assert fieller(a, -b).reason == "the denominator is negative"
+
+
+def test_interquartile_mean_ignores_the_outer_quarters():
+    assert interquartile_mean(np.array([[-100.0, 1.0], [2.0, 100.0]])) == 1.5
+
+
+@pytest.mark.slow
+def test_fieller_and_crossed_intervals_cover():
+    rng = np.random.default_rng(1)
+    ratios, means = [], []
+    for _ in range(2000):
+        shared = rng.normal(0, 0.02, 6)
+        found = fieller(0.1 + shared + rng.normal(0, 0.02, 6), 0.2 + shared + rng.normal(0, 0.02, 6))
+        ratios.append(found.value is None or found.low <= 0.5 <= found.high)
+        table = 0.02 * (rng.normal(size=(6, 1)) + rng.normal(size=(1, 8)) + rng.normal(size=(6, 8)))
+        interval = crossed(table)
+        means.append(interval["low"] <= 0 <= interval["high"])
+    assert 0.93 < np.mean(ratios) < 0.97
+    assert 0.93 < np.mean(means) < 0.985
