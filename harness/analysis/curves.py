@@ -79,6 +79,14 @@ def curves(
     )  # fmt: skip
 
 
+def measured(table: Table, arm: str, tasks: Iterable[str] | None = None, size: int | None = None) -> bool:
+    """Whether an arm has these tasks at budgets above 0: a study that is still running may not."""
+    rows = table.frame.filter((pl.col("arm") == arm) & (pl.col("x") > 0))
+    rows = rows if size is None else rows.filter(pl.col("model_params") == size)
+    wanted = set(table.tasks(arm)) if tasks is None else set(tasks)
+    return bool(wanted) and wanted <= set(rows["task"].unique().to_list())
+
+
 def cells(table: Table, arm: str, tasks: Iterable[str] | None = None, size: int | None = None) -> dict[tuple, Curves]:
     """Curves of each single (task, difficulty, setting) cell of an arm."""
     rows = rows_of(table, arm, tasks=tasks, size=size)

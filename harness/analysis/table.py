@@ -11,6 +11,8 @@ from pathlib import Path
 
 import polars as pl
 
+from harness.errors import UserError
+
 REQUIRED = {
     "run_id": pl.String,
     "arm": pl.String,
@@ -40,7 +42,7 @@ CELL = ("task", "difficulty", "setting")  # what one pooled accuracy is the mean
 UNIT = ("arm", "model_params", "base_id", "seed")  # one replicate of one arm
 
 
-class TableError(ValueError):
+class TableError(UserError):
     """The table cannot be analysed: the message names the column, the row and the fix."""
 
 
@@ -88,9 +90,8 @@ def load_table(source: str | Path | Sequence[str | Path], split: str | None = "t
     sources = [Path(source)] if isinstance(source, str | Path) else [Path(one) for one in source]
     if not sources:
         raise TableError("no table given: name a CSV or Parquet file or a study folder, e.g. table=runs.csv")
-    parts = [_read(path) for path in sources]
-    frame = pl.concat([part for part, _ in parts], how="diagonal_relaxed")
-    problems = [part for _, part in parts if part is not None]
+    frame = pl.concat([read_frame(path) for path in sources], how="diagonal_relaxed")
+    problems = [part for path in sources for part in _problems_of(path)]
     return check_table(
         frame,
         problems=pl.concat(problems, how="diagonal_relaxed") if problems else None,
@@ -115,28 +116,35 @@ def check_table(
     return Table(frame, problems, source, (count, *notes, *split_notes, *mode_notes))
 
 
-def _read(path: Path) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-    """The run table and, where it lies beside it, the problems table."""
+def read_frame(path: Path) -> pl.DataFrame:
+    """The rows of a CSV, TSV or Parquet file, or of every table.parquet in a folder, unchecked. Raises TableError."""
     if not path.exists():
         raise TableError(f"{path} does not exist: give a CSV or Parquet file, or a folder that holds table.parquet")
     if path.is_dir():
-        tables = [path / "table.parquet"] if (path / "table.parquet").exists() else sorted(path.rglob("table.parquet"))
-        if not tables:
-            raise TableError(f"{path} holds no table.parquet: is it a study folder, and has the study begun?")
-        frame = pl.concat([pl.read_parquet(table) for table in tables], how="diagonal_relaxed")
-        beside = [table.with_name("problems.parquet") for table in tables]
-        problems = [pl.read_parquet(file) for file in beside if file.exists()]
-        return frame, pl.concat(problems, how="diagonal_relaxed") if problems else None
-    if path.suffix == ".parquet":
-        beside = path.with_name("problems.parquet")
-        problems = pl.read_parquet(beside) if path.name == "table.parquet" and beside.exists() else None
-        return pl.read_parquet(path), problems
-    if path.suffix in (".csv", ".tsv"):
-        try:
-            return pl.read_csv(path, separator="," if path.suffix == ".csv" else "\t", infer_schema=False), None
-        except (pl.exceptions.ComputeError, pl.exceptions.NoDataError) as error:
-            raise TableError(f"{path} cannot be read as a table: {error}") from error
-    raise TableError(f"{path}: unknown kind of file {path.suffix!r}; use .csv, .tsv or .parquet")
+        return pl.concat([pl.read_parquet(table) for table in _tables(path)], how="diagonal_relaxed")
+    if path.suffix not in (".csv", ".tsv", ".parquet"):
+        raise TableError(f"{path}: unknown kind of file {path.suffix!r}; use .csv, .tsv or .parquet")
+    try:
+        if path.suffix == ".parquet":
+            return pl.read_parquet(path)
+        return pl.read_csv(path, separator="," if path.suffix == ".csv" else "\t", infer_schema=False)
+    except (pl.exceptions.ComputeError, pl.exceptions.NoDataError) as error:
+        raise TableError(f"{path} cannot be read as a table: {error}") from error
+
+
+def _tables(folder: Path) -> list[Path]:
+    own = folder / "table.parquet"
+    tables = [own] if own.exists() else sorted(folder.rglob("table.parquet"))
+    if not tables:
+        raise TableError(f"{folder} holds no table.parquet: is it a study folder, and has the study begun?")
+    return tables
+
+
+def _problems_of(path: Path) -> list[pl.DataFrame]:
+    """Every problems.parquet that lies beside a table.parquet of this source."""
+    tables = _tables(path) if path.is_dir() else [path] * (path.name == "table.parquet")
+    beside = [table.with_name("problems.parquet") for table in tables]
+    return [pl.read_parquet(file) for file in beside if file.exists()]
 
 
 def _require_columns(columns: Sequence[str], source: str) -> None:

@@ -1,0 +1,55 @@
+"""What `scripts/analyze.py` does with its configuration."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from harness.analysis.analyze import analyze, provenance
+from harness.analysis.options import Options
+from harness.analysis.table import TableError, read_frame
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Command:
+    """The configuration of one analysis (configs/analyze.yaml)."""
+
+    table: str | list[str] | None
+    runs: list[str] | None
+    out: str
+    law: Literal["rl", "pretraining"]
+    split: str | None
+    analysis: Options
+
+
+def run(container: Mapping[str, Any]) -> None:
+    """Analyses, compares runs or fits the pretraining law, and says where the results lie."""
+    command = Command(**container)
+    if command.runs is not None:
+        from harness.analysis.compare import compare
+
+        print(f"report: {compare(command.runs, command.out)}")
+    elif command.table is None:
+        raise TableError("no table given: python scripts/analyze.py table=runs.csv out=DIR  (or runs='[one,other]')")
+    elif command.law == "pretraining":
+        from harness.analysis.pretraining_law import write_pretraining_law
+
+        sources = [command.table] if isinstance(command.table, str) else command.table
+        frame = pl.concat([read_frame(Path(source)) for source in sources], how="diagonal_relaxed")
+        print(f"law: {write_pretraining_law(frame, command.out, command.analysis.seed)}")
+    else:
+        _analyze(command)
+
+
+def _analyze(command: Command) -> None:
+    from rich.console import Console
+
+    from harness.analysis.report import summary
+
+    assert command.table is not None
+    found = analyze(command.table, command.out, command.analysis, command.split, provenance())
+    Console().print(summary(found["verdicts"], found["transfer"]))
+    print(f"report: {found['report']}")

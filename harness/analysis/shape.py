@@ -1,0 +1,136 @@
+"""The shape of a curve, read from per-replicate slopes in the thirds of its log window, and the ordered rules.
+
+Slopes are linear in the accuracies, so t-intervals over replicates hold whatever the covariance between budgets.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.analysis.intervals import Estimate, estimate
+from harness.analysis.options import Options
+
+Array = NDArray[np.float64]
+
+VERDICTS = (
+    "log_linear", "saturating", "accelerating", "flat", "declining", "non_monotone", "indistinguishable",
+    "insufficient_data",
+)  # fmt: skip
+RATIO, EXCESS = 0.5, 1.5  # a third is as steep as another if at least half of it; much steeper from 1.5 times on
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """Per-replicate least-squares slopes per decade. overall: [n]; thirds: [n, 3]; widths: [3] decades each."""
+
+    overall: Array
+    thirds: Array
+    widths: Array
+    decades: float
+
+    @property
+    def rise(self) -> Estimate:
+        """Rise over the window: the overall slope times its decades."""
+        return estimate(self.overall * self.decades)
+
+    def third_rise(self, i: int) -> Estimate:
+        return estimate(self.thirds[:, i] * self.widths[i])
+
+    def contrast(self, i: int, j: int, ratio: float) -> Estimate:
+        """b_i - ratio * b_j."""
+        return estimate(self.thirds[:, i] - ratio * self.thirds[:, j])
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict with the rule that gave it, its reason, and the p-value of what it claims (1 where it claims nothing).
+
+    undecided: contrasts that kept a rising curve from being called log-linear, by name.
+    """
+
+    verdict: str
+    rule: int
+    reason: str
+    p: float
+    undecided: dict[str, Estimate]
+
+
+def thirds(z: Array) -> list[slice]:
+    """Budgets of each third of the log window; neighbours share the budget nearest to their boundary."""
+    first, second = (int(np.argmin(np.abs(z - (z[0] + share * (z[-1] - z[0]))))) for share in (1 / 3, 2 / 3))
+    first = min(max(first, 1), len(z) - 3)
+    second = min(max(second, first + 1), len(z) - 2)
+    return [slice(0, first + 1), slice(first, second + 1), slice(second, len(z))]
+
+
+def slope_weights(z: Array) -> Array:
+    """[K] weights whose product with the values is their least-squares slope."""
+    centred = z - z.mean()
+    return centred / np.sum(centred**2)
+
+
+def slopes(z: Array, values: Array) -> Slopes:
+    """Slopes of values [n, K] at z [K] ascending; thirds are NaN below four budgets, all of them below two."""
+    n, k = values.shape
+    overall = values @ slope_weights(z) if k > 1 else np.full(n, np.nan)
+    if k < 4:
+        return Slopes(overall, np.full((n, 3), np.nan), np.full(3, np.nan), float(z[-1] - z[0]))
+    parts = thirds(z)
+    each = np.stack([values[:, part] @ slope_weights(z[part]) for part in parts], 1)
+    widths = np.array([z[part][-1] - z[part][0] for part in parts])
+    return Slopes(overall, each, widths, float(z[-1] - z[0]))
+
+
+def missing(n_budgets: int, decades: float, n_seeds: int, options: Options) -> list[str]:
+    """What rule 0 finds missing, in words."""
+    lacks = []
+    if n_budgets < options.min_budgets:
+        lacks.append(f"{options.min_budgets - n_budgets} more budgets (has {n_budgets})")
+    if decades < options.min_decades - 1e-9:
+        lacks.append(f"{options.min_decades - decades:.1f} more decades (has {decades:.1f})")
+    if n_seeds < options.min_seeds:
+        lacks.append(f"{options.min_seeds - n_seeds} more seeds (has {n_seeds})")
+    return lacks
+
+
+def judge(s: Slopes, margin: float) -> Judgement:
+    """Rules 1 to 6 of the protocol as far as slopes decide them, in order. `log_linear` here still has to reject the
+    curved laws; margin is the smallest rise over the window that matters."""
+    overall, last = estimate(s.overall), estimate(s.thirds[:, 2])
+    rises = [s.rise, *(s.third_rise(i) for i in range(3))]
+    if all(-margin < r.interval(0.9)[0] and r.interval(0.9)[1] < margin for r in rises):
+        reason = f"90% intervals of the rise, in all and in each third, lie within {margin:g}"
+        return Judgement("flat", 1, reason, max(r.p_inside(margin) for r in rises), {})
+    falls = last.interval()[1] < 0
+    if falls and overall.interval()[1] < 0:
+        reason = "the overall slope and the slope of the last third lie below 0"
+        return Judgement("declining", 2, reason, 2 * max(overall.p_below(), last.p_below()), {})
+    fall = -s.third_rise(2).mean
+    if falls and fall > margin / 3:
+        reason = f"the last third falls by {fall:.3f} (more than {margin / 3:.3f}) though the whole does not"
+        return Judgement("non_monotone", 2, reason, 2 * last.p_below(), {})
+    low, high = overall.interval()
+    if low <= 0:
+        reason = f"the slope's interval, {low:.3f} to {high:.3f} a decade, is not above 0"
+        return Judgement("indistinguishable", 3, reason, 1.0, {"slope": overall})
+    return _rising(s, overall.p_above())
+
+
+def _rising(s: Slopes, p_rise: float) -> Judgement:
+    """Rules 4 to 6 for a curve whose overall slope is above 0."""
+    slower = [s.contrast(2, j, RATIO) for j in (0, 1)]
+    if any(c.interval()[1] < 0 for c in slower):
+        reason = "the last third is less than half as steep as an earlier one"
+        return Judgement("saturating", 4, reason, max(2 * p_rise, 2 * min(c.p_below() for c in slower)), {})
+    steeper = [s.contrast(2, j, EXCESS) for j in (0, 1)]
+    if all(c.interval()[0] > 0 for c in steeper):
+        reason = "the last third is more than one and a half times as steep as both earlier ones"
+        return Judgement("accelerating", 5, reason, 2 * max(p_rise, *(c.p_above() for c in steeper)), {})
+    ratios = {f"b{i + 1} - b{j + 1}/2": s.contrast(i, j, RATIO) for i in range(3) for j in range(3) if i != j}
+    short = {name: c for name, c in ratios.items() if c.interval(0.9)[0] <= 0}
+    p = max(2 * p_rise, *(c.p_above() for c in ratios.values()))
+    if not short:
+        return Judgement("log_linear", 6, "each third is at least half as steep as every other", p, {})
+    reason = f"whether the thirds are alike in slope is open ({', '.join(short)} not clearly above 0)"
+    return Judgement("indistinguishable", 7, reason, 1.0, short)

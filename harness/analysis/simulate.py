@@ -1,0 +1,256 @@
+"""Run tables drawn from known laws: what the analysis is calibrated on.
+
+`python -m harness.analysis.simulate kind=hill_levels_off out=DIR [seed=0] [seeds=8] [problems=2048]` writes one table.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy import special
+
+Array = NDArray[np.float64]
+Law = Callable[[Array, np.random.Generator], Array]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of truth.
+
+    law: (z [K + 1] with z[0] = -inf for x = 0, rng) -> R [K + 1]; the generator draws what varies between tables.
+    right: verdicts that are right; every other one but `indistinguishable` is a false claim.
+    scatter: sd over seeds of the rise, as a share of it. collapse: chance that a seed collapses somewhere.
+    """
+
+    law: Law
+    right: frozenset[str]
+    scatter: float = 0.1
+    collapse: float = 0.0
+
+
+@dataclass(frozen=True)
+class Design:
+    """Size of a simulated study: budgets over decades (x from 1), seeds, problems and completions of each."""
+
+    seeds: int = 8
+    budgets: int = 10
+    decades: float = 3.0
+    problems: int = 2048
+    k: int = 1
+    problem_sd: float = 1.0
+
+
+def _line(rise: float, low: float = 0.25, start: tuple[float, float] = (0.2, 0.6)) -> Law:
+    """Log-linear over the window; R0 lies `start` decades' worth below the first budget. From about 1 on, a shallow
+    hill through R0 is as good as the line, and no amount of data inside the window tells them apart."""
+
+    def law(z: Array, rng: np.random.Generator) -> Array:
+        before = low - rise / z[-1] * rng.uniform(*start)
+        return np.where(np.isneginf(z), before, low + rise * np.maximum(z, 0) / z[-1])
+
+    return law
+
+
+def _hill(b: float, mid: float, low: float = 0.2, high: float = 0.7) -> Law:
+    """ScaleRL's sigmoid; mid is x_mid's place in the window (0 first budget, 1 last)."""
+
+    def law(z: Array, rng: np.random.Generator) -> Array:
+        return low + (high - low) * special.expit(np.log(10) * b * (z - (mid + rng.uniform(-0.05, 0.05)) * z[-1]))
+
+    return law
+
+
+def _saturating_power(b: float, low: float = 0.25, high: float = 0.65) -> Law:
+    def law(z: Array, rng: np.random.Generator) -> Array:
+        after = high - (high - low) * 10.0 ** (-b * np.maximum(z, 0))
+        return np.where(np.isneginf(z), low - 0.05, after)
+
+    return law
+
+
+def _exponential(tau: float, low: float = 0.2, high: float = 0.6) -> Law:
+    def law(z: Array, rng: np.random.Generator) -> Array:
+        return high - (high - low) * np.exp(-(10.0 ** (z - tau * z[-1])))
+
+    return law
+
+
+def _error_power(k: float, low: float = 0.2) -> Law:
+    def law(z: Array, rng: np.random.Generator) -> Array:
+        return np.where(np.isneginf(z), low - 0.05, 1 - (1 - low) * 10.0 ** (-k * np.maximum(z, 0)))
+
+    return law
+
+
+def _changepoint(begin: float, end: float, low: float = 0.25, high: float = 0.5) -> Law:
+    def law(z: Array, rng: np.random.Generator) -> Array:
+        return low + (high - low) * np.clip((z / z[-1] - begin) / (end - begin), 0, 1)
+
+    return law
+
+
+def _power_up(b: float, low: float = 0.2, rise: float = 0.3) -> Law:
+    def law(z: Array, rng: np.random.Generator) -> Array:
+        return low + rise * 10.0 ** (b * (z - z[-1]))
+
+    return law
+
+
+def _rise_and_fall(rise: float, fall: float, peak: float = 0.5) -> Law:
+    def law(z: Array, rng: np.random.Generator) -> Array:
+        share = np.maximum(z, 0) / z[-1]
+        up, down = np.clip(share / peak, 0, 1), np.clip((share - peak) / (1 - peak), 0, 1)
+        return 0.3 + rise * up - fall * down
+
+    return law
+
+
+def _falling(fall: float) -> Law:
+    return lambda z, rng: 0.5 - fall * np.maximum(z, 0) / z[-1]
+
+
+def _flat(level: float) -> Law:
+    return lambda z, rng: np.full(len(z), level)
+
+
+def _mixture(low: float, high: float, cells: int = 24) -> Law:
+    """Mean over difficulties of dq/dt = q^2 (1 - q)^2, initial success spread log-uniformly: near-linear, though each
+    is a sharp sigmoid. The window starts at t = 10."""
+
+    def law(z: Array, rng: np.random.Generator) -> Array:
+        start = np.logspace(np.log10(low), np.log10(high), cells)
+        return np.mean([mixture_cell(10.0 ** (z + 1), q) for q in start], 0)
+
+    return law
+
+
+def mixture_cell(t: Array, start: float) -> Array:
+    """Solution of dq/dt = q^2 (1 - q)^2 with q(0) = start, at times t [K]: by inverting its primitive."""
+    logits = np.linspace(-14, 14, 4001)
+    q = special.expit(logits)
+    primitive = 2 * logits - 1 / q + 1 / (1 - q)
+    begin = np.interp(special.logit(start), logits, primitive)
+    return special.expit(np.interp(begin + t, primitive, logits))
+
+
+def _set(*names: str) -> frozenset[str]:
+    return frozenset(names)
+
+
+LINE, SATURATES, RISES_FASTER, UNDECIDED = "log_linear", "saturating", "accelerating", "indistinguishable"
+KINDS: dict[str, Kind] = {
+    "line_steep": Kind(_line(0.30), _set(LINE)),
+    "line": Kind(_line(0.21), _set(LINE)),
+    "line_small": Kind(_line(0.12), _set(LINE)),
+    "line_from_afar": Kind(_line(0.30, start=(1.0, 2.0)), _set(LINE, UNDECIDED)),
+    "line_collapsed_seeds": Kind(_line(0.30), _set(LINE, UNDECIDED), collapse=0.15),
+    "hill_levels_off": Kind(_hill(1.2, 0.3), _set(SATURATES)),
+    "hill_early": Kind(_hill(1.0, 1.05), _set(RISES_FASTER)),
+    "hill_middle": Kind(_hill(1.0, 0.5), _set(SATURATES, UNDECIDED)),
+    "hill_shallow": Kind(_hill(0.6, 0.5), _set(UNDECIDED)),
+    "saturating_power": Kind(_saturating_power(0.6), _set(SATURATES)),
+    "exponential": Kind(_exponential(0.5), _set(SATURATES)),
+    "error_power": Kind(_error_power(0.12), _set(UNDECIDED)),
+    "changepoint": Kind(_changepoint(0.33, 0.67), _set(SATURATES)),
+    "power_up": Kind(_power_up(0.7), _set(RISES_FASTER)),
+    "rise_and_fall": Kind(_rise_and_fall(0.2, 0.12), _set("non_monotone")),
+    "falling": Kind(_falling(0.15), _set("declining")),
+    "flat": Kind(_flat(0.4), _set("flat"), scatter=0.0),
+    "flat_near_zero": Kind(_flat(0.01), _set("flat"), scatter=0.0),
+    "rise_below_margin": Kind(_line(0.01), _set("flat", UNDECIDED)),
+    "mixture": Kind(_mixture(2e-5, 0.5), _set(LINE, UNDECIDED)),
+}
+
+
+def draw_curves(kind: Kind, design: Design, rng: np.random.Generator) -> tuple[Array, Array]:
+    """True accuracy of each seed: x [K + 1] with 0 first, and R [n, K + 1] around the law.
+
+    A seed has its own share of the rise and its own slow (AR) wander; a collapsed one falls to a tenth from a random
+    budget on.
+    """
+    z = np.concatenate([[-np.inf], np.linspace(0, design.decades, design.budgets)])
+    truth = kind.law(z, rng)
+    n = design.seeds
+    rise = truth - truth[0]
+    wander = rng.normal(0, 0.02 * np.ptp(truth), (n, len(z)))
+    for j in range(2, len(z)):
+        wander[:, j] = 0.6 * wander[:, j - 1] + 0.8 * wander[:, j]
+    wander[:, 0] = 0.0
+    curves = truth[0] + rise * (1 + kind.scatter * rng.standard_normal((n, 1))) + wander
+    for i in np.flatnonzero(rng.random(n) < kind.collapse):
+        curves[i, rng.integers(len(z) // 2, len(z)) :] *= 0.1
+    return np.concatenate([[0.0], 10.0 ** z[1:]]), np.clip(curves, 0.0, 1.0)
+
+
+def draw_counts(curves: Array, design: Design, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Correct completions and their squares summed over problems, [n, K + 1] each.
+
+    Problems have an effect on the logit scale, drawn once and shared by seeds and budgets; each curve value is the
+    mean success over these effects' distribution.
+    """
+    effect = rng.normal(0, design.problem_sd, design.problems)
+    flat, place = np.unique(np.round(curves, 4), return_inverse=True)
+    p = special.expit(_centre(flat, design.problem_sd)[:, None] + effect)
+    counts = rng.binomial(design.k, p[place.reshape(-1)])
+    shape = curves.shape
+    return counts.sum(1).reshape(shape), (counts**2).sum(1).reshape(shape)
+
+
+def _centre(mean: Array, sd: float) -> Array:
+    """Logit whose success, averaged over normal effects of this sd, is `mean` [M]; +-40 at 0 and 1."""
+    points, weights = np.polynomial.hermite_e.hermegauss(41)
+    grid = np.linspace(-14, 14, 2001)
+    average = special.expit(grid[:, None] + sd * points) @ (weights / weights.sum())
+    centre = np.interp(mean, average, grid)
+    return np.where(mean <= 0, -40.0, np.where(mean >= 1, 40.0, centre))
+
+
+def draw_table(
+    kind: Kind,
+    design: Design,
+    rng: np.random.Generator,
+    arm: str = "true_reward",
+    task: str = "simulated",
+    role: str = "verified",
+) -> pl.DataFrame:
+    """A whole run table of one arm and one task; tables of several are put together with polars.concat."""
+    x, curves = draw_curves(kind, design, rng)
+    correct, squares = draw_counts(curves, design, rng)
+    n, k = curves.shape
+    seed = np.repeat(np.arange(n), k)
+    return pl.DataFrame(
+        {
+            "run_id": [f"{arm}-{i}" for i in seed],
+            "arm": arm,
+            "seed": seed,
+            "task": task,
+            "role": role,
+            "x": np.tile(x, n),
+            "n_problems": design.problems,
+            "k": design.k,
+            "n_correct": correct.reshape(-1),
+            "n_correct_sq": squares.reshape(-1),
+        }
+    )
+
+
+def main(arguments: list[str]) -> None:
+    """Write one simulated table: kind=NAME out=DIR and any field of Design."""
+    given = dict(argument.split("=", 1) for argument in arguments)
+    kind, out, seed = given.pop("kind"), Path(given.pop("out")), int(given.pop("seed", "0"))
+    if kind not in KINDS:
+        raise SystemExit(f"no kind {kind!r}; the kinds are {', '.join(KINDS)}")
+    real = ("decades", "problem_sd")
+    sizes: dict[str, Any] = {name: float(value) if name in real else int(value) for name, value in given.items()}
+    out.mkdir(parents=True, exist_ok=True)
+    draw_table(KINDS[kind], Design(**sizes), np.random.default_rng(seed)).write_parquet(out / "table.parquet")
+    print(f"wrote {out / 'table.parquet'}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

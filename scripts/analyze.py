@@ -1,0 +1,26 @@
+"""From a run table to verdicts, a transfer report and report.html. Examples:
+
+python scripts/analyze.py table=runs.csv out=DIR
+python scripts/analyze.py law=pretraining table=losses.csv out=DIR
+python scripts/analyze.py runs='[outputs/a,outputs/b]' out=DIR
+"""
+
+import sys
+
+try:
+    from harness.cli import app
+except ModuleNotFoundError as error:
+    sys.exit(f"{error}: install the package first, with: pip install -e .   (or bash scripts/quickstart.sh)")
+
+
+@app("analyze")
+def main(config) -> None:
+    from omegaconf import OmegaConf
+
+    from harness.analysis.command import run
+
+    run(OmegaConf.to_container(config, resolve=True))
+
+
+if __name__ == "__main__":
+    main()
