@@ -1,0 +1,299 @@
+"""The configuration: YAML owns every default, this file owns the types, the checks and the advice.
+
+After Hydra has composed the YAML the container is parsed here, once, into frozen dataclasses. Which part of it names a
+run is decided in `identity`.
+"""
+
+import hashlib
+import importlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter
+from pydantic.dataclasses import dataclass as schema
+
+from harness.errors import UserError
+from harness.launch.jobs import LauncherConfig
+from harness.tracker import TrackerConfig
+
+# Part of every run's identity: raise it when the same configuration would give other weights.
+SCHEMA_VERSION = 1
+_forbid = ConfigDict(extra="forbid")
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@schema(frozen=True, config=_forbid)
+class ModelConfig:
+    """Shape of a policy. width = heads x head width (even, for RoPE); context in tokens."""
+
+    name: str
+    layers: PositiveInt
+    width: PositiveInt
+    heads: PositiveInt
+    mlp: PositiveInt
+    context: PositiveInt
+    qk_norm: bool
+    rope_base: PositiveFloat
+    init_std: PositiveFloat
+    vocab: Literal[112]
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
+
+
+@schema(frozen=True, config=_forbid)
+class OptimConfig:
+    """AdamW. grad_clip bounds each seed's gradient norm. minibatches: optimizer steps of one batch of rollouts.
+    micro_batch: rows of one forward pass (0: all); it changes memory, never the gradient."""
+
+    lr: NonNegativeFloat
+    beta1: Share
+    beta2: Share
+    eps: PositiveFloat
+    weight_decay: NonNegativeFloat
+    grad_clip: PositiveFloat
+    minibatches: PositiveInt
+    micro_batch: NonNegativeInt
+
+
+@schema(frozen=True, config=_forbid)
+class ScheduleConfig:
+    """constant, or wsd: warm-up, stable, then a linear decay to 0 over the last decay_share of the steps."""
+
+    name: Literal["constant", "wsd"]
+    warmup: NonNegativeInt
+    decay_share: Share
+
+    @property
+    def has_horizon(self) -> bool:
+        """Whether the number of steps changes the learning rate before the last step, and so the weights."""
+        return self.name != "constant"
+
+
+@schema(frozen=True, config=_forbid)
+class TasksConfig:
+    """Roles of a study, as names or patterns such as "*.symbolic". Training draws from `verified` alone, difficulty d
+    with weight difficulty_decay ** (d - 1)."""
+
+    verified: tuple[str, ...]
+    unverified: tuple[str, ...]
+    difficulties: tuple[PositiveInt, ...]
+    difficulty_decay: PositiveFloat
+
+
+@schema(frozen=True, config=_forbid)
+class BaseConfig:
+    """How the base is pretrained. `contexts` are the weights of contexts in the corpus: exposure."""
+
+    seed: NonNegativeInt
+    steps: PositiveInt
+    documents: PositiveInt
+    tasks: tuple[str, ...]
+    contexts: Mapping[str, NonNegativeFloat]
+    difficulties: tuple[PositiveInt, ...]
+    difficulty_decay: PositiveFloat
+    wrong_answers: Share
+    optim: OptimConfig
+    schedule: ScheduleConfig
+
+
+@schema(frozen=True, config=_forbid)
+class RLSizes:
+    """One step samples problems x group_size completions; a run takes `steps`."""
+
+    steps: PositiveInt
+    problems: PositiveInt
+    group_size: PositiveInt
+
+
+@schema(frozen=True, config=_forbid)
+class SamplingConfig:
+    """max_tokens of a completion, its stop token included; null: the longest answer of the tasks, plus one."""
+
+    temperature: PositiveFloat
+    max_tokens: PositiveInt | None
+
+
+@schema(frozen=True, config=_forbid)
+class AlgoConfig:
+    """An entry of the algorithm table and its numbers."""
+
+    name: Literal["rloo", "grpo"]
+    scale: Literal["none", "group", "batch"]
+    clip_low: PositiveFloat
+    clip_high: PositiveFloat
+
+
+@schema(frozen=True, config=_forbid)
+class RewardConfig:
+    name: Literal["true_reward", "random_reward", "shuffled_within_group", "format_reward"]
+
+
+@schema(frozen=True, config=_forbid)
+class EvaluationConfig:
+    """`problems` of each task and difficulty, `samples` completions of each; pass@k at each of `ks`."""
+
+    split: Literal["train", "validation", "test"]
+    problems: PositiveInt
+    samples: PositiveInt
+    ks: tuple[PositiveInt, ...]
+    temperature: PositiveFloat
+    seed: NonNegativeInt
+    rows: PositiveInt  # at once: memory, never results
+
+
+@schema(frozen=True, config=_forbid)
+class SaveConfig:
+    """Checkpoints to resume from every `seconds`, the last `keep` of them; weights at budgets are always kept."""
+
+    seconds: PositiveFloat
+    keep: PositiveInt
+
+
+@schema(frozen=True, config=_forbid)
+class Config:
+    """All of one run. `budgets`: steps at which it is evaluated, or "log2" for 0, 1, 2, 4 … rl.steps."""
+
+    objective: Literal["rl", "frozen"]
+    seed: NonNegativeInt
+    model: ModelConfig
+    base: BaseConfig
+    tasks: TasksConfig
+    rl: RLSizes
+    sampling: SamplingConfig
+    algo: AlgoConfig
+    reward: RewardConfig
+    optim: OptimConfig
+    schedule: ScheduleConfig
+    evaluation: EvaluationConfig
+    budgets: tuple[NonNegativeInt, ...] | Literal["log2"]
+    precision: Literal["fp32", "bf16"]
+    device: Literal["auto", "cpu", "cuda"]
+    save: SaveConfig
+    tracker: TrackerConfig
+    launcher: LauncherConfig
+    imports: tuple[str, ...]
+    out: str
+    plan: bool
+
+    def __post_init__(self) -> None:
+        for module in self.imports:
+            _import(module)
+        check(self)
+
+    def budget_steps(self) -> tuple[int, ...]:
+        """Ascending steps at which a run is evaluated, its last step among them."""
+        last = self.rl.steps
+        if self.budgets == "log2":
+            return (0, *(2**i for i in range(last.bit_length()) if 2**i < last), last)
+        return tuple(sorted({b for b in self.budgets if b <= last} | {last}))
+
+
+def _import(module: str) -> None:
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"imports={module}", f"no module is called {error.name!r}", "install it, or add its folder to PYTHONPATH"
+        ) from None
+
+
+def plain(container: Any) -> dict[str, Any]:
+    """A composed Hydra configuration as plain, resolved Python."""
+    from omegaconf import OmegaConf
+
+    return cast(dict[str, Any], OmegaConf.to_container(container, resolve=True))
+
+
+def parse(container: Mapping[str, Any]) -> Config:
+    """A composed, resolved container as a Config. Raises UserError or pydantic's ValidationError."""
+    return TypeAdapter(Config).validate_python(container)
+
+
+def dump(config: Config) -> dict[str, Any]:
+    """The plain container: parse(dump(config)) == config."""
+    return TypeAdapter(Config).dump_python(config, mode="json")
+
+
+def check(config: Config) -> None:
+    """Combinations that cannot work, found before any compute is spent."""
+    from envs.registry import select
+
+    model = config.model
+    if model.width % model.heads or model.head_width % 2:
+        raise UserError(
+            f"model.width={model.width}, model.heads={model.heads}",
+            "each head needs the same, even number of dimensions (RoPE turns them in pairs)",
+            f"make model.width a multiple of {2 * model.heads}",
+        )
+    if config.rl.group_size == 1:
+        raise UserError(
+            f"rl.group_size=1 with algo={config.algo.name}",
+            "its baseline is the mean of a group, so one completion alone never carries signal",
+            "set rl.group_size to 8 or 16",
+        )
+    if config.optim.minibatches > config.rl.problems:
+        raise UserError(
+            f"optim.minibatches={config.optim.minibatches}",
+            f"minibatches are made of whole groups, and a step has {config.rl.problems}",
+            "lower it, or raise rl.problems",
+        )
+    verified, unverified = select(config.tasks.verified), select(config.tasks.unverified)
+    both = sorted({t.name for t in verified} & {t.name for t in unverified})
+    if both:
+        raise UserError(
+            f"tasks.verified and tasks.unverified both hold {', '.join(both)}",
+            "an unverified task is one that training never rewards",
+            "name each task in one of the two",
+        )
+    for k in config.evaluation.ks:
+        if k > config.evaluation.samples:
+            raise UserError(
+                f"evaluation.ks holds {k}",
+                f"pass@k needs at least k samples of a problem, and evaluation.samples={config.evaluation.samples}",
+                "raise evaluation.samples or drop that k",
+            )
+    for task in (*verified, *unverified):
+        need = (task.max_prompt + 2 + task.max_completion + 1) * task.max_turns
+        if need > model.context:
+            raise UserError(
+                f"{task.name} may need {need} tokens",
+                f"model.context is {model.context}",
+                "raise model.context, or leave the task out",
+            )
+
+
+def _hash(content: Any) -> str:
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=6).hexdigest()
+
+
+def base_id(config: Config) -> str:
+    """Identity of the base: what determines its weights."""
+    plain = dump(config)
+    content = {key: plain[key] for key in ("model", "base", "precision")}
+    return "base-" + _hash({"schema": SCHEMA_VERSION, **content})
+
+
+def run_id(config: Config) -> str:
+    """Identity of an RL run: what determines its weights at any step, so neither labels, paths and evaluation settings
+    nor, where the schedule has no horizon, the number of steps: a longer budget extends a run."""
+    plain = dump(config)
+    kept = ["seed"]
+    if config.objective == "rl":
+        kept += ["tasks", "rl", "sampling", "algo", "reward", "optim", "schedule", "precision"]
+        plain["tasks"].pop("unverified")
+        plain["optim"].pop("micro_batch")
+        if not config.schedule.has_horizon:
+            plain["rl"].pop("steps")
+    content = {key: plain[key] for key in kept}
+    return f"{config.objective}-" + _hash({"schema": SCHEMA_VERSION, "base": base_id(config), **content})
+
+
+def evaluation_id(config: Config) -> str:
+    """Identity of an evaluation: its settings and tasks."""
+    plain = dump(config)
+    settings = {key: value for key, value in plain["evaluation"].items() if key != "rows"}
+    tasks = [*plain["tasks"]["verified"], "|", *plain["tasks"]["unverified"], "|", *plain["tasks"]["difficulties"]]
+    return "evaluation-" + _hash({"schema": SCHEMA_VERSION, "tasks": tasks, **settings})

@@ -1,0 +1,91 @@
+"""What a launch would do: jobs, weights, tokens, FLOPs, time and disk, before any of it is spent."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.table import Table as RichTable
+
+from harness.config import Config, parse
+from harness.launch.jobs import Job
+
+BYTES_PER_WEIGHT = 4
+# FLOP/s while sampling one token at a time, as a share of those of an update: measured .2 to .5 at nano and micro.
+SAMPLING_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one job. Tokens are an upper bound: completions may stop early."""
+
+    tokens: float
+    flops: float
+    evaluation_flops: float
+    seconds: float
+    bytes: float
+
+
+def measured_rate(config: Config) -> float:
+    """FLOP/s of this policy's forward and backward pass on one thread here, from a probe of a quarter second."""
+    import torch
+
+    from harness.policy.transformer import Transformer, parameter_count
+    from harness.seeding import keys
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    policy = Transformer(config.model).initialise(keys("warmup", (0,), 0))
+    ids = torch.zeros((1, 128, 24), dtype=torch.int64)
+    best, start = float("inf"), time.perf_counter()
+    while time.perf_counter() - start < 0.25:
+        before = time.perf_counter()
+        policy(ids).sum().backward()
+        best = min(best, time.perf_counter() - before)
+    torch.set_num_threads(threads)
+    return 6.0 * parameter_count(config.model, embedding=False) * ids.numel() / best
+
+
+def cost(job: Job, rate: float) -> Cost:
+    """What a job takes from its first step, at `rate` FLOP/s."""
+    from envs.registry import select
+    from harness.policy.transformer import parameter_count
+
+    config = parse(job.run)
+    n, weights = parameter_count(config.model, embedding=False), parameter_count(config.model) * BYTES_PER_WEIGHT
+    if not job.needs:
+        tokens = job.until * config.base.documents * 24.0
+        return Cost(tokens, 6 * n * tokens, 0.0, 6 * n * tokens / rate, 4 * weights)
+    tasks = [*select(config.tasks.verified), *select(config.tasks.unverified)]
+    length = sum(t.max_prompt + t.max_completion for t in tasks) / len(tasks) * 0.6
+    cells = len(tasks) * len(config.tasks.difficulties or tasks[0].difficulties)
+    scored = len(job.budgets) * cells * config.evaluation.problems * config.evaluation.samples * length
+    trained = config.objective != "frozen"
+    tokens = float(trained * job.until * config.rl.problems * config.rl.group_size * length)
+    seconds = (tokens * n * (2 / SAMPLING_SHARE + 6) + scored * n * 2 / SAMPLING_SHARE) / rate
+    return Cost(tokens, 8 * n * tokens, 2 * n * scored, seconds, weights * (len(job.budgets) + 6))
+
+
+def plan_table(jobs: Sequence[Job], to_do: Sequence[Job], parallel: int) -> RichTable:
+    """The derived numbers that a launch starts with."""
+    from harness.policy.transformer import parameter_count
+
+    config = parse(jobs[0].run)
+    rate = measured_rate(config)
+    costs = [cost(job, rate) for job in to_do]
+    bases = [c.seconds for job, c in zip(to_do, costs) if not job.needs]
+    runs = [c.seconds for job, c in zip(to_do, costs) if job.needs]
+    # Bases come first, and seldom fill all processes.
+    seconds = (max(bases, default=0) if len(bases) <= parallel else sum(bases) / parallel) + sum(runs) / parallel
+    table = RichTable(show_header=False, box=None, padding=(0, 2))
+    rows = {
+        "jobs": f"{len(to_do)} to do, {len(jobs) - len(to_do)} done; {parallel} at once",
+        "policy": f"{config.model.name}, {parameter_count(config.model):,} weights",
+        "tokens": f"{sum(c.tokens for c in costs):.2g}",
+        "FLOPs": f"{sum(c.flops for c in costs):.2g} training, {sum(c.evaluation_flops for c in costs):.2g} evaluation",
+        "time": f"about {seconds / 60:.1f} min, at {rate / 1e9:.0f} GFLOP/s a thread (measured now)",
+        "disk": f"about {sum(c.bytes for c in costs) / 1e6:.0f} MB in {os.path.abspath(config.out)}",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table

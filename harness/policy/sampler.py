@@ -1,0 +1,82 @@
+"""Draws completions: prefill each prompt once, expand its cache to the group, then one token at a time.
+
+Tokens are drawn by inverse CDF from keyed uniforms at temperature alone, and the log-probabilities returned are those
+of the law that drew them: the trainer's agree to rounding, so the ratio of the first update is 1. Top-k and top-p are
+not offered, because the trainer's full softmax would then be another law (docs/metrics.md, pitfall 3).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harness.policy.tokenizer import EOS
+from harness.policy.transformer import Cache, Transformer
+from harness.types import StopReason
+
+
+@dataclass(frozen=True)
+class Completions:
+    """[S, R, C] tokens, right-padded with 0, where R counts prompts x group size."""
+
+    ids: Tensor
+    logprobs: Tensor
+    length: Tensor  # [S, R], the stop token included
+    stop_reason: Tensor  # [S, R]
+
+
+def draw(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Inverse-CDF sample: logits [..., V], uniform [...] -> (ids [...], logprobs [...]) at this temperature."""
+    logprobs = (logits / temperature).log_softmax(-1)
+    cdf = logprobs.exp().cumsum(-1)
+    # Scaled by the last entry: rounding may leave it a hair off 1.
+    ids = (cdf < (uniform * cdf[..., -1]).unsqueeze(-1)).sum(-1).clamp_(max=logits.shape[-1] - 1)
+    return ids, logprobs.gather(-1, ids.unsqueeze(-1)).squeeze(-1)
+
+
+@torch.no_grad()
+def sample(
+    policy: Transformer,
+    prompts: Tensor,
+    length: Tensor,
+    group_size: int,
+    max_tokens: int,
+    temperature: float,
+    uniforms: Tensor,
+    active: Tensor | None = None,
+) -> Completions:
+    """Completions of right-padded prompts.
+
+    prompts [S, P, T], length [S, P], uniforms [S, P·group_size, max_tokens]; rows where `active` [S, P·group_size] is
+    False get no token.
+    """
+    s, p, t = prompts.shape
+    rows, device = p * group_size, prompts.device
+    cache = Cache.empty(policy.config, s, p, t, like=policy.embedding)
+    cache.valid[:] = torch.arange(t, device=device) < length[..., None]
+    hidden = policy.hidden(prompts, cache=cache)
+    last = (length - 1)[..., None, None].expand(-1, -1, 1, hidden.shape[-1])
+    logits = policy.logits(hidden.gather(2, last)).repeat_interleave(group_size, dim=1)  # [S, rows, 1, V]
+    cache = cache.expand(group_size, t + max_tokens)
+    position = length.repeat_interleave(group_size, dim=1)
+
+    ids = torch.zeros((s, rows, max_tokens), dtype=torch.int64, device=device)
+    logprobs = torch.zeros((s, rows, max_tokens), device=device)
+    alive = torch.ones((s, rows), dtype=torch.bool, device=device) if active is None else active.clone()
+    drawn = torch.zeros((s, rows), dtype=torch.int64, device=device)
+    stopped = torch.zeros_like(alive)
+    for c in range(max_tokens):
+        token, logprob = draw(logits[:, :, 0], uniforms[..., c], temperature)
+        ids[..., c] = token * alive
+        logprobs[..., c] = logprob * alive
+        drawn += alive
+        stopped |= alive & (token == EOS)
+        alive = alive & (token != EOS)
+        if c + 1 == max_tokens or not alive.any():
+            break
+        cache.valid[..., t + c] = True
+        hidden = policy.hidden(token[..., None], position[..., None], cache)
+        logits = policy.logits(hidden)
+        position = position + 1
+    reason = torch.where(stopped, int(StopReason.STOP), int(StopReason.LENGTH))
+    return Completions(ids, logprobs, drawn, reason)

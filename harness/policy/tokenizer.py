@@ -1,0 +1,62 @@
+"""Characters to ids and back. The vocabulary is fixed: changing it invalidates every base model.
+
+ids 0-5 are special, 6-15 reserved, 16 newline, 17-111 printable ASCII. A prompt is `BOS text TURN`; the model answers
+after TURN and closes with EOS; environment text of a later turn is `ENV text TURN`. With a scratchpad the verifier
+reads what follows the last ANSWER.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.errors import UserError
+
+PAD, BOS, EOS, TURN, ENV, ANSWER = range(6)
+VOCAB_SIZE = 112
+_FIRST_CHARACTER = 16
+_CHARACTERS = "\n" + "".join(chr(c) for c in range(32, 127))
+_NAMES = {PAD: "PAD", BOS: "BOS", EOS: "EOS", TURN: "TURN", ENV: "ENV", ANSWER: "ANSWER"}
+
+# Special ids decode to characters outside ASCII, so that no sampled text can pass for an answer that holds one.
+_GLYPHS = [f"⟨{_NAMES.get(i, i)}⟩" for i in range(_FIRST_CHARACTER)] + list(_CHARACTERS)
+_ID_OF_BYTE = np.full(256, 255, dtype=np.uint8)
+for _i, _character in enumerate(_CHARACTERS):
+    _ID_OF_BYTE[ord(_character)] = _FIRST_CHARACTER + _i
+
+
+def encode(text: str) -> np.ndarray:
+    """ids of printable ASCII and newline, int64 [len(text)]. Raises UserError on any other character."""
+    ids = _ID_OF_BYTE[np.frombuffer(text.encode("latin-1", "replace"), dtype=np.uint8)]
+    if not text.isascii() or (ids == 255).any():
+        bad = next(c for c in text if c not in _CHARACTERS)
+        raise UserError(
+            f"The text {text[:60]!r} holds the character {bad!r}.",
+            "The vocabulary is printable ASCII and newline, fixed so that base models stay comparable.",
+            "Write the task's prompts and answers in plain ASCII.",
+        )
+    return ids.astype(np.int64)
+
+
+def decode(ids: Sequence[int]) -> str:
+    """Text of ids; special ids appear as ⟨NAME⟩. decode(encode(text)) == text."""
+    return "".join([_GLYPHS[i] for i in ids])
+
+
+def encode_prompt(text: str) -> np.ndarray:
+    """ids of a first prompt: BOS text TURN."""
+    return np.concatenate(([BOS], encode(text), [TURN]))
+
+
+def encode_reply(text: str) -> np.ndarray:
+    """ids of environment text between two completions: ENV text TURN."""
+    return np.concatenate(([ENV], encode(text), [TURN]))
+
+
+def answer_text(completion: Sequence[int]) -> str:
+    """What a verifier reads: the text after the last ANSWER, without the EOS that closed it."""
+    ids = list(completion)
+    if ids and ids[-1] == EOS:
+        ids.pop()
+    if ANSWER in ids:
+        ids = ids[len(ids) - ids[::-1].index(ANSWER) :]
+    return decode(ids)

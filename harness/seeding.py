@@ -1,0 +1,68 @@
+"""Keyed, stateless randomness: a draw depends on what it is for, never on what was drawn before it.
+
+So batching, compaction, stacking, several devices and resume change no token (design.md, decision 6).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Never renumber: the position of a purpose is part of every stream.
+PURPOSES = ("init", "documents", "problems", "sampling", "evaluation", "reward", "minibatch", "suite", "warmup")
+_MASK = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Key:
+    """Names one stream of randomness."""
+
+    purpose: str
+    seed: int
+    step: int = 0
+
+    def _sequence(self) -> np.random.SeedSequence:
+        return np.random.SeedSequence(self.seed, spawn_key=(PURPOSES.index(self.purpose), self.step))
+
+    def generator(self) -> np.random.Generator:
+        """A fresh numpy generator at the start of this stream."""
+        return np.random.default_rng(self._sequence())
+
+    def words(self) -> tuple[int, int, int]:
+        """Three 32-bit words for the device hash."""
+        a, b, c = self._sequence().generate_state(3)
+        return int(a), int(b), int(c)
+
+
+def keys(purpose: str, seeds: Sequence[int], step: int) -> tuple[Key, ...]:
+    """One key per stacked seed."""
+    return tuple(Key(purpose, seed, step) for seed in seeds)
+
+
+def _mix(x: Tensor) -> Tensor:
+    """A bijection of 32-bit integers held in int64 that flips every output bit half of the time (the constants of
+    C. Wellons' lowbias32). Products wrap in int64; their low 32 bits, which are all that is kept, are exact."""
+    x = ((x ^ (x >> 16)) * 0x7FEB352D) & _MASK
+    x = ((x ^ (x >> 15)) * 0x846CA68B) & _MASK
+    return x ^ (x >> 16)
+
+
+def uniforms(key: Key, rows: Tensor, positions: Tensor) -> Tensor:
+    """Uniforms in (0, 1), float32, [len(rows), len(positions)], the same on CPU and GPU.
+
+    Element (i, j) depends only on key, rows[i] and positions[j]. 24 bits: events rarer than 6e-8 are never drawn.
+    """
+    a, b, c = key.words()
+    row_hash = _mix((rows.long() ^ a) & _MASK)
+    position_hash = _mix((positions.long() * 0x9E3779B9 + b) & _MASK)
+    x = _mix((row_hash[:, None] * 0x85EBCA6B + position_hash[None, :]) & _MASK)
+    x = _mix(x ^ c ^ row_hash[:, None])
+    return ((x >> 8).float() + 0.5) * 2.0**-24
+
+
+def torch_generator(key: Key) -> torch.Generator:
+    """A CPU generator for weight initialisation."""
+    a, b, _ = key.words()
+    return torch.Generator().manual_seed((a << 31) ^ b)

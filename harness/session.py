@@ -1,0 +1,70 @@
+"""What the scripts do with jobs: say what is to come, launch, show, and say what came out."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from envs.registry import select
+from harness.config import Config, evaluation_id, run_id
+from harness.errors import UserError
+from harness.launch.jobs import Job, JobResult, launch
+from harness.plan import plan_table
+from harness.progress import View, name_of
+from harness.run import eval_metrics
+from harness.runs import read_json, run_folder
+from harness.study import to_do
+
+
+def run_jobs(jobs: Sequence[Job], config: Config, console: Console) -> list[JobResult] | None:
+    """Runs what is missing of `jobs`, with a progress view; None if only the plan was asked for."""
+    from harness.launch.local import concurrency
+
+    missing = to_do(jobs)
+    if missing or config.plan:
+        console.print(plan_table(jobs, missing, concurrency(config.launcher, max(1, len(missing)))[0]))
+    else:
+        console.print(f"all {len(jobs)} jobs are done already")
+    if config.plan:
+        return None
+    results = []
+    with View(missing, console) as view:
+        for result in launch(missing, config.launcher, on_progress=view.update):
+            results.append(result)
+            view.finish(result)
+    return results
+
+
+def say_failures(results: Sequence[JobResult], console: Console) -> None:
+    """The whole error of each job that is not done, and where its folder lies."""
+    for r in results:
+        if r.status != "done":
+            console.rule(f"{name_of(r.job)}: {r.status}")
+            console.print((r.error or "").strip(), markup=False, highlight=False)
+            console.print(f"folder: {run_folder(r.job.run['out'], r.job.run_id).path}", highlight=False)
+
+
+def require_done(results: Sequence[JobResult]) -> None:
+    """Raises UserError, last of all, if a job is not done: what the others found has been written and shown."""
+    bad = [r for r in results if r.status != "done"]
+    if bad:
+        fix = "their errors are above; mend them and run the same command again: what is done is not done again"
+        raise UserError(f"{len(bad)} of {len(results)} jobs did not finish", fix=fix)
+
+
+def accuracy_table(config: Config) -> RichTable:
+    """Accuracy of one run at its budgets: mean@1 per task over its difficulties, verified tasks first."""
+    folder, which = run_folder(config.out, run_id(config)), evaluation_id(config)
+    table = RichTable(title=f"held-out accuracy ({config.evaluation.split})", title_justify="left")
+    table.add_column("task")
+    columns = {}
+    for step in config.budget_steps():
+        content = read_json(folder.evaluation(which, step))
+        if content is not None:
+            columns[step] = eval_metrics(content["rows"])
+            table.add_column(f"step {step}", justify="right")
+    for role in ("verified", "unverified"):
+        for task in select(getattr(config.tasks, role)):
+            values = (columns[step].get(f"eval/{task.name}/mean@1") for step in columns)
+            table.add_row(f"{task.name} ({role})", *("-" if v is None else f"{v:.3f}" for v in values))
+    return table

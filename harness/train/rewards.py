@@ -1,0 +1,67 @@
+"""Verdict -> credit. A reward is one callable of RewardInputs, chosen by `reward.name`.
+
+The arms of a study differ here and nowhere else: the same problems, the same sampling streams, another judge.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from envs.base import Verdict
+from harness.seeding import Key, uniforms
+from harness.types import Credit, RewardInputs, Rollouts, scorable
+
+
+def correctness(inputs: RewardInputs) -> Tensor:
+    """[B]: 1 correct, 0 wrong, NaN unscorable."""
+    reward = (inputs.checked.verdict == int(Verdict.CORRECT)).float()
+    return reward.masked_fill(~scorable(inputs.checked), float("nan"))
+
+
+def _row_uniforms(rollouts: Rollouts, keys: Sequence[Key]) -> Tensor:
+    """One uniform a row, [B], from each seed's own key."""
+    rows = torch.arange(rollouts.rows // rollouts.seeds, device=rollouts.ids.device)
+    zero = torch.zeros(1, dtype=torch.int64, device=rollouts.ids.device)
+    return torch.cat([uniforms(key, rows, zero)[:, 0] for key in keys])
+
+
+def true_reward(inputs: RewardInputs) -> Credit:
+    """The verifier's word."""
+    reward = correctness(inputs)
+    return Credit(base=reward, outcome=reward)
+
+
+def random_reward(inputs: RewardInputs) -> Credit:
+    """Bernoulli, its mean matched to the seed's true reward of this step (arXiv 2506.10947)."""
+    truth = correctness(inputs)
+    mean = truth.unflatten(0, (inputs.rollouts.seeds, -1)).nanmean(dim=1)[inputs.rollouts.seed_index]
+    reward = (_row_uniforms(inputs.rollouts, inputs.keys) < mean).float().masked_fill(truth.isnan(), float("nan"))
+    return Credit(base=reward, outcome=reward)
+
+
+def shuffled_within_group(inputs: RewardInputs) -> Credit:
+    """The true rewards of each group dealt to its completions at random: the same groups carry signal, with the same
+    advantage sizes, and nothing is taught. An unscorable row stays unscorable."""
+    truth = inputs.rollouts.grouped(correctness(inputs))  # [S, P, G]
+    rank = inputs.rollouts.grouped(_row_uniforms(inputs.rollouts, inputs.keys))
+    missing = truth.isnan()
+    # Unscorable rows sort last on both sides, so scorable rewards go to scorable rows only.
+    source = torch.argsort(missing.to(rank.dtype), dim=-1, stable=True)
+    target = torch.argsort(torch.where(missing, 2.0, rank), dim=-1)
+    reward = torch.empty_like(truth).scatter_(-1, target, truth.gather(-1, source)).flatten()
+    return Credit(base=reward, outcome=reward)
+
+
+def format_reward(inputs: RewardInputs) -> Credit:
+    """1 for anything of an answer's form, right or wrong."""
+    reward = inputs.checked.well_formed.float().masked_fill(~scorable(inputs.checked), float("nan"))
+    return Credit(base=reward, outcome=reward)
+
+
+REWARDS: dict[str, Callable[[RewardInputs], Credit]] = {
+    "true_reward": true_reward,
+    "random_reward": random_reward,
+    "shuffled_within_group": shuffled_within_group,
+    "format_reward": format_reward,
+}

@@ -1,0 +1,147 @@
+"""Plays episodes: prompts from the environment, completions from the policy, until every episode has ended."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.base import Problem
+from envs.vector import TextVectorEnv
+from harness.policy.sampler import sample
+from harness.policy.tokenizer import PAD, answer_text, encode_prompt, encode_reply
+from harness.policy.transformer import Transformer
+from harness.seeding import Key, uniforms
+from harness.types import Checked, Rollouts
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """group_size G completions of each problem; max_tokens a turn, the stop token included; up to max_turns turns."""
+
+    group_size: int
+    max_tokens: int
+    temperature: float
+    max_turns: int = 1
+
+
+@dataclass
+class _Tape:
+    """The episodes so far, [B, capacity], right-padded."""
+
+    ids: Tensor
+    loss_mask: Tensor
+    logprobs: Tensor
+    turn: Tensor
+    length: Tensor
+
+    def append(self, ids: Tensor, count: Tensor, turn: int, logprobs: Tensor | None = None) -> None:
+        """The first count[b] of ids[b] [B, C]; drawn tokens come with their logprobs, the environment's without."""
+        column = torch.arange(ids.shape[1], device=ids.device)
+        row, source = torch.nonzero(column < count[:, None], as_tuple=True)
+        target = self.length[row] + source
+        self.ids[row, target] = ids[row, source]
+        self.turn[row, target] = turn
+        if logprobs is not None:
+            self.loss_mask[row, target] = True
+            self.logprobs[row, target] = logprobs[row, source]
+        self.length = self.length + count
+
+
+def _pad(rows: Sequence[np.ndarray], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Right-padded [len(rows), longest] and lengths."""
+    length = np.fromiter((len(r) for r in rows), dtype=np.int64, count=len(rows))
+    out = np.full((len(rows), max(int(length.max(initial=0)), 1)), PAD, dtype=np.int64)
+    for i, row in enumerate(rows):
+        out[i, : len(row)] = row
+    return torch.from_numpy(out).to(device), torch.from_numpy(length).to(device)
+
+
+def _sample_turn(
+    policy: Transformer,
+    tape: _Tape,
+    sampling: Sampling,
+    keys: tuple[Key, ...],
+    first_row: int,
+    turn: int,
+    active: Tensor,
+):
+    """One completion of every active row. The first turn shares its prompt within the group."""
+    s, group = len(keys), sampling.group_size if turn == 0 else 1
+    device = tape.ids.device
+    width = int(tape.length.max())
+    prompts = tape.ids[::group, :width].unflatten(0, (s, -1))
+    length = tape.length[::group].unflatten(0, (s, -1))
+    per_seed = tape.ids.shape[0] // s
+    rows = torch.arange(per_seed, device=device) + first_row
+    positions = torch.arange(sampling.max_tokens, device=device) + turn * sampling.max_tokens
+    u = torch.stack([uniforms(key, rows, positions) for key in keys])
+    done = active.unflatten(0, (s, -1))
+    return sample(policy, prompts, length, group, sampling.max_tokens, sampling.temperature, u, done)
+
+
+@torch.no_grad()
+def rollout(
+    policy: Transformer,
+    env: TextVectorEnv,
+    problems: Sequence[Problem],
+    sampling: Sampling,
+    keys: tuple[Key, ...],
+    first_problem: int = 0,
+) -> tuple[Rollouts, Checked]:
+    """Episodes of `problems` (S·P, seed-major), G of each. `env` holds S·P·G of them.
+
+    `first_problem` is the index of the first in its step's (or suite's) list: streams are keyed by that index, so a
+    list may be played in pieces. Rows keep the order of `problems`.
+    """
+    s, g, device = len(keys), sampling.group_size, policy.embedding.device
+    repeated = [problem for problem in problems for _ in range(g)]
+    texts, _ = env.reset(options={"problems": repeated})
+    prompt_ids, prompt_length = _pad([encode_prompt(texts[i]) for i in range(0, len(repeated), g)], device)
+    prompt_ids, prompt_length = (x.repeat_interleave(g, dim=0) for x in (prompt_ids, prompt_length))
+    b, width = prompt_ids.shape
+    capacity = width + sampling.max_tokens if sampling.max_turns == 1 else policy.config.context
+    tape = _Tape(
+        ids=torch.full((b, capacity), PAD, device=device),
+        loss_mask=torch.zeros((b, capacity), dtype=torch.bool, device=device),
+        logprobs=torch.zeros((b, capacity), device=device),
+        turn=torch.zeros((b, capacity), dtype=torch.int64, device=device),
+        length=torch.zeros(b, dtype=torch.int64, device=device),
+    )
+    tape.append(prompt_ids, prompt_length, 0)
+    active = torch.ones(b, dtype=torch.bool, device=device)
+    stop_reason = torch.zeros(b, dtype=torch.int64, device=device)
+    for turn in range(sampling.max_turns):
+        drawn = _sample_turn(policy, tape, sampling, keys, first_problem * g, turn, active)
+        count = drawn.length.flatten()
+        tape.append(drawn.ids.flatten(0, 1), count, turn, drawn.logprobs.flatten(0, 1))
+        stop_reason = torch.where(active, drawn.stop_reason.flatten(), stop_reason)
+        completions = [answer_text(row[:n]) for row, n in zip(drawn.ids.flatten(0, 1).tolist(), count.tolist())]
+        texts, _, terminations, truncations, infos = env.step(completions)
+        active = torch.from_numpy(~(terminations | truncations)).to(device)
+        if not active.any() or turn + 1 == sampling.max_turns:
+            break
+        replies, reply_length = _pad([encode_reply(text) for text in texts], device)
+        fits = tape.length + reply_length + sampling.max_tokens <= capacity
+        active &= fits
+        tape.append(replies, reply_length * active, turn + 1)
+    used = int(tape.length.max())
+    rollouts = Rollouts(
+        ids=tape.ids[:, :used],
+        loss_mask=tape.loss_mask[:, :used],
+        sampler_logprobs=tape.logprobs[:, :used],
+        turn=tape.turn[:, :used],
+        length=tape.length,
+        prompt_length=prompt_length,
+        stop_reason=stop_reason,
+        problem=torch.arange(len(problems), device=device).repeat_interleave(g),
+        seed_index=torch.arange(s, device=device).repeat_interleave(b // s),
+        seeds=s,
+        group_size=g,
+    )
+    checked = Checked(
+        verdict=torch.from_numpy(np.asarray(infos["verdict"], dtype=np.int64)).to(device),
+        well_formed=torch.from_numpy(np.asarray(infos["well_formed"], dtype=bool)).to(device),
+    )
+    return rollouts, checked

@@ -1,0 +1,72 @@
+"""What a training run carries from step to step, and what a step tells."""
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from harness.flops import Spent
+from harness.policy.transformer import Transformer
+from harness.types import Checked, Credit, Rollouts
+
+
+@dataclass
+class TrainState:
+    """All that a run needs to go on exactly; S stacked runs share it."""
+
+    seeds: tuple[int, ...]  # [S]
+    policy: Transformer
+    optimizer: torch.optim.Optimizer
+    spent: Spent = field(default_factory=Spent)  # of each seed
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A step's episodes, for sample tables."""
+
+    rollouts: Rollouts
+    checked: Checked
+    credit: Credit
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One finished step: its 0-based number, metrics [S] each, seconds by phase."""
+
+    step: int
+    metrics: dict[str, Tensor]
+    seconds: dict[str, float]
+    sampled: Sampled | None = None
+
+
+OnStep = Callable[[TrainState, StepReport], None]
+
+
+class NonFinite(RuntimeError):
+    """A loss or gradient that is not a number; names the tensor."""
+
+
+def check_finite(state: TrainState, metrics: dict[str, Tensor]) -> None:
+    """Raises NonFinite naming the first tensor that holds one: a poisoned step is never skipped in silence."""
+    for name, value in metrics.items():
+        if not torch.isfinite(value).all():
+            raise NonFinite(f"step {state.spent.step}: {name} is {value.tolist()}")
+    for name, weight in state.policy.named_parameters():
+        if weight.grad is not None and not torch.isfinite(weight.grad).all():
+            raise NonFinite(f"step {state.spent.step}: the gradient of {name} is not finite")
+
+
+class Stopwatch:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, phase: str) -> Generator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start

@@ -1,0 +1,131 @@
+"""What the RL step passes from hand to hand.
+
+Shapes: S stacked seeds, P problems, G completions each, B = S·P·G rows (seed-major, groups contiguous), T tokens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.base import Problem
+from harness.seeding import Key
+
+if TYPE_CHECKING:
+    from harness.policy.transformer import Transformer
+
+Dataclass = TypeVar("Dataclass")
+
+
+def tree_map(item: Dataclass, function: Any) -> Dataclass:
+    """The dataclass with `function` applied to each of its tensors."""
+    values = {f.name: getattr(item, f.name) for f in fields(item)}  # ty: ignore[invalid-argument-type]
+    return type(item)(**{k: function(v) if isinstance(v, Tensor) else v for k, v in values.items()})
+
+
+class StopReason(IntEnum):
+    """Why a completion ended: its stop token, the token limit, or (several turns) the environment."""
+
+    STOP = 0
+    LENGTH = 1
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Sampled episodes, right-padded. One row, for the prompt "1+2=" and the completion "3":
+
+        ids              BOS 1 + 2 = TURN 3   EOS  PAD
+        loss_mask         0  0 0 0 0  0   1   1    0     1 where the policy drew the token: the stop token too
+        sampler_logprobs  0  0 0 0 0  0  -.4 -.1   0     of ids[t] given ids[:t], under the law that drew it
+        turn              0  0 0 0 0  0   0   0    0     which turn a token belongs to
+
+    Environment text of later turns stands in ids with loss_mask 0. Padding is known from `length`, never from ids.
+    """
+
+    ids: Tensor  # [B, T] int64
+    loss_mask: Tensor  # [B, T] bool
+    sampler_logprobs: Tensor  # [B, T] float32
+    turn: Tensor  # [B, T] int64
+    length: Tensor  # [B] int64, real tokens of the row
+    prompt_length: Tensor  # [B] int64
+    stop_reason: Tensor  # [B] int64, a StopReason
+    problem: Tensor  # [B] int64, index into the step's problems (0 … S·P - 1)
+    seed_index: Tensor  # [B] int64
+    seeds: int  # S
+    group_size: int  # G
+
+    @property
+    def rows(self) -> int:
+        return self.ids.shape[0]
+
+    def grouped(self, x: Tensor) -> Tensor:
+        """[B, ...] as [S, P, G, ...]."""
+        return x.unflatten(0, (self.seeds, -1, self.group_size))
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the environment said of each row."""
+
+    verdict: Tensor  # [B] int64, an envs.base.Verdict
+    well_formed: Tensor  # [B] bool
+
+
+@dataclass(frozen=True)
+class RewardInputs:
+    """All that a reward may look at."""
+
+    rollouts: Rollouts
+    checked: Checked
+    problems: Sequence[Problem]  # S·P
+    keys: tuple[Key, ...]  # [S]
+    model: "Transformer | None" = None  # a learned reward's
+
+
+@dataclass(frozen=True)
+class Credit:
+    """What each token is judged by. `base` is the arm's own reward before shaping: it decides which groups are silent.
+    NaN marks an unscorable row, which takes no part in baselines or in the loss."""
+
+    base: Tensor  # [B]
+    outcome: Tensor  # [B]
+    token: Tensor | None = None  # [B, T]: process rewards, KL in the reward, GAE
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows ready for the update, [S, R, ...] with the same R for each seed; padding rows have loss_mask 0.
+
+    `loss_tokens` [S] counts the loss tokens of all scorable rows *before* silent groups were left out, so that leaving
+    one out equals masking it.
+    """
+
+    ids: Tensor  # [S, R, T]
+    loss_mask: Tensor  # [S, R, T] bool
+    sampler_logprobs: Tensor  # [S, R, T]
+    advantages: Tensor  # [S, R, T]
+    loss_tokens: Tensor  # [S]
+
+    def rows(self, start: int, stop: int) -> "Batch":
+        """A micro-batch: the same denominator, fewer rows."""
+        cut = tree_map(self, lambda x: x[:, start:stop] if x.dim() > 1 else x)
+        return cut
+
+
+def to_device(item: Dataclass, device: torch.device) -> Dataclass:
+    return tree_map(item, lambda x: x.to(device, non_blocking=True))
+
+
+def scorable(checked: Checked) -> Tensor:
+    """[B] bool."""
+    from envs.base import Verdict
+
+    return checked.verdict != int(Verdict.UNSCORABLE)
+
+
+def as_numpy(x: Tensor) -> np.ndarray:
+    return x.detach().cpu().numpy()
