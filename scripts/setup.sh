@@ -26,6 +26,7 @@ stamp_of_environment() {
     "$PYTHON" --version
 }
 
+# uv chooses the torch build that fits the machine. Where it cannot (no way to the torch index), pip is tried next.
 install_with_uv() {
     uv venv --quiet --allow-existing --python '>=3.11' .venv || return 1
     uv pip install --quiet --python "$PYTHON" --torch-backend=auto -c constraints.txt -e '.[dev]'
@@ -34,7 +35,7 @@ install_with_uv() {
 # torch goes first and by its exact pin: an open range may take several GB of GPU libraries.
 install_with_pip() {
     local python torch
-    python=$(find_python) || die "no Python 3.11 or newer is on PATH ($(python3 --version 2>&1)). Install one, or uv, then run this again."
+    python=$(find_python) || die "no Python 3.11 or newer is on PATH ($(python3 --version 2>/dev/null || echo "no python3")). Install one, or uv, then run this again."
     torch=$(grep '^torch==' constraints.txt)
     "$python" -m venv .venv || die "could not make .venv (on Debian and Ubuntu: apt install python3-venv)"
     "$PYTHON" -m pip install --quiet "$torch" -c constraints.txt &&
@@ -46,8 +47,8 @@ set_up() {
         return
     fi
     echo "setup: installing into .venv (a few minutes the first time)"
-    if command -v uv >/dev/null; then
-        install_with_uv || die "uv could not install the packages; the reason is above"
+    if command -v uv >/dev/null && install_with_uv; then
+        echo "setup: installed by uv"
     else
         install_with_pip || die "pip could not install the packages; the reason is above"
     fi
