@@ -53,6 +53,11 @@ def exact(problem: Problem, completion: str) -> Verdict:
     return Verdict.CORRECT if completion == problem.answer else Verdict.WRONG
 
 
+def unscorable(problem: Problem, completion: str) -> Verdict:
+    """UNSCORABLE, always: the verifier of tasks that training must never be able to check."""
+    return Verdict.UNSCORABLE
+
+
 @dataclass(frozen=True)
 class Task:
     """A generator of problems plus a verifier; belongs to a family and a context.
@@ -84,6 +89,11 @@ class Task:
     respond: Callable[[Problem, Sequence[str]], Reply] | None = None
     worked: Callable[[Problem], str] | None = None
     setting: str = ""
+
+    @property
+    def has_verifier(self) -> bool:
+        """Whether answers can be checked; where not, the task can only be unverified, and a grader scores it."""
+        return self.verify is not unscorable
 
     def reply(self, problem: Problem, completions: Sequence[str]) -> Reply:
         """The environment's answer to the last of `completions`."""

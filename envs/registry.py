@@ -22,7 +22,9 @@ from envs.arithmetic import (
     subtraction,
 )
 from envs.base import Task
+from envs.code import check, expression, output, repair
 from envs.in_context import induction, regression
+from envs.language import comment, describe, explain
 from envs.strings import balance, composition, counting, deduplication, reversal, sorting, substitution
 from envs.tools import calculator, guess_number, spreadsheet, store
 
@@ -52,6 +54,13 @@ MODULES = (
     store,
     spreadsheet,
     guess_number,
+    output,
+    expression,
+    repair,
+    check,
+    explain,
+    describe,
+    comment,
 )
 TASKS: dict[str, Task] = {task.name: task for module in MODULES for task in module.TASKS}
 

@@ -16,7 +16,7 @@ def draw(rng: np.random.Generator, difficulty: int) -> Content:
 def worked(problem: Problem) -> str:
     """Column by column from the right: digit+digit+carry=sum."""
     a, b, carry, lines = problem.data["a"], problem.data["b"], 0, []
-    while a or b or carry:
+    while not lines or a or b or carry:
         column = a % 10 + b % 10 + carry
         lines.append(f"{a % 10}+{b % 10}+{carry}={column}")
         a, b, carry = a // 10, b // 10, column // 10

@@ -1,17 +1,19 @@
-"""Expressions over +, - and *: drawn as trees, written with the fewest parentheses, worked step by step, read back."""
+"""Expressions over +, - and *: drawn as trees, written without needless parentheses, worked step by step, read back."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from envs.draw import integer, pick
 
-Tree = int | tuple[str, "Tree", "Tree"]
+Tree = int | str | tuple[str, "Tree", "Tree"]
+"""A number, a variable, or (operator, left, right)."""
+
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2}
 
 
-def random_tree(rng: np.random.Generator, leaves: Sequence[int], operators: str = "+-*") -> Tree:
+def random_tree(rng: np.random.Generator, leaves: Sequence[int | str], operators: str = "+-*") -> Tree:
     """A random binary tree with these leaves in this order."""
     if len(leaves) == 1:
         return leaves[0]
@@ -27,16 +29,16 @@ def apply(operator: str, left: int, right: int) -> int:
     return left + right if operator == "+" else left - right
 
 
-def value(tree: Tree) -> int:
-    """The value of the tree."""
-    if isinstance(tree, int):
-        return tree
-    return apply(tree[0], value(tree[1]), value(tree[2]))
+def value(tree: Tree, variables: Mapping[str, int] | None = None) -> int:
+    """The value of the tree. Raises KeyError for a variable without value."""
+    if isinstance(tree, tuple):
+        return apply(tree[0], value(tree[1], variables), value(tree[2], variables))
+    return tree if isinstance(tree, int) else (variables or {})[tree]
 
 
 def render(tree: Tree) -> str:
     """Infix text that reads back as the same value, without needless parentheses."""
-    if isinstance(tree, int):
+    if not isinstance(tree, tuple):
         return str(tree)
     operator, left, right = tree
     rank = _PRECEDENCE[operator]
@@ -47,7 +49,7 @@ def render(tree: Tree) -> str:
 
 def steps(tree: Tree) -> list[str]:
     """One line for each operation, innermost first: 3*4=12."""
-    if isinstance(tree, int):
+    if not isinstance(tree, tuple):
         return []
     operator, left, right = tree
     return [*steps(left), *steps(right), f"{value(left)}{operator}{value(right)}={value(tree)}"]
@@ -72,7 +74,7 @@ def read(text: str, longest: int = 100) -> tuple[int, list[int]]:
 
 
 def _rank(tree: Tree) -> int:
-    return 3 if isinstance(tree, int) else _PRECEDENCE[tree[0]]
+    return _PRECEDENCE[tree[0]] if isinstance(tree, tuple) else 3
 
 
 def _wrap(text: str, parentheses: bool) -> str:

@@ -15,7 +15,7 @@ def draw(rng: np.random.Generator, difficulty: int) -> Content:
 def worked(problem: Problem) -> str:
     """Column by column from the right: digit-digit-borrow, with 10 added where that is below zero."""
     a, b, borrow, lines = problem.data["a"], problem.data["b"], 0, []
-    while a or b:
+    while not lines or a or b:
         column = a % 10 - b % 10 - borrow
         lines.append(f"{a % 10}-{b % 10}-{borrow}={column % 10}")
         a, b, borrow = a // 10, b // 10, int(column < 0)

@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from gymnasium.wrappers import TransformReward
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,10 @@ from envs.splits import distinct_problems, split_of
 from envs.text_env import CHARSET, play
 
 ALL = list(envs.TASKS.values())
+VERIFIED = [task for task in ALL if task.has_verifier]
 every_task = pytest.mark.parametrize("task", ALL, ids=lambda task: task.name)
+
+every_verified_task = pytest.mark.parametrize("task", VERIFIED, ids=lambda task: task.name)
 
 
 def sample(task: Task, difficulty: int, n: int, seed: int = 0):
@@ -60,7 +64,7 @@ def adversarial(problem) -> dict[str, str]:
     }
 
 
-@every_task
+@every_verified_task
 def test_gold_answer_is_correct_and_well_formed(task):
     for difficulty in task.difficulties:
         for problem in sample(task, difficulty, 20):
@@ -68,7 +72,7 @@ def test_gold_answer_is_correct_and_well_formed(task):
             assert task.well_formed(problem.answer)
 
 
-@every_task
+@every_verified_task
 def test_adversarial_answers_are_wrong(task):
     for difficulty in (task.difficulties[0], task.difficulties[-1]):
         for problem in sample(task, difficulty, 10):
@@ -94,7 +98,7 @@ def test_neighbouring_seeds_share_no_more_than_chance(task):
 @every_task
 def test_prompts_and_answers_fit_their_stated_length_and_encode(task):
     for difficulty in task.difficulties:
-        for problem in sample(task, difficulty, 100):
+        for problem in sample(task, difficulty, 50):
             prompt, answer = task.longest([difficulty])
             assert 0 < len(problem.prompt) <= prompt <= task.max_prompt
             assert 0 < len(problem.answer) <= answer <= task.max_completion
@@ -103,12 +107,13 @@ def test_prompts_and_answers_fit_their_stated_length_and_encode(task):
             assert problem.task == task.name
 
 
-@every_task
+@pytest.mark.parametrize("task", {task.family: task for task in ALL}.values(), ids=lambda task: task.name)
 def test_guess_rate_is_that_of_the_commonest_answer(task):
+    """One context of each family: contexts share contents, and so answers."""
     shares = []
     for difficulty in task.difficulties:
-        answers = Counter(p.answer for p in sample(task, difficulty, 1000))
-        shares.append(max(answers.values()) / 1000)
+        answers = Counter(p.answer for p in sample(task, difficulty, 600))
+        shares.append(max(answers.values()) / 600)
     assert np.mean(shares) == pytest.approx(task.guess_rate, abs=0.015)
 
 
@@ -127,9 +132,13 @@ def test_worked_solution_ends_in_the_answer(task):
                 assert solve(task, problem, *lines) == Verdict.CORRECT
 
 
+@pytest.mark.filterwarnings("ignore:.*different from the unwrapped version:UserWarning")
 @every_task
 def test_gymnasium_checker_passes(task):
     environment = gymnasium.make(f"rl_scaling/{task.name}-v0").unwrapped
+    if not task.has_verifier:
+        # Its reward is nan, which the checker would take for randomness, since nan is not equal to itself.
+        environment = TransformReward(environment, np.nan_to_num)
     check_env(environment, skip_render_check=True)
 
 
@@ -138,7 +147,7 @@ def test_splits_are_disjoint_across_tasks_and_contexts():
     where: dict[str, set[str]] = {}
     for task in ALL:
         for split in ("train", "validation", "test"):
-            for problem in distinct_problems(task, task.difficulties[0], split, 30, seed=0):
+            for problem in distinct_problems(task, task.difficulties[0], split, 8, seed=0):
                 assert split_of(problem) == split
                 where.setdefault(problem.content, set()).add(split)
     assert all(len(splits) == 1 for splits in where.values())

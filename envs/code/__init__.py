@@ -1,0 +1,1 @@
+"""Programs to run, to write, to mend and to judge."""

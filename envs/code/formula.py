@@ -1,0 +1,56 @@
+"""Formulas in x that are asked for by their values, and the check of what a policy writes, by running it."""
+
+import re
+
+import numpy as np
+
+from envs.arithmetic.expression import Tree, random_tree, value
+from envs.base import Problem, Verdict
+from envs.code.sandbox import Ending, same, shared
+from envs.draw import integer, shuffled
+
+SHOWN = (1, 2, 3, 6)
+HIDDEN = (0, 4, 5, 7, 8, 9, 10, 13)
+LARGEST = 9999
+LONGEST = 60
+
+
+def draw_formula(rng: np.random.Generator, operations: int) -> Tree:
+    """A formula with x in it, whose values are within 9999 and not all the same."""
+    while True:
+        variables = 1 + integer(rng, 0, (operations + 1) // 2)
+        numbers = [integer(rng, 1, 10) for _ in range(operations + 1 - variables)]
+        tree = random_tree(rng, shuffled(rng, [*["x"] * variables, *numbers]))
+        values = [value(tree, {"x": x}) for x in (*SHOWN, *HIDDEN)]
+        if max(map(abs, values)) <= LARGEST and len(set(values)) > 1:
+            return tree
+
+
+def examples(tree: Tree) -> str:
+    """The formula's values at the shown points."""
+    return " ".join(f"f({x})={value(tree, {'x': x})}" for x in SHOWN)
+
+
+def examples_width() -> int:
+    """Characters of the longest examples."""
+    return len(SHOWN) * len(f"f(1)={-LARGEST} ") - 1
+
+
+def tests(tree: Tree) -> dict[int, int]:
+    """The values by which an answer is judged: those shown, and as many more."""
+    return {x: value(tree, {"x": x}) for x in (*SHOWN, *HIDDEN)}
+
+
+def verify(problem: Problem, completion: str) -> Verdict:
+    """CORRECT if the expression gives every value of `problem.data["tests"]`; UNSCORABLE if its worker was lost.
+
+    Any one-line Python expression in x of up to 60 ASCII characters counts, without space around it.
+    """
+    if len(completion) > LONGEST or not re.fullmatch(r"[!-~]|[!-~][ -~]*[!-~]", completion):
+        return Verdict.WRONG
+    points = problem.data["tests"]
+    outcome = shared().run(f"def f(x):\n return ({completion}\n)\n[f(x) for x in {tuple(points)}]")
+    if outcome.ending is Ending.LOST:
+        return Verdict.UNSCORABLE
+    right = outcome.ending is Ending.VALUE and same(outcome.value, list(points.values()))
+    return Verdict.CORRECT if right else Verdict.WRONG
