@@ -27,7 +27,6 @@ def analyze(
     context: what the report shows besides (commands, versions, run folders). Returns verdicts, transfer, notes (on the
     table) and report (its path). Raises TableError before anything is written.
     """
-    from harness.analysis.report import write_report  # plotly takes a second to import: not for a table in error
     from harness.analysis.transfer import transfer_report
 
     table = load_table(source, split)
@@ -37,6 +36,8 @@ def analyze(
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "verdicts.json", records)
     write_json(out / "transfer.json", transfer)
+    from harness.analysis.report import write_report  # plotly takes a second to import: not for a table in error
+
     page = write_report(table, strict(records), strict(transfer), out, context or {})
     return {"verdicts": records, "transfer": transfer, "notes": list(table.notes), "report": page}
 

@@ -14,7 +14,7 @@ from harness.analysis.covariance import MeanCurve
 from harness.analysis.laws import Law, Window
 
 Array = NDArray[np.float64]
-ROUNDS, POINTS, SHRINK = 7, 5, 0.45  # of the polish: grids of POINTS per shape parameter, each SHRINK of the last
+ROUNDS, POINTS, SHRINK = 7, 5, 0.4  # of the polish: grids of POINTS per shape parameter, each SHRINK of the last
 
 
 @dataclass(frozen=True)
@@ -84,25 +84,6 @@ def fit(law: Law, mean: MeanCurve, y: Array | None = None) -> Fits:
     )  # fmt: skip
 
 
-def shape_profile(law: Law, mean: MeanCurve) -> Array:
-    """chi2 of the mean at every grid shape, levels refitted: [counts0, counts1]."""
-    plan = design(law, mean)
-    target = (mean.y[plan.rows] @ plan.whiten.T)[None]
-    return _profile(law, plan, law.grid(plan.window), target)[0][:, 0].reshape(law.counts)
-
-
-def level_profile(law: Law, mean: MeanCurve, level: int, values: Array) -> Array:
-    """chi2 of the mean with start (level 0) or end (level 1) held at each of values [V], all else refitted: [V]."""
-    plan = design(law, mean)
-    target = mean.y[plan.rows] @ plan.whiten.T
-    columns = _basis(law, plan, law.grid(plan.window))
-    held, free = columns[level], columns[1 - level]
-    rest = target - held[:, None] * values[:, None]
-    norm = np.maximum(np.sum(free**2, -1), 1e-300)[:, None]
-    other = np.clip(np.einsum("gvj,gj->gv", rest, free) / norm, *law.boxes[1 - level])
-    return np.sum((rest - other[..., None] * free[:, None]) ** 2, -1).min(0)
-
-
 def _basis(law: Law, plan: Design, shape: Array) -> tuple[Array, Array]:
     """Whitened columns that multiply start and end: [..., J] each."""
     s = law.share(plan.z, shape, plan.window)
@@ -132,23 +113,20 @@ def _levels(
     """Exact least squares in (start, end) within the boxes: the inner optimum, or the best of the four edges."""
     (low0, high0), (low1, high1) = law.boxes
 
-    def loss(p0: Array, p1: Array) -> Array:
-        return yy - 2 * (h0 * p0 + h1 * p1) + g00 * p0 * p0 + 2 * g01 * p0 * p1 + g11 * p1 * p1
-
     determinant = g00 * g11 - g01 * g01
     safe = determinant > 1e-9 * g00 * g11
     scale = np.where(safe, determinant, 1.0)
     start, end = (g11 * h0 - g01 * h1) / scale, (g00 * h1 - g01 * h0) / scale
     inside = safe & (start >= low0) & (start <= high0) & (end >= low1) & (end <= high1)
-    best = np.where(inside, loss(start, end), np.inf)
+    best = np.where(inside, yy - start * h0 - end * h1, np.inf)  # at an inner optimum the loss has this short form
     if inside.all():
         return best, start, end
     g00, g11 = np.maximum(g00, 1e-300), np.maximum(g11, 1e-300)
-    edges = [(np.clip((h0 - g01 * p1) / g00, low0, high0), np.asarray(p1)) for p1 in (low1, high1) if np.isfinite(p1)]
-    edges += [(np.asarray(p0), np.clip((h1 - g01 * p0) / g11, low1, high1)) for p0 in (low0, high0) if np.isfinite(p0)]
+    edges = [(np.clip((h0 - g01 * p1) / g00, low0, high0), np.asarray(p1)) for p1 in {low1, high1} if np.isfinite(p1)]
+    edges += [(np.asarray(p0), np.clip((h1 - g01 * p0) / g11, low1, high1)) for p0 in {low0, high0} if np.isfinite(p0)]
     for p0, p1 in edges:
-        value = loss(p0, p1)
-        better = value < best
+        value = yy + p0 * (g00 * p0 + 2 * (g01 * p1 - h0)) + p1 * (g11 * p1 - 2 * h1)
+        better = ~inside & (value < best)
         best, start, end = np.where(better, value, best), np.where(better, p0, start), np.where(better, p1, end)
     return best, start, end
 

@@ -9,7 +9,7 @@ from scipy import special
 
 from harness.analysis.covariance import MeanCurve
 from harness.analysis.evidence import held_out_error
-from harness.analysis.fitting import Fits, fit, level_profile, shape_profile
+from harness.analysis.fitting import Fits, fit
 from harness.analysis.intervals import estimate, jackknife_t
 from harness.analysis.laws import LAWS
 from harness.analysis.shape import slope_weights
@@ -57,6 +57,11 @@ def share_of_gain(mean: MeanCurve, laws: dict[str, dict]) -> float | None:
     return float((hill["fitted"][-1] - hill["fitted"][0]) / gain) if gain > 0 else None
 
 
+def law_intervals(name: str, mean: MeanCurve) -> dict[str, list[float] | str]:
+    """Intervals of one law's parameters, [low, high] or "not identified"."""
+    return _intervals(fit(LAWS[name], mean), mean)
+
+
 def _intervals(fitted: Fits, mean: MeanCurve) -> dict[str, list[float] | str]:
     """t over replicates for the line; delete-one-replicate jackknife-t on logit or log scale for the rest."""
     if len(mean.replicates) < 3:
@@ -95,13 +100,10 @@ def _scale(name: str) -> Scale:
 
 def _closed(fitted: Fits, mean: MeanCurve) -> dict[str, bool]:
     """Whether chi2 rises by 3.84 on both sides of each parameter's optimum, the others refitted."""
-    law, best = fitted.law, float(fitted.chi2[0])
-    shapes = shape_profile(law, mean)
-    closed = {}
-    for name, axis in law.axes.items():
-        if axis in ("start", "end"):
-            ends = level_profile(law, mean, ("start", "end").index(axis), np.array([0.0, 1.0]))
-        else:
-            ends = shapes[[0, -1]].min(1) if axis == "shape0" else shapes[:, [0, -1]].min(0)
-        closed[name] = bool(np.min(ends) - best > CLOSES)
-    return closed
+    law = fitted.law
+    shapes = law.bounds(fitted.window)
+    edges = {"start": (0.0, 1.0), "end": (0.0, 1.0), "shape0": shapes[0], "shape1": shapes[1]}
+    return {
+        name: all(fit(law.pinned(axis, edge), mean).chi2[0] - fitted.chi2[0] > CLOSES for edge in edges[axis])
+        for name, axis in law.axes.items()
+    }

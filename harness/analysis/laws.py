@@ -18,7 +18,7 @@ with z = log10 x, and x_1, x_K the ends of the window. Laws that say nothing abo
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,19 @@ class Law:
         """[G, 2] shapes, evenly spaced between the bounds."""
         axes = [np.linspace(low, high, n) for (low, high), n in zip(self.bounds(window), self.counts, strict=True)]
         return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
+
+    def pinned(self, axis: str, value: float) -> "Law":
+        """The same law with one of start, end, shape0, shape1 held at a value."""
+        if axis in ("start", "end"):
+            held = (value, value)
+            return replace(self, boxes=(held, self.boxes[1]) if axis == "start" else (self.boxes[0], held))
+        first = axis == "shape0"
+
+        def bounds(window: Window) -> tuple[tuple[float, float], tuple[float, float]]:
+            shape0, shape1 = self.bounds(window)
+            return ((value, value), shape1) if first else (shape0, (value, value))
+
+        return replace(self, bounds=bounds, counts=(1, self.counts[1]) if first else (self.counts[0], 1))
 
     def predict(self, z: Array, start: Array, end: Array, shape: Array, window: Window) -> Array:
         """R at budgets 10^z: start, end [...], shape [..., 2] -> [..., K]. z = -inf asks for R(0)."""
@@ -160,7 +173,7 @@ _LAWS = (
         describe=_line_parameters, axes={}, boxes=(ANY, ANY),
     ),
     Law(
-        "hill", share=_hill, bounds=lambda w: (_exponents(0.1, 12.0), _mid(w)), counts=(25, 45), n_parameters=4,
+        "hill", share=_hill, bounds=lambda w: (_exponents(0.1, 12.0), _mid(w)), counts=(17, 31), n_parameters=4,
         at_zero=True, describe=_hill_parameters, axes={"R0": "start", "A": "end", "B": "shape0", "x_mid": "shape1"},
     ),
     Law(
@@ -176,7 +189,7 @@ _LAWS = (
         n_parameters=2, at_zero=False, describe=_error_parameters, axes={"k": "shape0"}, boxes=((0.0, 1.0), (1.0, 1.0)),
     ),
     Law(
-        "changepoint", share=_changepoint, bounds=_begin_and_length, counts=(31, 21), n_parameters=4, at_zero=True,
+        "changepoint", share=_changepoint, bounds=_begin_and_length, counts=(25, 15), n_parameters=4, at_zero=True,
         describe=_changepoint_parameters, axes={"low": "start", "high": "end", "x_begin": "shape0"},
     ),
 )  # fmt: skip

@@ -24,11 +24,13 @@ class Kind:
 
     law: (z [K + 1] with z[0] = -inf for x = 0, rng) -> R [K + 1]; the generator draws what varies between tables.
     right: verdicts that are right; every other one but `indistinguishable` is a false claim.
+    truth: the verdict its law deserves, or `other` where it lies between them.
     scatter: sd over seeds of the rise, as a share of it. collapse: chance that a seed collapses somewhere.
     """
 
     law: Law
     right: frozenset[str]
+    truth: str
     scatter: float = 0.1
     collapse: float = 0.0
 
@@ -40,12 +42,12 @@ class Design:
     seeds: int = 8
     budgets: int = 10
     decades: float = 3.0
-    problems: int = 2048
-    k: int = 1
+    problems: int = 512
+    k: int = 4
     problem_sd: float = 1.0
 
 
-def _line(rise: float, low: float = 0.25, start: tuple[float, float] = (0.2, 0.6)) -> Law:
+def line(rise: float, low: float = 0.25, start: tuple[float, float] = (0.2, 0.6)) -> Law:
     """Log-linear over the window; R0 lies `start` decades' worth below the first budget. From about 1 on, a shallow
     hill through R0 is as good as the line, and no amount of data inside the window tells them apart."""
 
@@ -56,11 +58,15 @@ def _line(rise: float, low: float = 0.25, start: tuple[float, float] = (0.2, 0.6
     return law
 
 
-def _hill(b: float, mid: float, low: float = 0.2, high: float = 0.7) -> Law:
-    """ScaleRL's sigmoid; mid is x_mid's place in the window (0 first budget, 1 last)."""
+def _hill(b: float, mid: float, low: float = 0.2, high: float = 0.7, jump: float = 0.0) -> Law:
+    """ScaleRL's sigmoid; mid is x_mid's place in the window (0 first budget, 1 last), moved a little in each table.
+
+    jump: a rise before the first budget that is no part of the sigmoid, as when the answer format is learned.
+    """
 
     def law(z: Array, rng: np.random.Generator) -> Array:
-        return low + (high - low) * special.expit(np.log(10) * b * (z - (mid + rng.uniform(-0.05, 0.05)) * z[-1]))
+        middle = (mid + rng.uniform(-0.05, 0.05)) * z[-1]
+        return low - jump * np.isneginf(z) + (high - low) * special.expit(np.log(10) * b * (z - middle))
 
     return law
 
@@ -142,33 +148,34 @@ def _set(*names: str) -> frozenset[str]:
     return frozenset(names)
 
 
-LINE, SATURATES, RISES_FASTER, UNDECIDED = "log_linear", "saturating", "accelerating", "indistinguishable"
+LINE, UP, SATURATES, UNDECIDED = "log_linear", "accelerating", "saturating", "indistinguishable"
 KINDS: dict[str, Kind] = {
-    "line_steep": Kind(_line(0.30), _set(LINE)),
-    "line": Kind(_line(0.21), _set(LINE)),
-    "line_small": Kind(_line(0.12), _set(LINE)),
-    "line_from_afar": Kind(_line(0.30, start=(1.0, 2.0)), _set(LINE, UNDECIDED)),
-    "line_collapsed_seeds": Kind(_line(0.30), _set(LINE, UNDECIDED), collapse=0.15),
-    "hill_levels_off": Kind(_hill(1.2, 0.3), _set(SATURATES)),
-    "hill_early": Kind(_hill(1.0, 1.05), _set(RISES_FASTER)),
-    "hill_middle": Kind(_hill(1.0, 0.5), _set(SATURATES, UNDECIDED)),
-    "hill_shallow": Kind(_hill(0.6, 0.5), _set(UNDECIDED)),
-    "saturating_power": Kind(_saturating_power(0.6), _set(SATURATES)),
-    "exponential": Kind(_exponential(0.5), _set(SATURATES)),
-    "error_power": Kind(_error_power(0.12), _set(UNDECIDED)),
-    "changepoint": Kind(_changepoint(0.33, 0.67), _set(SATURATES)),
-    "power_up": Kind(_power_up(0.7), _set(RISES_FASTER)),
-    "rise_and_fall": Kind(_rise_and_fall(0.2, 0.12), _set("non_monotone")),
-    "falling": Kind(_falling(0.15), _set("declining")),
-    "flat": Kind(_flat(0.4), _set("flat"), scatter=0.0),
-    "flat_near_zero": Kind(_flat(0.01), _set("flat"), scatter=0.0),
-    "rise_below_margin": Kind(_line(0.01), _set("flat", UNDECIDED)),
-    "mixture": Kind(_mixture(2e-5, 0.5), _set(LINE, UNDECIDED)),
+    "line_steep": Kind(line(0.30), _set(LINE), LINE),
+    "line": Kind(line(0.21), _set(LINE), LINE),
+    "line_small": Kind(line(0.12), _set(LINE), LINE),
+    "line_from_afar": Kind(line(0.30, start=(1.0, 2.0)), _set(LINE, UNDECIDED), LINE),
+    "line_collapsed_seeds": Kind(line(0.30), _set(LINE, UNDECIDED), LINE, collapse=0.15),
+    "hill_levels_off": Kind(_hill(1.2, 0.3), _set(SATURATES), SATURATES),
+    "hill_early": Kind(_hill(1.0, 1.05), _set(UP), UP),
+    "hill_middle": Kind(_hill(1.0, 0.5), _set(SATURATES, UNDECIDED), SATURATES),
+    "hill_shallow": Kind(_hill(0.6, 0.5), _set(UNDECIDED), "other"),
+    "hill_after_jump": Kind(_hill(0.6, 0.5, jump=0.1), _set(UNDECIDED), "other"),
+    "saturating_power": Kind(_saturating_power(0.6), _set(SATURATES), SATURATES),
+    "exponential": Kind(_exponential(0.5), _set(SATURATES), SATURATES),
+    "error_power": Kind(_error_power(0.12), _set(UNDECIDED), "other"),
+    "changepoint": Kind(_changepoint(0.33, 0.67), _set(SATURATES), SATURATES),
+    "power_up": Kind(_power_up(0.7), _set(UP), UP),
+    "rise_and_fall": Kind(_rise_and_fall(0.2, 0.12), _set("non_monotone"), "non_monotone"),
+    "falling": Kind(_falling(0.15), _set("declining"), "declining"),
+    "flat": Kind(_flat(0.4), _set("flat"), "flat", scatter=0.0),
+    "flat_near_zero": Kind(_flat(0.01), _set("flat"), "flat", scatter=0.0),
+    "rise_below_margin": Kind(line(0.01), _set("flat", UNDECIDED), "flat"),
+    "mixture": Kind(_mixture(2e-5, 0.5), _set(LINE, UNDECIDED), "other"),
 }
 
 
-def draw_curves(kind: Kind, design: Design, rng: np.random.Generator) -> tuple[Array, Array]:
-    """True accuracy of each seed: x [K + 1] with 0 first, and R [n, K + 1] around the law.
+def draw_curves(kind: Kind, design: Design, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    """True accuracy of each seed: x [K + 1] with 0 first, the law there [K + 1], and R [n, K + 1] around it.
 
     A seed has its own share of the rise and its own slow (AR) wander; a collapsed one falls to a tenth from a random
     budget on.
@@ -184,7 +191,7 @@ def draw_curves(kind: Kind, design: Design, rng: np.random.Generator) -> tuple[A
     curves = truth[0] + rise * (1 + kind.scatter * rng.standard_normal((n, 1))) + wander
     for i in np.flatnonzero(rng.random(n) < kind.collapse):
         curves[i, rng.integers(len(z) // 2, len(z)) :] *= 0.1
-    return np.concatenate([[0.0], 10.0 ** z[1:]]), np.clip(curves, 0.0, 1.0)
+    return np.concatenate([[0.0], 10.0 ** z[1:]]), truth, np.clip(curves, 0.0, 1.0)
 
 
 def draw_counts(curves: Array, design: Design, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -210,18 +217,17 @@ def _centre(mean: Array, sd: float) -> Array:
     return np.where(mean <= 0, -40.0, np.where(mean >= 1, 40.0, centre))
 
 
-def draw_table(
-    kind: Kind,
+def table_of(
+    x: Array,
+    correct: Array,
+    squares: Array,
     design: Design,
-    rng: np.random.Generator,
     arm: str = "true_reward",
     task: str = "simulated",
     role: str = "verified",
 ) -> pl.DataFrame:
-    """A whole run table of one arm and one task; tables of several are put together with polars.concat."""
-    x, curves = draw_curves(kind, design, rng)
-    correct, squares = draw_counts(curves, design, rng)
-    n, k = curves.shape
+    """A run table of one arm and task from budgets [K + 1] and counts [n, K + 1]; join several with polars.concat."""
+    n, k = correct.shape
     seed = np.repeat(np.arange(n), k)
     return pl.DataFrame(
         {
@@ -237,6 +243,12 @@ def draw_table(
             "n_correct_sq": squares.reshape(-1),
         }
     )
+
+
+def draw_table(kind: Kind, design: Design, rng: np.random.Generator, **labels: str) -> pl.DataFrame:
+    """A whole run table of one kind; labels: arm, task and role."""
+    x, _, curves = draw_curves(kind, design, rng)
+    return table_of(x, *draw_counts(curves, design, rng), design, **labels)
 
 
 def main(arguments: list[str]) -> None:

@@ -1,0 +1,144 @@
+"""How often the analysis is right: verdicts, intervals and power on tables whose law is known.
+
+`python -m harness.analysis.calibrate [tables=200] [coverage=1000] [power=100] [seed=1] [out=docs]` regenerates
+harness/analysis/calibration.json and docs/calibration.md; a part set to 0 is kept as it was.
+"""
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.analysis.calibration_page import page
+from harness.analysis.covariance import mean_curve
+from harness.analysis.curves import Curves, curves
+from harness.analysis.intervals import estimate
+from harness.analysis.law_table import law_intervals
+from harness.analysis.options import Options, default_options
+from harness.analysis.shape import VERDICTS, slope_weights, slopes
+from harness.analysis.simulate import KINDS, Design, Kind, draw_counts, draw_curves, line, table_of
+from harness.analysis.table import check_table
+from harness.analysis.verdict import decide
+
+Array = NDArray[np.float64]
+OTHER_SEEDS = (5, 16)  # besides the design's 8, for one kind of each truth
+FEW = ("line_steep", "hill_levels_off", "hill_shallow", "power_up", "rise_and_fall", "flat")
+POWER_GRID = ((0.03, 0.05, 0.08, 0.12), (512, 2048, 8192), (8, 16))  # slope per decade, completions, seeds
+HILL = {"A": 0.7, "B": 1.2}  # of the kind hill_levels_off
+
+
+def draws(
+    kind: Kind, design: Design, n: int, key: tuple[int, ...]
+) -> Iterator[tuple[Curves, Array, np.random.Generator]]:
+    """n simulated tables pooled to curves, with the law at their budgets and the generator that drew them."""
+    for i in range(n):
+        rng = np.random.default_rng(np.random.SeedSequence(key[0], spawn_key=(*key[1:], i)))
+        x, truth, each = draw_curves(kind, design, rng)
+        table = check_table(table_of(x, *draw_counts(each, design, rng), design))
+        yield curves(table, "true_reward"), truth[1:], rng
+
+
+def confusion(n: int, seed: int, options: Options) -> dict[str, dict]:
+    """Per kind (and number of seeds) the verdicts of n tables."""
+    found = {}
+    cases = [(name, Design()) for name in KINDS]
+    cases += [(name, Design(seeds=seeds)) for seeds in OTHER_SEEDS for name in FEW]
+    for case, (name, design) in enumerate(cases):
+        kind = KINDS[name]
+        counts = Counter(decide(c, options, rng)[0].verdict for c, _, rng in draws(kind, design, n, (seed, 0, case)))
+        found[f"{name}, {design.seeds} seeds"] = {
+            "truth": kind.truth, "seeds": design.seeds, "tables": n,
+            "right": sum(counts[v] for v in kind.right),
+            "false": sum(k for v, k in counts.items() if v not in kind.right and v != "indistinguishable"),
+            "verdicts": {v: counts[v] for v in VERDICTS if counts[v]},
+        }  # fmt: skip
+        print(name, design.seeds, found[f"{name}, {design.seeds} seeds"]["verdicts"], flush=True)
+    return found
+
+
+def coverage(n: int, seed: int) -> list[dict]:
+    """How often 95% intervals hold the truth: slopes of four kinds, and the hill's A and B by jackknife-t."""
+    rows = []
+    for case, (name, seeds) in enumerate((k, s) for k in ("line", "hill_levels_off", "flat") for s in (5, 8, 16)):
+        held: dict[str, list[bool]] = {}
+        for c, truth, _ in draws(KINDS[name], Design(seeds=seeds), n, (seed, 1, case)):
+            z = np.log10(c.x)
+            low, high = estimate(slopes(z, c.accuracy).overall).interval()
+            held.setdefault("slope", []).append(bool(low <= np.dot(truth, slope_weights(z)) <= high))
+            if name == "hill_levels_off":
+                intervals = law_intervals("hill", mean_curve(c))
+                for parameter, value in HILL.items():
+                    own = intervals[parameter]
+                    if not isinstance(own, str):
+                        held.setdefault(parameter, []).append(own[0] <= value <= own[1])
+        for quantity, inside in held.items():
+            row = {"kind": name, "seeds": seeds, "quantity": quantity, "tables": n, "identified": len(inside)}
+            rows.append(row | {"covered": float(np.mean(inside))})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def power(n: int, seed: int, options: Options) -> list[dict]:
+    """Chance that a true line is called log_linear, at 10 budgets over 3 decades; and its information."""
+    rows = []
+    for case, (slope, completions, seeds) in enumerate(
+        (a, b, c) for a in POWER_GRID[0] for b in POWER_GRID[1] for c in POWER_GRID[2]
+    ):
+        design = replace(Design(), seeds=seeds, problems=completions // Design().k)
+        kind = Kind(line(3 * slope), frozenset({"log_linear"}), "log_linear")
+        called = [
+            decide(c, options, rng)[0].verdict == "log_linear" for c, _, rng in draws(kind, design, n, (seed, 2, case))
+        ]
+        rows.append(
+            {"slope": slope, "completions": completions, "seeds": seeds, "tables": n, "power": float(np.mean(called))}
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
+def window_table() -> list[dict]:
+    """What decides is B x decades: share of a sigmoid's gain in a window around x_mid, R2 of a straight line there, and
+    the evaluation points that tell the two apart (80% power at 5%, two extra parameters: non-centrality 9.63)."""
+    rows = []
+    for b, half in ((1.0, 0.25), (1.0, 0.5), (1.0, 1.0), (1.7, 0.5)):
+        z = np.linspace(-half, half, 2001)
+        share = 1 / (1 + 10.0 ** (-b * z))
+        rest = share - np.polyval(np.polyfit(z, share, 1), z)
+        squares = float(np.mean(rest**2))
+        rows.append({
+            "B": b, "half_window": half, "share": [float(share[0]), float(share[-1])],
+            "r_squared": 1 - squares / float(np.var(share)),
+            "points": {str(noise): int(np.ceil(9.635 * noise**2 / squares)) for noise in (0.01, 0.02)},
+        })  # fmt: skip
+    return rows
+
+
+def main(arguments: list[str]) -> None:
+    given = {"tables": "200", "coverage": "1000", "power": "100", "seed": "1", "out": "docs"}
+    given |= dict(argument.split("=", 1) for argument in arguments)
+    seed, options, began = int(given["seed"]), default_options(), time.monotonic()
+    kept = Path(str(files("harness.analysis").joinpath("calibration.json")))
+    found = json.loads(kept.read_text()) if kept.exists() else {}
+    parts = {
+        "confusion": (int(given["tables"]), lambda n: confusion(n, seed, options)),
+        "coverage": (int(given["coverage"]), lambda n: coverage(n, seed)),
+        "power": (int(given["power"]), lambda n: power(n, seed, options)),
+    }
+    found |= {name: part(n) for name, (n, part) in parts.items() if n}
+    found |= {"window": window_table(), "seed": seed}
+    kept.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
+    out = Path(given["out"])
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "calibration.md").write_text(page(found))
+    print(f"wrote {kept} and {out / 'calibration.md'} in {time.monotonic() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
