@@ -46,7 +46,8 @@ class ModelConfig:
 @schema(frozen=True, config=_forbid)
 class OptimConfig:
     """AdamW. grad_clip bounds each seed's gradient norm. minibatches: optimizer steps of one batch of rollouts.
-    micro_batch: rows of one forward pass (0: all); it changes memory, never the gradient."""
+    micro_batch: groups of one forward pass (0: all); it changes memory, and the gradient by
+    no more than rounding."""
 
     lr: NonNegativeFloat
     beta1: Share
@@ -284,7 +285,6 @@ def run_id(config: Config) -> str:
     if config.objective == "rl":
         kept += ["tasks", "rl", "sampling", "algo", "reward", "optim", "schedule", "precision"]
         plain["tasks"].pop("unverified")
-        plain["optim"].pop("micro_batch")
         if not config.schedule.has_horizon:
             plain["rl"].pop("steps")
     content = {key: plain[key] for key in kept}

@@ -4,7 +4,7 @@ Shapes: S stacked seeds, P problems, G completions each, B = S·P·G rows (seed-
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -98,22 +98,32 @@ class Credit:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows ready for the update, [S, R, ...] with the same R for each seed; padding rows have loss_mask 0.
+    """Groups ready for the update: each prompt once, and all that follows it, R = P·G rows of each seed.
 
-    `loss_tokens` [S] counts the loss tokens of all scorable rows *before* silent groups were left out, so that leaving
-    one out equals masking it.
+    Rows that only fill up a seed with fewer groups have loss_mask 0. `loss_tokens` [S] counts the loss tokens of all
+    scorable rows *before* silent groups were left out, so that leaving one out equals masking it.
     """
 
-    ids: Tensor  # [S, R, T]
-    loss_mask: Tensor  # [S, R, T] bool
-    sampler_logprobs: Tensor  # [S, R, T]
-    advantages: Tensor  # [S, R, T]
+    prompts: Tensor  # [S, P, T] right-padded
+    prompt_length: Tensor  # [S, P]
+    completions: Tensor  # [S, R, C]: from the first drawn token on, environment text of later turns included
+    loss_mask: Tensor  # [S, R, C] bool
+    sampler_logprobs: Tensor  # [S, R, C]
+    advantages: Tensor  # [S, R, C]
     loss_tokens: Tensor  # [S]
 
-    def rows(self, start: int, stop: int) -> "Batch":
-        """A micro-batch: the same denominator, fewer rows."""
-        cut = tree_map(self, lambda x: x[:, start:stop] if x.dim() > 1 else x)
-        return cut
+    @property
+    def tokens(self) -> int:
+        """What an update computes: prompts once, completions padded."""
+        return self.prompts.numel() + self.completions.numel()
+
+    def groups(self, start: int, stop: int) -> "Batch":
+        """A micro-batch of whole groups under the same denominator."""
+        g = self.completions.shape[1] // self.prompts.shape[1]
+        by_group = {name: getattr(self, name)[:, start:stop] for name in ("prompts", "prompt_length")}
+        rows = ("completions", "loss_mask", "sampler_logprobs", "advantages")
+        by_row = {name: getattr(self, name)[:, start * g : stop * g] for name in rows}
+        return replace(self, **by_group, **by_row)
 
 
 def to_device(item: Dataclass, device: torch.device) -> Dataclass:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass as schema
 
 from harness.errors import UserError, nearest
@@ -97,13 +97,27 @@ class LocalConfig:
     grace: PositiveFloat  # seconds between asking a job to stop and ending it by force
 
 
-LauncherConfig = Annotated[LocalConfig, Field()]
+@schema(frozen=True, config=_forbid)
+class RayConfig:
+    """A Ray cluster: one of this machine alone (address None), or a running one ("auto", host:port)."""
+
+    name: Literal["ray"]
+    address: str | None
+    jobs: PositiveInt | None
+    cpus: PositiveFloat
+    gpus: NonNegativeFloat
+    retries: int
+    grace: PositiveFloat
+
+
+LauncherConfig = Annotated[LocalConfig | RayConfig, Field(discriminator="name")]
+Launcher = LocalConfig | RayConfig
 Progress = Callable[[Job, dict[str, Any]], None]
 
 
 def launch(
     jobs: Sequence[Job],
-    launcher: LocalConfig,
+    launcher: Launcher,
     work: str = "harness.run:run_job",
     on_progress: Progress | None = None,
 ) -> Iterator[JobResult]:
@@ -118,7 +132,7 @@ def launch(
     return _launch(schedule, launcher, work, on_progress or (lambda job, row: None))
 
 
-def _launch(schedule: "Schedule", launcher: LocalConfig, work: str, on_progress: Progress) -> Iterator[JobResult]:
+def _launch(schedule: "Schedule", launcher: Launcher, work: str, on_progress: Progress) -> Iterator[JobResult]:
     if not schedule.jobs:
         return
     with deferred() as stop, open_pool(launcher, work, len(schedule.jobs)) as pool:
@@ -136,8 +150,16 @@ def _launch(schedule: "Schedule", launcher: LocalConfig, work: str, on_progress:
             raise stopped
 
 
-def open_pool(launcher: LocalConfig, work: str, n_jobs: int) -> AbstractContextManager[Pool]:
-    """The backend that `launcher` names; each is imported only when it is used."""
+def open_pool(launcher: Launcher, work: str, n_jobs: int) -> AbstractContextManager[Pool]:
+    """The backend that `launcher` names; each is imported only when it is used. Raises UserError if it is missing."""
+    module = importlib.util.find_spec(NEEDED_MODULE[launcher.name])
+    if module is None:
+        extra = {"submitit": "slurm"}.get(launcher.name, launcher.name)
+        raise UserError(f"launcher={launcher.name}", "its package is not installed", f"pip install -e '.[{extra}]'")
+    if isinstance(launcher, RayConfig):
+        from harness.launch.ray import RayPool
+
+        return RayPool(launcher, work, n_jobs)
     from harness.launch.local import LocalPool
 
     return LocalPool(launcher, work, n_jobs)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.policy.tokenizer import EOS
-from harness.policy.transformer import Cache, Transformer
+from harness.policy.transformer import Transformer
 from harness.types import StopReason
 
 
@@ -52,7 +52,7 @@ def sample(
     """
     s, p, t = prompts.shape
     rows, device = p * group_size, prompts.device
-    cache = Cache.empty(policy.config, s, p, t, like=policy.embedding)
+    cache = policy.empty_cache(p, t)
     cache.valid[:] = torch.arange(t, device=device) < length[..., None]
     hidden = policy.hidden(prompts, cache=cache)
     last = (length - 1)[..., None, None].expand(-1, -1, 1, hidden.shape[-1])

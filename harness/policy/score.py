@@ -1,18 +1,58 @@
-"""Log-probabilities of given tokens, under the law that the sampler draws from."""
+"""Log-probabilities of given tokens, under the law that the sampler draws from.
+
+`score` is the plain reference; `score_completions` computes each prompt once for its group and agrees with it.
+"""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from harness.policy.attention import SharedPrompt, bias_of, causal
 from harness.policy.transformer import Transformer
+
+
+def _logprobs(logits: Tensor, target: Tensor, temperature: float) -> Tensor:
+    """log p(target) at this temperature: logits [..., V], target [...]."""
+    flat = (logits / temperature).flatten(0, -2)
+    return -F.cross_entropy(flat, target.flatten(), reduction="none").view(target.shape)
 
 
 def score(policy: Transformer, ids: Tensor, temperature: float) -> Tensor:
     """log p(ids[t] | ids[:t]) at this temperature, [S, R, T]; 0 at t = 0, which nothing precedes."""
-    logits = policy.logits(policy.hidden(ids[..., :-1])) / temperature
-    target = ids[..., 1:]
-    logprobs = -F.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none").view(target.shape)
-    return F.pad(logprobs, (1, 0))
+    return F.pad(_logprobs(policy(ids[..., :-1]), ids[..., 1:], temperature), (1, 0))
+
+
+def score_completions(
+    policy: Transformer, prompts: Tensor, prompt_length: Tensor, completions: Tensor, temperature: float
+) -> Tensor:
+    """log p of each completion token given its prompt and what came before, [S, P·G, C].
+
+    prompts [S, P, T] right-padded, prompt_length [S, P] (at least 2), completions [S, P·G, C]. A prompt's last token
+    goes with each completion, whose first token it predicts.
+    """
+    s, p, _ = prompts.shape
+    rows, c = completions.shape[1:]
+    seen = prompt_length - 1
+    context = prompts[..., : int(seen.max())]
+    last = prompts.gather(2, seen[..., None]).repeat_interleave(rows // p, dim=1)  # [S, P·G, 1]
+    queries = torch.cat((last, completions[..., :-1]), dim=-1)
+
+    device = prompts.device
+    slots = torch.arange(context.shape[-1], device=device)
+    positions = seen[..., None] + torch.arange(c, device=device)  # [S, P, C]
+    dtype = policy.embedding.dtype
+    attention = SharedPrompt(
+        prompts=p,
+        group_size=rows // p,
+        prompt_rotation=policy.rotation(slots),
+        completion_rotation=policy.rotation(positions[:, :, None, None, None]),
+        prompt_bias=bias_of(slots < seen[..., None], dtype),
+        causal_prompt=bias_of(causal(len(slots), device), dtype),
+        causal_completion=bias_of(causal(c, device), dtype),
+    )
+    flat = torch.cat((context.flatten(1), queries.flatten(1)), dim=1)
+    hidden = policy.flat_hidden(flat, attention)[:, context[0].numel() :]
+    return _logprobs(policy.logits(hidden.unflatten(1, (rows, c))), completions, temperature)
 
 
 @torch.no_grad()

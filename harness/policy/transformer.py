@@ -14,39 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.config import ModelConfig
+from harness.policy.attention import Attention, Cache, Rotation, Rows, bias_of, upcast
 from harness.seeding import Key, torch_generator
-
-
-@dataclass
-class Cache:
-    """Static keys and values, [layers][S, R, heads, slots, head width], and which slots hold real tokens [S, R, slots].
-
-    Prompts fill the first slots, right-padded; the token drawn at decode step t stands in slot prompt slots + t for
-    every row, so that one slice is written. Positions are kept apart from slots, and hold no gap.
-    """
-
-    keys: list[Tensor]
-    values: list[Tensor]
-    valid: Tensor
-    filled: int = 0
-
-    @staticmethod
-    def empty(config: ModelConfig, seeds: int, rows: int, slots: int, like: Tensor) -> "Cache":
-        shape = (seeds, rows, config.heads, slots, config.head_width)
-        new = lambda: [torch.zeros(shape, dtype=like.dtype, device=like.device) for _ in range(config.layers)]  # noqa: E731
-        return Cache(new(), new(), torch.zeros((seeds, rows, slots), dtype=torch.bool, device=like.device))
-
-    def expand(self, group_size: int, slots: int) -> "Cache":
-        """Each row repeated for the completions of its group, with room for `slots` tokens."""
-
-        def grow(x: Tensor) -> Tensor:
-            s, r, h, filled, d = x.shape
-            out = x.new_zeros((s, r, group_size, h, slots, d))
-            out[:, :, :, :, :filled] = x[:, :, None]
-            return out.flatten(1, 2)
-
-        valid = F.pad(self.valid, (0, slots - self.valid.shape[-1])).repeat_interleave(group_size, dim=1)
-        return Cache([grow(k) for k in self.keys], [grow(v) for v in self.values], valid, self.filled)
 
 
 class _Normalise(torch.autograd.Function):
@@ -68,29 +37,7 @@ class _Normalise(torch.autograd.Function):
 
 
 def _normalise(x: Tensor) -> Tensor:
-    return _Normalise.apply(x.float()).to(x.dtype)
-
-
-@dataclass(frozen=True)
-class Rotation:
-    """RoPE tables for the tokens at hand, broadcastable to [S, R, 2, heads, T, head width]; the first half of sin is
-    negated, so that a rotation is x·cos + roll(x)·sin in the half-split layout of Hugging Face's Llama and Qwen3."""
-
-    cos: Tensor
-    sin: Tensor
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return torch.addcmul(x * self.cos, x.roll(x.shape[-1] // 2, -1), self.sin)
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """softmax(q·k/√d + bias)·v, [S, R, heads, T, head width], with explicit products: for the short sequences here they
-    beat flash attention on a CPU. bias [T, slots] or [S, R, 1, T, slots], 0 or -inf."""
-    shape = (*q.shape[:-1], k.shape[-2])
-    flat = lambda x: x.flatten(0, 2)  # noqa: E731
-    bias = bias if bias.dim() == 2 else flat(bias.expand(shape))
-    scores = torch.baddbmm(bias, flat(q), flat(k).mT, alpha=q.shape[-1] ** -0.5)
-    return (scores.softmax(-1, dtype=torch.float32).to(v.dtype) @ flat(v)).unflatten(0, q.shape[:3])
+    return _Normalise.apply(upcast(x)).to(x.dtype)
 
 
 class Block(nn.Module):
@@ -107,25 +54,15 @@ class Block(nn.Module):
         self.gate_up = nn.Parameter(torch.empty(seeds, w, 2 * m))
         self.down = nn.Parameter(torch.empty(seeds, m, w))
         if config.qk_norm:
-            self.qk_norm = nn.Parameter(torch.ones(seeds, 1, 2, 1, 1, d))
+            self.qk_norm = nn.Parameter(torch.ones(seeds, 1, 2, 1, d))
 
-    def forward(
-        self, x: Tensor, rows: int, rotation: Rotation, bias: Tensor, cache: Cache | None, layer: int
-    ) -> Tensor:
-        """x [S, rows·T, width] -> the same shape."""
+    def forward(self, x: Tensor, attention: Attention, layer: int) -> Tensor:
+        """x [S, N, width] -> the same shape."""
         qkv = _normalise(x) @ (self.attention_norm.mT * self.qkv)
-        shape = (qkv.shape[0], rows, -1, 3, self.config.heads, self.config.head_width)
-        qkv = qkv.view(shape).permute(0, 1, 3, 4, 2, 5)  # [S, rows, 3, heads, T, head width]
-        qk, v = qkv[:, :, :2], qkv[:, :, 2]
+        qkv = qkv.view(*x.shape[:2], 3, self.config.heads, self.config.head_width)
         if self.config.qk_norm:
-            qk = _normalise(qk) * self.qk_norm
-        q, k = rotation(qk).unbind(2)
-        if cache is not None:
-            start, stop = cache.filled, cache.filled + k.shape[-2]
-            cache.keys[layer][..., start:stop, :] = k
-            cache.values[layer][..., start:stop, :] = v
-            k, v = cache.keys[layer][..., :stop, :], cache.values[layer][..., :stop, :]
-        x = x + _attend(q, k, v, bias).transpose(2, 3).reshape(x.shape) @ self.attention_out
+            qkv = torch.cat((_normalise(qkv[:, :, :2]) * self.qk_norm, qkv[:, :, 2:]), dim=2)
+        x = x + attention(qkv, layer) @ self.attention_out
         gate, up = (_normalise(x) @ (self.mlp_norm.mT * self.gate_up)).chunk(2, dim=-1)
         return x + (F.silu(gate) * up) @ self.down
 
@@ -161,9 +98,16 @@ class Transformer(nn.Module):
         return self
 
     def rotation(self, positions: Tensor) -> Rotation:
-        """positions [T] or [S, R, T]."""
-        tables = (self.cos[positions], self.sin[positions])
-        return Rotation(*(x.unsqueeze(-3).unsqueeze(-3) for x in tables))
+        """Tables of these positions, [*positions.shape, head width]."""
+        return Rotation(self.cos[positions], self.sin[positions])
+
+    def flat_hidden(self, ids: Tensor, attention: Attention) -> Tensor:
+        """Flat tokens [S, N] -> [S, N, width], normalised, before the head."""
+        offset = torch.arange(self.seeds, device=ids.device)[:, None] * self.config.vocab
+        x = F.embedding(ids + offset, self.embedding.flatten(0, 1))
+        for layer, block in enumerate(self.blocks):
+            x = block(x, attention, layer)
+        return _normalise(x)
 
     def hidden(self, ids: Tensor, positions: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """ids [S, R, T] -> [S, R, T, width], normalised, before the head.
@@ -172,28 +116,27 @@ class Transformer(nn.Module):
         at the cache's next slots (its `valid` must already mark those that are real), at the given positions [S, R, T].
         """
         s, r, t = ids.shape
-        offset = torch.arange(s, device=ids.device)[:, None, None] * self.config.vocab
-        x = F.embedding(ids + offset, self.embedding.flatten(0, 1)).view(s, r * t, -1)
-        if positions is None:
-            positions = torch.arange(t, device=ids.device)
         start = cache.filled if cache is not None else 0
         slots = torch.arange(start + t, device=ids.device)
         mask = slots[None, :] <= slots[start:, None]  # [T, slots]
         if cache is not None and start > 0:
-            mask = mask & cache.valid[:, :, None, None, : start + t]
-        bias = torch.zeros(mask.shape, device=ids.device, dtype=x.dtype).masked_fill_(~mask, float("-inf"))
-        rotation = self.rotation(positions)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, r, rotation, bias, cache, layer)
+            mask = mask & cache.valid[:, :, None, : start + t]
+        rotation = self.rotation(slots[:t]) if positions is None else self.rotation(positions[:, :, None, None])
+        attention = Rows(r, rotation, bias_of(mask, self.embedding.dtype), cache)
+        x = self.flat_hidden(ids.flatten(1), attention)
         if cache is not None:
             cache.filled = start + t
-        return _normalise(x).view(s, r, t, -1)
+        return x.unflatten(1, (r, t))
+
+    def empty_cache(self, rows: int, slots: int) -> Cache:
+        shape = (self.seeds, rows, self.config.heads, slots, self.config.head_width)
+        return Cache.empty(self.config.layers, shape, self.embedding)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[S, ..., width] -> float32 [S, ..., vocab]; the final norm's gain is folded in."""
-        flat = hidden.flatten(1, -2).float()
+        flat = upcast(hidden.flatten(1, -2))
         with torch.autocast(hidden.device.type, enabled=False):
-            return (flat @ (self.final_norm.mT * self.head).float()).view(*hidden.shape[:-1], self.config.vocab)
+            return (flat @ upcast(self.final_norm.mT * self.head)).view(*hidden.shape[:-1], self.config.vocab)
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids [S, R, T] -> float32 logits [S, R, T, vocab]."""

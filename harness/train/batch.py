@@ -20,18 +20,19 @@ def _group_order(rollouts: Rollouts, minibatches: int, keys: tuple[Key, ...]) ->
     return torch.stack([uniforms(key, order, zero)[:, 0].argsort() for key in keys])
 
 
-def _kept_rows(kept: Tensor, groups: Tensor, rollouts: Rollouts) -> tuple[Tensor, Tensor]:
-    """Rows of the kept groups, [S, R], and which of them are real: seeds that keep fewer are padded to the same R."""
-    s, g = rollouts.seeds, rollouts.group_size
-    per_seed = rollouts.rows // s
-    most = int(kept.sum(1).max()) if kept.numel() else 0
+def _kept_groups(kept: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
+    """Each seed's kept groups, [S, P'], and which entries are real: seeds that keep fewer are filled up."""
+    most = int(kept.sum(1).max())
     # A stable sort puts each seed's kept groups first, in order.
     first = torch.argsort(~kept, dim=1, stable=True)[:, :most]
-    real = kept.gather(1, first)
-    chosen = groups.gather(1, first)
-    rows = chosen[..., None] * g + torch.arange(g, device=groups.device)
-    rows = rows.flatten(1) + torch.arange(s, device=groups.device)[:, None] * per_seed
-    return rows, real.repeat_interleave(g, dim=1)
+    return groups.gather(1, first), kept.gather(1, first)
+
+
+def _rows_of(groups: Tensor, rollouts: Rollouts) -> Tensor:
+    """[S, P'] groups -> [S, P'·G] rows of the whole batch."""
+    g, device = rollouts.group_size, groups.device
+    rows = (groups[..., None] * g + torch.arange(g, device=device)).flatten(1)
+    return rows + torch.arange(rollouts.seeds, device=device)[:, None] * (rollouts.rows // rollouts.seeds)
 
 
 def training_batches(
@@ -52,12 +53,22 @@ def training_batches(
     tokens = rollouts.grouped(loss_mask.sum(1)).sum(-1)  # [S, P]
     keep = torch.ones_like(tokens, dtype=torch.bool) if keep_silent else ~silent_groups(credit, rollouts)
     for groups in _group_order(rollouts, minibatches, keys).chunk(minibatches, dim=1):
-        rows, real = _kept_rows(keep.gather(1, groups), groups, rollouts)
-        used = int(rollouts.length[rows.flatten()].max()) if rows.numel() else 1
-        take = lambda x: x[rows.flatten(), :used].unflatten(0, (s, -1)) if rows.numel() else x.new_zeros(s, 0, 1)  # noqa: B023, E731
+        chosen, real = _kept_groups(keep.gather(1, groups), groups)
+        rows = _rows_of(chosen, rollouts)
+        real_rows = real.repeat_interleave(rollouts.group_size, dim=1)
+        start = rollouts.prompt_length[rows]
+        after = rollouts.length[rows] - start
+        column = torch.arange(int(after.max()) if rows.numel() else 1, device=rows.device)
+        position = (start[..., None] + column).clamp(max=rollouts.ids.shape[1] - 1)
+        inside = (column < after[..., None]) & real_rows[..., None]
+        take = lambda x: x[rows[..., None], position]  # noqa: B023, E731
+        first = rows[:, :: rollouts.group_size]
+        prompt_length = rollouts.prompt_length[first]
         yield Batch(
-            ids=take(rollouts.ids),
-            loss_mask=take(loss_mask) & real[..., None],
+            prompts=rollouts.ids[first][..., : int(prompt_length.max()) if rows.numel() else 1],
+            prompt_length=prompt_length,
+            completions=take(rollouts.ids),
+            loss_mask=take(loss_mask) & inside,
             sampler_logprobs=take(rollouts.sampler_logprobs),
             advantages=take(advantages),
             loss_tokens=tokens.gather(1, groups).sum(1),

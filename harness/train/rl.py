@@ -12,7 +12,7 @@ from envs.base import Verdict
 from envs.mixture import Mixture
 from envs.vector import TextVectorEnv
 from harness.config import Config
-from harness.policy.score import score
+from harness.policy.score import score_completions
 from harness.policy.transformer import parameter_count
 from harness.seeding import keys
 from harness.train.advantages import ADVANTAGES, silent_groups
@@ -36,12 +36,14 @@ def update(state: TrainState, batch: Batch, cfg: Config, lr: float) -> dict[str,
     """One optimizer step on a minibatch; gradients add up over micro-batches under one denominator."""
     zero_gradients(state.policy)
     denominator = batch.loss_tokens.clamp(min=1)
-    rows = batch.ids.shape[1]
-    totals: dict[str, Tensor] = {}
-    size = cfg.optim.micro_batch or max(rows, 1)
-    for start in range(0, rows, size):
-        part = batch.rows(start, start + size)
-        logprobs = score(state.policy, part.ids, cfg.sampling.temperature)
+    groups = batch.prompts.shape[1]
+    totals = {"loss": torch.zeros_like(denominator, dtype=torch.float32)}
+    size = cfg.optim.micro_batch or max(groups, 1)
+    for start in range(0, groups, size):
+        part = batch.groups(start, start + size)
+        logprobs = score_completions(
+            state.policy, part.prompts, part.prompt_length, part.completions, cfg.sampling.temperature
+        )
         inputs = LossInputs(logprobs, part.sampler_logprobs, part.advantages, part.loss_mask)
         loss_sum, metrics = LOSSES[cfg.algo.name](inputs, cfg.algo)
         (loss_sum / denominator).sum().backward()
@@ -75,7 +77,7 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
         for batch in training_batches(rollouts, advantages, credit, cfg.optim.minibatches, shuffle):
             metrics = update(state, batch, cfg, lr)
             totals = {k: totals.get(k, 0) + v / cfg.optim.minibatches for k, v in metrics.items()}
-            trained += batch.ids.numel()
+            trained += batch.tokens
 
     seconds = sum(watch.seconds.values())
     n, s = parameter_count(state.policy.config, embedding=False), len(state.seeds)

@@ -1,0 +1,151 @@
+"""One self-contained report.html that opens offline, figures for papers, and the summary for a terminal."""
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import plotly.offline
+from rich.console import Group
+from rich.table import Table as Grid
+from rich.text import Text
+
+from harness.analysis.charts import x_axis
+from harness.analysis.curves import cells
+from harness.analysis.figures import save_figures
+from harness.analysis.markup import Section, between, number, paragraphs
+from harness.analysis.sections import (
+    MOODS,
+    WORDS,
+    answers,
+    curves_section,
+    difficulty_section,
+    laws_section,
+    provenance_section,
+    runs_section,
+    verdicts_section,
+)
+from harness.analysis.series import Axis, Series, arm_series, borrowed, series_of, shared_axes
+from harness.analysis.table import Table
+from harness.analysis.transfer_section import transfer_section
+
+Record = Mapping[str, Any]
+ROLES = ("verified", "unverified")
+PAGE = files("harness.analysis").joinpath("page")  # the template, its style, its script, the methods text
+
+
+def write_report(
+    table: Table, verdicts: Sequence[Record], transfer: Record, out: str | Path, context: Mapping[str, Any]
+) -> Path:
+    """Writes `out/report.html` and `out/figures/*.png, *.pdf`; returns the page's path.
+
+    verdicts and transfer as written to their JSON files. context, all optional: title, question, commands, versions
+    (name -> version), runs (run_id -> address of its folder relative to `out`).
+    """
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    real = transfer["real_arm"] if transfer["real_arm"] in table.arms else table.arms[0]
+    drawn = {role: role_series(table, real, role) for role in ROLES}
+    axes = shared_axes([one for series in drawn.values() for one in series])
+    pools = main_pools(verdicts, real)
+    by_task = task_cells(table, real, drawn)
+    sections = [
+        Section("answer", "The answer", answers(pools, transfer)),
+        curves_section(drawn, axes),
+        laws_section(pools, {role: series[0] for role, series in drawn.items() if series}, axes),
+        transfer_section(transfer),
+        difficulty_section(by_task, axes, real),
+        verdicts_section(verdicts),
+        runs_section(table, context.get("runs") or {}),
+        Section("methods", "How each number was computed", PAGE.joinpath("methods.html").read_text()),
+        provenance_section(table, context),
+    ]
+    path = folder / "report.html"
+    path.write_text(page(context.get("title") or "RL scaling report", _lead(context), sections, axes))
+    save_figures(folder / "figures", drawn, pools, transfer, by_task)
+    return path
+
+
+def page(title: str, lead: str, sections: Sequence[Section], axes: Sequence[Axis]) -> str:
+    """The whole page as text: nothing in it is fetched from anywhere."""
+    figures = {name: spec for section in sections for name, spec in section.figures.items()}
+    axis_data = [{"name": a.name, "title": a.title, "gap": a.gap, "layout": x_axis(a)} for a in axes]
+    data = json.dumps({"figures": figures, "axes": axis_data}, allow_nan=False).replace("</", "<\\/")
+    links = "".join(f'<li><a href="#{one.id}">{escape(one.title)}</a></li>' for one in sections)
+    answer, *rest = [section.render() for section in sections]
+    header = f"<h1>{escape(title)}</h1>{lead}<nav aria-label='Sections'><ul>{links}</ul></nav>"
+    return Template(PAGE.joinpath("page.html").read_text()).substitute(
+        title=escape(title), css=PAGE.joinpath("page.css").read_text(), js=PAGE.joinpath("page.js").read_text(),
+        header=header, body="\n".join([answer, axis_choice(axes), *rest]), figures=data,
+        plotly=plotly.offline.get_plotlyjs(),
+    )  # fmt: skip
+
+
+def axis_choice(axes: Sequence[Axis]) -> str:
+    """The select that switches every figure's axis."""
+    if len(axes) < 2:
+        return ""
+    options = "".join(f'<option value="{axis.name}">{escape(axis.title)}</option>' for axis in axes)
+    return f'<p class="axis"><label>Horizontal axis: <select class="axes">{options}</select></label></p>'
+
+
+def _lead(context: Mapping[str, Any]) -> str:
+    return paragraphs([context["question"]]) if context.get("question") else ""
+
+
+def role_series(table: Table, real: str, role: str) -> list[Series]:
+    """Every arm on the tasks that have this role in the real arm, the real arm first; one series a model size."""
+    tasks = table.tasks(real, role)
+    found = []
+    for arm in sorted(table.arms, key=lambda name: name != real):
+        sizes = table.sizes(arm)
+        labels = [arm if len(sizes) == 1 else f"{arm}, {size:,} parameters" for size in sizes]
+        found += [arm_series(table, arm, tasks, size, label) for size, label in zip(sizes, labels)]
+    known = [one for one in found if one is not None]
+    return borrowed(known) if known and known[0].arm == real else []
+
+
+def main_pools(verdicts: Sequence[Record], real: str) -> list[Record]:
+    """The real arm's pooled records, those of the largest model size."""
+    pools = [v for v in verdicts if v["arm"] == real and v["task"] == "all" and v["role"] in ROLES]
+    largest = max((v.get("model_params") or 0 for v in pools), default=0)
+    return [v for v in pools if (v.get("model_params") or 0) == largest]
+
+
+def task_cells(table: Table, real: str, drawn: Mapping[str, Sequence[Series]]) -> dict[str, list[Series]]:
+    """Per task of the real arm (its largest size), one series for each difficulty or setting."""
+    size = table.sizes(real)[-1]
+    found: dict[str, list[Series]] = {}
+    if not any(drawn.values()):
+        return found
+    for (task, difficulty, setting), c in cells(table, real, size=size).items():
+        words = [f"difficulty {difficulty}" if difficulty else "", setting]
+        label = ", ".join(word for word in words if word) or "all"
+        found.setdefault(task, []).append(series_of(table, c, size, label))
+    return {task: sorted(series, key=lambda one: natural(one.label)) for task, series in found.items()}
+
+
+def natural(label: str) -> list[tuple[int, str]]:
+    """A key that sorts "difficulty 2" before "difficulty 10"."""
+    return [(int(word), "") if word.isdigit() else (-1, word) for word in label.replace(",", " ").split()]
+
+
+def summary(verdicts: Sequence[Record], transfer: Record) -> Group:
+    """The answer for a terminal: a line for each pool, and what transfer found."""
+    grid = Grid(title="RL scaling", title_justify="left")
+    for column in ("arm", "tasks", "verdict"):
+        grid.add_column(column)
+    for column in ("slope per tenfold", "95%", "decades", "seeds"):
+        grid.add_column(column, justify="right")
+    for v in (v for v in verdicts if v["task"] == "all"):
+        word = "Withheld" if v.get("withheld") else WORDS[v["verdict"]]
+        style = {"good": "green", "bad": "red"}.get(MOODS.get(v["verdict"], ""), "yellow")
+        grid.add_row(v["arm"], f"all {v['role']}", Text(word, style=style), number(v["slope_per_decade"], sign=True),
+                     between(v["slope_ci"], sign=True), number(v["decades"], 1), str(v["n_seeds"]))  # fmt: skip
+    main = main_pools(verdicts, transfer["real_arm"])
+    lines = [text for v in main for text in v.get("sentences", [])] + list(transfer["sentences"][:3])
+    lacks = [f"missing: {lack}" for lack in transfer["missing"]]
+    return Group(grid, *(Text(line) for line in lines), *(Text(lack, style="dim") for lack in lacks))
