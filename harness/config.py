@@ -1,4 +1,4 @@
-"""The configuration: YAML owns every default, this file owns the types, the checks and the advice.
+"""The configuration: YAML owns every default, this file owns the types, harness/checks.py the advice.
 
 After Hydra has composed the YAML the container is parsed here, once, into frozen dataclasses. Which part of it names a
 run is decided in `identity`.
@@ -180,6 +180,8 @@ class Config:
     plan: bool
 
     def __post_init__(self) -> None:
+        from harness.checks import check
+
         for module in self.imports:
             _import(module)
         check(self)
@@ -218,61 +220,22 @@ def dump(config: Config) -> dict[str, Any]:
     return TypeAdapter(Config).dump_python(config, mode="json")
 
 
-def check(config: Config) -> None:
-    """Combinations that cannot work, found before any compute is spent."""
-    from envs.registry import select
-
-    model = config.model
-    if model.width % model.heads or model.head_width % 2:
-        raise UserError(
-            f"model.width={model.width}, model.heads={model.heads}",
-            "each head needs the same, even number of dimensions (RoPE turns them in pairs)",
-            f"make model.width a multiple of {2 * model.heads}",
-        )
-    if config.rl.group_size == 1:
-        raise UserError(
-            f"rl.group_size=1 with algo={config.algo.name}",
-            "its baseline is the mean of a group, so one completion alone never carries signal",
-            "set rl.group_size to 8 or 16",
-        )
-    if config.optim.minibatches > config.rl.problems:
-        raise UserError(
-            f"optim.minibatches={config.optim.minibatches}",
-            f"minibatches are made of whole groups, and a step has {config.rl.problems}",
-            "lower it, or raise rl.problems",
-        )
-    verified, unverified = select(config.tasks.verified), select(config.tasks.unverified)
-    both = sorted({t.name for t in verified} & {t.name for t in unverified})
-    if both:
-        raise UserError(
-            f"tasks.verified and tasks.unverified both hold {', '.join(both)}",
-            "an unverified task is one that training never rewards",
-            "name each task in one of the two",
-        )
-    for k in config.evaluation.ks:
-        if k > config.evaluation.samples:
-            raise UserError(
-                f"evaluation.ks holds {k}",
-                f"pass@k needs at least k samples of a problem, and evaluation.samples={config.evaluation.samples}",
-                "raise evaluation.samples or drop that k",
-            )
-    for task in (*verified, *unverified):
-        need = (task.max_prompt + 2 + task.max_completion + 1) * task.max_turns
-        if need > model.context:
-            raise UserError(
-                f"{task.name} may need {need} tokens",
-                f"model.context is {model.context}",
-                "raise model.context, or leave the task out",
-            )
-
-
 def _hash(content: Any) -> str:
     return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=6).hexdigest()
+
+
+def _names(patterns: tuple[str, ...]) -> list[str]:
+    """The tasks that patterns stand for, in the order in which they are drawn: a pattern that matches more tasks in a
+    later version is another mixture."""
+    from envs.registry import select
+
+    return [task.name for task in select(patterns)]
 
 
 def base_id(config: Config) -> str:
     """Identity of the base: what determines its weights."""
     plain = dump(config)
+    plain["base"]["tasks"] = _names(config.base.tasks)
     content = {key: plain[key] for key in ("model", "base", "precision")}
     return "base-" + _hash({"schema": SCHEMA_VERSION, **content})
 
@@ -284,6 +247,7 @@ def run_id(config: Config) -> str:
     kept = ["seed"]
     if config.objective == "rl":
         kept += ["tasks", "rl", "sampling", "algo", "reward", "optim", "schedule", "precision"]
+        plain["tasks"]["verified"] = _names(config.tasks.verified)
         plain["tasks"].pop("unverified")
         if not config.schedule.has_horizon:
             plain["rl"].pop("steps")
@@ -295,5 +259,6 @@ def evaluation_id(config: Config) -> str:
     """Identity of an evaluation: its settings and tasks."""
     plain = dump(config)
     settings = {key: value for key, value in plain["evaluation"].items() if key != "rows"}
-    tasks = [*plain["tasks"]["verified"], "|", *plain["tasks"]["unverified"], "|", *plain["tasks"]["difficulties"]]
+    roles = [_names(config.tasks.verified), _names(config.tasks.unverified)]
+    tasks = [*roles, list(config.tasks.difficulties)]
     return "evaluation-" + _hash({"schema": SCHEMA_VERSION, "tasks": tasks, **settings})

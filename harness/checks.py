@@ -1,0 +1,117 @@
+"""Combinations that cannot work, found before any compute is spent, each with its reason and a way out."""
+
+from typing import TYPE_CHECKING
+
+from envs.base import Task
+from envs.mixture import Mixture
+from envs.registry import UnknownTask, select
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.config import Config
+
+
+def check(config: "Config") -> None:
+    """Raises UserError for the first combination that cannot work."""
+    _check_sizes(config)
+    try:
+        verified, unverified = select(config.tasks.verified), select(config.tasks.unverified)
+        corpus = select(config.base.tasks)
+    except UnknownTask as error:
+        raise UserError(str(error)) from None
+    _check_roles(verified, unverified)
+    _check_corpus(config, corpus)
+    _check_difficulties("tasks", verified, config.tasks.difficulties)
+    _check_context(config, (*verified, *unverified), corpus)
+
+
+def _check_sizes(config: "Config") -> None:
+    model = config.model
+    if model.width % model.heads or model.head_width % 2:
+        raise UserError(
+            f"model.width={model.width}, model.heads={model.heads}",
+            "each head needs the same, even number of dimensions (RoPE turns them in pairs)",
+            f"make model.width a multiple of {2 * model.heads}",
+        )
+    if config.rl.group_size == 1:
+        raise UserError(
+            f"rl.group_size=1 with algo={config.algo.name}",
+            "its baseline is the mean of a group, so one completion alone never carries signal",
+            "set rl.group_size to 8 or 16",
+        )
+    if config.optim.minibatches > config.rl.problems:
+        raise UserError(
+            f"optim.minibatches={config.optim.minibatches}",
+            f"minibatches are made of whole groups, and a step has {config.rl.problems}",
+            "lower it, or raise rl.problems",
+        )
+    for k in config.evaluation.ks:
+        if k > config.evaluation.samples:
+            raise UserError(
+                f"evaluation.ks holds {k}",
+                f"pass@k needs at least k samples of a problem, and evaluation.samples={config.evaluation.samples}",
+                "raise evaluation.samples or drop that k",
+            )
+
+
+def _check_roles(verified: tuple[Task, ...], unverified: tuple[Task, ...]) -> None:
+    if not verified:
+        raise UserError("tasks.verified is empty", "RL needs at least one task to reward", "name one")
+    both = sorted({t.name for t in verified} & {t.name for t in unverified})
+    if both:
+        raise UserError(
+            f"tasks.verified and tasks.unverified both hold {', '.join(both)}",
+            "an unverified task is one that training never rewards",
+            "name each task in one of the two",
+        )
+    hidden = [task.name for task in verified if not task.has_verifier]
+    if hidden:
+        raise UserError(
+            f"tasks.verified holds {', '.join(hidden)}",
+            "these have no verifier, only a grader that training must never see",
+            "move them to tasks.unverified",
+        )
+
+
+def _check_corpus(config: "Config", corpus: tuple[Task, ...]) -> None:
+    contexts = sorted({task.context for task in corpus})
+    unknown = [name for name, weight in config.base.contexts.items() if weight > 0 and name not in contexts]
+    if unknown:
+        raise UserError(
+            f"base.contexts names {', '.join(unknown)}",
+            "none of base.tasks has that context, so nothing of it would be in the corpus",
+            f"choose from {', '.join(contexts)}",
+        )
+    used = tuple(task for task in corpus if config.base.contexts.get(task.context, 0) > 0)
+    _check_difficulties("base", used, config.base.difficulties)
+
+
+def _check_difficulties(group: str, tasks: tuple[Task, ...], difficulties: tuple[int, ...]) -> None:
+    try:
+        Mixture(tasks, difficulties=difficulties).cells()
+    except ValueError as error:
+        raise UserError(f"{group}.difficulties={list(difficulties)}: {error}") from None
+
+
+def _check_context(config: "Config", tasks: tuple[Task, ...], corpus: tuple[Task, ...]) -> None:
+    """One length budget serves all tasks of a rollout: the longest completion of any of them."""
+    tokens = max(config.sampling.max_tokens or 0, *(task.max_completion + 1 for task in tasks))
+    needs = {}
+    for task in tasks:
+        prompt, turns = task.longest(_shared(config.tasks.difficulties, task))[0] + 2, task.max_turns
+        needs[f"{task.name}, with completions of up to {tokens},"] = (
+            prompt + turns * tokens + (turns - 1) * (task.max_reply + 2)
+        )
+    for task in corpus:
+        needs[f"a document of {task.name}"] = sum(task.longest(_shared(config.base.difficulties, task))) + 3
+    name, need = max(needs.items(), key=lambda item: item[1])
+    if need > config.model.context:
+        raise UserError(
+            f"{name} may need {need} tokens",
+            f"model.context is {config.model.context}",
+            "raise model.context, ask for lower difficulties, or leave the task out",
+        )
+
+
+def _shared(difficulties: tuple[int, ...], task: Task) -> list[int]:
+    return [d for d in difficulties if d in task.difficulties]
