@@ -6,6 +6,7 @@ the run's folder.
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +27,7 @@ from harness.checkpoint import (
     saved_steps,
     step_folder,
 )
-from harness.config import BaseConfig, Config, base_id, dump, evaluation_id, parse
+from harness.config import BaseConfig, Config, OptimConfig, base_id, dump, evaluation_id, parse
 from harness.evaluate import Cell, build_suite, evaluate, problem_rows, score_row
 from harness.flops import Spent
 from harness.launch.jobs import Job
@@ -68,8 +69,10 @@ def run_job(job: Job, report: Report) -> dict[str, Any]:
     return {"step": job.until, "folder": str(folder.path)}
 
 
-def new_state(config: Config, optim, seed: int, purpose: str = "init") -> TrainState:
-    policy = Transformer(config.model).initialise(keys(purpose, (seed,), 0)).to(device_of(config))
+def new_state(config: Config, optim: OptimConfig, seed: int) -> TrainState:
+    """A fresh policy and its optimizer."""
+    policy = Transformer(config.model, precision=config.precision).initialise(keys("init", (seed,), 0))
+    policy = policy.to(device_of(config))
     return TrainState((seed,), policy, make_optimizer(policy, optim))
 
 
@@ -80,11 +83,14 @@ def load_base(config: Config, policy: Transformer) -> None:
 
 
 def _resume(folder: RunFolder, state: TrainState, must_pass: Iterable[int] = ()) -> None:
-    """Loads the newest checkpoint from which every step of `must_pass` is still to come; drops metrics after it."""
+    """Loads the newest checkpoint from which every step of `must_pass` is still to come; drops metrics after it, and
+    later checkpoints, whose steps are run again: a kill on the way would otherwise resume past rows not yet written."""
     missing = [b for b in must_pass if not step_folder(folder.budgets, b).is_dir()]
     usable = [step for step in saved_steps(folder.checkpoints) if step <= min(missing, default=step)]
     if usable:
         load_checkpoint(folder.checkpoints, folder.run_id, state, usable[-1])
+    for step in saved_steps(folder.checkpoints)[len(usable) :]:
+        shutil.rmtree(step_folder(folder.checkpoints, step))
     cut_back(folder.path, state.spent.step if usable else -1)
 
 
@@ -192,8 +198,8 @@ def _hold(job: Job, config: Config, folder: RunFolder, report: Report) -> None:
     state = new_state(config, config.optim, config.seed)
     load_base(config, state.policy)
     suite = suite_of(config)
+    cut_back(folder.path, -1)  # before the tracker opens the file: it is replaced
     with open_run(job, config, folder) as tracker, deferred() as stop:
-        cut_back(folder.path, -1)
         for step in job.budgets:
             spent = Spent(step=step)
             scores = score_budget(config, folder, suite, state.policy, spent)
