@@ -29,6 +29,11 @@ def _hash(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
+def _hash_of(meta: dict[str, Any]) -> str:
+    """Of meta.json itself, without this entry."""
+    return _hash(json.dumps({k: v for k, v in meta.items() if k != "hash"}, sort_keys=True).encode())
+
+
 def step_folder(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}"
 
@@ -45,6 +50,7 @@ def _write(folder: Path, files: dict[str, bytes], meta: dict[str, Any]) -> None:
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     meta = {**meta, "schema": SCHEMA_VERSION, "hashes": {name: _hash(data) for name, data in files.items()}}
+    meta["hash"] = _hash_of(meta)
     for name, data in {**files, "meta.json": json.dumps(meta, indent=1).encode()}.items():
         with (beside / name).open("wb") as file:
             file.write(data)
@@ -80,9 +86,11 @@ def save_weights(folder: Path, run_id: str, policy: Transformer, spent: Spent) -
 def _read(folder: Path, run_id: str) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Files and meta of a checkpoint. Raises UserError if it is damaged, of another run or of another schema."""
     try:
-        meta = json.loads((folder / "meta.json").read_text())
+        meta = json.loads((folder / "meta.json").read_bytes())
+        if meta["hash"] != _hash_of(meta):
+            raise _damaged(folder, "the content of meta.json does not match its hash")
         files = {name: (folder / name).read_bytes() for name in meta["hashes"]}
-    except (OSError, json.JSONDecodeError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder, f"{type(error).__name__}: {error}") from None
     for name, data in files.items():
         if _hash(data) != meta["hashes"][name]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.table import Table as RichTable
 
-from harness.config import Config, parse
+from harness.config import Config, base_id, parse
 from harness.launch.jobs import Job
 
 BYTES_PER_WEIGHT = 4
@@ -24,6 +24,7 @@ class Cost:
     evaluation_flops: float
     seconds: float
     bytes: float
+    is_base: bool = False
 
 
 def measured_rate(config: Config) -> float:
@@ -53,9 +54,9 @@ def cost(job: Job, rate: float) -> Cost:
 
     config = parse(job.run)
     n, weights = parameter_count(config.model, embedding=False), parameter_count(config.model) * BYTES_PER_WEIGHT
-    if not job.needs:
+    if job.run_id == base_id(config):
         tokens = job.until * config.base.documents * 24.0
-        return Cost(tokens, 6 * n * tokens, 0.0, 6 * n * tokens / rate, 4 * weights)
+        return Cost(tokens, 6 * n * tokens, 0.0, 6 * n * tokens / rate, 4 * weights, is_base=True)
     tasks = [*select(config.tasks.verified), *select(config.tasks.unverified)]
     length = sum(t.max_prompt + t.max_completion for t in tasks) / len(tasks) * 0.6
     cells = len(tasks) * len(config.tasks.difficulties or tasks[0].difficulties)
@@ -73,8 +74,8 @@ def plan_table(jobs: Sequence[Job], to_do: Sequence[Job], parallel: int) -> Rich
     config = parse(jobs[0].run)
     rate = measured_rate(config)
     costs = [cost(job, rate) for job in to_do]
-    bases = [c.seconds for job, c in zip(to_do, costs) if not job.needs]
-    runs = [c.seconds for job, c in zip(to_do, costs) if job.needs]
+    bases = [c.seconds for c in costs if c.is_base]
+    runs = [c.seconds for c in costs if not c.is_base]
     # Bases come first, and seldom fill all processes.
     seconds = (max(bases, default=0) if len(bases) <= parallel else sum(bases) / parallel) + sum(runs) / parallel
     table = RichTable(show_header=False, box=None, padding=(0, 2))

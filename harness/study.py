@@ -151,11 +151,13 @@ def _evaluations(entry: Entry) -> dict[int, dict[str, Any]]:
     return {step: content for step, content in found.items() if content is not None}
 
 
-def _axes(entry: Entry, reference: Mapping[tuple, dict[int, dict]], step: int, spent: dict[str, Any]) -> dict[str, Any]:
+def _axes(
+    entry: Entry, reference: Mapping[tuple, dict[int, dict]], step: int, spent: dict[str, Any]
+) -> dict[str, Any] | None:
     """Budget axes of a row. A frozen run spends nothing: it stands at the budgets of the run that it is compared with,
-    the first arm's of the same replicate."""
-    if entry.config.objective == "frozen":
-        spent = reference.get(entry.replicate, {}).get(step, {}).get("spent", spent)
+    the first arm's of the same replicate; None where that run has not come so far."""
+    if entry.config.objective == "frozen" and step > 0:
+        return reference.get(entry.replicate, {}).get(step, {}).get("spent")
     return spent
 
 
@@ -173,6 +175,8 @@ def gather(study: Study) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         labels |= _base_columns(config) | {"code_version": code_version()}
         for step, content in _evaluations(entry).items():
             axes = _axes(entry, reference, step, content["spent"])
+            if axes is None:
+                continue
             x = {"x": float(axes[study.config.axis])}
             for row in content["rows"]:
                 role = "verified" if row["task"] in verified else "unverified"

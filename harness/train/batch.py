@@ -48,11 +48,10 @@ def training_batches(
     Unscorable rows lose their loss mask. Silent groups are left out unless `keep_silent` (KL and entropy terms act on
     them); the denominator counts their tokens all the same, so that leaving them out equals masking them.
     """
-    s = rollouts.seeds
     loss_mask = rollouts.loss_mask & ~credit.outcome.isnan()[:, None]
     tokens = rollouts.grouped(loss_mask.sum(1)).sum(-1)  # [S, P]
     keep = torch.ones_like(tokens, dtype=torch.bool) if keep_silent else ~silent_groups(credit, rollouts)
-    for groups in _group_order(rollouts, minibatches, keys).chunk(minibatches, dim=1):
+    for groups in _group_order(rollouts, minibatches, keys).tensor_split(minibatches, dim=1):
         chosen, real = _kept_groups(keep.gather(1, groups), groups)
         rows = _rows_of(chosen, rollouts)
         real_rows = real.repeat_interleave(rollouts.group_size, dim=1)

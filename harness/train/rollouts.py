@@ -119,7 +119,8 @@ def rollout(
         stop_reason = torch.where(active, drawn.stop_reason.flatten(), stop_reason)
         completions = [answer_text(row[:n]) for row, n in zip(drawn.ids.flatten(0, 1).tolist(), count.tolist())]
         texts, _, terminations, truncations, infos = env.step(completions)
-        active = torch.from_numpy(~(terminations | truncations)).to(device)
+        # A row that had no room for its reply stays out, though the environment would go on.
+        active &= torch.from_numpy(~(terminations | truncations)).to(device)
         if not active.any() or turn + 1 == sampling.max_turns:
             break
         replies, reply_length = _pad([encode_reply(text) for text in texts], device)
