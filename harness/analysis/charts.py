@@ -20,6 +20,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "hexagon")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 LAW_POINTS = 80  # at which a law is drawn
+# Above the plot, where it pushes the plot down instead of covering the axis title on a narrow screen.
+LEGEND = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "traceorder": "normal"}
 HIDDEN_FACTOR = 4.0  # the last factor of budgets hidden by the gating extrapolation
 
 
@@ -91,7 +93,7 @@ def laws(one: Series, axes: Sequence[Axis], fits: Mapping[str, Mapping]) -> Spec
         traces.append(_over(axes, x, evaluate(name, fit["parameters"], grid), mode="lines", line=line, name=name,
                             hovertemplate="%{y:.3f}<extra>" + name + "</extra>"))  # fmt: skip
     hidden = one.x > one.x[-1] / HIDDEN_FACTOR * (1 + 1e-9)
-    for mask, name, symbol in ((~hidden, "measured", "circle"), (hidden, "hidden in extrapolation", "circle-open")):
+    for mask, name, symbol in ((~hidden, "measured", "circle"), (hidden, "hidden", "circle-open")):
         x = {key: values[mask] for key, values in _points(one, axes).items()}
         error = _bars(one, mask)
         traces.append(_over(axes, x, one.mean[mask], mode="markers", name=name, hovertemplate="%{y:.3f}<extra></extra>",
@@ -110,13 +112,13 @@ def _bars(one: Series, mask: NDArray[np.bool_]) -> Spec:
 
 
 def residuals(one: Series, axes: Sequence[Axis], fits: Mapping[str, Mapping]) -> Spec:
-    """Measured mean minus each law at each budget."""
+    """Measured mean minus each law at each budget; the constant's residuals are the curve itself, and left out."""
     traces = [
         _over(axes, _points(one, axes), one.mean - evaluate(name, fit["parameters"], one.x), mode="lines+markers",
               name=name, line={"color": colour(i + 1), "width": 1.5, "dash": DASHES[i % len(DASHES)]},
               marker={"size": 6, "symbol": SYMBOLS[i % len(SYMBOLS)], "color": colour(i + 1)},
               hovertemplate="%{y:+.3f}<extra>" + name + "</extra>")
-        for i, (name, fit) in enumerate(fits.items())
+        for i, (name, fit) in enumerate(fits.items()) if name != "constant"
     ]  # fmt: skip
     layout = _layout(axes, "measured − law", before=False)
     layout["yaxis"]["zeroline"] = True
@@ -131,7 +133,9 @@ def cells(series: Sequence[Series], axes: Sequence[Axis], title: str) -> Spec:
         traces.append(_over(axes, _points(one, axes), one.mean, mode="lines+markers", name=one.label, marker=mark,
                             line={"color": colour(i), "width": 1.5}, hovertemplate="%{y:.3f}<extra>" + one.label
                             + "</extra>"))  # fmt: skip
-    layout: Spec = {**_layout(axes, "", before=False), "title": {"text": title, "font": {"size": 13}}, "height": 250}
+        if np.isfinite(one.before).any():
+            traces.append(_before(one, axes, i, {"name": one.label})[1])
+    layout: Spec = {**_layout(axes, ""), "title": {"text": title, "font": {"size": 13}}, "height": 250}
     layout["yaxis"]["range"] = [0, 1]
     layout["margin"] = {"l": 36, "r": 8, "t": 34, "b": 30}
     layout["xaxis"]["title"] = {"text": ""}
@@ -156,10 +160,10 @@ def gains(rows: Sequence[tuple[str, str, Mapping]]) -> Spec:
         })  # fmt: skip
     order = [label for label, _, _ in rows][::-1]
     layout = {
-        "height": 110 + 26 * len(order), "margin": {"l": 10, "r": 12, "t": 10, "b": 70},
-        "xaxis": {"title": {"text": "gain in accuracy"}, "zeroline": True, "zerolinewidth": 2},
+        "height": 120 + 26 * len(order), "margin": {"l": 10, "r": 12, "t": 10, "b": 50},
+        "xaxis": {"title": {"text": "gain in accuracy"}, "rangemode": "tozero", "zeroline": True, "zerolinewidth": 2},
         "yaxis": {"categoryorder": "array", "categoryarray": order, "automargin": True},
-        "legend": {"orientation": "h", "yanchor": "top", "y": -0.22 if len(order) < 8 else -0.12},
+        "legend": LEGEND,
     }  # fmt: skip
     return {"data": traces, "layout": layout}
 
@@ -178,9 +182,9 @@ def _over(axes: Sequence[Axis], x: Mapping[str, Array], y: Array, **style: Any) 
 def _layout(axes: Sequence[Axis], y_title: str, before: bool = True) -> Spec:
     axis = axes[0]
     layout: Spec = {
-        "height": 420, "margin": {"l": 52, "r": 12, "t": 10, "b": 60}, "hovermode": "closest",
+        "height": 420, "margin": {"l": 56, "r": 12, "t": 10, "b": 52}, "hovermode": "closest",
         "xaxis": {"type": "log", **x_axis(axis)}, "yaxis": {"title": {"text": y_title}, "zeroline": False},
-        "legend": {"orientation": "h", "yanchor": "top", "y": -0.17},
+        "legend": LEGEND,
         "shapes": [],
     }  # fmt: skip
     if before:
@@ -192,7 +196,7 @@ def _layout(axes: Sequence[Axis], y_title: str, before: bool = True) -> Spec:
 def x_axis(axis: Axis) -> Spec:
     """What of a Plotly x-axis changes when the page switches to this axis."""
     return {
-        "title": {"text": axis.title},
+        "title": {"text": axis.title, "standoff": 10},
         "range": list(axis.range),
         "tickvals": [value for value, _ in axis.ticks],
         "ticktext": [text for _, text in axis.ticks],

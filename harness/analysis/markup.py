@@ -32,7 +32,13 @@ def number(value: float | None, digits: int = 3, sign: bool = False) -> str:
     """A number to some decimals, or a dash where it is not known."""
     if value is None or value != value:
         return "–"
-    return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", MINUS)
+    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    return text.replace("-", MINUS) if float(text) else f"{0:.{digits}f}"
+
+
+def p_value(p: float | None) -> str:
+    """A p-value to three decimals; never 0."""
+    return "<0.001" if p is not None and p < 0.0005 else number(p)
 
 
 def short(value: float | None) -> str:

@@ -16,6 +16,7 @@ from harness.analysis.markup import (
     figure,
     link,
     number,
+    p_value,
     paragraphs,
     short,
     table,
@@ -44,19 +45,20 @@ FINDINGS = {
     "uncontrolled": ("No control arm", "open"),
     "unknown": ("Not measured", "open"),
 }
+VERDICT_HEADER = ("arm", "tasks", "role", "verdict", "slope per tenfold", "95%", "rise", "decades", "seeds", "p (Holm)")
 MOODS = {"log_linear": "good", "declining": "bad", "non_monotone": "bad"}
 
 
 def answers(pools: Sequence[Record], transfer: Record) -> str:
     """The two cards that answer in ten seconds: the law of each role's pool, and transfer."""
     cards = [verdict_card(record) for record in pools]
-    word, mood = FINDINGS[finding(dict(transfer))]
+    word, mood = FINDINGS[finding(transfer)]
     body = paragraphs(transfer["sentences"][:1])
     role = transfer["unverified"]
     if role is not None:
         pooled = role["pooled"]
         body += facts({
-            "before → after": f"{number(pooled['before'])} → {number(pooled['after'])}",
+            "level": f"{number(pooled['before'])} → {number(pooled['after'])}",
             "gain": f"{number(pooled['gain']['mean'], sign=True)} ({_interval(pooled['gain'])})",
             "replicates": str(role["n_replicates"]),
         })  # fmt: skip
@@ -67,18 +69,16 @@ def verdict_card(record: Record) -> str:
     """One pool's verdict, its two sentences and the numbers behind it."""
     word = "Withheld" if record.get("withheld") else WORDS[record["verdict"]]
     mood = "open" if record.get("withheld") else MOODS.get(record["verdict"], "open")
-    size = f", {record['model_params']:,} parameters" if record.get("model_params") else ""
-    title = f"Log-linear in RL compute? {record['role']} tasks{size}"
     body = paragraphs(record.get("sentences") or [record["reason"]])
-    slope = f"{number(record['slope_per_decade'], sign=True)} ({between(record['slope_ci'], sign=True)})"
-    rise = f"{number(record.get('rise'), sign=True)} ({between(record.get('rise_ci'), sign=True)})"
-    share = record["share_of_gain"]
+    share, bases = record["share_of_gain"], record.get("n_bases")
     body += facts({
-        "slope per tenfold": slope,
-        "rise over the window": rise,
-        "decades, seeds, bases": f"{number(record['decades'], 1)}, {record['n_seeds']}, {record.get('n_bases', '–')}",
-        "share of the gain seen": "not identified" if share is None else f"{share:.0%}",
+        "slope": f"{number(record['slope_per_decade'], sign=True)} ({between(record['slope_ci'], sign=True)})",
+        "rise": f"{number(record.get('rise'), sign=True)} ({between(record.get('rise_ci'), sign=True)})",
+        "window": f"{number(record['decades'], 1)} decades",
+        "seeds": f"{record['n_seeds']}" + (f" on {bases} base{'s' * (bases != 1)}" if bases else ""),
+        "gain seen": "share not identified" if share is None else f"{share:.0%} of the hill law's",
     })  # fmt: skip
+    title = f"{record['role'].capitalize()} tasks: log-linear in RL compute?"
     return card(title, word, mood, body)
 
 
@@ -110,7 +110,11 @@ def laws_section(pools: Sequence[Record], drawn: Mapping[str, Series], axes: Seq
         figures[f"residuals-{name}"] = charts.residuals(one, axes, fits)
         parts += [
             f"<h3>{name} tasks</h3>",
-            figure(f"laws-{name}", "Every candidate law, fitted to the mean curve. Laws explain; they do not decide."),
+            figure(
+                f"laws-{name}",
+                "Every candidate law, fitted to the mean curve; open points are hidden in the held-out extrapolation. "
+                "Laws explain; they do not decide.",
+            ),
             figure(f"residuals-{name}", "What each law leaves over."),
             law_table(fits, record.get("rejections") or {}),
             extrapolation_table(record.get("extrapolation") or {}),
@@ -129,7 +133,7 @@ def law_table(fits: Mapping[str, Record], rejections: Mapping[str, float]) -> st
                                        ("not converged", fit.get("converged") is False)) if on]  # fmt: skip
         away = None if best is None or fit.get("aicc") is None else fit["aicc"] - best
         rows.append([name, "; ".join(words), ", ".join(flags) or "–", number(away, 1),
-                     number(fit.get("held_out_error")), number(rejections.get(name))])  # fmt: skip
+                     number(fit.get("held_out_error")), p_value(rejections.get(name))])  # fmt: skip
     header = ["law", "parameters (95%)", "flags", "ΔAICc", "held-out error", "rejection p"]
     return table("Laws by ΔAICc (display only); held-out error relative to the gain.", header, rows, 3)
 
@@ -153,16 +157,19 @@ def extrapolation_table(found: Mapping[str, Record]) -> str:
 
 
 def verdicts_section(verdicts: Sequence[Record]) -> Section:
-    """Every record in a row."""
-    rows = [
-        [v["arm"], "all tasks" if v["task"] == "all" else v["task"], v["role"],
-         ("withheld: " if v.get("withheld") else "") + WORDS[v["verdict"]], number(v["slope_per_decade"], sign=True),
-         between(v["slope_ci"], sign=True), number(v.get("rise"), sign=True), number(v["decades"], 1),
-         str(v["n_seeds"]), number(v.get("p_claim_holm"))]
-        for v in verdicts
-    ]  # fmt: skip
-    header = ["arm", "tasks", "role", "verdict", "slope per tenfold", "95%", "rise", "decades", "seeds", "p (Holm)"]
-    return Section("verdicts", "All verdicts", table("One row per arm and task, pools first.", header, rows, 4))
+    """The pools in a table, every task's record in a folded one."""
+    pools, tasks = ([v for v in verdicts if (v["task"] == "all") == pooled] for pooled in (True, False))
+    html = table("Each arm, over all tasks of a role.", VERDICT_HEADER, [_verdict_row(v) for v in pools], 4)
+    each = table("Each arm and task.", VERDICT_HEADER, [_verdict_row(v) for v in tasks], 4)
+    html += f"<details><summary>{len(tasks)} verdicts by task</summary>{each}</details>"
+    return Section("verdicts", "All verdicts", html)
+
+
+def _verdict_row(v: Record) -> list[str]:
+    word = ("withheld: " if v.get("withheld") else "") + WORDS[v["verdict"]]
+    return [v["arm"], v["task"], v["role"], word, number(v["slope_per_decade"], sign=True),
+            between(v["slope_ci"], sign=True), number(v.get("rise"), sign=True), number(v["decades"], 1),
+            str(v["n_seeds"]), p_value(v.get("p_claim_holm"))]  # fmt: skip
 
 
 def difficulty_section(parts: Mapping[str, Sequence[Series]], axes: Sequence[Axis], arm: str) -> Section:

@@ -151,5 +151,5 @@ def power(exponent: float) -> str:
     if exponent < -2 or exponent >= 6:
         whole, factor = int(np.floor(exponent + 1e-9)), 10 ** (exponent - np.floor(exponent + 1e-9))
         raised = str(whole).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-        return f"10{raised}" if round(factor, 1) == 1 else f"{factor:.0f}·10{raised}"
+        return f"10{raised}" if round(factor, 1) == 1 else f"{factor:.2g}·10{raised}"
     return f"{value / 1000:g}k" if exponent >= 3 - 1e-9 else f"{round(value, 3):g}"

@@ -63,24 +63,34 @@ def _at_gain(verified: Array, unverified: Array, target: float) -> Array:
 def matrix(table: Table, arms: dict[str, Grid], control: str | None, options: Options) -> dict[str, Any]:
     """Change by family evaluated, for each arm that learns from true rewards: rows are what it was trained on.
 
+    Columns are families by the role that their tasks have for the real arm (their own role where it lacks them).
     Minus the control's change where the control was run on the same tasks (`corrected`).
     """
     skip = {*options.controls, options.primary_control}
+    roles = (
+        table.frame.select("arm", "task", pl.coalesce("family", "task").alias("family"), "role").unique().sort("task")
+    )
+    real = dict(roles.filter(pl.col("arm") == options.real_arm).select("task", "role").rows())
     rows = []
     for arm in (name for name in arms if name not in skip):
-        roles = table.frame.filter(pl.col("arm") == arm).select("task", "family", "role").unique().sort("task")
-        trained = roles.filter(pl.col("role") != "unverified")
-        if trained.is_empty():
-            continue
-        family = pl.coalesce("family", "task")
-        cells = []
-        for (name, role), part in roles.group_by(family.alias("name"), "role", maintain_order=True):
-            names = part["task"].to_list()
-            found = (together(arms, names, arm, control) if control else None) or together(arms, names, arm)
-            if found is None:
-                continue
-            change = found[0].change - (found[1].change if len(found) > 1 else 0.0)
-            values = by_base(change, found[0].units, options.min_bases).mean(axis=1)
-            cells.append({"family": name, "role": role, "corrected": len(found) > 1, "gain": record(values)})
-        rows.append({"arm": arm, "trained": sorted(set(trained.select(family).to_series())), "evaluated": cells})
+        own = roles.filter(pl.col("arm") == arm)
+        trained = sorted(own.filter(pl.col("role") != "unverified")["family"].unique())
+        columns: dict[tuple[str, str], list[str]] = {}
+        for _, task, family, role in own.rows():
+            columns.setdefault((family, real.get(task, role)), []).append(task)
+        cells = [_cell(arms, arm, control, *column, tasks, options) for column, tasks in columns.items()]
+        if trained:
+            rows.append({"arm": arm, "trained": trained, "evaluated": [cell for cell in cells if cell]})
     return {"rows": rows, "several_trained_sets": len({tuple(row["trained"]) for row in rows}) > 1}
+
+
+def _cell(
+    arms: dict[str, Grid], arm: str, control: str | None, family: str, role: str, tasks: list[str], options: Options
+) -> dict[str, Any] | None:
+    """One cell of the matrix; None where the arm was not evaluated there before and after."""
+    found = (together(arms, tasks, arm, control) if control else None) or together(arms, tasks, arm)
+    if found is None:
+        return None
+    change = found[0].change - (found[1].change if len(found) > 1 else 0.0)
+    values = by_base(change, found[0].units, options.min_bases).mean(axis=1)
+    return {"family": family, "role": role, "corrected": len(found) > 1, "gain": record(values)}

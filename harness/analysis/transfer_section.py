@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.analysis import charts
-from harness.analysis.markup import Section, between, bullets, figure, number, paragraphs, table
+from harness.analysis.markup import Section, between, bullets, figure, number, p_value, paragraphs, table
 
 Record = Mapping[str, Any]
 
@@ -49,8 +49,8 @@ def gain_table(transfer: Record) -> str:
 def _gain_row(name: str, role: str, row: Record, control: Record | None, inside: float | None) -> list[str]:
     gain, moved = row["gain"], control["mean"] if control else None
     return [name, role, number(row["before"]), number(row["after"]), number(moved, sign=True),
-            number(gain["mean"], sign=True), _ends(gain), number(gain.get("p_holm", gain["p"])),
-            number(inside)]  # fmt: skip
+            number(gain["mean"], sign=True), _ends(gain), p_value(gain.get("p_holm", gain["p"])),
+            p_value(inside)]  # fmt: skip
 
 
 def direct_table(transfer: Record) -> str:
@@ -79,7 +79,7 @@ def contrast_table(transfer: Record) -> str:
     for row in transfer["contrasts"]:
         difference, same = row["real_minus_arm"], matched.get(row["arm"], {}).get("difference")
         rows.append([row["arm"], number(row["change"]["mean"], sign=True), number(difference["mean"], sign=True),
-                     _ends(difference), number(difference["p_holm"]),
+                     _ends(difference), p_value(difference["p_holm"]),
                      f"{number(same['mean'], sign=True)} ({_ends(same)})" if same else "not matched"])  # fmt: skip
     header = ["arm", "its change", f"{transfer['real_arm']} minus it", "95%", "p (Holm)", "… at equal verified gain"]
     return table("Other arms, on unverified tasks.", header, rows) if rows else ""

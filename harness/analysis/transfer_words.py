@@ -1,5 +1,6 @@
 """The transfer report in plain sentences: what was found, how sure it is, and what is missing."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from harness.analysis.gains import Grid
@@ -56,7 +57,7 @@ def sentences(report: dict[str, Any]) -> list[str]:
     return said
 
 
-def finding(report: dict[str, Any]) -> str:
+def finding(report: Mapping[str, Any]) -> str:
     """One word: transfers, none, harms, undecided, uncontrolled, or unknown."""
     role = report["unverified"]
     if role is None:

@@ -13,8 +13,10 @@ function theme() {
 
 function dressed(layout) {
   const { ink, lines } = theme();
+  // On a phone the legend takes two columns of small type, and the figure grows by its rows.
+  const small = innerWidth < 640 ? { font: { size: 11 }, entrywidthmode: "fraction", entrywidth: 0.46 } : {};
   return {
-    ...layout, autosize: true, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    ...layout, autosize: true, legend: { ...layout.legend, ...small }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: ink, family: "system-ui, sans-serif", size: 13 },
     xaxis: { ...layout.xaxis, ...lines }, yaxis: { ...layout.yaxis, ...lines },
   };
@@ -41,12 +43,6 @@ function switchAxis(name) {
 
 for (const select of document.querySelectorAll("select.axes"))
   select.addEventListener("change", () => switchAxis(select.value));
-for (const select of document.querySelectorAll("select.measures"))
-  select.addEventListener("change", () => {
-    for (const figure of document.querySelectorAll("[data-measure]"))
-      figure.hidden = figure.dataset.measure !== select.value;
-    for (const plot of plots) if (!plot.closest("[hidden]")) Plotly.Plots.resize(plot);
-  });
 dark.addEventListener("change", () =>
   plots.forEach((plot) => Plotly.react(plot, page.figures[plot.dataset.figure].data,
     dressed(page.figures[plot.dataset.figure].layout))));
