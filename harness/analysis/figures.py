@@ -72,7 +72,8 @@ def figure_laws(one: Series, fits: Mapping[str, Mapping]) -> Figure:
     for i, (name, fit) in enumerate(fits.items()):
         style = {"color": colour(i + 1), "linestyle": LINES[i % 4], "linewidth": 1.2}
         above.plot(grid, evaluate(name, fit["parameters"], grid), label=name, **style)
-        below.plot(one.x, one.mean - evaluate(name, fit["parameters"], one.x), marker=".", **style)
+        if name != "constant":  # its residuals are the curve itself
+            below.plot(one.x, one.mean - evaluate(name, fit["parameters"], one.x), marker=".", **style)
     error = np.nan_to_num(np.stack([one.mean - one.low, one.high - one.mean]))
     hidden = one.x > one.x[-1] / HIDDEN_FACTOR * (1 + 1e-9)
     for mask, face in ((~hidden, colour(0)), (hidden, "white")):
@@ -121,6 +122,7 @@ def figure_difficulties(by_task: Mapping[str, Sequence[Series]]) -> Figure:
         for i, one in enumerate(series):
             panel.plot(one.x, one.mean, color=colour(i), marker=MARKERS[i % 8], markersize=3, linewidth=1,
                        label=one.label)  # fmt: skip
+            _before(panel, one, axis, i, size=3)
         panel.set_title(task, fontsize=8)
         panel.set_ylim(0, 1)
         _dress(panel, axis)
@@ -152,8 +154,9 @@ def _dress(panel: Axes, axis: Axis) -> None:
     panel.spines[["top", "right"]].set_visible(False)
 
 
-def _before(panel: Axes, one: Series, axis: Axis, i: int) -> None:
+def _before(panel: Axes, one: Series, axis: Axis, i: int, size: float = 6) -> None:
+    """The policy before RL: every seed as a dot, their mean as an open marker."""
     known = one.before[np.isfinite(one.before)]
     if len(known):
         panel.plot(np.full(len(known), axis.zero), known, ".", color=colour(i), alpha=0.3, markersize=3)
-        panel.plot([axis.zero], [known.mean()], MARKERS[i % 8], color=colour(i), mfc="white")
+        panel.plot([axis.zero], [known.mean()], MARKERS[i % 8], color=colour(i), mfc="white", markersize=size)

@@ -1,0 +1,49 @@
+"""Reports built and opened for tests."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.analysis.analyze import strict
+from harness.analysis.options import default_options
+from harness.analysis.report import write_report
+from harness.analysis.table import Table
+from harness.analysis.transfer import transfer_report
+from harness.analysis.verdict import verdicts
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SWITCHES = (
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-component-update",
+    "--disable-sync", "--disable-quic",
+)  # fmt: skip
+
+
+def report_of(table: Table, out: Path, **context) -> Path:
+    """The page of a table, by the same steps as `analyze`."""
+    options = default_options(bootstraps=50)
+    transfer = strict(transfer_report(table, options))
+    return write_report(table, strict(verdicts(table, options)), transfer, out, context)
+
+
+@contextmanager
+def opened(path: Path, profile: Path, width: int = 1280, scheme: str = "light") -> Iterator[tuple]:
+    """The page drawn in headless Chromium, and what it complained of or asked for: (page, complaints)."""
+    from playwright.sync_api import sync_playwright
+
+    complaints: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch_persistent_context(
+            str(profile), executable_path=CHROMIUM, args=list(SWITCHES), headless=True, offline=True
+        )
+        page = browser.new_page()
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme)
+        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+        page.on("request", lambda request: complaints.append(f"request: {request.url}"))
+        page.goto(path.as_uri())
+        page.wait_for_selector("body[data-drawn]", timeout=60_000)
+        complaints.remove(f"request: {path.as_uri()}")
+        yield page, complaints
+        browser.close()

@@ -1,0 +1,130 @@
+"""The report: one file that opens offline, the answer first, and a page for every table that can be loaded."""
+
+import io
+import re
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from harness.analysis.markup import number, p_value, table
+from harness.analysis.options import default_options
+from harness.analysis.report import summary
+from harness.analysis.table import check_table
+from harness.analysis.transfer import transfer_report
+from harness.analysis.verdict import verdicts
+from tests.analysis.pages import CHROMIUM, opened, report_of
+from tests.analysis.study_tables import starred, study_frame, study_table
+
+SECTIONS = ["answer", "curves", "laws", "transfer", "difficulties", "verdicts", "runs", "methods", "provenance"]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    context = {"title": "A <study>", "question": "Does it grow?", "commands": ["python scripts/study.py a='<b>'"],
+               "versions": {"numpy": "2.4"}, "runs": {"true_reward-0": "../runs/true_reward-0"}}  # fmt: skip
+    return report_of(study_table(), tmp_path_factory.mktemp("report"), **context)
+
+
+def test_the_sections_stand_in_order_with_the_answer_first(page):
+    assert re.findall(r'<section id="(\w+)"', page.read_text()) == SECTIONS
+
+
+def test_nothing_is_fetched_and_plotly_is_there_once(page):
+    text = page.read_text()
+    assert "default-src 'none'" in text
+    markup = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
+    assert not re.search(r'(src|href)="(https?:)?//', markup)
+    assert text.count("plotly.js v") == 1
+
+
+def test_text_of_the_user_is_escaped(page):
+    text = page.read_text()
+    assert "A &lt;study&gt;" in text
+    assert "a=&#x27;&lt;b&gt;&#x27;" in text
+    assert '<a href="../runs/true_reward-0">true_reward-0</a>' in text
+    assert "<td>&lt;i&gt;</td>" in table("a table", ["name"], [["<i>"]])
+
+
+def test_figures_for_papers_lie_beside_the_page_as_png_and_pdf(page):
+    names = {path.name for path in (page.parent / "figures").iterdir()}
+    stems = {"curves_verified", "curves_unverified", "laws_verified", "laws_unverified", "transfer", "difficulties"}
+    assert names == {f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")}
+
+
+@pytest.mark.slow
+def test_the_same_table_gives_the_same_page(page, tmp_path):
+    again = report_of(study_table(), tmp_path)
+    body = re.compile(r'<section id="curves".*?</section>', re.DOTALL)
+    assert body.search(again.read_text()).group() == body.search(page.read_text()).group()
+
+
+def whole_page(frame: pl.DataFrame, out) -> None:
+    text = report_of(check_table(frame), out).read_text()
+    assert re.findall(r'<section id="(\w+)"', text) == SECTIONS
+    assert "NaN" not in text.split('id="figures"')[1]
+
+
+def test_one_seed_and_one_budget_get_a_whole_page(tmp_path):
+    whole_page(starred(study_frame(seeds=1, budgets=(0, 4))), tmp_path)
+
+
+ODD = {
+    "starred columns": starred(study_frame(seeds=2)),
+    "no budget 0": study_frame().filter(pl.col("x") > 0),
+    "no controls": study_frame().filter(pl.col("arm") == "true_reward"),
+    "only a control": study_frame().filter(pl.col("arm") == "frozen"),
+    "verified only": study_frame().filter(pl.col("role") == "verified"),
+    "all wrong": study_frame().with_columns(n_correct=0, n_correct_sq=0),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ODD)
+def test_every_table_that_loads_gets_a_whole_page(kind, tmp_path):
+    whole_page(ODD[kind], tmp_path)
+
+
+def test_the_terminal_summary_gives_verdict_and_transfer():
+    options = default_options(bootstraps=50)
+    data = study_table()
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(summary(verdicts(data, options), transfer_report(data, options)))
+    text = console.export_text()
+    assert "Too little data" in text
+    assert "Skill carried over" in text
+    assert "missing: no arm direct" in text
+
+
+def test_numbers_are_written_without_false_precision():
+    assert (number(-0.0001), number(0.5, sign=True), number(None), p_value(0.0001)) == (
+        "0.000",
+        "+0.500",
+        "–",
+        "<0.001",
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium binary: apt-get install chromium")
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_in_a_browser_the_page_draws_all_figures_without_a_word_or_a_request(page, tmp_path, width, scheme):
+    with opened(page, tmp_path, width, scheme) as (view, complaints):
+        drawn = view.locator(".js-plotly-plot").count()
+        assert drawn == view.locator(".plot").count() == 13
+        assert view.locator("section h2").count() == len(SECTIONS)
+        assert view.evaluate("document.documentElement.scrollWidth") == width
+        assert complaints == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium binary: apt-get install chromium")
+def test_in_a_browser_the_axis_can_be_switched(page, tmp_path):
+    read = "document.querySelector('[data-figure=\"curves-verified\"]')"
+    with opened(page, tmp_path) as (view, complaints):
+        before = view.evaluate(f"{read}.data.at(-1).x")
+        view.select_option("select.axes", "tokens")
+        view.wait_for_function(f"{read}.layout.xaxis.title.text === 'RL tokens'")
+        assert view.evaluate(f"{read}.data.at(-1).x") != before
+        assert view.evaluate(f"{read}.layout.shapes[0].x0") < 6000
+        assert complaints == []
