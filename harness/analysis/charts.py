@@ -135,13 +135,29 @@ def cells(series: Sequence[Series], axes: Sequence[Axis], title: str) -> Spec:
                             + "</extra>"))  # fmt: skip
         if np.isfinite(one.before).any():
             traces.append(_before(one, axes, i, {"name": one.label})[1])
-    layout: Spec = {**_layout(axes, ""), "title": {"text": title, "font": {"size": 13}}, "height": 250}
+    layout = _small(axes, title, len(series) > 1)
     layout["yaxis"]["range"] = [0, 1]
+    return {"data": traces, "layout": layout}
+
+
+def overlay(lines: Sequence[tuple[int, str, Mapping[str, Array], Array]], axes: Sequence[Axis], title: str) -> Spec:
+    """A small multiple of (place, label, x on each axis, y): the place fixes colour and dash across figures."""
+    traces = [
+        _over(axes, x, y, mode="lines+markers", name=label, marker={"size": 4}, legendgroup=label,
+              line={"color": colour(i), "width": 1.5, "dash": DASHES[i % len(DASHES)]},
+              hovertemplate="%{y:.4g}<extra>" + label + "</extra>")
+        for i, label, x, y in lines
+    ]  # fmt: skip
+    return {"data": traces, "layout": _small(axes, title, len(lines) > 1)}
+
+
+def _small(axes: Sequence[Axis], title: str, legend: bool) -> Spec:
+    layout: Spec = {**_layout(axes, ""), "title": {"text": title, "font": {"size": 13}}, "height": 250}
     layout["margin"] = {"l": 36, "r": 8, "t": 34, "b": 30}
     layout["xaxis"]["title"] = {"text": ""}
-    layout["showlegend"] = len(series) > 1
-    layout["legend"] = {"orientation": "h", "y": -0.16, "font": {"size": 10}}
-    return {"data": traces, "layout": layout}
+    layout["showlegend"] = legend
+    layout["legend"] = {"orientation": "h", "y": -0.16, "font": {"size": 10}, "traceorder": "normal"}
+    return layout
 
 
 def gains(rows: Sequence[tuple[str, str, Mapping]]) -> Spec:

@@ -122,10 +122,11 @@ def shared_axes(series: Sequence[Series]) -> list[Axis]:
     same = [name for name in AXES if name in first.axes and np.allclose(first.axes[name], first.x)]
     names = [*same[:1], *(name for name in AXES if name in first.axes and name not in same)]
     names = names if same else ["x", *names]
-    return [_axis(name, [one.axes[name] for one in series if name in one.axes]) for name in names]
+    return [log_axis(name, [one.axes[name] for one in series if name in one.axes]) for name in names]
 
 
-def _axis(name: str, values: Sequence[Array]) -> Axis:
+def log_axis(name: str, values: Sequence[Array]) -> Axis:
+    """An axis that covers all values [*] > 0."""
     low, high = np.log10(min(v.min() for v in values)), np.log10(max(v.max() for v in values))
     width = max(high - low, 0.5)
     zero, gap = low - GAP * width, low - GAP * width / 2
