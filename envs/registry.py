@@ -112,10 +112,13 @@ def register(task: Task) -> None:
 
 
 def register_environment(task: Task) -> None:
-    """Gymnasium's own registration, as rl_scaling/NAME-v0."""
+    """Gymnasium's own registration, as rl_scaling/NAME-v0 and, token by token, rl_scaling/NAME-tokens-v0."""
     gymnasium.register(
         id=f"rl_scaling/{task.name}-v0",
         entry_point="envs.text_env:TextEnv",
         vector_entry_point="envs.vector:TextVectorEnv",
         kwargs={"task": task.name},
+    )
+    gymnasium.register(
+        id=f"rl_scaling/{task.name}-tokens-v0", entry_point="envs.token_env:TokenEnv", kwargs={"task": task.name}
     )

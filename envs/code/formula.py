@@ -16,13 +16,14 @@ LONGEST = 60
 
 
 def draw_formula(rng: np.random.Generator, operations: int) -> Tree:
-    """A formula with x in it, whose values are within 9999 and not all the same."""
+    """A formula with x in it, whose values are within 9999 and not all the same where shown."""
     while True:
         variables = 1 + integer(rng, 0, (operations + 1) // 2)
         numbers = [integer(rng, 1, 10) for _ in range(operations + 1 - variables)]
         tree = random_tree(rng, shuffled(rng, [*["x"] * variables, *numbers]))
-        values = [value(tree, {"x": x}) for x in (*SHOWN, *HIDDEN)]
-        if max(map(abs, values)) <= LARGEST and len(set(values)) > 1:
+        # From the largest x down: most formulas that grow too large are known by it.
+        small = all(abs(value(tree, {"x": x})) <= LARGEST for x in sorted((*SHOWN, *HIDDEN), reverse=True))
+        if small and len({value(tree, {"x": x}) for x in SHOWN}) > 1:
             return tree
 
 

@@ -40,6 +40,7 @@ def test_registered_task_is_a_gymnasium_environment():
     finally:
         del envs.TASKS["mine.symbolic"]
         del gymnasium.registry["rl_scaling/mine.symbolic-v0"]
+        del gymnasium.registry["rl_scaling/mine.symbolic-tokens-v0"]
 
 
 @pytest.mark.parametrize(

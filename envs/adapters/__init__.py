@@ -1,0 +1,1 @@
+"""Tasks made of other people's environments. None is registered by itself: call `envs.register` on the result."""

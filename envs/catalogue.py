@@ -1,0 +1,87 @@
+"""What tasks there are, shown: families with examples, guess rates, small difficulties and speed, as Markdown."""
+
+import time
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+
+from envs.base import Problem, Task
+from envs.splits import distinct_problems
+
+EXAMPLES = (1, 5, 10)
+ENOUGH = 512
+TIMED = 200
+INTRODUCTION = """# Tasks
+
+Written by `python scripts/tasks.py page=docs/tasks.md`. *Role*: a task with a verifier may be verified or unverified in
+a study; one without is only ever evaluated, by a hidden grader. *Guess rate*: success of the best answer that ignores
+the prompt, averaged over the difficulties. *Longest*: characters of prompt and answer at the highest difficulty.
+*Drawn*: problems a second on one core of the machine that wrote this page. A difficulty that has fewer than 512
+problems in the test split is named with the number it has. ↵ is a line break.
+"""
+
+
+def few_problems(task: Task) -> dict[int, int]:
+    """Difficulties with fewer than 512 test problems, and how many they have."""
+    counts = {d: len(distinct_problems(task, d, "test", ENOUGH, 0)) for d in task.difficulties}
+    return {difficulty: count for difficulty, count in counts.items() if count < ENOUGH}
+
+
+def draws_per_second(task: Task) -> float:
+    """Measured, over all difficulties alike."""
+    rng, began = np.random.default_rng(0), time.perf_counter()
+    for i in range(TIMED):
+        task.draw(rng, task.difficulties[i % len(task.difficulties)])
+    return TIMED / (time.perf_counter() - began)
+
+
+def example(task: Task, difficulty: int) -> Problem:
+    """A fixed problem of the training split."""
+    return distinct_problems(task, difficulty, "train", 1, 0)[0]
+
+
+def page(tasks: Sequence[Task]) -> str:
+    """The Markdown page of these tasks, family by family."""
+    sections = [section(list(group)) for _, group in groupby(tasks, key=lambda task: task.family)]
+    return "\n".join([INTRODUCTION, *sections])
+
+
+def section(tasks: Sequence[Task]) -> str:
+    """One family: what it is, then each context with examples."""
+    few = ", ".join(f"{difficulty} ({count})" for difficulty, count in few_problems(tasks[0]).items())
+    lines = [
+        f"## {tasks[0].family}",
+        "",
+        summary(tasks[0]),
+        *([f"Few problems at difficulty {few}."] if few else []),
+        "",
+        "| task | difficulty | prompt | answer | longest | drawn |",
+        "|---|---|---|---|---|---|",
+        *(row for task in tasks for row in rows(task)),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def summary(task: Task) -> str:
+    """Role, meaning of difficulty, turns and guess rate of a task's family."""
+    role = "verified or unverified" if task.has_verifier else "unverified only"
+    turns = f" Up to {task.max_turns} turns." if task.max_turns > 1 else ""
+    return f"Role: {role}. Difficulty: {task.difficulty_meaning}.{turns} Guess rate: {task.guess_rate:g}."
+
+
+def rows(task: Task) -> list[str]:
+    """A table row for each example; length and speed stand in the first."""
+    measures = f"{task.max_prompt} + {task.max_completion} | {draws_per_second(task):,.0f}/s"
+    found = []
+    for difficulty in [d for d in EXAMPLES if d in task.difficulties]:
+        problem = example(task, difficulty)
+        name = task.name if not found else ""
+        found.append(f"| {name} | {difficulty} | {_code(problem.prompt)} | {_code(problem.answer)} | {measures} |")
+        measures = " | "
+    return found
+
+
+def _code(text: str) -> str:
+    return "`" + text.replace("\n", "↵").replace("|", "\\|") + "`"

@@ -1,0 +1,39 @@
+"""Every task with its role, contexts, example prompts and answers, guess rate and generation speed. Examples:
+
+python scripts/tasks.py show='[addition.*, store.symbolic]'
+python scripts/tasks.py imports='[my_package]' show='[mine.*]'
+python scripts/tasks.py page=docs/tasks.md
+"""
+
+import sys
+
+try:
+    from harness.cli import app
+except ModuleNotFoundError as error:
+    sys.exit(f"{error}: install the package first, with: pip install -e .   (or bash scripts/quickstart.sh)")
+
+
+@app("tasks")
+def main(config) -> None:
+    import importlib
+    from pathlib import Path
+
+    from envs.catalogue import page
+    from envs.registry import UnknownTask, select
+    from harness.errors import UserError
+
+    for module in config.imports:
+        importlib.import_module(module)
+    try:
+        text = page(select(config.show))
+    except UnknownTask as error:
+        raise UserError(str(error)) from None
+    if config.page is None:
+        print(text)
+    else:
+        Path(config.page).write_text(text)
+        print(f"{config.page}: {len(text.splitlines())} lines")
+
+
+if __name__ == "__main__":
+    main()

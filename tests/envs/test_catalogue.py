@@ -1,0 +1,49 @@
+"""The pages on tasks say what the code does."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import envs
+from envs.catalogue import few_problems, rows, summary
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+USE = """
+import numpy as np, gymnasium, my_tasks, envs
+from envs.splits import distinct_problems
+from gymnasium.utils.env_checker import check_env
+for task in envs.select(["doubling.*"]):
+    for problem in distinct_problems(task, 10, "test", 20, 0):
+        assert task.verify(problem, problem.answer) and not task.verify(problem, problem.answer + "x")
+        assert len(problem.prompt) <= task.max_prompt and len(problem.answer) <= task.max_completion
+    check_env(gymnasium.make(f"rl_scaling/{task.name}-v0").unwrapped, skip_render_check=True)
+    print(task.name)
+"""
+
+
+def test_example_of_an_own_task_works_and_is_under_40_lines(tmp_path):
+    code = re.search(r"```python\n(.*?)```", (DOCS / "adding-a-task.md").read_text(), re.DOTALL)[1]
+    assert len(code.splitlines()) < 40
+    (tmp_path / "my_tasks.py").write_text(code)
+    paths = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(DOCS.parent)!r}]"
+    result = subprocess.run([sys.executable, "-c", paths + USE], capture_output=True, text=True)
+    assert (result.returncode, result.stdout.split()) == (0, ["doubling.symbolic", "doubling.worded"]), result.stderr
+
+
+def without_speed(line: str) -> str:
+    return re.sub(r"\| [\d,]+/s \|$", "|", line)
+
+
+@pytest.mark.parametrize("task", envs.TASKS.values(), ids=lambda task: task.name)
+def test_page_of_tasks_is_up_to_date(task):
+    """docs/tasks.md says of each task what the code says, measured speeds aside."""
+    page = {without_speed(line) for line in (DOCS / "tasks.md").read_text().splitlines()}
+    assert [line for line in [summary(task), *rows(task)] if without_speed(line) not in page] == []
+
+
+def test_difficulties_with_few_problems_are_named():
+    assert few_problems(envs.get("addition.symbolic")) == {1: 15}
