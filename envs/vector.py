@@ -1,6 +1,7 @@
 """Many episodes at once, of one task or of several: what the trainer drives."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import gymnasium
@@ -29,9 +30,16 @@ class TextVectorEnv(VectorEnv):
         self.task = get(task) if isinstance(task, str) else task
         self.difficulty, self.split = difficulty, split
         self.single_observation_space, self.single_action_space = text_spaces(self.task)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
         self._problems: list[Problem] = []
+
+    # Built when asked for: gymnasium copies the space once a row, which costs more than all the episodes of a batch.
+    @cached_property
+    def observation_space(self) -> gymnasium.Space:
+        return batch_space(self.single_observation_space, self.num_envs)
+
+    @cached_property
+    def action_space(self) -> gymnasium.Space:
+        return batch_space(self.single_action_space, self.num_envs)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

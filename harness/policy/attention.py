@@ -29,36 +29,18 @@ class Rotation:
 
 @dataclass
 class Cache:
-    """Static keys and values, [layers][S, R, heads, slots, head width], and which slots hold real tokens [S, R, slots].
+    """Keys and values of P prompts, and of their G completions each up to `slots` tokens; static, written in place.
 
-    Prompts fill the first slots, right-padded; the token drawn at decode step t stands in slot prompt slots + t for
-    every row, so that one slice is written. Positions are kept apart from slots, and hold no gap.
+    A prompt's stand once for its group. prompt: [layers] of (k, v) [S·P·heads, T, d]; completion: [layers] of (k, v)
+    [S·P·heads, G, slots, d]. prompt_bias [S·P·heads, 1, T] hides padding; length [S, P·G] is the position of each row's
+    next token; filled counts the completion tokens so far.
     """
 
-    keys: list[Tensor]
-    values: list[Tensor]
-    valid: Tensor
+    prompt: list[tuple[Tensor, Tensor]]
+    completion: list[tuple[Tensor, Tensor]]
+    prompt_bias: Tensor
+    length: Tensor
     filled: int = 0
-
-    @staticmethod
-    def empty(layers: int, shape: tuple[int, int, int, int, int], like: Tensor) -> "Cache":
-        """shape: (S, R, heads, slots, head width)."""
-        keys, values = ([like.new_zeros(shape) for _ in range(layers)] for _ in range(2))
-        s, r, _, slots, _ = shape
-        return Cache(keys, values, torch.zeros((s, r, slots), dtype=torch.bool, device=like.device))
-
-    def expand(self, group_size: int, slots: int) -> "Cache":
-        """Each row repeated for the completions of its group, with room for `slots` tokens."""
-
-        def grow(x: Tensor) -> Tensor:
-            s, r, h, filled, d = x.shape
-            out = x.new_zeros((s, r, group_size, h, slots, d))
-            out[:, :, :, :, :filled] = x[:, :, None]
-            return out.flatten(1, 2)
-
-        more = self.valid.new_zeros((*self.valid.shape[:2], slots - self.valid.shape[2]))
-        valid = torch.cat((self.valid, more), dim=2).repeat_interleave(group_size, dim=1)
-        return Cache([grow(k) for k in self.keys], [grow(v) for v in self.values], valid, self.filled)
 
 
 def bias_of(mask: Tensor, dtype: torch.dtype) -> Tensor:
@@ -87,37 +69,49 @@ def _mix(scores: Tensor, v: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Rows:
-    """R rows of T tokens each, causal; with a cache the T tokens come after those that it holds.
-
-    bias [T, slots], or [S, R, T, slots] where rows differ; positions are in `rotation`, [..., T, head width].
-    """
+    """R rows of T tokens each, right-padded, causal. `kept`, if given, receives each layer's (k, v)."""
 
     rows: int
-    rotation: Rotation
-    bias: Tensor
-    cache: Cache | None = None
+    rotation: Rotation  # [T, d]
+    causal: Tensor  # [T, T]
+    kept: list[tuple[Tensor, Tensor]] | None = None
 
     def __call__(self, qkv: Tensor, layer: int) -> Tensor:
-        s, _, _, heads, d = qkv.shape
-        qkv = qkv.view(s, self.rows, -1, 3, heads, d).permute(0, 1, 3, 4, 2, 5)  # [S, R, 3, heads, T, d]
-        q, k = self.rotation(qkv[:, :, :2]).unbind(2)
-        v = qkv[:, :, 2]
-        if self.cache is not None:
-            k, v = self._remember(k, v, layer)
-        bias = self.bias
-        if bias.dim() > 2:
-            bias = bias[:, :, None].expand(-1, -1, heads, -1, -1).flatten(0, 2)
-        mixed = _mix(_scores(q.flatten(0, 2), k.flatten(0, 2), bias), v.flatten(0, 2))
-        return mixed.unflatten(0, (s, self.rows, heads)).transpose(2, 3).reshape(s, -1, heads * d)
+        s, _, _, h, d = qkv.shape
+        qkv = qkv.view(s, self.rows, -1, 3, h, d).permute(0, 1, 3, 4, 2, 5)  # [S, R, 3, h, T, d]
+        q, k = (x.flatten(0, 2) for x in self.rotation(qkv[:, :, :2]).unbind(2))
+        v = qkv[:, :, 2].flatten(0, 2)
+        if self.kept is not None:
+            self.kept.append((k, v))
+        mixed = _mix(_scores(q, k, self.causal), v)
+        return mixed.unflatten(0, (s, self.rows, h)).transpose(2, 3).reshape(s, -1, h * d)
 
-    def _remember(self, k: Tensor, v: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        """Writes k and v to the cache's next slots and returns all that it holds."""
-        cache = self.cache
-        assert cache is not None
-        stop = cache.filled + k.shape[-2]
-        cache.keys[layer][..., cache.filled : stop, :] = k
-        cache.values[layer][..., cache.filled : stop, :] = v
-        return cache.keys[layer][..., :stop, :], cache.values[layer][..., :stop, :]
+
+@dataclass(frozen=True)
+class Decode:
+    """One token of each row, which sees its prompt and the completion so far; writes its own key and value."""
+
+    cache: Cache
+    rotation: Rotation  # [S, R, 1, 1, d]
+
+    def __call__(self, qkv: Tensor, layer: int) -> Tensor:
+        s, rows, _, h, d = qkv.shape
+        prompt_k, prompt_v = self.cache.prompt[layer]
+        k, v = self.cache.completion[layer]
+        n, g = k.shape[:2]  # n = S·P·heads
+        qk = self.rotation(qkv[:, :, :2])
+        by_group = lambda x: x.unflatten(1, (-1, g)).transpose(2, 3).reshape(n, g, d)  # noqa: E731
+        q, now = by_group(qk[:, :, 0]), self.cache.filled
+        k[:, :, now], v[:, :, now] = by_group(qk[:, :, 1]), by_group(qkv[:, :, 2])
+        k, v = k[:, :, : now + 1].flatten(0, 1), v[:, :, : now + 1].flatten(0, 1)  # [n·G, now + 1, d]
+        q = q.to(k.dtype)
+        to_self = (q.reshape(n * g, 1, d) @ k.mT).view(n, g, -1) * d**-0.5
+        both = (
+            upcast(torch.cat((_scores(q, prompt_k, self.cache.prompt_bias), to_self), dim=-1)).softmax(-1).to(v.dtype)
+        )
+        t = prompt_k.shape[1]
+        mixed = both[..., :t] @ prompt_v + (both[..., t:].reshape(n * g, 1, -1) @ v).view(n, g, d)
+        return mixed.view(s, -1, h, g, d).transpose(2, 3).reshape(s, rows, h * d)
 
 
 @dataclass(frozen=True)

@@ -50,23 +50,16 @@ def sample(
     prompts [S, P, T], length [S, P], uniforms [S, P·group_size, max_tokens]; rows where `active` [S, P·group_size] is
     False get no token.
     """
-    s, p, t = prompts.shape
-    rows, device = p * group_size, prompts.device
-    cache = policy.empty_cache(p, t)
-    cache.valid[:] = torch.arange(t, device=device) < length[..., None]
-    hidden = policy.hidden(prompts, cache=cache)
-    last = (length - 1)[..., None, None].expand(-1, -1, 1, hidden.shape[-1])
-    logits = policy.logits(hidden.gather(2, last)).repeat_interleave(group_size, dim=1)  # [S, rows, 1, V]
-    cache = cache.expand(group_size, t + max_tokens)
-    position = length.repeat_interleave(group_size, dim=1)
-
+    s, rows, device = prompts.shape[0], prompts.shape[1] * group_size, prompts.device
+    last, cache = policy.prefill(prompts, length, group_size, max_tokens)
+    logits = policy.logits(last).repeat_interleave(group_size, dim=1)  # [S, rows, V]
     ids = torch.zeros((s, rows, max_tokens), dtype=torch.int64, device=device)
     logprobs = torch.zeros((s, rows, max_tokens), device=device)
     alive = torch.ones((s, rows), dtype=torch.bool, device=device) if active is None else active.clone()
     drawn = torch.zeros((s, rows), dtype=torch.int64, device=device)
     stopped = torch.zeros_like(alive)
     for c in range(max_tokens):
-        token, logprob = draw(logits[:, :, 0], uniforms[..., c], temperature)
+        token, logprob = draw(logits, uniforms[..., c], temperature)
         ids[..., c] = token * alive
         logprobs[..., c] = logprob * alive
         drawn += alive
@@ -74,9 +67,6 @@ def sample(
         alive = alive & (token != EOS)
         if c + 1 == max_tokens or not alive.any():
             break
-        cache.valid[..., t + c] = True
-        hidden = policy.hidden(token[..., None], position[..., None], cache)
-        logits = policy.logits(hidden)
-        position = position + 1
+        logits = policy.logits(policy.decode(token, cache))
     reason = torch.where(stopped, int(StopReason.STOP), int(StopReason.LENGTH))
     return Completions(ids, logprobs, drawn, reason)

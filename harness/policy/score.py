@@ -30,7 +30,7 @@ def score_completions(
     prompts [S, P, T] right-padded, prompt_length [S, P] (at least 2), completions [S, P·G, C]. A prompt's last token
     goes with each completion, whose first token it predicts.
     """
-    s, p, _ = prompts.shape
+    p = prompts.shape[1]
     rows, c = completions.shape[1:]
     seen = prompt_length - 1
     context = prompts[..., : int(seen.max())]
@@ -39,7 +39,8 @@ def score_completions(
 
     device = prompts.device
     slots = torch.arange(context.shape[-1], device=device)
-    positions = seen[..., None] + torch.arange(c, device=device)  # [S, P, C]
+    # Only padding may lie beyond the context: where one row's prompt and another's completion are long.
+    positions = (seen[..., None] + torch.arange(c, device=device)).clamp(max=policy.config.context - 1)  # [S, P, C]
     dtype = policy.embedding.dtype
     attention = SharedPrompt(
         prompts=p,

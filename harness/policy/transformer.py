@@ -6,7 +6,6 @@ SwiGLU (arXiv 2002.05202), optional QK-norm (arXiv 2302.05442); logits are alway
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.config import ModelConfig
-from harness.policy.attention import Attention, Cache, Rotation, Rows, bias_of, upcast
+from harness.policy.attention import Attention, Cache, Decode, Rotation, Rows, bias_of, causal, upcast
 from harness.seeding import Key, torch_generator
 
 
@@ -68,11 +67,14 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """S policies. Parameters are drawn from one key per seed: member s equals a single policy of that seed."""
+    """S policies. Parameters are drawn from one key per seed: member s equals a single policy of that seed.
 
-    def __init__(self, config: ModelConfig, seeds: int = 1):
+    With precision bf16 the products of the blocks run in bfloat16; weights, norms, softmax and logits stay float32.
+    """
+
+    def __init__(self, config: ModelConfig, seeds: int = 1, precision: str = "fp32"):
         super().__init__()
-        self.config, self.seeds = config, seeds
+        self.config, self.seeds, self.precision = config, seeds, precision
         self.embedding = nn.Parameter(torch.empty(seeds, config.vocab, config.width))
         self.blocks = nn.ModuleList(Block(config, seeds) for _ in range(config.layers))
         self.final_norm = nn.Parameter(torch.ones(seeds, 1, config.width))
@@ -105,32 +107,38 @@ class Transformer(nn.Module):
         """Flat tokens [S, N] -> [S, N, width], normalised, before the head."""
         offset = torch.arange(self.seeds, device=ids.device)[:, None] * self.config.vocab
         x = F.embedding(ids + offset, self.embedding.flatten(0, 1))
-        for layer, block in enumerate(self.blocks):
-            x = block(x, attention, layer)
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            for layer, block in enumerate(self.blocks):
+                x = block(x, attention, layer)
         return _normalise(x)
 
-    def hidden(self, ids: Tensor, positions: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """ids [S, R, T] -> [S, R, T, width], normalised, before the head.
+    def hidden(self, ids: Tensor, kept: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
+        """Right-padded rows ids [S, R, T], causal -> [S, R, T, width], normalised, before the head."""
+        rows, tokens = ids.shape[1:]
+        bias = bias_of(causal(tokens, ids.device), self.embedding.dtype)
+        rotation = self.rotation(torch.arange(tokens, device=ids.device))
+        return self.flat_hidden(ids.flatten(1), Rows(rows, rotation, bias, kept)).unflatten(1, (rows, tokens))
 
-        Without a cache: causal over right-padded rows whose positions are 0 … T-1. With one: the T tokens are appended
-        at the cache's next slots (its `valid` must already mark those that are real), at the given positions [S, R, T].
-        """
-        s, r, t = ids.shape
-        start = cache.filled if cache is not None else 0
-        slots = torch.arange(start + t, device=ids.device)
-        mask = slots[None, :] <= slots[start:, None]  # [T, slots]
-        if cache is not None and start > 0:
-            mask = mask & cache.valid[:, :, None, : start + t]
-        rotation = self.rotation(slots[:t]) if positions is None else self.rotation(positions[:, :, None, None])
-        attention = Rows(r, rotation, bias_of(mask, self.embedding.dtype), cache)
-        x = self.flat_hidden(ids.flatten(1), attention)
-        if cache is not None:
-            cache.filled = start + t
-        return x.unflatten(1, (r, t))
+    def prefill(self, prompts: Tensor, length: Tensor, group_size: int, slots: int) -> tuple[Tensor, Cache]:
+        """The hidden state at each prompt's last token, [S, P, width], and a cache for `slots` tokens of each of its
+        `group_size` completions. prompts [S, P, T] right-padded, length [S, P]."""
+        s, p, t = prompts.shape
+        kept: list[tuple[Tensor, Tensor]] = []
+        hidden = self.hidden(prompts, kept)
+        last = hidden.gather(2, (length - 1)[..., None, None].expand(-1, -1, 1, hidden.shape[-1]))[:, :, 0]
+        n, d = s * p * self.config.heads, self.config.head_width
+        empty = [tuple(k.new_zeros((n, group_size, slots, d)) for _ in range(2)) for k, _ in kept]
+        bias = bias_of(torch.arange(t, device=prompts.device) < length[..., None], kept[0][0].dtype)
+        bias = bias[:, :, None, None].expand(-1, -1, self.config.heads, -1, -1).flatten(0, 2)
+        return last, Cache(kept, empty, bias, length.repeat_interleave(group_size, dim=1))
 
-    def empty_cache(self, rows: int, slots: int) -> Cache:
-        shape = (self.seeds, rows, self.config.heads, slots, self.config.head_width)
-        return Cache.empty(self.config.layers, shape, self.embedding)
+    def decode(self, ids: Tensor, cache: Cache) -> Tensor:
+        """The next token of each row, ids [S, R] -> hidden state [S, R, width]; the cache grows by it."""
+        rotation = self.rotation(cache.length[:, :, None, None])
+        hidden = self.flat_hidden(ids, Decode(cache, rotation))
+        cache.length = cache.length + 1
+        cache.filled += 1
+        return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[S, ..., width] -> float32 [S, ..., vocab]; the final norm's gain is folded in."""
