@@ -8,6 +8,8 @@ from torch import Tensor
 
 from harness.config import AlgoConfig
 
+LOSS_METRICS = ("ratio_clipped", "sampler_policy_kl")  # what each loss tells, also of a batch without rows
+
 
 @dataclass(frozen=True)
 class LossInputs:

@@ -17,7 +17,7 @@ from harness.policy.transformer import parameter_count
 from harness.seeding import keys
 from harness.train.advantages import ADVANTAGES, silent_groups
 from harness.train.batch import training_batches
-from harness.train.losses import LOSSES, LossInputs
+from harness.train.losses import LOSS_METRICS, LOSSES, LossInputs
 from harness.train.optim import clip_gradients, learning_rate_factor, zero_gradients
 from harness.train.rewards import REWARDS
 from harness.train.rollouts import Sampling, rollout
@@ -37,7 +37,7 @@ def update(state: TrainState, batch: Batch, cfg: Config, lr: float) -> dict[str,
     zero_gradients(state.policy)
     denominator = batch.loss_tokens.clamp(min=1)
     groups = batch.prompts.shape[1]
-    totals = {"loss": torch.zeros_like(denominator, dtype=torch.float32)}
+    totals = {name: torch.zeros_like(denominator, dtype=torch.float32) for name in ("loss", *LOSS_METRICS)}
     size = cfg.optim.micro_batch or max(groups, 1)
     for start in range(0, groups, size):
         part = batch.groups(start, start + size)
@@ -48,7 +48,7 @@ def update(state: TrainState, batch: Batch, cfg: Config, lr: float) -> dict[str,
         loss_sum, metrics = LOSSES[cfg.algo.name](inputs, cfg.algo)
         (loss_sum / denominator).sum().backward()
         for name, value in {"loss": loss_sum.detach(), **metrics}.items():
-            totals[name] = totals.get(name, 0) + value / denominator
+            totals[name] = totals[name] + value / denominator
     check_finite(state, totals)
     totals["grad_norm"] = clip_gradients(state.policy, cfg.optim.grad_clip)
     for group in state.optimizer.param_groups:

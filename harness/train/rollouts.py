@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.base import Problem
+from envs.base import Problem, Verdict
 from envs.vector import TextVectorEnv
 from harness.policy.sampler import sample
 from harness.policy.tokenizer import PAD, answer_text, encode_prompt, encode_reply
 from harness.policy.transformer import Transformer
 from harness.seeding import Key, uniforms
-from harness.types import Checked, Rollouts
+from harness.types import Checked, Rollouts, StopReason
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ def rollout(
     )
     tape.append(prompt_ids, prompt_length, 0)
     active = torch.ones(b, dtype=torch.bool, device=device)
+    out_of_room = torch.zeros(b, dtype=torch.bool, device=device)
     stop_reason = torch.zeros(b, dtype=torch.int64, device=device)
     for turn in range(sampling.max_turns):
         drawn = _sample_turn(policy, tape, sampling, keys, first_problem * g, turn, active)
@@ -119,12 +120,12 @@ def rollout(
         stop_reason = torch.where(active, drawn.stop_reason.flatten(), stop_reason)
         completions = [answer_text(row[:n]) for row, n in zip(drawn.ids.flatten(0, 1).tolist(), count.tolist())]
         texts, _, terminations, truncations, infos = env.step(completions)
-        # A row that had no room for its reply stays out, though the environment would go on.
-        active &= torch.from_numpy(~(terminations | truncations)).to(device)
+        active = torch.from_numpy(~(terminations | truncations)).to(device) & ~out_of_room
         if not active.any() or turn + 1 == sampling.max_turns:
             break
         replies, reply_length = _pad([encode_reply(text) for text in texts], device)
         fits = tape.length + reply_length + sampling.max_tokens <= capacity
+        out_of_room |= active & ~fits
         active &= fits
         tape.append(replies, reply_length * active, turn + 1)
     used = int(tape.length.max())
@@ -135,14 +136,14 @@ def rollout(
         turn=tape.turn[:, :used],
         length=tape.length,
         prompt_length=prompt_length,
-        stop_reason=stop_reason,
+        stop_reason=stop_reason.masked_fill(out_of_room, int(StopReason.LENGTH)),
         problem=torch.arange(len(problems), device=device).repeat_interleave(g),
         seed_index=torch.arange(s, device=device).repeat_interleave(b // s),
         seeds=s,
         group_size=g,
     )
-    checked = Checked(
-        verdict=torch.from_numpy(np.asarray(infos["verdict"], dtype=np.int64)).to(device),
-        well_formed=torch.from_numpy(np.asarray(infos["well_formed"], dtype=bool)).to(device),
-    )
+    # A row without room for its next turn is wrong, whatever the environment makes of the turns that it did not play.
+    verdict = torch.from_numpy(np.asarray(infos["verdict"], dtype=np.int64)).to(device)
+    well_formed = torch.from_numpy(np.asarray(infos["well_formed"], dtype=bool)).to(device)
+    checked = Checked(verdict.masked_fill(out_of_room, int(Verdict.WRONG)), well_formed & ~out_of_room)
     return rollouts, checked

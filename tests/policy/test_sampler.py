@@ -1,0 +1,147 @@
+"""The sampler draws from exactly the law that the trainer scores, whatever the batch."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from harness.policy.sampler import draw, sample
+from harness.policy.score import score, score_completions
+from harness.policy.tokenizer import EOS
+from harness.seeding import Key, uniforms
+from harness.types import StopReason
+from tests.toys import toy_state
+
+TOKENS = 6
+PROMPTS = torch.tensor([[1, 40, 50, 60, 3], [1, 70, 3, 0, 0], [1, 30, 31, 3, 0]])
+LENGTHS = torch.tensor([5, 3, 4])
+KEYS = (Key("sampling", 0),)
+
+
+def eager_to_stop(*seeds, bias=2.0):
+    """A policy that stops now and then: rows of all lengths."""
+    policy = toy_state(*seeds).policy
+    with torch.no_grad():
+        policy.head[:, :, EOS] += 0.3 * bias
+    return policy
+
+
+def uniforms_of(key, rows):
+    return uniforms(key, torch.arange(rows), torch.arange(TOKENS))
+
+
+def drawn(policy, group_size=4, temperature=1.0, keys=KEYS, **options):
+    s = policy.seeds
+    u = torch.stack([uniforms_of(key, len(PROMPTS) * group_size) for key in keys])
+    prompts, lengths = PROMPTS.expand(s, -1, -1), LENGTHS.expand(s, -1)
+    return sample(policy, prompts, lengths, group_size, TOKENS, temperature, u, **options)
+
+
+def whole_rows(out, group_size):
+    """prompt + completion without a gap, and the mask of drawn tokens, [S, R, T]."""
+    s, rows, width = *out.ids.shape[:2], PROMPTS.shape[1] + TOKENS
+    ids, mask = torch.zeros(s, rows, width, dtype=torch.int64), torch.zeros(s, rows, width, dtype=torch.bool)
+    for i in range(s):
+        for r in range(rows):
+            n, c = int(LENGTHS[r // group_size]), int(out.length[i, r])
+            ids[i, r, :n], ids[i, r, n : n + c] = PROMPTS[r // group_size, :n], out.ids[i, r, :c]
+            mask[i, r, n : n + c] = True
+    return ids, mask
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
+def test_decoding_with_a_cache_gives_the_log_probs_of_the_full_forward_at_this_temperature(temperature):
+    policy = eager_to_stop(0)
+    out = drawn(policy, temperature=temperature)
+    ids, mask = whole_rows(out, 4)
+    inside = torch.arange(TOKENS) < out.length[..., None]
+    torch.testing.assert_close(score(policy, ids, temperature)[mask], out.logprobs[inside], rtol=0, atol=1e-5)
+    assert not torch.allclose(score(policy, ids, 2 * temperature)[mask], out.logprobs[inside], atol=1e-2)
+
+
+def test_the_shared_prompt_forward_equals_the_plain_one():
+    policy = eager_to_stop(0, 1)
+    out = drawn(policy, keys=(Key("sampling", 0), Key("sampling", 1)))
+    ids, mask = whole_rows(out, 4)
+    shared = score_completions(policy, PROMPTS.expand(2, -1, -1), LENGTHS.expand(2, -1), out.ids, 1.3)
+    inside = torch.arange(TOKENS) < out.length[..., None]
+    torch.testing.assert_close(shared[inside], score(policy, ids, 1.3)[mask], rtol=0, atol=1e-5)
+
+
+def test_draws_follow_the_softmax_law():
+    logits = torch.tensor([2.0, -1.0, 0.5, -30.0, 1.0, -2.0]) * 0.7
+    n, temperature = 40_000, 0.7
+    u = uniforms(Key("sampling", 1), torch.arange(n), torch.zeros(1, dtype=torch.int64))[:, 0]
+    ids, logprobs = draw(logits.expand(n, -1), u, temperature)
+    law = (logits / temperature).softmax(-1)
+    counts = torch.bincount(ids, minlength=6).numpy()
+    assert counts[3] == 0
+    seen = np.delete(np.arange(6), 3)
+    expected = law.double().numpy()[seen]
+    assert stats.chisquare(counts[seen], n * expected / expected.sum()).pvalue > 0.01
+    torch.testing.assert_close(logprobs, law.log()[ids])
+
+
+def test_the_most_extreme_uniforms_draw_only_what_has_probability():
+    logits = torch.full((2, 112), -torch.inf)
+    logits[:, [17, 90]] = 0.0
+    ids, _ = draw(logits, torch.tensor([2.0**-24, 1 - 2.0**-24]), 1.0)
+    assert ids.tolist() == [17, 90]
+
+
+def test_first_tokens_of_a_whole_group_follow_the_policys_law():
+    """End to end: the law after prefill, over 4,000 completions of one prompt."""
+    policy, n = toy_state(0).policy, 4000
+    u = uniforms(Key("sampling", 2), torch.arange(n), torch.arange(1))[None]
+    ids = sample(policy, PROMPTS[None, :1], LENGTHS[None, :1], n, 1, 1.0, u).ids.flatten()
+    law = policy(PROMPTS[None, :1])[0, 0, -1].softmax(-1).detach().double().numpy()
+    common = law * n > 8
+    counts = np.bincount(ids.numpy(), minlength=112)
+    observed, expected = [*counts[common], counts[~common].sum()], [*law[common], law[~common].sum()]
+    assert stats.chisquare(observed, n * np.array(expected) / sum(expected)).pvalue > 0.01
+
+
+def test_the_sampled_eos_belongs_to_the_completion_and_ends_it():
+    out = drawn(eager_to_stop(0, bias=6.0), group_size=16)
+    stopped = out.stop_reason == int(StopReason.STOP)
+    assert 0 < stopped.float().mean() < 1
+    last = out.ids.gather(-1, out.length[..., None] - 1)[..., 0]
+    assert (last[stopped] == EOS).all()
+    assert (out.logprobs.gather(-1, out.length[..., None] - 1)[..., 0] < 0).all()
+    assert (out.length[~stopped] == TOKENS).all()
+    beyond = torch.arange(TOKENS) >= out.length[..., None]
+    assert (out.ids[beyond] == 0).all()
+    assert (out.logprobs[beyond] == 0).all()
+    assert ((out.ids == EOS).sum(-1) == stopped).all()
+
+
+def test_a_prompt_among_others_is_answered_as_it_is_alone():
+    """Right padding and the company of longer prompts change no token."""
+    policy, group = eager_to_stop(0), 4
+    together = drawn(policy, group)
+    u = uniforms_of(Key("sampling", 0), len(PROMPTS) * group)
+    for i, n in enumerate(LENGTHS.tolist()):
+        rows = slice(i * group, (i + 1) * group)
+        alone = sample(
+            policy, PROMPTS[None, i : i + 1, :n], LENGTHS[None, i : i + 1], group, TOKENS, 1.0, u[None, rows]
+        )
+        assert torch.equal(alone.ids[0], together.ids[0, rows])
+        torch.testing.assert_close(alone.logprobs[0], together.logprobs[0, rows], rtol=0, atol=1e-5)
+
+
+def test_stacked_policies_draw_what_each_draws_alone():
+    keys = (Key("sampling", 5), Key("sampling", 6))
+    together = drawn(eager_to_stop(5, 6), keys=keys)
+    for s, key in enumerate(keys):
+        alone = drawn(eager_to_stop(key.seed), keys=(key,))
+        assert torch.equal(alone.ids[0], together.ids[s])
+        torch.testing.assert_close(alone.logprobs[0], together.logprobs[s], rtol=0, atol=1e-5)
+
+
+def test_rows_that_are_not_active_draw_nothing_and_disturb_nobody():
+    policy = eager_to_stop(0)
+    active = torch.arange(12).remainder(3) > 0
+    some, every = drawn(policy, active=active[None]), drawn(policy)
+    assert torch.equal(some.ids[0, active], every.ids[0, active])
+    assert (some.length[0, ~active] == 0).all()
+    assert (some.ids[0, ~active] == 0).all()

@@ -1,0 +1,85 @@
+"""Tiny configurations for the tests, composed from configs/train.yaml as the scripts compose them."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_module
+
+from harness.config import Config, ModelConfig, OptimConfig, base_id, dump, parse, plain, run_id
+from harness.launch.jobs import Job
+from harness.policy.transformer import Transformer
+from harness.run import run_job
+from harness.seeding import keys
+from harness.train.optim import make_optimizer
+from harness.train.state import TrainState
+
+# A policy of 7,000 weights on a toy task: a run takes well under a second.
+TINY = (
+    "imports=[tests.toy_task]",
+    "tracker=none",
+    "device=cpu",
+    "model.layers=1",
+    "model.width=16",
+    "model.heads=2",
+    "model.mlp=32",
+    "model.context=64",
+    "model.init_std=0.3",
+    "base.steps=3",
+    "base.documents=8",
+    "base.tasks=[toy.*]",
+    "base.difficulties=[1,2]",
+    "tasks.verified=[toy.symbolic]",
+    "tasks.unverified=[toy.worded]",
+    "tasks.difficulties=[1,2]",
+    "rl.steps=4",
+    "rl.problems=4",
+    "rl.group_size=4",
+    "evaluation.problems=3",
+    "evaluation.samples=4",
+    "evaluation.rows=64",
+    "optim.lr=1e-2",
+)
+
+
+@functools.cache
+def _composed(config_name: str, overrides: tuple[str, ...]) -> Any:
+    with initialize_config_module("configs", version_base="1.3"):
+        return compose(config_name, overrides=[*TINY, *overrides])
+
+
+def container(*overrides: str, config_name: str = "train") -> dict[str, Any]:
+    """The composed container, without Hydra's own part."""
+    return plain(_composed(config_name, overrides))
+
+
+def tiny(*overrides: str, out: Path | str = "outputs") -> Config:
+    """The configuration of a tiny run."""
+    return parse({**container(*overrides), "out": str(out)})
+
+
+def toy_state(*seeds: int, model: ModelConfig | None = None, optim: OptimConfig | None = None) -> TrainState:
+    """Untrained policies of these seeds, stacked."""
+    config = tiny()
+    policy = Transformer(model or config.model, len(seeds)).initialise(keys("init", seeds, 0))
+    return TrainState(seeds, policy, make_optimizer(policy, optim or config.optim))
+
+
+def base_job(config: Config) -> Job:
+    return Job(base_id(config), dump(config), config.base.steps, labels={"arm": "base"})
+
+
+def rl_job(config: Config, until: int | None = None) -> Job:
+    budgets = config.budget_steps()
+    return Job(run_id(config), dump(config), until or budgets[-1], budgets, (base_id(config),), {"arm": "true_reward"})
+
+
+def silent(row: dict[str, Any]) -> None:
+    """A report that nobody reads."""
+
+
+def train(config: Config, report: Callable[[dict[str, Any]], None] = silent) -> Path:
+    """Base, then RL, in this process; the folder of the RL run."""
+    run_job(base_job(config), report)
+    return Path(run_job(rl_job(config), report)["folder"])

@@ -1,0 +1,117 @@
+"""Advantages: what multiplies the gradient, checked by hand and against their own laws."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.config import AlgoConfig
+from harness.train.advantages import ADVANTAGES, silent_groups
+from harness.train.rewards import true_reward
+from tests.train.toy_rollouts import credit_of, hand_made
+
+NAN = float("nan")
+ALL = [(name, scale) for name in ("rloo", "grpo") for scale in ("none", "group", "batch")]
+
+
+def advantages(rewards, name="rloo", scale="none", seeds=1):
+    """[S·P, G], after checking that each row has one value on its drawn tokens and 0 on its prompt."""
+    rollouts = hand_made([[0] * len(rewards[0]) for _ in rewards], seeds=seeds).rollouts
+    out = ADVANTAGES[name](credit_of(rewards), None, rollouts, AlgoConfig(name, scale, 0.2, 0.2))
+    assert (out[:, 0] == 0).all()
+    assert (out[:, 1:] == out[:, 1:2]).all()
+    return out[:, 1].view(len(rewards), -1)
+
+
+# Two groups of three: rewards 1 0 0 and 1 1 0.
+HAND = [[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]
+RLOO = [[1.0, -0.5, -0.5], [0.5, 0.5, -1.0]]
+THIRDS = [[2 / 3, -1 / 3, -1 / 3], [1 / 3, 1 / 3, -2 / 3]]
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "expected"),
+    [
+        ("rloo", "none", RLOO),
+        # Over all six: mean square (1 + 6·1/4 ... ) = (1 + .25 + .25 + .25 + .25 + 1) / 6 = 1/2.
+        ("rloo", "batch", [[a * 2**0.5 for a in row] for row in RLOO]),
+        ("grpo", "none", THIRDS),
+        # Each group's variance is 2/9.
+        ("grpo", "group", [[a / (2 / 9) ** 0.5 for a in row] for row in THIRDS]),
+        ("grpo", "batch", [[a / (2 / 9) ** 0.5 for a in row] for row in THIRDS]),
+    ],
+)
+def test_two_groups_of_three_by_hand(name, scale, expected):
+    torch.testing.assert_close(advantages(HAND, name, scale), torch.tensor(expected))
+
+
+def test_rloo_judges_each_by_the_mean_of_the_others():
+    rewards = torch.rand(5, 7, generator=torch.Generator().manual_seed(0))
+    others = (rewards.sum(1, keepdim=True) - rewards) / 6
+    torch.testing.assert_close(advantages(rewards.tolist()), rewards - others)
+
+
+@pytest.mark.parametrize(("name", "scale"), ALL)
+def test_an_unscorable_row_gets_nothing_and_moves_no_baseline(name, scale):
+    with_it = advantages([[1.0, NAN, 0.0, 0.0], [1.0, 1.0, 0.0, NAN]], name, scale)
+    without = advantages(HAND, name, scale)
+    assert (with_it[0, 1], with_it[1, 3]) == (0, 0)
+    torch.testing.assert_close(with_it[0, [0, 2, 3]], without[0])
+    torch.testing.assert_close(with_it[1, :3], without[1])
+
+
+@pytest.mark.parametrize(("name", "scale"), ALL)
+def test_a_group_with_one_scorable_row_or_none_is_silent(name, scale):
+    assert (advantages([[NAN, 1.0, NAN], [NAN, NAN, NAN]], name, scale) == 0).all()
+
+
+@pytest.mark.parametrize(("name", "scale"), ALL)
+@settings(max_examples=25, deadline=None)
+@given(reward=st.floats(-1e3, 1e3, width=32), size=st.integers(2, 9))
+def test_equal_rewards_give_exactly_zero_whatever_their_rounding(name, scale, reward, size):
+    """A mean of equal floats may be off by an ulp; over a tiny deviation that would be an advantage of 1."""
+    assert (advantages([[reward] * size, [0.0] * (size - 1) + [1.0]], name, scale)[0] == 0).all()
+
+
+@pytest.mark.parametrize("gap", [1e-3, 1e-7, 1e-12])
+def test_the_default_does_not_blow_up_a_tiny_difference_between_rewards(gap):
+    """Only scale=group would: it makes an advantage of order 1 from a difference of any size."""
+    rewards = [[gap, 0.0, 0.0], [1.0, 1.0, 0.0]]
+    assert advantages(rewards, "rloo", "batch")[0].abs().max() < 4 * gap
+    assert advantages(rewards, "rloo", "none")[0].abs().max() < 1.01 * gap
+
+
+@pytest.mark.parametrize(("name", "scale"), ALL)
+@settings(max_examples=25, deadline=None)
+@given(data=st.lists(st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=4, max_size=4), min_size=1, max_size=5))
+def test_advantages_of_a_group_sum_to_zero(name, scale, data):
+    torch.testing.assert_close(advantages(data, name, scale).sum(1), torch.zeros(len(data)), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "scale"), ALL)
+def test_nothing_reduces_over_seeds(name, scale):
+    a, b = HAND, [[5.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    together = advantages(a + b, name, scale, seeds=2)
+    torch.testing.assert_close(together, torch.cat((advantages(a, name, scale), advantages(b, name, scale))))
+
+
+def test_silence_is_judged_on_the_base_reward_before_shaping():
+    """Shaping (a length penalty, say) makes rewards of one group differ; that alone is no signal."""
+    rollouts = hand_made([[0, 0, 0], [1, 0, 0]]).rollouts
+    base = credit_of([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    shaped = replace(base, outcome=torch.tensor([0.0, -0.1, -0.2, 0.9, 0.9, 0.9]))
+    assert silent_groups(shaped, rollouts).tolist() == [[True, False]]
+
+
+def test_exact_equality_decides_silence():
+    rollouts = hand_made([[0, 0], [0, 0]]).rollouts
+    almost = float(torch.nextafter(torch.tensor(0.1), torch.tensor(1.0)))
+    assert silent_groups(credit_of([[0.1, 0.1], [0.1, almost]]), rollouts).tolist() == [[True, False]]
+
+
+def test_unscorable_is_not_wrong():
+    """The same group with the unscorable row counted as wrong would carry signal."""
+    inputs = hand_made([[1, 2, 1], [1, 0, 1]])
+    assert silent_groups(true_reward(inputs), inputs.rollouts).tolist() == [[True, False]]

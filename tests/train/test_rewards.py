@@ -1,0 +1,68 @@
+"""The arms of a study differ in their reward and nowhere else."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.train.advantages import silent_groups
+from harness.train.rewards import REWARDS, format_reward, random_reward, shuffled_within_group, true_reward
+from tests.train.toy_rollouts import CORRECT, UNSCORABLE, WRONG, hand_made
+
+VERDICTS = st.lists(
+    st.lists(st.sampled_from([WRONG, CORRECT, UNSCORABLE]), min_size=6, max_size=6), min_size=2, max_size=6
+)
+
+
+def same(a, b):
+    return torch.equal(a.nan_to_num(-1), b.nan_to_num(-1))
+
+
+def test_the_true_reward_is_the_verdict_and_unscorable_is_no_number():
+    credit = true_reward(hand_made([[CORRECT, WRONG, UNSCORABLE]]))
+    assert same(credit.base, torch.tensor([1.0, 0.0, torch.nan]))
+    assert credit.base is credit.outcome
+
+
+@settings(max_examples=30, deadline=None)
+@given(VERDICTS)
+def test_shuffling_keeps_each_groups_multiset_of_rewards(verdicts):
+    inputs = hand_made(verdicts)
+    truth, dealt = (inputs.rollouts.grouped(r(inputs).outcome) for r in (true_reward, shuffled_within_group))
+    assert torch.equal(truth.isnan(), dealt.isnan())
+    assert same(truth.sort(-1).values, dealt.sort(-1).values)
+    silent = [silent_groups(r(inputs), inputs.rollouts) for r in (true_reward, shuffled_within_group)]
+    assert torch.equal(*silent)
+
+
+def test_shuffling_deals_rewards_independently_of_the_truth():
+    """Over many groups with one right row, each place gets the reward about equally often."""
+    inputs = hand_made([[CORRECT, WRONG, WRONG, WRONG]] * 2000)
+    places = inputs.rollouts.grouped(shuffled_within_group(inputs).outcome)[0].sum(0)
+    assert ((places - 500).abs() < 4 * (2000 * 0.25 * 0.75) ** 0.5).all()
+
+
+def test_the_random_reward_has_the_mean_of_the_true_one_and_ignores_the_verdict():
+    inputs = hand_made([[CORRECT, WRONG, WRONG, UNSCORABLE]] * 4000)
+    credit = inputs.rollouts.grouped(random_reward(inputs).outcome)[0]
+    assert credit[:, 3].isnan().all()
+    assert (credit[:, :3].mean(0) - 1 / 3).abs().max() < 4 * (2 / 9 / 4000) ** 0.5
+
+
+def test_the_format_reward_pays_form_alone():
+    form = [[True, False, True, True]]
+    credit = format_reward(hand_made([[WRONG, CORRECT, CORRECT, UNSCORABLE]], well_formed=form))
+    assert same(credit.outcome, torch.tensor([1.0, 0.0, 1.0, torch.nan]))
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_each_stacked_seed_is_rewarded_as_it_is_alone(name):
+    a, b = [[1, 0, 0, 1], [0, 0, 1, 2]], [[1, 1, 1, 1], [0, 0, 0, 0]]
+    together = REWARDS[name](hand_made(a + b, seeds=2)).outcome
+    alone = hand_made(a)
+    assert same(together[:8], REWARDS[name](alone).outcome)
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_a_row_is_unscorable_under_every_reward_if_its_check_failed(name):
+    assert REWARDS[name](hand_made([[CORRECT, UNSCORABLE, WRONG]])).base.isnan().tolist() == [False, True, False]

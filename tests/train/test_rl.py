@@ -1,0 +1,282 @@
+"""The update and the step: gradients that depend on the data alone, and runs that repeat to the bit."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from envs.mixture import Mixture
+from envs.registry import select
+from envs.vector import TextVectorEnv
+from harness.seeding import keys
+from harness.train.advantages import ADVANTAGES
+from harness.train.batch import training_batches
+from harness.train.optim import clip_gradients
+from harness.train.rl import rl_step, update
+from harness.train.state import NonFinite
+from harness.types import Credit
+from tests.toys import tiny, toy_state
+from tests.train.toy_rollouts import credit_of, played, toy_problems
+
+GROUPS, G = 6, 4
+
+
+def rewards(groups=GROUPS, seed=0):
+    """Groups of four with 0 to 2 right; the first group is silent, and holds an unscorable row."""
+    table = np.random.default_rng(seed).permuted(np.tile([1.0, 0.0, 0.0, 1.0], (groups, 1)), axis=1)
+    table[0] = [0.0, np.nan, 0.0, 0.0]
+    table[1:, 2] = 0.0
+    return torch.from_numpy(table)
+
+
+def batches(state, credit=None, minibatches=1, keep_silent=False, dtype=torch.float64, order=None):
+    """The update's batches of toy rollouts, problems in the given order."""
+    config = tiny()
+    problems = toy_problems(GROUPS)
+    rollouts, _ = played(state.policy, problems, state.seeds)
+    credit = credit or credit_of(rewards().repeat(len(state.seeds), 1))
+    if order is not None:
+        rows = (torch.tensor(order)[:, None] * G + torch.tensor([2, 0, 3, 1])).flatten()
+        fields = ("ids", "loss_mask", "sampler_logprobs", "turn", "length", "prompt_length", "stop_reason")
+        rollouts = replace(rollouts, **{name: getattr(rollouts, name)[rows] for name in fields})
+        credit = Credit(credit.base[rows], credit.outcome[rows])
+    rollouts = replace(rollouts, sampler_logprobs=rollouts.sampler_logprobs.to(dtype))
+    advantages = ADVANTAGES["rloo"](credit, None, rollouts, config.algo).to(dtype)
+    shuffle = keys("minibatch", state.seeds, 0)
+    return list(training_batches(rollouts, advantages, credit, minibatches, shuffle, keep_silent))
+
+
+def gradients(batch, *settings):
+    """Of one update in float64, before clipping, by parameter."""
+    config = tiny("optim.grad_clip=1e9", *settings)
+    state = toy_state(0, optim=config.optim)
+    state.policy.double()
+    update(state, batch, config, 0.0)
+    return [w.grad.clone() for w in state.policy.parameters()]
+
+
+def assert_same(a, b):
+    for x, y in zip(a, b, strict=True):
+        assert x.abs().max() > 1e-3  # something to compare
+        torch.testing.assert_close(x, y, rtol=1e-9, atol=1e-6)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 5])
+def test_microbatching_does_not_change_the_gradient(micro_batch):
+    (batch,) = batches(toy_state(0))
+    assert_same(gradients(batch, f"optim.micro_batch={micro_batch}"), gradients(batch))
+
+
+def test_padding_does_not_change_the_gradient():
+    (batch,) = batches(toy_state(0))
+    wide = {}
+    for name in ("completions", "loss_mask", "sampler_logprobs", "advantages", "prompts"):
+        wide[name] = torch.nn.functional.pad(getattr(batch, name), (0, 5))
+    wide["completions"][..., -5:] = 99  # ids never say what is padding
+    assert_same(gradients(replace(batch, **wide)), gradients(batch))
+
+
+def test_the_order_of_problems_and_of_rows_does_not_change_the_gradient():
+    (batch,), (other,) = batches(toy_state(0)), batches(toy_state(0), order=[3, 0, 5, 1, 4, 2])
+    assert not torch.equal(batch.prompts, other.prompts)
+    assert_same(gradients(other), gradients(batch))
+
+
+def trained(keep_silent, credit, steps=3):
+    """Weights after a step with signal, to start Adam's momentum, then `steps` of the given credit."""
+    config = tiny("optim.weight_decay=0.1")
+    state = toy_state(0, optim=config.optim)
+    (first,) = batches(state, dtype=torch.float32)
+    update(state, first, config, 1e-2)
+    for _ in range(steps):
+        (batch,) = batches(state, credit, keep_silent=keep_silent, dtype=torch.float32)
+        update(state, batch, config, 1e-2)
+    return batch, [w.detach().clone() for w in state.policy.parameters()]
+
+
+@pytest.mark.parametrize("case", ["some silent", "all silent", "all unscorable"])
+def test_leaving_out_silent_groups_equals_masking_them(case):
+    """Also when nothing is left: momentum and weight decay go on as masking would have it."""
+    silent = torch.full((GROUPS, G), 1.0 if case == "all silent" else torch.nan)
+    credit = credit_of(rewards() if case == "some silent" else silent)
+    (dropped, a), (masked, b) = trained(False, credit), trained(True, credit)
+    assert dropped.prompts.shape[1] == (GROUPS - 1 if case == "some silent" else 0)
+    assert masked.prompts.shape[1] == GROUPS
+    assert torch.equal(dropped.loss_tokens, masked.loss_tokens)
+    for x, y in zip(a, b):
+        torch.testing.assert_close(x, y, rtol=0, atol=2e-6)
+
+
+def test_silent_groups_left_out_still_count_in_the_denominator():
+    state = toy_state(0)
+    (batch,) = batches(state)
+    rollouts, _ = played(state.policy, toy_problems(GROUPS))
+    scorable = ~rewards().flatten().isnan()
+    assert batch.loss_tokens.tolist() == [rollouts.loss_mask[scorable].sum().item()]
+
+
+def test_a_step_without_any_scorable_row_gives_no_nan_and_no_gradient():
+    nothing = credit_of(torch.full((GROUPS, G), torch.nan))
+    (batch,) = batches(toy_state(0), nothing)
+    assert batch.loss_tokens.tolist() == [0]
+    assert all((g == 0).all() for g in gradients(batch))
+
+
+def test_the_sampled_stop_token_takes_gradient():
+    """Its logit moves up where the completion that it ended was good."""
+    state = toy_state(0)
+    with torch.no_grad():
+        state.policy.head[:, :, 2] += 0.6  # EOS, often
+    (batch,) = batches(state)
+    stops = (batch.completions == 2) & batch.loss_mask
+    assert stops.any()
+    only = replace(batch, loss_mask=stops, advantages=torch.ones_like(batch.advantages))
+    config = tiny("optim.grad_clip=1e9")
+    update(state, replace(only, advantages=only.advantages.float()), config, 0.0)
+    assert state.policy.head.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("minibatches", [1, 2, 4, 6])
+def test_minibatches_are_as_many_as_asked_and_hold_every_group_once(minibatches):
+    """Four do not divide the six groups."""
+    parts = batches(toy_state(0), minibatches=minibatches, keep_silent=True)
+    assert len(parts) == minibatches
+    prompts = [tuple(row) for part in parts for row in part.prompts[0, :, :5].tolist()]
+    assert len(prompts) == len(set(prompts)) == GROUPS
+    (whole,) = batches(toy_state(0), keep_silent=True)
+    assert sum(part.loss_tokens.item() for part in parts) == whole.loss_tokens.item()
+
+
+def test_minibatches_are_shuffled_by_key():
+    order = lambda step: [  # noqa: E731
+        row
+        for part in training_batches(rollouts, advantages, credit, 3, keys("minibatch", (0,), step), True)
+        for row in part.prompts[0].tolist()
+    ]
+    rollouts, _ = played(toy_state(0).policy, toy_problems(GROUPS))
+    credit = credit_of(rewards())
+    advantages = ADVANTAGES["rloo"](credit, None, rollouts, tiny().algo)
+    assert order(0) == order(0)
+    assert order(0) != order(1)
+
+
+# ---- whole steps
+
+
+def steps(config, n, *seeds):
+    """State, weights by seed and reports after n RL steps."""
+    state = toy_state(*seeds, optim=config.optim)
+    mixture = Mixture(select(config.tasks.verified), difficulties=config.tasks.difficulties)
+    env = TextVectorEnv(len(seeds) * config.rl.problems * config.rl.group_size, mixture.tasks[0])
+    reports = [rl_step(config, state, env, mixture) for _ in range(n)]
+    weights = [[w[s].detach().clone() for w in state.policy.parameters()] for s in range(len(seeds))]
+    return state, weights, reports
+
+
+def test_the_ratio_of_the_first_update_is_one():
+    """Temperature, dropout or another code path would show here."""
+    config = tiny("sampling.temperature=0.7")
+    _, _, (report,) = steps(config, 1, 0)
+    assert report.metrics["sampler_policy_kl"].item() < 1e-9
+    assert report.metrics["ratio_clipped"].item() == 0
+    assert report.metrics["grad_norm"].item() > 0
+
+
+@pytest.mark.parametrize("reward", ["true_reward", "shuffled_within_group", "random_reward"])
+@pytest.mark.parametrize("minibatches", [1, 2])
+def test_stacked_seeds_train_as_separate_runs_do(reward, minibatches):
+    """Weight decay and unequal numbers of silent groups included."""
+    config = tiny(f"reward={reward}", f"optim.minibatches={minibatches}", "optim.weight_decay=0.1")
+    _, stacked, reports = steps(config, 3, 4, 9, 2)
+    for s, seed in enumerate((4, 9, 2)):
+        _, (alone,), own = steps(config, 3, seed)
+        for together, report in zip(reports, own):
+            for name, value in report.metrics.items():
+                torch.testing.assert_close(together.metrics[name][s], value[0], rtol=1e-4, atol=1e-5, equal_nan=True)
+            a, b = together.sampled.rollouts, report.sampled.rollouts
+            mine = a.seed_index == s
+            width = b.ids.shape[1]
+            assert torch.equal(a.ids[mine][:, :width], b.ids)
+        for x, y in zip(stacked[s], alone):
+            torch.testing.assert_close(x, y, rtol=0, atol=1e-4)
+
+
+def test_the_same_seed_gives_the_same_run_to_the_bit_and_another_seed_another():
+    config = tiny()
+    (_, (a,), _), (_, (b,), _), (_, (c,), _) = (steps(config, 3, seed) for seed in (0, 0, 1))
+    assert all(torch.equal(x, y) for x, y in zip(a, b))
+    assert not any(torch.equal(x, y) for x, y in zip(a, c) if x.numel() > 16)
+
+
+def test_a_run_of_twelve_steps_learns_the_toy_task():
+    config = tiny("rl.problems=16", "rl.group_size=8", "optim.lr=2e-2", "schedule.warmup=0")
+    _, _, reports = steps(config, 12, 0)
+    accuracy = [report.metrics["accuracy"].item() for report in reports]
+    assert np.mean(accuracy[-3:]) > np.mean(accuracy[:2]) + 0.2
+
+
+def test_spent_counts_completions_tokens_and_both_kinds_of_flops():
+    config = tiny()
+    state, _, (report,) = steps(config, 1, 0)
+    rollouts = report.sampled.rollouts
+    n = sum(w.numel() for w in state.policy.parameters()) - state.policy.embedding.numel()
+    spent = state.spent
+    assert (spent.step, spent.completions, spent.tokens) == (1, 16, rollouts.length.sum().item())
+    assert spent.flops_convention == 8 * n * spent.tokens
+    assert 2 * n * spent.tokens < spent.flops
+    assert set(report.seconds) >= {"rollout", "update"}
+
+
+def test_metrics_say_what_happened():
+    config = tiny("rl.problems=8")
+    _, _, (report,) = steps(config, 1, 0)
+    rollouts, checked, credit = (getattr(report.sampled, x) for x in ("rollouts", "checked", "credit"))
+    metrics = {name: value.item() for name, value in report.metrics.items()}
+    assert metrics["accuracy"] == pytest.approx((checked.verdict == 1).float().mean().item())
+    assert metrics["reward_mean"] == pytest.approx(credit.outcome.mean().item())
+    assert metrics["truncated"] == pytest.approx((rollouts.stop_reason == 1).float().mean().item())
+    assert metrics["completion_length_mean"] == pytest.approx(rollouts.loss_mask.sum(1).float().mean().item())
+    groups = checked.verdict.view(8, 4)
+    assert metrics["no_signal_groups"] == (groups == groups[:, :1]).all(1).float().mean().item()
+    drawn = rollouts.sampler_logprobs[rollouts.loss_mask]
+    assert metrics["entropy"] == pytest.approx(-drawn.mean().item(), rel=1e-5)
+    assert metrics["lr"] == pytest.approx(1e-2 / 5)  # the first of four warm-up steps
+
+
+def test_a_step_reports_the_same_metrics_with_and_without_signal():
+    """Else a row of metrics.jsonl would lack columns now and then."""
+    loud = steps(tiny(), 1, 0)[2][0]
+    quiet = steps(tiny("reward=format_reward", "sampling.temperature=1e-4", "rl.problems=1"), 1, 0)[2][0]
+    assert quiet.metrics["no_signal_groups"].item() == 1
+    assert set(quiet.metrics) == set(loud.metrics)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_tensor():
+    config = tiny()
+    state = toy_state(0, optim=config.optim)
+    (batch,) = batches(state, dtype=torch.float32)
+    before = [w.detach().clone() for w in state.policy.parameters()]
+    with pytest.raises(NonFinite, match="loss"):
+        update(state, replace(batch, advantages=batch.advantages * math.inf), config, 1e-2)
+    assert all(torch.equal(a, b) for a, b in zip(before, state.policy.parameters()))
+
+
+def test_an_unverified_task_is_never_drawn_for_training():
+    config = tiny("tasks.difficulties=[2]")
+    _, _, reports = steps(config, 3, 0)
+    for report in reports:
+        ids = report.sampled.rollouts.ids
+        assert (ids[:, 1] != 16 + 1 + ord("S") - ord(" ")).all()  # "Say" opens every worded prompt
+
+
+def test_clipping_bounds_each_seeds_norm_and_leaves_small_gradients_alone():
+    state = toy_state(0, 1)
+    for weight in state.policy.parameters():
+        weight.grad = torch.zeros_like(weight)
+    state.policy.head.grad[0], state.policy.head.grad[1] = 3.0, 1e-3
+    norms = clip_gradients(state.policy, 1.0)
+    assert norms.tolist() == pytest.approx([3.0 * (16 * 112) ** 0.5, 1e-3 * (16 * 112) ** 0.5])
+    assert state.policy.head.grad[0].norm().item() == pytest.approx(1.0, rel=1e-5)
+    assert (state.policy.head.grad[1] == 1e-3).all()

@@ -1,0 +1,130 @@
+"""Episodes keep the very ids that were drawn, whatever they are played together with."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from envs import Problem, Reply, Verdict, get
+from envs.splits import distinct_problems
+from envs.vector import TextVectorEnv
+from harness.policy.score import score
+from harness.policy.tokenizer import ENV, EOS, TURN, decode, encode_prompt
+from harness.seeding import Key
+from harness.train.rollouts import Sampling, rollout
+from harness.types import StopReason
+from tests.toys import tiny, toy_state
+from tests.train.toy_rollouts import played, toy_problems
+
+
+def test_rows_hold_prompt_and_completion_without_a_gap_and_log_probs_of_exactly_these_ids():
+    """Ids that no text encodes to (specials in the middle of an answer) are kept as drawn, and scored as drawn."""
+    policy = toy_state(0).policy
+    problems = toy_problems(6)
+    rollouts, _ = played(policy, problems)
+    scored = score(policy, rollouts.ids[None], 1.0)[0]
+    torch.testing.assert_close(
+        rollouts.sampler_logprobs[rollouts.loss_mask], scored[rollouts.loss_mask], rtol=0, atol=1e-5
+    )
+    drawn = rollouts.ids[rollouts.loss_mask]
+    assert ((drawn < 16) & (drawn != EOS)).any()
+    for row in range(rollouts.rows):
+        n, length = rollouts.prompt_length[row], rollouts.length[row]
+        assert rollouts.ids[row, :n].tolist() == encode_prompt(problems[rollouts.problem[row]].prompt).tolist()
+        assert rollouts.loss_mask[row].nonzero().flatten().tolist() == list(range(n, length))
+    assert (rollouts.sampler_logprobs[~rollouts.loss_mask] == 0).all()
+
+
+def test_a_sampled_stop_token_is_in_the_loss_mask():
+    rollouts, _ = played(toy_state(0).policy, toy_problems(6), group_size=64)
+    stops = rollouts.ids == EOS
+    assert stops.any()
+    assert rollouts.loss_mask[stops].all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_a_list_of_problems_may_be_played_in_pieces(size):
+    policy, problems = toy_state(0).policy, toy_problems(7)
+    whole, checked = played(policy, problems)
+    texts, verdicts = [], []
+    for first in range(0, 7, size):
+        part, part_checked = played(policy, problems[first : first + size], first=first)
+        texts += [decode(row[:n]) for row, n in zip(part.ids.tolist(), part.length.tolist())]
+        verdicts.append(part_checked.verdict)
+    assert texts == [decode(row[:n]) for row, n in zip(whole.ids.tolist(), whole.length.tolist())]
+    assert torch.equal(torch.cat(verdicts), checked.verdict)
+
+
+def test_completions_of_a_group_are_contiguous_and_differ():
+    rollouts, _ = played(toy_state(0).policy, toy_problems(3))
+    assert rollouts.problem.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert len({tuple(row) for row in rollouts.ids[:4].tolist()}) > 1
+
+
+# ---- several turns
+
+
+def respond(problem, completions):
+    """Three turns at most; the reply repeats the turn's number."""
+    if len(completions) == int(problem.answer):
+        return Reply(verdict=Verdict.CORRECT)
+    return Reply(f"turn {len(completions)}")
+
+
+@pytest.fixture
+def counting(monkeypatch):
+    """A task of several turns, for one test."""
+    from envs.registry import TASKS
+
+    task = replace(get(toy_problems(1)[0].task), name="count.symbolic", max_turns=3, max_reply=6, respond=respond)
+    monkeypatch.setitem(TASKS, task.name, task)
+    return [Problem(task.name, f"p{turns}", str(turns), 1, f"count:{turns}") for turns in (1, 3, 2)]
+
+
+def play(policy, problems, group=2, tokens=4):
+    env = TextVectorEnv(len(problems) * group, problems[0].task)
+    return rollout(policy, env, problems, Sampling(group, tokens, 1.0, 3), (Key("sampling", 0),))
+
+
+def test_several_turns_alternate_in_one_row_and_only_drawn_tokens_are_in_the_mask(counting):
+    policy = toy_state(0).policy
+    rollouts, checked = play(policy, counting)
+    assert checked.verdict.tolist() == [1] * 6
+    assert rollouts.turn.amax(1).tolist() == [0, 0, 2, 2, 1, 1]
+    scored = score(policy, rollouts.ids[None], 1.0)[0]
+    mask = rollouts.loss_mask
+    torch.testing.assert_close(rollouts.sampler_logprobs[mask], scored[mask], rtol=0, atol=1e-5)
+    for row in range(rollouts.rows):
+        text = decode(rollouts.ids[row, : rollouts.length[row]].tolist())
+        turns = rollouts.turn[row].max().item()
+        assert text.count("⟨ENV⟩turn ") >= turns
+        fixed = rollouts.ids[row, rollouts.prompt_length[row] :][~mask[row, rollouts.prompt_length[row] :]]
+        assert (fixed == ENV).sum() == turns
+        assert (fixed == TURN).sum() == turns
+
+
+def test_every_turn_draws_from_numbers_of_its_own(counting):
+    """Were they used again, a policy that ignores its context would repeat itself."""
+    rollouts, _ = play(toy_state(0).policy, counting[1:2], group=64)
+    firsts = [rollouts.ids[rollouts.loss_mask & (rollouts.turn == turn)] for turn in (0, 1)]
+    assert len(set(firsts[0].tolist())) > 20
+    assert firsts[0].tolist() != firsts[1].tolist()
+
+
+def test_an_episode_without_room_for_its_next_turn_ends_as_wrong(counting):
+    model = replace(tiny().model, context=20)
+    rollouts, checked = play(toy_state(0, model=model).policy, counting)
+    assert rollouts.ids.shape[1] <= 20
+    assert rollouts.turn.amax(1).tolist() == [0, 0, 1, 1, 1, 1]
+    assert checked.verdict.tolist() == [1, 1, 0, 0, 1, 1]
+    assert checked.well_formed[2:4].tolist() == [False, False]
+    assert rollouts.stop_reason[2:4].tolist() == [int(StopReason.LENGTH)] * 2
+
+
+def test_training_and_test_problems_never_share_a_content():
+    lists = {s: distinct_problems(get("toy.symbolic"), 2, s, 50, 0) for s in ("train", "validation", "test")}
+    worded = {p.content for p in distinct_problems(get("toy.worded"), 2, "train", 50, 0)}
+    contents = {split: {p.content for p in problems} for split, problems in lists.items()}
+    assert not contents["train"] & contents["test"]
+    assert not contents["validation"] & (contents["test"] | contents["train"])
+    assert not worded & contents["test"]
