@@ -158,6 +158,7 @@ def test_splits_are_disjoint_across_tasks_and_contexts():
 @given(text=st.one_of(st.text(), st.text(alphabet=CHARSET, max_size=40), st.integers().map(str)))
 def test_any_text_gets_a_verdict_or_a_reply(task, text):
     problem = sample(task, task.difficulties[0], 1)[0]
-    reply = task.reply(problem, [text])
-    assert reply.verdict is not None or reply.text
-    assert isinstance(task.well_formed(text), bool)
+    for completion in (text, text * (100_000 // max(1, len(text)))):
+        reply = task.reply(problem, [completion])
+        assert reply.verdict is not None or reply.text
+        assert isinstance(task.well_formed(completion), bool)
