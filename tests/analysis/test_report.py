@@ -10,20 +10,25 @@ from rich.console import Console
 from harness.analysis.markup import number, p_value, table
 from harness.analysis.options import default_options
 from harness.analysis.report import summary
-from harness.analysis.table import check_table
+from harness.analysis.table import Table, check_table
 from harness.analysis.transfer import transfer_report
 from harness.analysis.verdict import verdicts
 from tests.analysis.pages import CHROMIUM, opened, report_of
-from tests.analysis.study_tables import starred, study_frame, study_table
+from tests.analysis.study_tables import starred, study_frame
 
 SECTIONS = ["answer", "curves", "laws", "transfer", "difficulties", "verdicts", "runs", "methods", "provenance"]
+
+
+def one_family() -> Table:
+    """A study of one verified and one unverified task, which takes a third of the time."""
+    return check_table(study_frame().filter(pl.col("family") == "addition"))
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     context = {"title": "A <study>", "question": "Does it grow?", "commands": ["python scripts/study.py a='<b>'"],
                "versions": {"numpy": "2.4"}, "runs": {"true_reward-0": "../runs/true_reward-0"}}  # fmt: skip
-    return report_of(study_table(), tmp_path_factory.mktemp("report"), **context)
+    return report_of(one_family(), tmp_path_factory.mktemp("report"), **context)
 
 
 def test_the_sections_stand_in_order_with_the_answer_first(page):
@@ -54,7 +59,7 @@ def test_figures_for_papers_lie_beside_the_page_as_png_and_pdf(page):
 
 @pytest.mark.slow
 def test_the_same_table_gives_the_same_page(page, tmp_path):
-    again = report_of(study_table(), tmp_path)
+    again = report_of(one_family(), tmp_path)
     body = re.compile(r'<section id="curves".*?</section>', re.DOTALL)
     assert body.search(again.read_text()).group() == body.search(page.read_text()).group()
 
@@ -87,7 +92,7 @@ def test_every_table_that_loads_gets_a_whole_page(kind, tmp_path):
 
 def test_the_terminal_summary_gives_verdict_and_transfer():
     options = default_options(bootstraps=50)
-    data = study_table()
+    data = one_family()
     console = Console(width=140, record=True, file=io.StringIO())
     console.print(summary(verdicts(data, options), transfer_report(data, options)))
     text = console.export_text()
@@ -111,7 +116,7 @@ def test_numbers_are_written_without_false_precision():
 def test_in_a_browser_the_page_draws_all_figures_without_a_word_or_a_request(page, tmp_path, width, scheme):
     with opened(page, tmp_path, width, scheme) as (view, complaints):
         drawn = view.locator(".js-plotly-plot").count()
-        assert drawn == view.locator(".plot").count() == 13
+        assert drawn == view.locator(".plot").count() == 9
         assert view.locator("section h2").count() == len(SECTIONS)
         assert view.evaluate("document.documentElement.scrollWidth") == width
         assert complaints == []
