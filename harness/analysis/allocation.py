@@ -142,8 +142,8 @@ def plane(points: pl.DataFrame) -> Array:
 def within_rl(table: Table, options: Options) -> dict[str, Any]:
     """Best problems a step and group size, at the largest number of completions that every setting reached.
 
-    Arms whose runs are unfinished are left out. A quadratic in the logs of the factors that vary (3 levels or more) is fitted to accuracy on verified tasks, with
-    seeds left out one by one. Steps are what is left of the completions.
+    Arms whose runs are unfinished are left out. A quadratic in the logs of the factors that vary (3 levels or more) is
+    fitted to accuracy on verified tasks, with seeds left out one by one. Steps are what is left of the completions.
     """
     varied = [name for name in FACTORS if name in table.frame.columns and table.frame[name].n_unique() >= FEWEST]
     if not varied or "completions" not in table.frame.columns:
