@@ -118,11 +118,12 @@ def locked(folder: RunFolder) -> Generator[None]:
 def recorded(folder: RunFolder) -> Generator[None]:
     """Leaves a status and, for a failure, traceback.txt, however the block ends."""
     (folder.path / "traceback.txt").unlink(missing_ok=True)
+    outside = sys.exc_info()[1]  # one that the caller is handling is not the block's
     try:
         yield
     finally:
         error = sys.exc_info()[1]
-        if error is not None:
+        if error is not outside:
             step = folder.status().get("step", 0)
             state = "stopped" if isinstance(error, Stopped) else "failed"
             folder.set_status(state, step, error=f"{type(error).__name__}: {error}")

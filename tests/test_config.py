@@ -1,0 +1,223 @@
+"""What names a run, what does not, and mistakes that are found before any compute is spent."""
+
+import pytest
+from pydantic_core import ValidationError
+
+from harness.advice import from_validation
+from harness.config import base_id, dump, evaluation_id, parse, run_id
+from harness.errors import UserError
+from harness.tracker import flatten
+from tests.toys import container, tiny
+
+# Another legal value for every leaf of the configuration: a leaf that is missing here fails a test.
+OTHER = {
+    "objective": "frozen",
+    "seed": 1,
+    "model.name": "other",
+    "model.layers": 2,
+    "model.width": 32,
+    "model.heads": 4,
+    "model.mlp": 48,
+    "model.context": 72,
+    "model.qk_norm": True,
+    "model.rope_base": 500.0,
+    "model.init_std": 0.1,
+    "base.seed": 1,
+    "base.steps": 4,
+    "base.documents": 16,
+    "base.tasks": ["toy.*", "maximum.*"],
+    "base.contexts.symbolic": 2.0,
+    "base.contexts.worded": 0.5,
+    "base.difficulties": [1],
+    "base.difficulty_decay": 0.5,
+    "base.wrong_answers": 0.2,
+    "base.optim.lr": 1e-3,
+    "base.optim.beta1": 0.8,
+    "base.optim.beta2": 0.8,
+    "base.optim.eps": 1e-7,
+    "base.optim.weight_decay": 0.5,
+    "base.optim.grad_clip": 0.5,
+    "base.schedule.name": "constant",
+    "base.schedule.warmup": 1,
+    "base.schedule.decay_share": 0.1,
+    "tasks.verified": ["maximum.symbolic"],
+    "tasks.unverified": [],
+    "tasks.difficulties": [1],
+    "tasks.difficulty_decay": 0.5,
+    "rl.steps": 8,
+    "rl.problems": 8,
+    "rl.group_size": 8,
+    "sampling.temperature": 0.9,
+    "sampling.max_tokens": 2,
+    "algo.name": "grpo",
+    "algo.scale": "none",
+    "algo.clip_low": 0.1,
+    "algo.clip_high": 0.3,
+    "reward.name": "random_reward",
+    "optim.lr": 1e-3,
+    "optim.beta1": 0.8,
+    "optim.beta2": 0.8,
+    "optim.eps": 1e-7,
+    "optim.weight_decay": 0.5,
+    "optim.grad_clip": 0.5,
+    "optim.minibatches": 2,
+    "optim.micro_batch": 2,
+    "schedule.name": "wsd",
+    "schedule.warmup": 1,
+    "schedule.decay_share": 0.1,
+    "precision": "bf16",
+}
+# These change no weight of any run.
+LABELS = {
+    "tasks.unverified": [],
+    "rl.steps": 8,
+    "evaluation.split": "validation",
+    "evaluation.problems": 5,
+    "evaluation.samples": 8,
+    "evaluation.ks": [2],
+    "evaluation.temperature": 0.5,
+    "evaluation.seed": 3,
+    "evaluation.rows": 128,
+    "budgets": [0, 4],
+    "device": "auto",
+    "save.seconds": 5.0,
+    "save.keep": 3,
+    "tracker.name": None,
+    "launcher.name": None,
+    "launcher.jobs": 1,
+    "launcher.threads": 1,
+    "launcher.memory_gb": 2.0,
+    "launcher.retries": 3,
+    "launcher.grace": 3.0,
+    "imports": ["tests.toy_task", "tests.toys"],
+    "out": "elsewhere",
+    "plan": True,
+}
+# The vocabulary has one legal size; the rest are options of the base's optimizer that pretraining does not read.
+FIXED = {"model.vocab", "base.optim.minibatches", "base.optim.micro_batch"}
+
+
+def changed(leaf, value):
+    whole = container()
+    branch = whole
+    *path, last = leaf.split(".")
+    for name in path:
+        branch = branch[name]
+    assert last in branch, leaf
+    assert branch[last] != value, f"{leaf} has this value already"
+    branch[last] = value
+    return parse(whole)
+
+
+def test_every_leaf_of_the_configuration_is_sorted_into_one_of_two_kinds():
+    assert set(flatten(container())) == set(OTHER) | set(LABELS) | FIXED
+
+
+@pytest.mark.parametrize("leaf", sorted(set(OTHER) - set(LABELS)))
+def test_whatever_changes_weights_changes_the_runs_identity(leaf):
+    assert run_id(changed(leaf, OTHER[leaf])) != run_id(tiny())
+
+
+@pytest.mark.parametrize("leaf", sorted(name for name, value in LABELS.items() if value is not None))
+def test_labels_paths_and_evaluation_settings_do_not(leaf):
+    other = changed(leaf, LABELS[leaf])
+    assert (run_id(other), base_id(other)) == (run_id(tiny()), base_id(tiny()))
+
+
+def test_the_tracker_is_no_part_of_the_identity():
+    assert run_id(tiny("tracker=wandb")) == run_id(tiny())
+
+
+@pytest.mark.parametrize("leaf", sorted(OTHER))
+def test_the_base_depends_on_the_model_the_base_part_and_the_precision_alone(leaf):
+    of_base = leaf.startswith(("model.", "base.")) or leaf == "precision"
+    assert (base_id(changed(leaf, OTHER[leaf])) != base_id(tiny())) == of_base
+
+
+def test_the_number_of_steps_counts_where_the_schedule_has_a_horizon():
+    assert run_id(tiny("schedule=wsd", "rl.steps=8")) != run_id(tiny("schedule=wsd"))
+
+
+@pytest.mark.parametrize("leaf", ["reward.name", "optim.lr", "rl.problems", "tasks.difficulty_decay"])
+def test_a_frozen_run_depends_on_base_and_seed_alone(leaf):
+    frozen = lambda *more: run_id(tiny("objective=frozen", *more))  # noqa: E731
+    value = OTHER[leaf]
+    setting = f"reward={value}" if leaf == "reward.name" else f"{leaf}={value}"
+    assert frozen(setting) == frozen()
+    assert frozen("seed=1") != frozen()
+    assert frozen("base.steps=4") != frozen()
+
+
+def test_a_pattern_is_the_tasks_that_it_stands_for():
+    """So a task that joins the registry later, and matches, makes another run; and two spellings are one run."""
+    assert run_id(tiny("tasks.verified=[toy.symb*]")) == run_id(tiny())
+    assert base_id(tiny("base.tasks=[toy.worded,toy.symbolic]")) == base_id(tiny())
+    assert evaluation_id(tiny("tasks.verified=[toy.symb*]")) == evaluation_id(tiny())
+
+
+@pytest.mark.parametrize("leaf", sorted(name for name in LABELS if name.startswith("evaluation.")))
+def test_an_evaluation_is_identified_by_its_settings_but_not_by_its_chunks(leaf):
+    same = evaluation_id(changed(leaf, LABELS[leaf])) == evaluation_id(tiny())
+    assert same == (leaf == "evaluation.rows")
+
+
+@pytest.mark.parametrize("leaf", ["tasks.unverified", "tasks.difficulties"])
+def test_an_evaluation_of_other_tasks_is_another(leaf):
+    assert evaluation_id(changed(leaf, OTHER[leaf])) != evaluation_id(tiny())
+
+
+def test_a_configuration_survives_the_way_through_json():
+    config = tiny()
+    assert parse(dump(config)) == config
+
+
+def test_log2_budgets_are_the_powers_of_two_and_the_last_step():
+    assert tiny("rl.steps=8").budget_steps() == (0, 1, 2, 4, 8)
+    assert tiny("rl.steps=6").budget_steps() == (0, 1, 2, 4, 6)
+    assert tiny("rl.steps=1").budget_steps() == (0, 1)
+    assert tiny("budgets=[3,0,99]").budget_steps() == (0, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["rl.group_size=1"], "one completion alone never carries signal"),
+        (["model.heads=3"], "multiple of 6"),
+        (["model.width=18", "model.heads=6"], "even number of dimensions"),
+        (["optim.minibatches=5"], "a step has 4"),
+        (["evaluation.ks=[8]"], "pass@k needs at least k samples"),
+        (["tasks.unverified=[toy.*]"], r"both hold toy\.symbolic"),
+        (["tasks.verified=[]"], "at least one task"),
+        (["tasks.verified=[explain.symbolic]"], "no verifier"),
+        (["tasks.verified=[maximun.symbolic]"], r"maximum\.symbolic"),
+        (["base.tasks=[reversl.*]"], "reversal"),
+        (["tasks.difficulties=[9]"], r"toy\.symbolic has none of the difficulties"),
+        (["base.difficulties=[9]"], r"base\.difficulties"),
+        (["base.contexts={symbolic:1.0,worded:1.0,wordy:1.0}"], "wordy"),
+        (["model.context=8"], r"model\.context is 8"),
+        (["sampling.max_tokens=60"], "completions of up to 60"),
+        (["base.tasks=[expression.*,toy.*]", "base.difficulties=[]"], "a document of expression"),
+        (["imports=[no_such_package]"], "no module is called 'no_such_package'"),
+    ],
+)
+def test_a_combination_that_cannot_work_is_refused_with_advice(overrides, said):
+    whole = container(*[o for o in overrides if not o.startswith("base.contexts={")])
+    if overrides[0].startswith("base.contexts={"):
+        whole["base"]["contexts"] = {"symbolic": 1.0, "worded": 1.0, "wordy": 1.0}
+    with pytest.raises(UserError, match=said):
+        parse(whole)
+
+
+@pytest.mark.parametrize("leaf", ["top_k", "top_p"])
+def test_cutting_the_sampling_distribution_is_a_configuration_error_with_the_reason(leaf):
+    whole = container()
+    whole["sampling"][leaf] = 0.9
+    with pytest.raises(ValidationError) as error:
+        parse(whole)
+    assert "biases the importance ratio" in str(from_validation(error.value))
+
+
+@pytest.mark.parametrize(("leaf", "value"), [("optim.lr", -1.0), ("rl.steps", 0), ("algo.name", "ppoo")])
+def test_a_value_out_of_range_is_refused(leaf, value):
+    with pytest.raises(ValidationError):
+        changed(leaf, value)
