@@ -18,7 +18,8 @@ Spec = dict[str, Any]
 # Okabe and Ito's palette less black and yellow, which vanish on one of the two backgrounds.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#A6761D")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "hexagon")
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+# Plotly's dashes, and the same as SVG has them.
+DASHES = {"solid": "", "dash": "6 4", "dot": "2 3", "dashdot": "6 3 2 3", "longdash": "10 4", "longdashdot": "10 3 2 3"}
 LAW_POINTS = 80  # at which a law is drawn
 # Above the plot, where it pushes the plot down instead of covering the axis title on a narrow screen.
 LEGEND = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "traceorder": "normal"}
@@ -29,6 +30,10 @@ def colour(i: int) -> str:
     return COLOURS[i % len(COLOURS)]
 
 
+def dash(i: int) -> str:
+    return list(DASHES)[i % len(DASHES)]
+
+
 def learning_curves(series: Sequence[Series], axes: Sequence[Axis]) -> Spec:
     """Mean, 95% band and every seed of each series, with the policy before RL at the left."""
     traces = [trace for i, one in enumerate(series) for trace in _curve(one, axes, i)]
@@ -36,7 +41,7 @@ def learning_curves(series: Sequence[Series], axes: Sequence[Axis]) -> Spec:
 
 
 def _curve(one: Series, axes: Sequence[Axis], i: int) -> list[Spec]:
-    line = {"color": colour(i), "width": 2.5, "dash": DASHES[i % len(DASHES)]}
+    line = {"color": colour(i), "width": 2.5, "dash": dash(i)}
     group = {"legendgroup": one.label, "name": one.label}
     hover = "%{y:.3f}<extra>" + one.label + "</extra>"
     traces = [
@@ -88,7 +93,7 @@ def laws(one: Series, axes: Sequence[Axis], fits: Mapping[str, Mapping]) -> Spec
     traces = []
     grid = np.geomspace(one.x[0], one.x[-1], LAW_POINTS)
     for i, (name, fit) in enumerate(fits.items()):
-        line = {"color": colour(i + 1), "width": 2, "dash": DASHES[i % len(DASHES)]}
+        line = {"color": colour(i + 1), "width": 2, "dash": dash(i)}
         x = {axis.name: one.on(axis.name, grid) for axis in axes if axis.name in one.axes}
         traces.append(_over(axes, x, evaluate(name, fit["parameters"], grid), mode="lines", line=line, name=name,
                             hovertemplate="%{y:.3f}<extra>" + name + "</extra>"))  # fmt: skip
@@ -115,7 +120,7 @@ def residuals(one: Series, axes: Sequence[Axis], fits: Mapping[str, Mapping]) ->
     """Measured mean minus each law at each budget; the constant's residuals are the curve itself, and left out."""
     traces = [
         _over(axes, _points(one, axes), one.mean - evaluate(name, fit["parameters"], one.x), mode="lines+markers",
-              name=name, line={"color": colour(i + 1), "width": 1.5, "dash": DASHES[i % len(DASHES)]},
+              name=name, line={"color": colour(i + 1), "width": 1.5, "dash": dash(i)},
               marker={"size": 6, "symbol": SYMBOLS[i % len(SYMBOLS)], "color": colour(i + 1)},
               hovertemplate="%{y:+.3f}<extra>" + name + "</extra>")
         for i, (name, fit) in enumerate(fits.items()) if name != "constant"
@@ -144,11 +149,11 @@ def overlay(lines: Sequence[tuple[int, str, Mapping[str, Array], Array]], axes: 
     """A small multiple of (place, label, x on each axis, y): the place fixes colour and dash across figures."""
     traces = [
         _over(axes, x, y, mode="lines+markers", name=label, marker={"size": 4}, legendgroup=label,
-              line={"color": colour(i), "width": 1.5, "dash": DASHES[i % len(DASHES)]},
+              line={"color": colour(i), "width": 1.5, "dash": dash(i)},
               hovertemplate="%{y:.4g}<extra>" + label + "</extra>")
         for i, label, x, y in lines
     ]  # fmt: skip
-    return {"data": traces, "layout": _small(axes, title, len(lines) > 1)}
+    return {"data": traces, "layout": _small(axes, title, legend=False)}
 
 
 def _small(axes: Sequence[Axis], title: str, legend: bool) -> Spec:
@@ -216,6 +221,7 @@ def x_axis(axis: Axis) -> Spec:
         "range": list(axis.range),
         "tickvals": [value for value, _ in axis.ticks],
         "ticktext": [text for _, text in axis.ticks],
+        "tickangle": 0,
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis import charts
-from harness.analysis.markup import Section, figure, short, table
+from harness.analysis.markup import Section, figure, sample, short, table
 from harness.analysis.report import page
 from harness.analysis.series import AXES, Axis, Series, arm_series, log_axis
 from harness.analysis.table import Table, TableError, load_table
@@ -94,7 +94,8 @@ def arms_of(data: Table, name: str) -> list[Run]:
             tasks = pools | {f"eval/{task}/mean@1": [task] for task in data.tasks(arm)}
             drawn = {metric: arm_series(data, arm, names, size) for metric, names in tasks.items()}
             metrics = {metric: _line(one) for metric, one in drawn.items() if one is not None}
-            found.append(Run(f"{name}: {arm}" + (f", {size:,} parameters" if size else ""), metrics, {"arm": arm}))
+            label = f"{name}: {arm}" + (f", {size:,} parameters" if len(data.sizes(arm)) > 1 else "")
+            found.append(Run(label, metrics, {"arm": arm}))
     return found
 
 
@@ -126,17 +127,17 @@ def shared(runs: Sequence[Run]) -> list[Axis]:
 
 
 def differences(runs: Sequence[Run]) -> Section:
-    """A row for each run: what of its configuration differs from the others', and where its accuracies ended."""
+    """A row for each run: its line in the figures, what of its configuration differs, where its accuracies ended."""
     keys = sorted({key for run in runs for key in run.config})
     differing = [key for key in keys if len({repr(run.config.get(key)) for run in runs}) > 1]
     scores = sorted({name for run in runs for name in run.metrics if name.startswith(("eval/", "accuracy/"))})
-    rows = [
-        [run.label, *(str(run.config.get(key, "–")) for key in differing),
-         *(short(float(run.metrics[name][1][-1])) if name in run.metrics else "–" for name in scores)]
-        for run in runs
-    ]  # fmt: skip
+    rows = []
+    for i, run in enumerate(runs):
+        settings = [str(run.config.get(key, "–")) for key in differing]
+        ends = [short(float(run.metrics[name][1][-1])) if name in run.metrics else "–" for name in scores]
+        rows.append([sample(charts.colour(i), charts.DASHES[charts.dash(i)]), run.label, *settings, *ends])
     caption = "Settings that differ, and the last value of each accuracy."
-    return Section("runs", "Runs", table(caption, ["run", *differing, *scores], rows, 1 + len(differing)))
+    return Section("runs", "Runs", table(caption, ["line", "run", *differing, *scores], rows, 2 + len(differing)))
 
 
 def _place(group: str) -> int:

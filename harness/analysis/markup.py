@@ -96,3 +96,9 @@ def card(title: str, word: str, mood: str, body: str) -> str:
 
 def link(address: str, text: str) -> Html:
     return Html(f'<a href="{escape(address)}">{escape(text)}</a>')
+
+
+def sample(colour: str, dashes: str) -> Html:
+    """A piece of a line as the figures draw it."""
+    stroke = f'stroke="{colour}" stroke-width="3" stroke-dasharray="{dashes}"'
+    return Html(f'<svg width="36" height="10" aria-hidden="true"><line x1="0" x2="36" y1="5" y2="5" {stroke}/></svg>')

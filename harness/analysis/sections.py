@@ -89,7 +89,7 @@ def curves_section(drawn: Mapping[str, Sequence[Series]], axes: Sequence[Axis]) 
         figure(
             f"curves-{role}",
             f"Accuracy on all {role} tasks, each arm: mean, 95% t-band over seeds, each seed (thin). "
-            "Left of the dotted line: before RL.",
+            "0, left of the dotted line: before RL.",
         )
         for role, series in drawn.items()
         if series

@@ -130,7 +130,7 @@ def log_axis(name: str, values: Sequence[Array]) -> Axis:
     low, high = np.log10(min(v.min() for v in values)), np.log10(max(v.max() for v in values))
     width = max(high - low, 0.5)
     zero, gap = low - GAP * width, low - GAP * width / 2
-    ticks = ((float(10**zero), "before RL"), *((10.0**t, power(t)) for t in _places(low, high)))
+    ticks = ((float(10**zero), "0"), *((10.0**t, power(t)) for t in _places(low, high)))
     return Axis(
         name, AXES.get(name, "x, the budget"), float(10**zero), float(10**gap),
         (float(zero - 0.04 * width), float(high + 0.04 * width)), ticks,

@@ -34,7 +34,7 @@ def test_budget_zero_lies_left_of_every_budget_on_every_axis(series):
     for axis in shared_axes(series):
         first = min(one.axes[axis.name].min() for one in series)
         assert 10 ** axis.range[0] < axis.zero < axis.gap < first
-        assert axis.ticks[0] == (axis.zero, "before RL")
+        assert axis.ticks[0] == (axis.zero, "0")
         assert all(value >= first * 0.99 for value, _ in axis.ticks[1:])
 
 
