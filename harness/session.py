@@ -8,7 +8,7 @@ from rich.table import Table as RichTable
 from envs.registry import select
 from harness.config import Config, evaluation_id, run_id
 from harness.errors import UserError
-from harness.launch.jobs import Job, JobResult, launch
+from harness.launch.jobs import Job, JobResult, launch, places
 from harness.plan import plan_table
 from harness.progress import View, name_of
 from harness.run import eval_metrics
@@ -18,11 +18,9 @@ from harness.study import to_do
 
 def run_jobs(jobs: Sequence[Job], config: Config, console: Console) -> list[JobResult] | None:
     """Runs what is missing of `jobs`, with a progress view; None if only the plan was asked for."""
-    from harness.launch.local import concurrency
-
     missing = to_do(jobs)
     if missing or config.plan:
-        console.print(plan_table(jobs, missing, concurrency(config.launcher, max(1, len(missing)))[0]))
+        console.print(plan_table(jobs, missing, places(config.launcher, max(1, len(missing)))))
     else:
         console.print(f"all {len(jobs)} jobs are done already")
     if config.plan:

@@ -12,23 +12,32 @@ except ModuleNotFoundError as error:
     sys.exit(f"{error}: install the package first, with: pip install -e .   (or bash scripts/quickstart.sh)")
 
 
-@app("train")
-def main(container) -> None:
+def train(containers) -> list[str]:
+    """Runs all given configurations on one pool; a base that several need is made once. Returns their run_ids."""
     from rich.console import Console
 
-    from harness.config import parse, plain
+    from harness.config import parse
     from harness.session import accuracy_table, require_done, run_jobs, say_failures
     from harness.study import Entry, jobs_of
+    from harness.sweep import sweep_table
 
-    config, console = parse(plain(container)), Console()
-    entry = Entry("single", config)
-    results = run_jobs(jobs_of([entry], {"study": "single"}), config, console)
-    if results is None:
-        return
-    say_failures(results, console)
-    console.print(accuracy_table(config))
-    console.print(f"run folder: {config.out}/runs/{entry.run_id}", highlight=False)
-    require_done(results)
+    configs, console = [parse(container) for container in containers], Console()
+    label = "single" if len(configs) == 1 else "sweep"
+    entries = [Entry(label, config) for config in configs]
+    results = run_jobs(jobs_of(entries, {"study": label}), configs[0], console)
+    if results is not None:
+        say_failures(results, console)
+        console.print(accuracy_table(configs[0]) if len(configs) == 1 else sweep_table(configs))
+        console.print(f"run folders: {configs[0].out}/runs", highlight=False)
+        require_done(results)
+    return [entry.run_id for entry in entries]
+
+
+@app("train", sweep=train)
+def main(container) -> None:
+    from harness.config import plain
+
+    train([plain(container)])
 
 
 if __name__ == "__main__":

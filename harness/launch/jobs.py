@@ -5,6 +5,7 @@ and skipped jobs are decided here, once, for all of them.
 """
 
 import graphlib
+import importlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -112,6 +113,11 @@ class RayConfig:
 
 LauncherConfig = Annotated[LocalConfig | RayConfig, Field(discriminator="name")]
 Launcher = LocalConfig | RayConfig
+# name -> module, its Pool, the extra of pyproject.toml that it needs
+_BACKENDS = {
+    "local": ("harness.launch.local", "LocalPool", "dev"),
+    "ray": ("harness.launch.ray", "RayPool", "ray"),
+}
 Progress = Callable[[Job, dict[str, Any]], None]
 
 
@@ -152,17 +158,20 @@ def _launch(schedule: "Schedule", launcher: Launcher, work: str, on_progress: Pr
 
 def open_pool(launcher: Launcher, work: str, n_jobs: int) -> AbstractContextManager[Pool]:
     """The backend that `launcher` names; each is imported only when it is used. Raises UserError if it is missing."""
-    module = importlib.util.find_spec(NEEDED_MODULE[launcher.name])
-    if module is None:
-        extra = {"submitit": "slurm"}.get(launcher.name, launcher.name)
-        raise UserError(f"launcher={launcher.name}", "its package is not installed", f"pip install -e '.[{extra}]'")
-    if isinstance(launcher, RayConfig):
-        from harness.launch.ray import RayPool
+    module, pool, extra = _BACKENDS[launcher.name]
+    try:
+        backend = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        fix = f"pip install -e '.[{extra}]'"
+        raise UserError(f"launcher={launcher.name}", f"the package {error.name} is not installed", fix) from None
+    return getattr(backend, pool)(launcher, work, n_jobs)
 
-        return RayPool(launcher, work, n_jobs)
-    from harness.launch.local import LocalPool
 
-    return LocalPool(launcher, work, n_jobs)
+def places(launcher: Launcher, n_jobs: int) -> int:
+    """How many of `n_jobs` jobs are taken to run at once, for estimates: a cluster is not asked."""
+    if isinstance(launcher, LocalConfig):
+        return importlib.import_module("harness.launch.local").concurrency(launcher, n_jobs)[0]
+    return min(n_jobs, launcher.jobs or n_jobs)
 
 
 class Schedule:

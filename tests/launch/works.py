@@ -77,6 +77,15 @@ def _unwritable(job, report):
     return object()
 
 
+def _say_node(job, report):
+    import ray
+
+    node = ray.get_runtime_context().get_node_id()
+    report({"node": node})
+    time.sleep(2)
+    return node
+
+
 ACTS = {
     "return": _return,
     "sleep": _sleep,
@@ -88,4 +97,5 @@ ACTS = {
     "save_when_stopped": _save_when_stopped,
     "deaf": _deaf,
     "unwritable": _unwritable,
+    "say_node": _say_node,
 }

@@ -1,0 +1,131 @@
+"""The Ray launcher, on a cluster of this machine and on a loopback cluster of two nodes."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from harness.errors import UserError
+from harness.launch.jobs import Job, RayConfig, launch
+
+ray = pytest.importorskip("ray")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning"),
+]
+WORK = "tests.launch.works:act"
+
+
+def config(address=None, retries=0, grace=20.0, cpus=1.0, gpus=0.0):
+    return RayConfig("ray", address, None, cpus, gpus, retries, grace)
+
+
+def job(run_id, do="return", needs=(), **run):
+    return Job(run_id, {"do": do, **run}, until=7, needs=tuple(needs))
+
+
+def results(jobs, settings, on_progress=None):
+    return {result.job.run_id: result for result in launch(jobs, settings, WORK, on_progress)}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two nodes of one CPU each. Shut down by itself alone: `ray stop` would stop every Ray process of the machine."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def test_failures_kills_and_needs_end_as_on_the_local_launcher(cluster, tmp_path):
+    jobs = [
+        job("good"),
+        job("bad", "raise"),
+        job("after", needs=["bad"]),
+        job("dies", "die"),
+        job("dies_once", "die_once", flag=str(tmp_path / "flag")),
+        job("second", needs=["good"]),
+    ]
+    rows = []
+    ended = results(jobs, config(retries=1), lambda job, row: rows.append((job.run_id, row)))
+    statuses = {run_id: (result.status, result.attempts) for run_id, result in ended.items()}
+    assert statuses == {
+        "good": ("done", 1),
+        "bad": ("failed", 1),
+        "after": ("skipped", 0),
+        "dies": ("killed", 2),
+        "dies_once": ("done", 2),
+        "second": ("done", 1),
+    }
+    assert "ValueError: planted in bad" in ended["bad"].error
+    assert ended["good"].value["until"] == 7
+    assert ("good", {"step": 7}) in rows
+
+
+def test_a_job_that_fits_no_node_is_refused_at_once(cluster):
+    with pytest.raises(UserError, match=r"launcher.gpus=1.*largest node of the cluster has 0"):
+        results([job("a")], config(gpus=1.0))
+
+
+def test_a_sweep_survives_the_loss_of_a_node(cluster):
+    """20 jobs; a node is killed while it runs one. All end well, that one on another node."""
+    doomed = cluster.add_node(num_cpus=1)
+    hit = []
+
+    def kill_its_node(job, row):
+        if not hit and row["node"] == doomed.node_id:
+            hit.append(job.run_id)
+            cluster.remove_node(doomed, allow_graceful=False)
+
+    ended = results([job(f"{i}", "say_node") for i in range(20)], config(retries=3), kill_its_node)
+    assert [result.status for result in ended.values()] == ["done"] * 20
+    assert ended[hit[0]].attempts > 1
+    assert ended[hit[0]].value != doomed.node_id
+
+
+PARENT = """
+import sys
+from harness.launch.jobs import Job, RayConfig, launch
+from harness.stopping import Stopped, raise_on_signals
+raise_on_signals()
+jobs = [Job("runs", {"do": "save_when_stopped", "saved": sys.argv[1]}, 1), Job("waits", {}, 1, needs=("runs",))]
+try:
+    for result in launch(jobs, RayConfig("ray", None, None, 1.0, 0.0, 0, 20.0), "tests.launch.works:act",
+                         lambda job, row: print(row["ready"], flush=True)):
+        print(result.job.run_id, result.status, result.error, flush=True)
+except Stopped as stopped:
+    print("status", stopped.status, flush=True)
+"""
+
+
+def test_a_stop_reaches_ray_tasks_and_they_save(tmp_path):
+    env = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    command = [sys.executable, "-c", PARENT, str(tmp_path / "saved")]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
+    assert parent.stdout is not None
+    assert parent.stdout.readline().strip().isdigit()
+    parent.send_signal(signal.SIGTERM)
+    printed, _ = parent.communicate(timeout=60)
+    assert (tmp_path / "saved").read_text() == "whole step"
+    assert "runs cancelled stopped by SIGINT" in printed
+    assert "waits cancelled" in printed
+    assert printed.endswith("status 143\n")
+
+
+def test_an_address_where_nothing_listens_is_said(tmp_path):
+    code = f"""
+from harness.errors import UserError
+from harness.launch.jobs import Job, RayConfig, launch
+try:
+    list(launch([Job("a", {{}}, 1)], RayConfig("ray", "127.0.0.1:9", None, 1.0, 0.0, 0, 1.0), {WORK!r}))
+except UserError as error:
+    print(error)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "launcher.address=127.0.0.1:9: no Ray cluster answers" in ended.stdout
