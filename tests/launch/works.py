@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.errors import UserError
 from harness.stopping import deferred
+from harness.tracker import WandbTracker, open_tracker
 
 
 def act(job, report):
@@ -86,6 +87,23 @@ def _say_node(job, report):
     return node
 
 
+def _report_and_sleep(job, report):
+    report({"pid": os.getpid()})
+    time.sleep(0.1)
+    return job.until
+
+
+def _track(job, report):
+    run_dir = Path(job.run["out"]) / job.run_id
+    run_dir.mkdir(parents=True)
+    config = WandbTracker("wandb", "p", None, "compute/step", ())
+    with open_tracker(config, run_dir, job.run_id, {}, job.labels) as tracker:
+        for step in range(job.until):
+            tracker.log({"compute/step": step, "train/mark": int(job.run_id.split("-")[1])})
+            if job.run["fails"]:
+                raise ValueError("planted")
+
+
 ACTS = {
     "return": _return,
     "sleep": _sleep,
@@ -98,4 +116,6 @@ ACTS = {
     "deaf": _deaf,
     "unwritable": _unwritable,
     "say_node": _say_node,
+    "report_and_sleep": _report_and_sleep,
+    "track": _track,
 }
