@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness.analysis.checks import by_base
 from harness.analysis.contrasts import record
 from harness.analysis.covariance import mean_curve
-from harness.analysis.curves import Curves, curves
+from harness.analysis.curves import Curves, curves, measured
 from harness.analysis.fitting import fit
 from harness.analysis.gains import Grid, grids
 from harness.analysis.intervals import jackknife_t
@@ -36,8 +36,8 @@ def allocation(table: Table, options: Options) -> dict[str, Any]:
             "pretraining_or_rl": unknown(f"no arm {real}"),
             "within_rl": unknown(f"no arm {real}"),
         }
-    roles = [role for role in ("verified", "unverified") if table.tasks(real, role)]
     largest = table.sizes(real)[-1]
+    roles = [role for role in ("verified", "unverified") if measured(table, real, table.tasks(real, role), largest)]
     gains = {role: marginal_gain(curves(table, real, role=role, size=largest), options) for role in roles}
     return {
         "marginal_gain": gains,

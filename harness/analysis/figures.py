@@ -44,6 +44,8 @@ def save_figures(
 
 def _save(drawing: Figure, stem: Path) -> list[Path]:
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "pdf")]
+    drawing.draw_without_rendering()  # lays the figure out, once for both files
+    drawing.set_layout_engine("none")
     drawing.savefig(paths[0], dpi=200)
     drawing.savefig(paths[1], metadata={"CreationDate": None})  # the same table gives the same file
     return paths

@@ -20,6 +20,7 @@ from harness.analysis.markup import Section, between, number, paragraphs
 from harness.analysis.sections import (
     MOODS,
     WORDS,
+    allocation_section,
     answers,
     curves_section,
     difficulty_section,
@@ -43,7 +44,7 @@ def write_report(
     """Writes `out/report.html` and `out/figures/*.png, *.pdf`; returns the page's path.
 
     verdicts and transfer as written to their JSON files. context, all optional: title, question, commands, versions
-    (name -> version), runs (run_id -> address of its folder relative to `out`).
+    (name -> version), runs (run_id -> address of its folder relative to `out`), allocation (as in allocation.json).
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,6 +59,7 @@ def write_report(
         laws_section(pools, {role: series[0] for role, series in drawn.items() if series}, axes),
         transfer_section(transfer),
         difficulty_section(by_task, axes, real),
+        *([allocation_section(context["allocation"])] if context.get("allocation") else []),
         verdicts_section(verdicts),
         runs_section(table, context.get("runs") or {}),
         Section("methods", "How each number was computed", PAGE.joinpath("methods.html").read_text()),
@@ -135,16 +137,14 @@ def natural(label: str) -> list[tuple[int, str]]:
 
 def summary(verdicts: Sequence[Record], transfer: Record) -> Group:
     """The answer for a terminal: a line for each pool, and what transfer found."""
-    grid = Grid(title="RL scaling", title_justify="left")
-    for column in ("arm", "tasks", "verdict"):
-        grid.add_column(column)
-    for column in ("slope per tenfold", "95%", "decades", "seeds"):
-        grid.add_column(column, justify="right")
+    grid = Grid(box=None, padding=(0, 2, 0, 0))  # fits 80 columns
+    for column in ("arm", "tasks", "verdict", "slope per tenfold (95%)"):
+        grid.add_column(column, no_wrap=True)
     for v in (v for v in verdicts if v["task"] == "all"):
         word = "Withheld" if v.get("withheld") else WORDS[v["verdict"]]
         style = {"good": "green", "bad": "red"}.get(MOODS.get(v["verdict"], ""), "yellow")
-        grid.add_row(v["arm"], f"all {v['role']}", Text(word, style=style), number(v["slope_per_decade"], sign=True),
-                     between(v["slope_ci"], sign=True), number(v["decades"], 1), str(v["n_seeds"]))  # fmt: skip
+        slope = f"{number(v['slope_per_decade'], sign=True)} ({between(v['slope_ci'], sign=True)})"
+        grid.add_row(v["arm"], v["role"], Text(word, style=style), slope)
     main = main_pools(verdicts, transfer["real_arm"])
     lines = [text for v in main for text in v.get("sentences", [])] + list(transfer["sentences"][:3])
     lacks = [f"missing: {lack}" for lack in transfer["missing"]]

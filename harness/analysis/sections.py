@@ -195,7 +195,7 @@ def runs_section(data: Table, links: Mapping[str, str]) -> Section:
 
 def provenance_section(data: Table, context: Mapping[str, Any]) -> Section:
     """The exact commands and versions, and what was done to the table."""
-    commands = context.get("commands") or [context[key] for key in ("command",) if key in context]
+    commands = context.get("commands")
     shown = f"<pre>{escape(chr(10).join(map(str, commands)))}</pre>" if commands else "<p>Not given.</p>"
     html = f"<h3>Commands</h3>{shown}"
     versions = {str(name): str(value) for name, value in (context.get("versions") or {}).items()}
@@ -206,3 +206,31 @@ def provenance_section(data: Table, context: Mapping[str, Any]) -> Section:
 
 def _interval(record: Record) -> str:
     return between((record["low"], record["high"]), sign=True)
+
+
+def allocation_section(found: Record) -> Section:
+    """What the next tenfold brings, and how a budget is best split, or why the data do not say."""
+    parts = []
+    for role, gains in found["marginal_gain"].items():
+        rows = [[f"{short(one['from'])} to {short(one['to'])}", "measured", number(one["gain"]["mean"], sign=True),
+                 _interval(one["gain"])] for one in gains["measured"]]  # fmt: skip
+        rows += [["the next", name, number(one["gain"], sign=True), between((one["low"], one["high"]), sign=True)]
+                 for name, one in gains["next_tenfold"].items()]  # fmt: skip
+        parts.append(table(f"Gain of each tenfold of x, {role} tasks.", ["tenfold", "by", "gain", "95%"], rows, 2))
+    parts.append(paragraphs([_split_sentence(found["pretraining_or_rl"]), _settings_sentence(found["within_rl"])]))
+    return Section("allocation", "Where the next FLOP should go", "".join(parts))
+
+
+def _split_sentence(found: Record) -> str:
+    if not found["identified"]:
+        return f"Pretraining or RL: not identified; {found['reason']}."
+    share = found["share_of_flops_for_rl"]
+    return f"Pretraining or RL: {share['value']:.0%} for RL ({share['low']:.0%} to {share['high']:.0%}) is best."
+
+
+def _settings_sentence(found: Record) -> str:
+    if not found["identified"]:
+        return f"Problems, group size or steps: not identified; {found['reason']}."
+    words = [f"{name} {one['value']:.0f} ({one['low']:.0f} to {one['high']:.0f})"
+             for name, one in found["best"].items()]  # fmt: skip
+    return f"Problems, group size or steps: best at {', '.join(words)}."

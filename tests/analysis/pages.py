@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from harness.analysis.allocation import allocation
 from harness.analysis.analyze import strict
 from harness.analysis.options import default_options
 from harness.analysis.report import write_report
@@ -23,6 +24,7 @@ def report_of(table: Table, out: Path, **context) -> Path:
     """The page of a table, by the same steps as `analyze`."""
     options = default_options(bootstraps=50)
     transfer = strict(transfer_report(table, options))
+    context["allocation"] = strict(allocation(table, options))
     return write_report(table, strict(verdicts(table, options)), transfer, out, context)
 
 

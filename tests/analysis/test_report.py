@@ -16,7 +16,9 @@ from harness.analysis.verdict import verdicts
 from tests.analysis.pages import CHROMIUM, opened, report_of
 from tests.analysis.study_tables import starred, study_frame
 
-SECTIONS = ["answer", "curves", "laws", "transfer", "difficulties", "verdicts", "runs", "methods", "provenance"]
+SECTIONS = [
+    "answer", "curves", "laws", "transfer", "difficulties", "allocation", "verdicts", "runs", "methods", "provenance",
+]  # fmt: skip
 
 
 def one_family() -> Table:
