@@ -27,6 +27,7 @@ def analyze(
     context: what the report shows besides (commands, versions, run folders). Returns verdicts, transfer, notes (on the
     table) and report (its path). Raises TableError before anything is written.
     """
+    from harness.analysis.allocation import allocation
     from harness.analysis.transfer import transfer_report
 
     table = load_table(source, split)
@@ -38,15 +39,17 @@ def analyze(
     write_json(out / "transfer.json", transfer)
     from harness.analysis.report import write_report  # plotly takes a second to import: not for a table in error
 
-    page = write_report(table, strict(records), strict(transfer), out, context or {})
+    spend = strict(allocation(table, options))
+    write_json(out / "allocation.json", spend)
+    page = write_report(table, strict(records), strict(transfer), out, {**(context or {}), "allocation": spend})
     return {"verdicts": records, "transfer": transfer, "notes": list(table.notes), "report": page}
 
 
 def provenance() -> dict[str, Any]:
-    """The exact command and the versions, for the report."""
+    """The exact commands and the versions, for the report."""
     packages = ("rl-scaling", "numpy", "scipy", "polars", "plotly")
     return {
-        "command": shlex.join(["python", *sys.argv]),
+        "commands": [shlex.join(["python", *sys.argv])],
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
     }
 
