@@ -1,0 +1,81 @@
+"""Scores: unbiased, per task and difficulty, on fixed held-out problems."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+import tests.toy_task  # noqa: F401  (registers the task)
+from envs import get
+from envs.splits import split_of
+from harness.evaluate import Cell, Score, build_suite, majority_correct, pass_at_k, problem_rows, score_row, small_cells
+from tests.toys import tiny
+
+TASKS = tuple(get(name) for name in ("toy.symbolic", "toy.worded"))
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 7])
+def test_pass_at_k_is_the_share_of_all_choices_of_k_samples_that_hold_a_right_one(n):
+    for k in range(1, n + 1):
+        for c in range(n + 1):
+            samples = [i < c for i in range(n)]
+            brute = np.mean([any(choice) for choice in combinations(samples, k)])
+            assert pass_at_k(np.array([c]), n, k)[0] == pytest.approx(brute, abs=1e-12)
+
+
+def test_pass_at_1_is_the_mean_and_more_samples_do_not_bias_it():
+    rng = np.random.default_rng(0)
+    correct = rng.random((20_000, 8)) < 0.2
+    estimates = [pass_at_k(correct[:, :n].sum(1), n, 2).mean() for n in (2, 4, 8)]
+    assert estimates == pytest.approx([1 - 0.8**2] * 3, abs=0.01)
+    assert pass_at_k(correct.sum(1), 8, 1).mean() == pytest.approx(correct.mean())
+
+
+def test_k_above_n_is_refused():
+    with pytest.raises(ValueError, match="pass@3 needs at least 3 samples"):
+        pass_at_k(np.array([1]), 2, 3)
+
+
+def score(answers, right, scorable=None):
+    problems = build_suite(TASKS[:1], (1,), tiny("evaluation.problems=9").evaluation)[0].problems[: len(answers)]
+    correct = np.array([[a == right for a in row] for row in answers])
+    scorable = np.ones_like(correct) if scorable is None else np.array(scorable)
+    return Score(Cell("toy.symbolic", 1, problems), correct, scorable, tuple(map(tuple, answers)), -1.5)
+
+
+def test_majority_takes_the_most_frequent_of_the_first_k_and_the_earliest_of_a_tie():
+    found = score([["A", "B", "B", "A", "A"], ["B", "A", "A", "B", "B"], ["C", "D", "A", "A", "A"]], "A")
+    assert majority_correct(found, 3).tolist() == [False, True, False]
+    assert majority_correct(found, 4).tolist() == [True, False, True]
+    assert majority_correct(found, 5).tolist() == [True, False, True]
+
+
+def test_a_row_of_the_table_counts_what_was_seen():
+    found = score([["A", "B", "B", "A"], ["B", "B", "B", "B"]], "A", [[True, False, True, True], [True] * 4])
+    row = score_row(found, (2, 4))
+    assert (row["n_problems"], row["k"], row["n_correct"], row["n_correct_sq"], row["n_scorable"]) == (2, 4, 2, 4, 7)
+    assert (row["task"], row["family"], row["context"], row["difficulty"]) == ("toy.symbolic", "toy", "symbolic", 1)
+    assert row["pass_at_2"] == pytest.approx((1 - 1 / 6) / 2)
+    assert row["majority_at_4"] == 0.5
+    assert "majority_at_2" not in row
+    pairs = problem_rows(found)
+    assert [(p["k"], p["n_correct"]) for p in pairs] == [(4, 2), (4, 0)]
+    assert len({p["problem"] for p in pairs}) == 2
+
+
+def test_problems_are_fixed_held_out_and_shared_by_the_contexts_of_a_skill():
+    settings = tiny("evaluation.problems=20").evaluation
+    suite, again = (build_suite(TASKS, (1, 2), settings) for _ in range(2))
+    assert suite == again
+    assert [(cell.task, cell.difficulty) for cell in suite] == [(t.name, d) for t in TASKS for d in (1, 2)]
+    assert all(split_of(p) == "test" for cell in suite for p in cell.problems)
+    contents = lambda cell: [p.content for p in cell.problems]  # noqa: E731
+    assert contents(suite[1]) == contents(suite[3])
+    assert contents(suite[1]) != contents(build_suite(TASKS, (2,), tiny("evaluation.seed=1").evaluation)[0])
+
+
+def test_a_difficulty_with_fewer_problems_than_asked_gives_all_it_has_and_is_named():
+    suite = build_suite(TASKS[:1], (1, 2), tiny("evaluation.problems=100").evaluation)
+    (small,) = small_cells(suite, 100)
+    assert small.difficulty == 1
+    assert 20 < len(small.problems) < 100

@@ -1,0 +1,141 @@
+"""A study is arms x bases x seeds, shares what can be shared, and puts every row at the right x."""
+
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from harness.config import base_id, run_id
+from harness.errors import UserError
+from harness.run import run_job
+from harness.study import Entry, expand, gather, is_done, jobs_of, to_do, write_tables
+from tests.toys import container, silent, tiny
+
+ARMS = {
+    "true_reward": [],
+    "shuffled_within_group": ["reward=shuffled_within_group"],
+    "frozen": ["objective=frozen"],
+}
+
+
+def study(tmp_path, arms=ARMS, seeds=(0, 1), base_seeds=(0,), axis="flops_convention", user=()):
+    def compose(overrides):
+        whole = container(*overrides)
+        about = {"name": "toy", "question": "?", "axis": axis, "arms": arms}
+        about |= {"seeds": list(seeds), "base_seeds": list(base_seeds)}
+        return {**whole, "out": str(tmp_path), "study": about}
+
+    return expand(compose, list(user))
+
+
+def launched(found):
+    for job in jobs_of(found.entries, {"study": "toy"}):
+        run_job(job, silent)
+
+
+def test_a_study_is_arms_times_bases_times_seeds(tmp_path):
+    found = study(tmp_path, base_seeds=(0, 7))
+    assert [(e.arm, e.config.base.seed, e.config.seed) for e in found.entries] == [
+        (arm, base, seed) for arm in ARMS for base in (0, 7) for seed in (0, 1)
+    ]
+    assert len({e.run_id for e in found.entries}) == 12
+    assert {e.config.reward.name for e in found.entries if e.arm == "shuffled_within_group"} == {
+        "shuffled_within_group"
+    }
+
+
+def test_overrides_of_the_user_reach_every_arm_but_an_arm_stays_what_it_is(tmp_path):
+    found = study(tmp_path, user=["rl.steps=8", "reward=format_reward"])
+    assert {e.config.rl.steps for e in found.entries} == {8}
+    rewards = {e.arm: e.config.reward.name for e in found.entries}
+    assert rewards["shuffled_within_group"] == "shuffled_within_group"
+    assert rewards["true_reward"] == "format_reward"
+
+
+def test_a_study_without_arms_or_seeds_is_refused(tmp_path):
+    with pytest.raises(UserError, match="the study has no run"):
+        study(tmp_path, seeds=())
+
+
+def test_jobs_share_bases_and_runs_and_come_in_order(tmp_path):
+    twice = {"a": [], "again": [], "longer": ["rl.steps=8"], "other": ["optim.lr=1e-3"]}
+    found = study(tmp_path, twice, seeds=(0,))
+    jobs = jobs_of(found.entries, {"study": "toy"})
+    assert [job.labels["arm"] for job in jobs] == ["base", "a", "other"]
+    assert jobs[0].run_id == base_id(found.entries[0].config)
+    assert all(job.needs == (jobs[0].run_id,) for job in jobs[1:])
+    assert (jobs[1].until, jobs[1].budgets) == (8, (0, 1, 2, 4, 8))
+
+
+def test_what_is_done_is_not_done_again_and_a_longer_budget_is(tmp_path):
+    jobs = jobs_of([Entry("a", tiny(out=tmp_path))], {})
+    assert to_do(jobs) == jobs
+    run_job(jobs[0], silent)
+    assert [(job.run_id, job.needs) for job in to_do(jobs)] == [(jobs[1].run_id, ())]
+    run_job(jobs[1], silent)
+    assert to_do(jobs) == []
+    (longer,) = to_do(jobs_of([Entry("a", tiny("rl.steps=8", out=tmp_path))], {}))
+    assert (longer.run_id, longer.until) == (jobs[1].run_id, 8)
+    (rescored,) = to_do(jobs_of([Entry("a", tiny("evaluation.samples=8", out=tmp_path))], {}))
+    assert rescored.run_id == jobs[1].run_id
+
+
+def test_a_base_that_was_deleted_is_not_needed_by_runs_that_are_done(tmp_path):
+    import shutil
+
+    jobs = jobs_of([Entry("a", tiny(out=tmp_path))], {})
+    for job in jobs:
+        run_job(job, silent)
+    shutil.rmtree(tmp_path / "runs" / jobs[0].run_id)
+    assert not is_done(jobs[0])
+    assert to_do(jobs) == []
+
+
+def test_the_run_table_holds_every_measurement_at_its_budget(tmp_path):
+    found = study(tmp_path)
+    launched(found)
+    folder = write_tables(found)
+    table = pl.read_parquet(folder / "table.parquet")
+    # 3 arms x 2 seeds x budgets 0 1 2 4 x 2 tasks x 2 difficulties
+    assert table.height == 3 * 2 * 4 * 2 * 2
+    assert set(table["role"].unique()) == {"verified", "unverified"}
+    assert (table.filter(pl.col("step") == 0)["x"] == 0).all()
+    by_arm = table.filter(pl.col("step") > 0).group_by("arm").agg(pl.col("x").min())
+    assert (by_arm["x"] > 0).all()
+    problems = pl.read_parquet(folder / "problems.parquet")
+    joined = problems.group_by("run_id", "x", "task", "difficulty").agg(pl.col("n_correct").sum().alias("sum"))
+    both = table.join(joined, on=["run_id", "x", "task", "difficulty"])
+    assert both.height == table.height
+    assert (both["n_correct"] == both["sum"]).all()
+
+
+def test_the_frozen_arm_stands_at_the_budgets_of_the_first_arm(tmp_path):
+    found = study(tmp_path, seeds=(0, 1))
+    launched(found)
+    rows, _ = gather(found)
+    at = lambda arm: {(r["seed"], r["step"], r["x"]) for r in rows if r["arm"] == arm}  # noqa: E731
+    assert at("frozen") == at("true_reward") != at("shuffled_within_group")
+
+
+def test_a_frozen_row_whose_counterpart_is_not_there_yet_is_left_out_rather_than_put_at_zero(tmp_path):
+    found = study(tmp_path, {"true_reward": [], "frozen": ["objective=frozen"]}, seeds=(0,))
+    base, trained, frozen = jobs_of(found.entries, {})
+    run_job(base, silent)
+    run_job(replace(trained, until=1, budgets=(0, 1)), silent)
+    run_job(frozen, silent)
+    rows, _ = gather(found)
+    assert {row["step"] for row in rows if row["arm"] == "frozen"} == {0, 1}
+    assert all((row["x"] == 0) == (row["step"] == 0) for row in rows)
+
+
+def test_a_shared_run_stands_in_the_table_under_each_of_its_arms(tmp_path):
+    found = study(tmp_path, {"a": [], "again": []}, seeds=(0,))
+    launched(found)
+    rows, _ = gather(found)
+    assert {row["arm"] for row in rows} == {"a", "again"}
+    assert {row["run_id"] for row in rows} == {run_id(found.entries[0].config)}
+
+
+def test_a_study_of_which_nothing_was_measured_says_so(tmp_path):
+    with pytest.raises(UserError, match="nothing was measured"):
+        write_tables(study(tmp_path))

@@ -1,0 +1,115 @@
+"""What a person reads: alarms, the plan, the progress line."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from harness import alarms
+from harness.config import base_id, dump
+from harness.launch.jobs import JobResult
+from harness.plan import cost, plan_table
+from harness.progress import View, brief, name_of
+from harness.run import run_job
+from harness.study import Entry, jobs_of, to_do
+from tests.toys import base_job, rl_job, tiny, train
+
+FINE = {
+    "train/truncated": 0.1,
+    "train/no_signal_groups": 0.5,
+    "train/grad_norm": 0.3,
+    "train/entropy": 0.5,
+    "train/sampler_policy_kl": 1e-6,
+}
+
+
+def test_a_healthy_run_raises_no_alarm():
+    assert alarms.during_rl([FINE] * 20) == []
+    assert alarms.before_rl(0.3) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train/truncated": 1.0}, "sampling.max_tokens"),
+        ({"train/no_signal_groups": 1.0, "train/grad_norm": 0.0}, "No group carried signal"),
+        ({"train/grad_norm": 0.0}, "gradient is exactly zero"),
+        ({"train/entropy": 0.001}, "lost its entropy"),
+        ({"train/sampler_policy_kl": 0.5}, "drift apart"),
+    ],
+)
+def test_each_dead_end_is_named_with_advice_once_it_lasts(changes, said):
+    dead = {**FINE, **changes}
+    (message,) = alarms.during_rl([FINE] * 3 + [dead] * alarms.WINDOW)
+    assert said in message
+    assert alarms.during_rl([dead] * (alarms.WINDOW - 1)) == []
+    assert alarms.during_rl([dead] * (alarms.WINDOW - 1) + [FINE]) == []
+
+
+def test_a_base_that_solves_nothing_or_everything_is_said_before_rl():
+    assert "all wrong" in alarms.before_rl(0.0)[0]
+    assert "nothing is left to gain" in alarms.before_rl(0.99)[0]
+
+
+def test_a_run_that_cannot_learn_says_why_while_it_runs(tmp_path):
+    """One token is never a whole answer with its stop token."""
+    heard = []
+    config = tiny("sampling.max_tokens=1", "rl.steps=9", "tasks.verified=[maximum.symbolic]", out=tmp_path)
+    run_job(base_job(config), heard.append)
+    run_job(rl_job(config), heard.append)
+    messages = [row["alarm"] for row in heard if "alarm" in row]
+    assert any("all wrong" in message for message in messages)
+    assert len(messages) == len(set(messages))
+
+
+def test_the_plan_counts_a_run_as_rl_also_when_its_base_is_there_already(tmp_path):
+    config = tiny(out=tmp_path)
+    jobs = jobs_of([Entry("a", config)], {})
+    before = cost(jobs[1], 1e9)
+    run_job(jobs[0], lambda row: None)
+    (left,) = to_do(jobs)
+    assert cost(left, 1e9) == before
+    assert not before.is_base
+    assert cost(jobs[0], 1e9).is_base
+
+
+def test_the_plan_is_written_before_anything_is_spent(tmp_path):
+    config = tiny(out=tmp_path)
+    jobs = jobs_of([Entry("a", config)], {})
+    out = Console(file=io.StringIO(), width=120)
+    out.print(plan_table(jobs, jobs, 2))
+    text = out.file.getvalue()
+    assert "2 to do, 0 done; 2 at once" in text
+    assert all(word in text for word in ("policy", "tokens", "FLOPs", "time", "disk"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_says_accuracy_silence_and_speed(tmp_path):
+    rows = []
+    train(tiny(out=tmp_path), rows.append)
+    lines = [brief(row) for row in rows if "train/loss" in row]
+    assert any(line.startswith("loss") for line in lines)
+    assert any(all(word in line for word in ("accuracy", "no signal", "tokens/s")) for line in lines)
+    assert brief({"step": 3}) == ""
+
+
+def test_in_a_log_file_each_end_is_one_plain_line_and_a_failure_is_said():
+    out = Console(file=io.StringIO(), width=200)
+    config = tiny()
+    jobs = jobs_of([Entry("true_reward", config)], {})
+    with View(jobs, out) as view:
+        view.update(jobs[0], {"step": 1, "until": 3, "train/loss": 2.0})
+        view.update(jobs[0], {"alarm": "planted"})
+        view.finish(JobResult(jobs[0], "done", 2.0))
+        view.finish(JobResult(jobs[1], "failed", error="Traceback\nZeroDivisionError: planted"))
+    text = out.file.getvalue()
+    assert "base seed 0 done in 2 s" in text
+    assert "alarm base seed 0: planted" in text
+    assert "failed true_reward seed 0: ZeroDivisionError: planted" in text
+
+
+def test_a_job_is_called_by_its_arm_and_seed():
+    base, run = jobs_of([Entry("true_reward", tiny("base.seed=4", "seed=2"))], {"study": "x"})
+    assert (name_of(base), name_of(run)) == ("base seed 4", "true_reward seed 2")
+    assert base.run_id == base_id(tiny("base.seed=4"))
+    assert base.run == dump(tiny("base.seed=4", "seed=2"))
