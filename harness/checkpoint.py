@@ -5,16 +5,19 @@ was spent and the hash of each file. Budgets keep policy.safetensors and meta.js
 """
 
 import hashlib
+import io
 import json
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load, save
+from torch import Tensor
 
 from harness.config import SCHEMA_VERSION
 from harness.errors import UserError
@@ -60,27 +63,36 @@ def _write(folder: Path, files: dict[str, bytes], meta: dict[str, Any]) -> None:
     beside.rename(folder)
 
 
-def _weights(policy: Transformer) -> bytes:
-    return save({name: weight.contiguous() for name, weight in policy.state_dict().items()})
+def _member(x: Tensor, member: int) -> Tensor:
+    """One run's part of a stacked tensor; what all share (AdamW's step count) stays whole."""
+    return x[member : member + 1].clone() if x.dim() else x
 
 
-def save_checkpoint(folder: Path, run_id: str, state: TrainState, keep: int) -> None:
-    """Everything to go on exactly, at folder/step-…; the last `keep` stay."""
-    import io
+def _weights(policy: Transformer, member: int) -> bytes:
+    return save({name: _member(weight, member).contiguous() for name, weight in policy.state_dict().items()})
 
-    training = io.BytesIO()
-    torch.save(state.optimizer.state_dict(), training)
-    files = {"policy.safetensors": _weights(state.policy), "training.pt": training.getvalue()}
-    _write(step_folder(folder, state.spent.step), files, {"run_id": run_id, "spent": asdict(state.spent)})
+
+def _training(optimizer: torch.optim.Optimizer, member: int) -> bytes:
+    whole = optimizer.state_dict()
+    state = {i: {k: _member(v, member) for k, v in entry.items()} for i, entry in whole["state"].items()}
+    data = io.BytesIO()
+    torch.save({"state": state, "param_groups": whole["param_groups"]}, data)
+    return data.getvalue()
+
+
+def save_checkpoint(folder: Path, run_id: str, state: TrainState, keep: int, member: int = 0) -> None:
+    """Everything that one run of a stack needs to go on exactly, at folder/step-…; the last `keep` stay."""
+    files = {"policy.safetensors": _weights(state.policy, member), "training.pt": _training(state.optimizer, member)}
+    _write(step_folder(folder, state.step), files, {"run_id": run_id, "spent": asdict(state.spent[member])})
     for step in saved_steps(folder)[:-keep]:
         shutil.rmtree(step_folder(folder, step))
 
 
-def save_weights(folder: Path, run_id: str, policy: Transformer, spent: Spent) -> None:
-    """The policy at a budget; written once."""
+def save_weights(folder: Path, run_id: str, policy: Transformer, spent: Spent, member: int = 0) -> None:
+    """The policy of one run of a stack at a budget; written once."""
     if not step_folder(folder, spent.step).is_dir():
         meta = {"run_id": run_id, "spent": asdict(spent)}
-        _write(step_folder(folder, spent.step), {"policy.safetensors": _weights(policy)}, meta)
+        _write(step_folder(folder, spent.step), {"policy.safetensors": _weights(policy, member)}, meta)
 
 
 def _read(folder: Path, run_id: str) -> tuple[dict[str, bytes], dict[str, Any]]:
@@ -116,18 +128,26 @@ def _damaged(folder: Path, reason: str) -> UserError:
     )
 
 
-def load_checkpoint(folder: Path, run_id: str, state: TrainState, step: int) -> None:
-    """Fills `state` from folder/step-…. Raises UserError as `_read` does."""
-    import io
-
-    files, meta = _read(step_folder(folder, step), run_id)
-    state.policy.load_state_dict(load(files["policy.safetensors"]))
-    state.optimizer.load_state_dict(torch.load(io.BytesIO(files["training.pt"]), weights_only=True))
-    state.spent = Spent(**meta["spent"])
+Source = tuple[Path, str]  # a folder of checkpoints, and the run that they must belong to
 
 
-def load_weights(folder: Path, run_id: str, policy: Transformer, step: int) -> Spent:
-    """Fills `policy` with the weights at a budget; what had been spent by then. Raises UserError as `_read` does."""
-    files, meta = _read(step_folder(folder, step), run_id)
-    policy.load_state_dict(load(files["policy.safetensors"]))
-    return Spent(**meta["spent"])
+def load_checkpoint(sources: Sequence[Source], state: TrainState, step: int) -> None:
+    """Fills `state`, a stack of as many runs as there are sources. Raises UserError as `_read` does."""
+    read = [_read(step_folder(folder, step), run_id) for folder, run_id in sources]
+    state.policy.load_state_dict(_stacked([load(files["policy.safetensors"]) for files, _ in read]))
+    saved = [torch.load(io.BytesIO(files["training.pt"]), weights_only=True) for files, _ in read]
+    entries = {i: _stacked([each["state"][i] for each in saved]) for i in saved[0]["state"]}
+    state.optimizer.load_state_dict({"state": entries, "param_groups": saved[0]["param_groups"]})
+    state.spent = tuple(Spent(**meta["spent"]) for _, meta in read)
+
+
+def load_weights(sources: Sequence[Source], policy: Transformer, step: int) -> tuple[Spent, ...]:
+    """Fills a stack of policies with weights at a budget; what each had spent by then. Raises as `_read` does."""
+    read = [_read(step_folder(folder, step), run_id) for folder, run_id in sources]
+    policy.load_state_dict(_stacked([load(files["policy.safetensors"]) for files, _ in read]))
+    return tuple(Spent(**meta["spent"]) for _, meta in read)
+
+
+def _stacked(members: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    first = members[0]
+    return {k: torch.cat([m[k] for m in members]) if first[k].dim() else first[k] for k in first}

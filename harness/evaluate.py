@@ -70,8 +70,11 @@ def _chunks(suite: Sequence[Cell], rows: int, samples: int) -> Iterator[tuple[in
         yield first, problems[first : first + size]
 
 
-def evaluate(policy: Transformer, suite: Sequence[Cell], config: EvaluationConfig, key: Key) -> list[Score]:
-    """Scores of one policy (S = 1), a cell each. Chunking changes nothing: streams are keyed by the problem's index."""
+def evaluate(
+    policy: Transformer, suite: Sequence[Cell], config: EvaluationConfig, keys: tuple[Key, ...]
+) -> list[list[Score]]:
+    """Scores of each policy of a stack, a cell each: [S][cells]. Neither chunks nor stacking change anything: streams
+    are keyed by each policy's own key and the problem's index."""
     tasks = [get(cell.task) for cell in suite]
     sampling = Sampling(
         group_size=config.samples,
@@ -79,17 +82,20 @@ def evaluate(policy: Transformer, suite: Sequence[Cell], config: EvaluationConfi
         temperature=config.temperature,
         max_turns=max(task.max_turns for task in tasks),
     )
-    verdicts, answers, logprobs = [], [], []
-    for first, problems in _chunks(suite, config.rows, config.samples):
-        env = TextVectorEnv(len(problems) * config.samples, problems[0].task)
-        rollouts, checked = rollout(policy, env, problems, sampling, (key,), first)
-        verdicts.append(checked.verdict.cpu().numpy())
+    s = len(keys)
+    verdicts, answers, logprobs = [], [[] for _ in keys], []
+    for first, problems in _chunks(suite, config.rows, config.samples * s):
+        env = TextVectorEnv(len(problems) * config.samples * s, problems[0].task)
+        rollouts, checked = rollout(policy, env, problems * s, sampling, keys, first)
+        verdicts.append(checked.verdict.cpu().numpy().reshape(s, -1, config.samples))
         last_turn = rollouts.loss_mask & (rollouts.turn == rollouts.turn.amax(1, keepdim=True))
-        answers += [answer_text(row[mask]) for row, mask in zip(rollouts.ids.cpu().numpy(), last_turn.cpu().numpy())]
+        texts = [answer_text(row[mask]) for row, mask in zip(rollouts.ids.cpu().numpy(), last_turn.cpu().numpy())]
+        for i, own in enumerate(answers):
+            own += texts[i * len(texts) // s : (i + 1) * len(texts) // s]
         logprobs.append(_gold_logprobs(policy, problems))
-    verdict = np.concatenate(verdicts).reshape(-1, config.samples)
-    grid = [tuple(answers[i : i + config.samples]) for i in range(0, len(answers), config.samples)]
-    return list(_by_cell(suite, verdict, grid, np.concatenate(logprobs)))
+    verdict, logprob, k = np.concatenate(verdicts, axis=1), np.concatenate(logprobs, axis=1), config.samples
+    grids = [[tuple(own[i : i + k]) for i in range(0, len(own), k)] for own in answers]
+    return [list(_by_cell(suite, verdict[i], grids[i], logprob[i])) for i in range(s)]
 
 
 def _by_cell(suite: Sequence[Cell], verdict: np.ndarray, answers: list, logprobs: np.ndarray) -> Iterator[Score]:
@@ -107,13 +113,14 @@ def _by_cell(suite: Sequence[Cell], verdict: np.ndarray, answers: list, logprobs
 
 
 def _gold_logprobs(policy: Transformer, problems: Sequence[Problem]) -> np.ndarray:
-    """[problems]: log p of the canonical answer and the stop token, after the first prompt."""
+    """[S, problems]: log p of the canonical answer and the stop token, after the first prompt."""
     prompts = [encode_prompt(problem.prompt) for problem in problems]
     whole = [np.concatenate((p, encode(problem.answer), [EOS])) for p, problem in zip(prompts, problems)]
     ids, mask = padded(whole)
     mask = mask & (torch.arange(ids.shape[1]) >= torch.tensor([len(p) for p in prompts])[:, None])
     device = policy.embedding.device
-    return answer_logprobs(policy, ids[None].to(device), mask[None].to(device))[0].cpu().numpy()
+    ids, mask = (x.to(device).expand(policy.seeds, -1, -1) for x in (ids, mask))
+    return answer_logprobs(policy, ids, mask).cpu().numpy()
 
 
 def pass_at_k(correct: np.ndarray, n: int, k: int) -> np.ndarray:

@@ -4,12 +4,10 @@
 the run's folder.
 """
 
-import json
-import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -27,13 +25,14 @@ from harness.checkpoint import (
     saved_steps,
     step_folder,
 )
-from harness.config import BaseConfig, Config, OptimConfig, base_id, dump, evaluation_id, parse
-from harness.evaluate import Cell, build_suite, evaluate, problem_rows, score_row
+from harness.config import Config, OptimConfig, base_id, dump, evaluation_id, parse
 from harness.flops import Spent
 from harness.launch.jobs import Job
+from harness.launch.worker import job_from
 from harness.policy.transformer import Transformer
-from harness.runs import RunFolder, beat, locked, read_json, recorded, run_folder, write_json
-from harness.seeding import Key, keys
+from harness.runs import Member, Stack, beat, locked, recorded, run_folder, write_json
+from harness.scores import eval_metrics, role_accuracy, score_budget, suite_of
+from harness.seeding import keys
 from harness.stopping import deferred
 from harness.tracker import Tracker, cut_back, open_tracker
 from harness.train.optim import make_optimizer
@@ -41,7 +40,6 @@ from harness.train.pretrain import corpus_of, pretrain
 from harness.train.rl import train_rl
 from harness.train.state import StepReport, TrainState
 
-Report = Callable[[dict[str, Any]], None]
 SECONDS_BETWEEN_REPORTS = 0.5
 
 
@@ -52,213 +50,216 @@ def device_of(config: Config) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def run_job(job: Job, report: Report) -> dict[str, Any]:
+Report = Callable[[Job, dict[str, Any]], None]
+
+
+def run_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Brings the job's run to step `job.until`, scored at `job.budgets`; what is done already is not done again."""
+    (folder,) = run_stack([job], lambda _, row: report(row))
+    return {"step": job.until, "folder": folder}
+
+
+def run_stack_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """What the stacked launcher calls: a job whose `run` holds the jobs of a stack; rows name their member."""
+    jobs = [job_from(fields) for fields in job.run["jobs"]]
+    return {"folders": run_stack(jobs, lambda member, row: report(row | {"member": member.run_id}))}
+
+
+def run_stack(jobs: Sequence[Job], report: Report) -> list[str]:
+    """Runs that are alike but for their seeds in one model, each with the streams that it would have alone. Returns
+    their folders."""
+    with ExitStack() as stack:
+        members = [_open(job, stack) for job in jobs]
+        if members[0].is_base:
+            _pretrain(members, report)
+        elif members[0].config.objective == "frozen":
+            _hold(members, report)
+        else:
+            _rl(members, report)
+        for member in members:
+            member.folder.set_status("done", member.job.until)
+    return [str(member.folder.path) for member in members]
+
+
+def _open(job: Job, stack: ExitStack) -> Member:
     config = parse(job.run)
     folder = run_folder(config.out, job.run_id)
     folder.path.mkdir(parents=True, exist_ok=True)
-    with locked(folder), recorded(folder):
-        write_json(folder.path / "config.json", dump(config))
-        if job.run_id == base_id(config):
-            _pretrain(job, config, folder, report)
-        elif config.objective == "frozen":
-            _hold(job, config, folder, report)
-        else:
-            _rl(job, config, folder, report)
-        folder.set_status("done", job.until)
-    return {"step": job.until, "folder": str(folder.path)}
+    stack.enter_context(locked(folder))
+    stack.enter_context(recorded(folder))
+    write_json(folder.path / "config.json", dump(config))
+    return Member(job, config, folder)
 
 
-def new_state(config: Config, optim: OptimConfig, seed: int) -> TrainState:
-    """A fresh policy and its optimizer."""
-    policy = Transformer(config.model, precision=config.precision).initialise(keys("init", (seed,), 0))
+def new_state(config: Config, optim: OptimConfig, seeds: tuple[int, ...]) -> TrainState:
+    """Fresh policies and their optimizer."""
+    policy = Transformer(config.model, len(seeds), config.precision).initialise(keys("init", seeds, 0))
     policy = policy.to(device_of(config))
-    return TrainState((seed,), policy, make_optimizer(policy, optim))
+    return TrainState(seeds, policy, make_optimizer(policy, optim))
 
 
-def load_base(config: Config, policy: Transformer) -> None:
-    """Fills `policy` with the pretrained base."""
-    base = run_folder(config.out, base_id(config))
-    load_weights(base.budgets, base.run_id, policy, config.base.steps)
+def from_bases(members: Stack) -> TrainState:
+    """Each member's pretrained base, and a fresh optimizer."""
+    config = members[0].config
+    state = new_state(config, config.optim, tuple(member.config.seed for member in members))
+    bases = [run_folder(member.config.out, base_id(member.config)) for member in members]
+    load_weights([(base.budgets, base.run_id) for base in bases], state.policy, config.base.steps)
+    return state
 
 
-def _resume(folder: RunFolder, state: TrainState, must_pass: Iterable[int] = ()) -> None:
-    """Loads the newest checkpoint from which every step of `must_pass` is still to come; drops metrics after it, and
-    later checkpoints, whose steps are run again: a kill on the way would otherwise resume past rows not yet written."""
-    missing = [b for b in must_pass if not step_folder(folder.budgets, b).is_dir()]
-    usable = [step for step in saved_steps(folder.checkpoints) if step <= min(missing, default=step)]
-    if usable:
-        load_checkpoint(folder.checkpoints, folder.run_id, state, usable[-1])
-    for step in saved_steps(folder.checkpoints)[len(usable) :]:
-        shutil.rmtree(step_folder(folder.checkpoints, step))
-    cut_back(folder.path, state.spent.step if usable else -1)
+def _usable_steps(member: Member) -> set[int]:
+    """Checkpoints from which every budget that was not kept is still to come."""
+    budgets = () if member.is_base else member.job.budgets
+    missing = [b for b in budgets if not step_folder(member.folder.budgets, b).is_dir()]
+    steps = saved_steps(member.folder.checkpoints)
+    return {step for step in steps if step <= min(missing, default=step)}
+
+
+def _resume(members: Stack, state: TrainState) -> None:
+    """Loads the newest checkpoint that all can go on from; drops metrics after it, and later checkpoints, whose steps
+    are run again: a kill on the way would otherwise resume past rows not yet written."""
+    step = max(set.intersection(*(_usable_steps(member) for member in members)), default=-1)
+    if step >= 0:
+        load_checkpoint([(m.folder.checkpoints, m.folder.run_id) for m in members], state, step)
+    for member in members:
+        for later in saved_steps(member.folder.checkpoints):
+            if later > step:
+                shutil.rmtree(step_folder(member.folder.checkpoints, later))
+        cut_back(member.folder.path, step)
 
 
 class _Loop:
-    """What happens after each step: a row of metrics, the budget's evaluation, a checkpoint, a word to the parent."""
+    """What happens after each step: rows of metrics, the budget's evaluation, checkpoints, a word to the parent."""
 
-    def __init__(self, job: Job, config: Config, folder: RunFolder, tracker: Tracker, report: Report, stop: Callable):
-        self.job, self.config, self.folder = job, config, folder
-        self.tracker, self.report, self.stop = tracker, report, stop
+    def __init__(self, members: Stack, trackers: Sequence[Tracker], report: Report, stop: Callable):
+        self.members, self.trackers, self.report, self.stop = members, trackers, report, stop
+        self.until, self.save = members[0].job.until, members[0].config.save
         self.saved = self.reported = monotonic()
-        self.recent: list[dict[str, float]] = []
-        self.said: set[str] = set()
+        self.recent: list[list[dict[str, float]]] = [[] for _ in members]
+        self.said: set[tuple[str, str]] = set()
 
     def after(self, state: TrainState, step: StepReport, on_budget: Callable[[TrainState], None]) -> None:
-        row = metrics_row(state.spent, step)
-        self.tracker.log(row)
+        rows = [metrics_row(state.spent[i], step, i) for i in range(len(self.members))]
+        for tracker, row in zip(self.trackers, rows):
+            tracker.log(row)
         on_budget(state)
         stopped, now = self.stop(), monotonic()
-        if stopped or state.spent.step >= self.job.until or now - self.saved >= self.config.save.seconds:
-            save_checkpoint(self.folder.checkpoints, self.folder.run_id, state, self.config.save.keep)
-            self.folder.set_status("running", state.spent.step)
-            beat(self.folder)
+        last = state.step >= self.until
+        if stopped or last or now - self.saved >= self.save.seconds:
+            self.checkpoint(state)
             self.saved = now
-        if now - self.reported >= SECONDS_BETWEEN_REPORTS or state.spent.step >= self.job.until:
+        if now - self.reported >= SECONDS_BETWEEN_REPORTS or last:
             self.reported = now
-            self.report({"step": state.spent.step, "until": self.job.until, **row})
-        self.alarm(row)
+            for member, row in zip(self.members, rows):
+                self.report(member.job, {"step": state.step, "until": self.until, **row})
+        self.alarm(rows)
         if stopped:
             raise stopped
 
-    def alarm(self, row: dict[str, float]) -> None:
-        self.recent = [*self.recent, row][-alarms.WINDOW :]
-        if "train/no_signal_groups" in row:
-            self.say(alarms.during_rl(self.recent))
+    def checkpoint(self, state: TrainState) -> None:
+        for i, member in enumerate(self.members):
+            save_checkpoint(member.folder.checkpoints, member.folder.run_id, state, self.save.keep, i)
+            member.folder.set_status("running", state.step)
+            beat(member.folder)
 
-    def say(self, messages: Iterable[str]) -> None:
+    def alarm(self, rows: Sequence[dict[str, float]]) -> None:
+        for i, row in enumerate(rows):
+            self.recent[i] = [*self.recent[i], row][-alarms.WINDOW :]
+            if "train/no_signal_groups" in row:
+                self.say(self.members[i], alarms.during_rl(self.recent[i]))
+
+    def say(self, member: Member, messages: Iterable[str]) -> None:
         """Each message once a run."""
         for message in messages:
-            if message not in self.said:
-                self.said.add(message)
-                self.report({"alarm": message})
+            if (member.job.run_id, message) not in self.said:
+                self.said.add((member.job.run_id, message))
+                self.report(member.job, {"alarm": message})
 
 
-def metrics_row(spent: Spent, step: StepReport) -> dict[str, float]:
-    """The row of metrics.jsonl for one step of a single run."""
-    axes = {f"compute/{name}": value for name, value in asdict(spent).items()}
-    values = {name: float(value[0]) for name, value in step.metrics.items()}
-    row = axes | {("optim/lr" if name == "lr" else f"train/{name}"): value for name, value in values.items()}
+def metrics_row(spent: Spent, step: StepReport, member: int = 0) -> dict[str, float]:
+    """The row of metrics.jsonl for one step of one run of a stack; times are of the whole stack."""
+    values = {name: float(value[member]) for name, value in step.metrics.items()}
+    row = axes(spent) | {("optim/lr" if name == "lr" else f"train/{name}"): value for name, value in values.items()}
     row |= {f"time/{name}": value for name, value in step.seconds.items()}
     if step.sampled is not None:
-        seconds = sum(step.seconds.values())
-        row["perf/tokens_per_s"] = float(step.sampled.rollouts.length.sum()) / seconds
-        row["perf/completions_per_s"] = step.sampled.rollouts.rows / seconds
+        seconds, rollouts = sum(step.seconds.values()), step.sampled.rollouts
+        row["perf/tokens_per_s"] = float(rollouts.length.sum()) / seconds
+        row["perf/completions_per_s"] = rollouts.rows / seconds
     return row
 
 
-def _pretrain(job: Job, config: Config, folder: RunFolder, report: Report) -> None:
-    """The base: trained to its last step, whose weights are kept."""
-    base: BaseConfig = config.base
-    state = new_state(config, base.optim, base.seed)
-    _resume(folder, state)
-    with open_run(job, config, folder) as tracker, deferred() as stop:
-        loop = _Loop(job, config, folder, tracker, report, stop)
-        pretrain(base, state, corpus_of(base), job.until, lambda s, step: loop.after(s, step, lambda _: None))
-    save_weights(folder.budgets, folder.run_id, state.policy, state.spent)
+def axes(spent: Spent) -> dict[str, float]:
+    return {f"compute/{name}": value for name, value in asdict(spent).items()}
 
 
-def open_run(job: Job, config: Config, folder: RunFolder):
-    return open_tracker(config.tracker, folder.path, folder.run_id, dump(config), job.labels)
+@contextmanager
+def open_trackers(members: Stack) -> Generator[list[Tracker]]:
+    with ExitStack() as stack:
+        opened = (
+            open_tracker(m.config.tracker, m.folder.path, m.folder.run_id, dump(m.config), m.job.labels)
+            for m in members
+        )
+        yield [stack.enter_context(tracker) for tracker in opened]
 
 
-def _rl(job: Job, config: Config, folder: RunFolder, report: Report) -> None:
-    """RL from the base, scored at each budget as it passes; budgets passed before are scored from their weights."""
-    state = new_state(config, config.optim, config.seed)
-    load_base(config, state.policy)
-    _resume(folder, state, job.budgets)
+def _pretrain(members: Stack, report: Report) -> None:
+    """Bases, trained to their last step, whose weights are kept."""
+    config = members[0].config
+    state = new_state(config, config.base.optim, tuple(member.config.base.seed for member in members))
+    _resume(members, state)
+    with open_trackers(members) as trackers, deferred() as stop:
+        loop = _Loop(members, trackers, report, stop)
+        until, corpus = members[0].job.until, corpus_of(config.base)
+        pretrain(config.base, state, corpus, until, lambda s, step: loop.after(s, step, lambda _: None))
+    for i, member in enumerate(members):
+        save_weights(member.folder.budgets, member.folder.run_id, state.policy, state.spent[i], i)
+
+
+def _rl(members: Stack, report: Report) -> None:
+    """RL from the bases, scored at each budget as it passes; budgets passed before are scored from their weights."""
+    config, job = members[0].config, members[0].job
+    state = from_bases(members)
+    _resume(members, state)
     tasks = select(config.tasks.verified)
     mixture = Mixture(
         tuple(tasks), difficulties=config.tasks.difficulties, difficulty_decay=config.tasks.difficulty_decay
     )
-    env = TextVectorEnv(config.rl.problems * config.rl.group_size, tasks[0])
+    env = TextVectorEnv(len(members) * config.rl.problems * config.rl.group_size, tasks[0])
     suite = suite_of(config)
-    with open_run(job, config, folder) as tracker, deferred() as stop:
-        loop = _Loop(job, config, folder, tracker, report, stop)
+    with open_trackers(members) as trackers, deferred() as stop:
+        loop = _Loop(members, trackers, report, stop)
 
         def on_budget(state: TrainState) -> None:
-            if state.spent.step in job.budgets:
-                save_weights(folder.budgets, folder.run_id, state.policy, state.spent)
-                scores = score_budget(config, folder, suite, state.policy, state.spent)
-                tracker.log({f"compute/{k}": v for k, v in asdict(state.spent).items()} | eval_metrics(scores))
-                if state.spent.step == 0:
-                    loop.say(alarms.before_rl(role_accuracy(scores, {t.name for t in tasks})))
+            if state.step not in job.budgets:
+                return
+            for i, member in enumerate(members):
+                save_weights(member.folder.budgets, member.folder.run_id, state.policy, state.spent[i], i)
+            for i, rows in enumerate(score_budget(members, suite, state.policy, state.spent)):
+                trackers[i].log(axes(state.spent[i]) | eval_metrics(rows))
+                if state.step == 0:
+                    loop.say(members[i], alarms.before_rl(role_accuracy(rows, {t.name for t in tasks})))
 
-        if state.spent.step == 0:
+        if state.step == 0:
             on_budget(state)
         train_rl(config, state, env, mixture, job.until, lambda s, step: loop.after(s, step, on_budget))
     for step in job.budgets:
-        if not folder.evaluation(evaluation_id(config), step).is_file():
-            spent = load_weights(folder.budgets, folder.run_id, state.policy, step)
-            score_budget(config, folder, suite, state.policy, spent)
+        if not all(m.folder.evaluation(evaluation_id(m.config), step).is_file() for m in members):
+            spent = load_weights([m.source for m in members], state.policy, step)
+            score_budget(members, suite, state.policy, spent)
 
 
-def _hold(job: Job, config: Config, folder: RunFolder, report: Report) -> None:
+def _hold(members: Stack, report: Report) -> None:
     """The frozen arm: the base, scored afresh at each budget. Its spread is the noise of the measurement."""
-    state = new_state(config, config.optim, config.seed)
-    load_base(config, state.policy)
-    suite = suite_of(config)
-    cut_back(folder.path, -1)  # before the tracker opens the file: it is replaced
-    with open_run(job, config, folder) as tracker, deferred() as stop:
-        for step in job.budgets:
-            spent = Spent(step=step)
-            scores = score_budget(config, folder, suite, state.policy, spent)
-            tracker.log({f"compute/{k}": v for k, v in asdict(spent).items()} | eval_metrics(scores))
-            folder.set_status("running", step)
-            report({"step": step, "until": job.until})
+    state, suite = from_bases(members), suite_of(members[0].config)
+    for member in members:
+        cut_back(member.folder.path, -1)  # before the tracker opens the file: it is replaced
+    with open_trackers(members) as trackers, deferred() as stop:
+        for step in members[0].job.budgets:
+            spent = (Spent(step=step),) * len(members)
+            scored = score_budget(members, suite, state.policy, spent)
+            for member, tracker, rows in zip(members, trackers, scored):
+                tracker.log(axes(spent[0]) | eval_metrics(rows))
+                member.folder.set_status("running", step)
+                report(member.job, {"step": step, "until": member.job.until})
             if stopped := stop():
                 raise stopped
-
-
-def suite_of(config: Config) -> tuple[Cell, ...]:
-    tasks = (*select(config.tasks.verified), *select(config.tasks.unverified))
-    return build_suite(tasks, config.tasks.difficulties, config.evaluation)
-
-
-def score_budget(
-    config: Config, folder: RunFolder, suite: tuple[Cell, ...], policy: Transformer, spent: Spent
-) -> list[dict[str, Any]]:
-    """Rows of the run table at this budget; from the file if the evaluation was made before."""
-    path = folder.evaluation(evaluation_id(config), spent.step)
-    known = read_json(path)
-    if known is not None:
-        return known["rows"]
-    scores = evaluate(policy, suite, config.evaluation, Key("evaluation", config.seed, spent.step))
-    rows = [score_row(score, config.evaluation.ks) for score in scores]
-    problems = [row for score in scores for row in problem_rows(score)]
-    samples = [
-        {"task": s.cell.task, "difficulty": s.cell.difficulty, "prompt": s.cell.problems[0].prompt,
-         "answer": s.cell.problems[0].answer, "completions": list(s.answers[0])}
-        for s in scores
-    ]  # fmt: skip
-    write_lines(folder.path / "samples" / f"step-{spent.step:08d}.jsonl", samples)
-    write_json(path, {"spent": asdict(spent), "rows": rows, "problems": problems})
-    return rows
-
-
-def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    beside.replace(path)
-
-
-def eval_metrics(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """eval/{task}/{mean@1, pass@k, majority@k}: means over a task's difficulties, each counting the same."""
-    by_task: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        by_task.setdefault(row["task"], []).append(row)
-    out = {}
-    for task, cells in by_task.items():
-        out[f"eval/{task}/mean@1"] = sum(r["n_correct"] / (r["n_problems"] * r["k"]) for r in cells) / len(cells)
-        for column in cells[0]:
-            if column.startswith(("pass_at_", "majority_at_")):
-                name = column.replace("_at_", "@")
-                out[f"eval/{task}/{name}"] = sum(r[column] for r in cells) / len(cells)
-    return out
-
-
-def role_accuracy(rows: Iterable[Mapping[str, Any]], tasks: set[str]) -> float:
-    """mean@1 over the given tasks, each counting the same."""
-    values = [v for name, v in eval_metrics(rows).items() if name.endswith("/mean@1") and name.split("/")[1] in tasks]
-    return sum(values) / len(values)

@@ -14,13 +14,15 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.config import Config, base_id
 from harness.errors import UserError
+from harness.launch.jobs import Job
 from harness.stopping import Stopped
 
 STALE_SECONDS = 120.0
@@ -129,3 +131,24 @@ def recorded(folder: RunFolder) -> Generator[None]:
             folder.set_status(state, step, error=f"{type(error).__name__}: {error}")
             if state == "failed":
                 (folder.path / "traceback.txt").write_text(traceback.format_exc())
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a stack."""
+
+    job: Job
+    config: Config
+    folder: RunFolder
+
+    @property
+    def is_base(self) -> bool:
+        return self.job.run_id == base_id(self.config)
+
+    @property
+    def source(self) -> tuple[Path, str]:
+        """Where its weights at budgets lie, and whose they must be."""
+        return self.folder.budgets, self.folder.run_id
+
+
+Stack = Sequence[Member]  # runs of one model, alike but for their seeds; often one

@@ -11,8 +11,8 @@ from harness.errors import UserError
 from harness.launch.jobs import Job, JobResult, launch, places
 from harness.plan import plan_table
 from harness.progress import View, name_of
-from harness.run import eval_metrics
 from harness.runs import read_json, run_folder
+from harness.scores import eval_metrics
 from harness.study import to_do
 
 

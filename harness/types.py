@@ -111,11 +111,7 @@ class Batch:
     sampler_logprobs: Tensor  # [S, R, C]
     advantages: Tensor  # [S, R, C]
     loss_tokens: Tensor  # [S]
-
-    @property
-    def tokens(self) -> int:
-        """What an update computes: prompts once, completions padded."""
-        return self.prompts.numel() + self.completions.numel()
+    computed: Tensor  # [S] real tokens that the update runs over, each prompt once
 
     def groups(self, start: int, stop: int) -> "Batch":
         """A micro-batch of whole groups under the same denominator."""

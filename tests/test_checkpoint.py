@@ -20,7 +20,7 @@ def trained_state(step=5):
     state = toy_state(0)
     state.policy(torch.arange(16, 26).view(1, 1, -1)).square().sum().backward()
     state.optimizer.step()
-    state.spent = replace(SPENT, step=step)
+    state.spent = (replace(SPENT, step=step),)
     return state
 
 
@@ -38,7 +38,7 @@ def files(folder):
 def test_weights_optimizer_and_counts_come_back_to_the_bit(saved):
     folder, state = saved
     other = toy_state(1)
-    load_checkpoint(folder, "run-1", other, 5)
+    load_checkpoint([(folder, "run-1")], other, 5)
     assert other.spent == state.spent
     assert all(torch.equal(a, b) for a, b in zip(other.policy.parameters(), state.policy.parameters()))
     a, b = other.optimizer.state_dict()["state"], state.optimizer.state_dict()["state"]
@@ -55,12 +55,12 @@ def test_the_last_ones_are_kept(tmp_path):
 
 def test_weights_of_a_budget_are_written_once(tmp_path):
     state = trained_state()
-    save_weights(tmp_path, "run-1", state.policy, state.spent)
+    save_weights(tmp_path, "run-1", state.policy, state.spent[0])
     before = files(tmp_path)
-    save_weights(tmp_path, "run-1", toy_state(1).policy, state.spent)
+    save_weights(tmp_path, "run-1", toy_state(1).policy, state.spent[0])
     assert files(tmp_path) == before
     other = toy_state(2)
-    assert load_weights(tmp_path, "run-1", other.policy, 5) == state.spent
+    assert load_weights([(tmp_path, "run-1")], other.policy, 5) == state.spent
     assert all(torch.equal(a, b) for a, b in zip(other.policy.parameters(), state.policy.parameters()))
 
 
@@ -79,7 +79,7 @@ def test_any_damage_is_said_and_nothing_is_lost(saved, name, how):
     before, state = files(folder), toy_state(1)
     weights = [w.detach().clone() for w in state.policy.parameters()]
     with pytest.raises(UserError, match=r"is damaged.*\n.*rm -r"):
-        load_checkpoint(folder, "run-1", state, 5)
+        load_checkpoint([(folder, "run-1")], state, 5)
     assert files(folder) == before
     assert all(torch.equal(a, b) for a, b in zip(weights, state.policy.parameters()))
 
@@ -89,7 +89,7 @@ def test_a_meta_file_of_another_kind_is_damage_too(saved, content):
     folder, _ = saved
     (step_folder(folder, 5) / "meta.json").write_text(content)
     with pytest.raises(UserError, match="is damaged"):
-        load_checkpoint(folder, "run-1", toy_state(1), 5)
+        load_checkpoint([(folder, "run-1")], toy_state(1), 5)
 
 
 def test_a_count_that_was_edited_is_noticed(saved):
@@ -99,13 +99,13 @@ def test_a_count_that_was_edited_is_noticed(saved):
     meta["spent"]["tokens"] += 1
     path.write_text(json.dumps(meta))
     with pytest.raises(UserError, match=r"meta\.json does not match its hash"):
-        load_checkpoint(folder, "run-1", toy_state(1), 5)
+        load_checkpoint([(folder, "run-1")], toy_state(1), 5)
 
 
 def test_a_foreign_checkpoint_is_refused(saved):
     folder, _ = saved
     with pytest.raises(UserError, match="belongs to the run run-1"):
-        load_checkpoint(folder, "run-2", toy_state(1), 5)
+        load_checkpoint([(folder, "run-2")], toy_state(1), 5)
 
 
 def test_a_checkpoint_of_another_schema_is_refused_with_a_way_out(tmp_path, monkeypatch):
@@ -113,7 +113,7 @@ def test_a_checkpoint_of_another_schema_is_refused_with_a_way_out(tmp_path, monk
     save_checkpoint(tmp_path, "run-1", trained_state(), keep=2)
     monkeypatch.undo()
     with pytest.raises(UserError, match=r"written by schema 0(?s:.*)out="):
-        load_checkpoint(tmp_path, "run-1", toy_state(1), 5)
+        load_checkpoint([(tmp_path, "run-1")], toy_state(1), 5)
 
 
 @pytest.mark.parametrize("fails_at", ["policy.safetensors", "training.pt", "meta.json", "rename"])
@@ -138,6 +138,6 @@ def test_a_crash_while_saving_leaves_the_checkpoint_before(saved, fails_at, monk
         save_checkpoint(folder, "run-1", trained_state(9), keep=1)
     monkeypatch.undo()
     assert saved_steps(folder) == [5]
-    load_checkpoint(folder, "run-1", toy_state(1), 5)
+    load_checkpoint([(folder, "run-1")], toy_state(1), 5)
     save_checkpoint(folder, "run-1", trained_state(9), keep=1)
     assert saved_steps(folder) == [9]

@@ -18,8 +18,9 @@ from harness.checkpoint import saved_steps, step_folder
 from harness.config import base_id, dump, evaluation_id, run_id
 from harness.errors import UserError
 from harness.evaluate import evaluate, score_row
-from harness.run import load_base, new_state, run_job, suite_of
-from harness.runs import read_json, run_folder
+from harness.run import from_bases, run_job
+from harness.runs import Member, read_json, run_folder
+from harness.scores import suite_of
 from harness.seeding import Key
 from harness.stopping import Stopped
 from harness.tracker import read_metrics
@@ -194,17 +195,16 @@ def test_a_new_evaluation_of_a_done_run_trains_nothing(whole, tmp_path, monkeypa
 
 
 def _assert_at(state, step):
-    assert state.spent.step == step
+    assert state.step == step
 
 
 def test_the_size_of_evaluation_chunks_changes_nothing(whole):
     config = tiny("rl.steps=6", out=whole.parent.parent)
-    state = new_state(config, config.optim, config.seed)
-    load_base(config, state.policy)
+    state = from_bases([Member(rl_job(config), config, run_folder(config.out, run_id(config)))])
     table = []
     for size in (1, 8, 20, 10_000):
         settings = replace(config.evaluation, rows=size)
-        scored = evaluate(state.policy, suite_of(config), settings, Key("evaluation", 0, 3))
+        scored = evaluate(state.policy, suite_of(config), settings, (Key("evaluation", 0, 3),))[0]
         table.append([{**score_row(s, (2, 4)), "answer_logprob": round(s.answer_logprob, 4)} for s in scored])
         answers = [s.answers for s in scored]
         table[-1].append(answers)

@@ -12,13 +12,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass as schema
 
 from harness.errors import UserError, nearest
 from harness.stopping import deferred
 
-Status = Literal["done", "failed", "killed", "skipped", "cancelled"]
+Status = Literal["done", "failed", "killed", "skipped", "cancelled", "submitted"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class JobResult:
     """What became of a job. `error`: the whole traceback, or the reason. `value`: what the work returned (JSON).
 
     failed: the work raised. killed: its process died `attempts` times. skipped: a job that it needs is not done.
-    cancelled: the launch was stopped. `seconds`: wall clock of the last attempt. `output`: the end of what it printed.
+    cancelled: the launch was stopped. submitted: it waits in a cluster's queue. `seconds`: wall clock of the last
+    attempt. `output`: the end of what it printed.
     """
 
     job: Job
@@ -59,7 +60,7 @@ class Event:
     """A backend's news of a job. `progress` carries a row, `done` a value; the others an error text."""
 
     run_id: str
-    kind: Literal["progress", "done", "failed", "killed", "cancelled"]
+    kind: Literal["progress", "done", "failed", "killed", "cancelled", "submitted"]
     data: Any = None
     seconds: float = 0.0
     output: str = ""
@@ -111,12 +112,48 @@ class RayConfig:
     grace: PositiveFloat
 
 
-LauncherConfig = Annotated[LocalConfig | RayConfig, Field(discriminator="name")]
-Launcher = LocalConfig | RayConfig
+@schema(frozen=True, config=_forbid)
+class SubmititConfig:
+    """Slurm, or `executor` local to try it out. `jobs`: packs at once; `pack`: jobs one after the other in each."""
+
+    name: Literal["submitit"]
+    executor: Literal["slurm", "local"]
+    folder: str  # of submitit's own files, on storage that all nodes see
+    partition: str | None
+    account: str | None
+    minutes: PositiveInt
+    cpus: PositiveInt
+    gpus: NonNegativeInt
+    memory_gb: PositiveFloat
+    jobs: PositiveInt
+    pack: PositiveInt
+    setup: tuple[str, ...]  # shell lines before each pack
+    wait: bool
+    retries: int
+    grace: PositiveFloat
+
+
+@schema(frozen=True, config=_forbid)
+class StackedConfig:
+    """Seeds of one shape in one model, up to `seeds` at once; the rest as for local, a stack counting as a job."""
+
+    name: Literal["stacked"]
+    seeds: PositiveInt
+    jobs: PositiveInt
+    threads: PositiveInt | None
+    memory_gb: PositiveFloat
+    retries: int
+    grace: PositiveFloat
+
+
+Launcher = LocalConfig | RayConfig | SubmititConfig | StackedConfig
+LauncherConfig = Annotated[Launcher, Field(discriminator="name")]
 # name -> module, its Pool, the extra of pyproject.toml that it needs
 _BACKENDS = {
     "local": ("harness.launch.local", "LocalPool", "dev"),
+    "stacked": ("harness.launch.stacked", "StackedPool", "dev"),
     "ray": ("harness.launch.ray", "RayPool", "ray"),
+    "submitit": ("harness.launch.submitit", "SubmititPool", "slurm"),
 }
 Progress = Callable[[Job, dict[str, Any]], None]
 
@@ -171,7 +208,8 @@ def places(launcher: Launcher, n_jobs: int) -> int:
     """How many of `n_jobs` jobs are taken to run at once, for estimates: a cluster is not asked."""
     if isinstance(launcher, LocalConfig):
         return importlib.import_module("harness.launch.local").concurrency(launcher, n_jobs)[0]
-    return min(n_jobs, launcher.jobs or n_jobs)
+    at_once = launcher.jobs * launcher.seeds if isinstance(launcher, StackedConfig) else launcher.jobs
+    return min(n_jobs, at_once or n_jobs)
 
 
 class Schedule:

@@ -71,4 +71,5 @@ def training_batches(
             sampler_logprobs=take(rollouts.sampler_logprobs),
             advantages=take(advantages),
             loss_tokens=tokens.gather(1, groups).sum(1),
+            computed=(prompt_length * real).sum(1) + inside.flatten(1).sum(1),
         )

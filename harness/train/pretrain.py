@@ -67,13 +67,12 @@ def token_losses(policy: Transformer, ids: Tensor, mask: Tensor) -> tuple[Tensor
 
 def pretrain_step(cfg: BaseConfig, state: TrainState, mixture: Mixture) -> StepReport:
     """One update on fresh documents. Documents go shortest first in quarters, so that little padding is computed."""
-    start, step, device = time.perf_counter(), state.spent.step, state.policy.embedding.device
+    start, step, device = time.perf_counter(), state.step, state.policy.embedding.device
     corpora = [
         sorted(draw_documents(mixture, cfg.documents, cfg.wrong_answers, key.generator()), key=len)
         for key in keys("documents", state.seeds, step)
     ]
     drawn = time.perf_counter()
-    tokens = sum(len(d) for corpus in corpora for d in corpus) // len(corpora)
     predicted = torch.tensor([sum(len(d) - 1 for d in corpus) for corpus in corpora], device=device)
     zero_gradients(state.policy)
     total = torch.zeros(len(corpora), device=device)
@@ -94,7 +93,11 @@ def pretrain_step(cfg: BaseConfig, state: TrainState, mixture: Mixture) -> StepR
     state.optimizer.step()
     end = time.perf_counter()
     n = parameter_count(state.policy.config, embedding=False)
-    state.spent = state.spent.pretraining_step(n, cfg.documents, tokens, end - start)
+    share = (end - start) / len(corpora)
+    state.spent = tuple(
+        spent.pretraining_step(n, cfg.documents, sum(len(d) for d in corpus), share)
+        for spent, corpus in zip(state.spent, corpora)
+    )
     metrics = {"loss": total, "grad_norm": norm, "lr": torch.full_like(total, lr)}
     return StepReport(step, metrics, {"documents": drawn - start, "update": end - drawn})
 
@@ -107,5 +110,5 @@ def pretrain(
     on_step: OnStep,
 ) -> None:
     """Steps from where `state` stands to `until`, telling `on_step` after each."""
-    while state.spent.step < until:
+    while state.step < until:
         on_step(state, pretrain_step(cfg, state, mixture))

@@ -59,7 +59,7 @@ def update(state: TrainState, batch: Batch, cfg: Config, lr: float) -> dict[str,
 
 def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture) -> StepReport:
     """Rollouts, rewards, advantages, update."""
-    step, watch = state.spent.step, Stopwatch()
+    step, watch = state.step, Stopwatch()
     lr = cfg.optim.lr * learning_rate_factor(cfg.schedule, step, cfg.rl.steps)
 
     with watch("rollout"):
@@ -72,16 +72,20 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
     with watch("update"):
         credit = REWARDS[cfg.reward.name](RewardInputs(rollouts, checked, problems, keys("reward", state.seeds, step)))
         advantages = ADVANTAGES[cfg.algo.name](credit, None, rollouts, cfg.algo)
-        trained, totals = 0, {}
+        trained, totals = torch.zeros(len(state.seeds), dtype=torch.int64, device=credit.base.device), {}
         shuffle = keys("minibatch", state.seeds, step)
         for batch in training_batches(rollouts, advantages, credit, cfg.optim.minibatches, shuffle):
             metrics = update(state, batch, cfg, lr)
             totals = {k: totals.get(k, 0) + v / cfg.optim.minibatches for k, v in metrics.items()}
-            trained += batch.tokens
+            trained = trained + batch.computed
 
     seconds = sum(watch.seconds.values())
     n, s = parameter_count(state.policy.config, embedding=False), len(state.seeds)
-    state.spent = state.spent.rl_step(n, rollouts.rows // s, int(rollouts.length.sum()) // s, trained // s, seconds)
+    tokens = rollouts.length.view(s, -1).sum(1)
+    state.spent = tuple(
+        spent.rl_step(n, rollouts.rows // s, seen, updated, seconds / s)
+        for spent, seen, updated in zip(state.spent, tokens.tolist(), trained.tolist())
+    )
     totals |= step_metrics(rollouts, checked, credit) | {"lr": torch.full((s,), lr)}
     return StepReport(step, totals, watch.seconds, Sampled(rollouts, checked, credit))
 
@@ -110,5 +114,5 @@ def train_rl(
     on_step: OnStep,
 ) -> None:
     """Steps from where `state` stands to `until`, telling `on_step` after each."""
-    while state.spent.step < until:
+    while state.step < until:
         on_step(state, rl_step(cfg, state, env, mixture))

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,7 +20,14 @@ class TrainState:
     seeds: tuple[int, ...]  # [S]
     policy: Transformer
     optimizer: torch.optim.Optimizer
-    spent: Spent = field(default_factory=Spent)  # of each seed
+    spent: tuple[Spent, ...] = ()  # [S], all at the same step
+
+    def __post_init__(self) -> None:
+        self.spent = self.spent or (Spent(),) * len(self.seeds)
+
+    @property
+    def step(self) -> int:
+        return self.spent[0].step
 
 
 @dataclass(frozen=True)
@@ -53,10 +60,10 @@ def check_finite(state: TrainState, metrics: dict[str, Tensor]) -> None:
     """Raises NonFinite naming the first tensor that holds one: a poisoned step is never skipped in silence."""
     for name, value in metrics.items():
         if not torch.isfinite(value).all():
-            raise NonFinite(f"step {state.spent.step}: {name} is {value.tolist()}")
+            raise NonFinite(f"step {state.step}: {name} is {value.tolist()}")
     for name, weight in state.policy.named_parameters():
         if weight.grad is not None and not torch.isfinite(weight.grad).all():
-            raise NonFinite(f"step {state.spent.step}: the gradient of {name} is not finite")
+            raise NonFinite(f"step {state.step}: the gradient of {name} is not finite")
 
 
 class Stopwatch:

@@ -89,10 +89,10 @@ def test_pretraining_lowers_the_loss_and_counts_what_it_read():
     state, losses = base_state(base, 0), []
     pretrain(base, state, corpus_of(base), 30, lambda _, report: losses.append(report.metrics["loss"].item()))
     assert losses[-1] < losses[0] - 0.5
-    assert state.spent.step == 30
-    assert state.spent.completions == 30 * 32
+    assert state.spent[0].step == 30
+    assert state.spent[0].completions == 30 * 32
     n = sum(w.numel() for w in state.policy.parameters()) - state.policy.embedding.numel()
-    assert state.spent.flops == state.spent.flops_convention == 6.0 * n * state.spent.tokens
+    assert state.spent[0].flops == state.spent[0].flops_convention == 6.0 * n * state.spent[0].tokens
 
 
 def test_a_wrong_answer_is_the_answer_of_another_problem_of_the_same_kind():

@@ -222,7 +222,7 @@ def test_spent_counts_completions_tokens_and_both_kinds_of_flops():
     state, _, (report,) = steps(config, 1, 0)
     rollouts = report.sampled.rollouts
     n = sum(w.numel() for w in state.policy.parameters()) - state.policy.embedding.numel()
-    spent = state.spent
+    spent = state.spent[0]
     assert (spent.step, spent.completions, spent.tokens) == (1, 16, rollouts.length.sum().item())
     assert spent.flops_convention == 8 * n * spent.tokens
     assert 2 * n * spent.tokens < spent.flops

@@ -1,0 +1,77 @@
+"""Scores of a stack of runs at a budget: measured once, kept in each run's folder, summed up for people."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from envs.registry import select
+from harness.config import Config, evaluation_id
+from harness.evaluate import Cell, Score, build_suite, evaluate, problem_rows, score_row
+from harness.flops import Spent
+from harness.policy.transformer import Transformer
+from harness.runs import Member, Stack, read_json, write_json
+from harness.seeding import keys
+
+
+def suite_of(config: Config) -> tuple[Cell, ...]:
+    tasks = (*select(config.tasks.verified), *select(config.tasks.unverified))
+    return build_suite(tasks, config.tasks.difficulties, config.evaluation)
+
+
+def score_budget(
+    members: Stack, suite: tuple[Cell, ...], policy: Transformer, spent: Sequence[Spent]
+) -> list[list[dict[str, Any]]]:
+    """Each member's rows of the run table at this budget; from its file if the evaluation was made before."""
+    paths = [m.folder.evaluation(evaluation_id(m.config), spent[0].step) for m in members]
+    known = [read_json(path) for path in paths]
+    if not all(known):
+        config = members[0].config.evaluation
+        drawn = keys("evaluation", tuple(m.config.seed for m in members), spent[0].step)
+        for i, scores in enumerate(evaluate(policy, suite, config, drawn)):
+            known[i] = known[i] or _write_scores(members[i], scores, spent[i], paths[i])
+    return [content["rows"] for content in known]
+
+
+def _write_scores(member: Member, scores: list[Score], spent: Spent, path: Path) -> dict[str, Any]:
+    rows = [score_row(score, member.config.evaluation.ks) for score in scores]
+    problems = [row for score in scores for row in problem_rows(score)]
+    samples = [
+        {"task": s.cell.task, "difficulty": s.cell.difficulty, "prompt": s.cell.problems[0].prompt,
+         "answer": s.cell.problems[0].answer, "completions": list(s.answers[0])}
+        for s in scores
+    ]  # fmt: skip
+    write_lines(member.folder.path / "samples" / f"step-{spent.step:08d}.jsonl", samples)
+    content = {"spent": asdict(spent), "rows": rows, "problems": problems}
+    write_json(path, content)
+    return content
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    beside.replace(path)
+
+
+def eval_metrics(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """eval/{task}/{mean@1, pass@k, majority@k}: means over a task's difficulties, each counting the same."""
+    by_task: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_task.setdefault(row["task"], []).append(row)
+    out = {}
+    for task, cells in by_task.items():
+        out[f"eval/{task}/mean@1"] = sum(r["n_correct"] / (r["n_problems"] * r["k"]) for r in cells) / len(cells)
+        for column in cells[0]:
+            if column.startswith(("pass_at_", "majority_at_")):
+                name = column.replace("_at_", "@")
+                out[f"eval/{task}/{name}"] = sum(r[column] for r in cells) / len(cells)
+    return out
+
+
+def role_accuracy(rows: Iterable[Mapping[str, Any]], tasks: set[str]) -> float:
+    """mean@1 over the given tasks, each counting the same."""
+    values = [v for name, v in eval_metrics(rows).items() if name.endswith("/mean@1") and name.split("/")[1] in tasks]
+    return sum(values) / len(values)
