@@ -1,4 +1,4 @@
-"""Stopping on request: Ctrl-C, SIGTERM, and SIGUSR1 (Slurm's warning before preemption).
+"""Stopping on request: Ctrl-C, SIGTERM, and SIGUSR1 and SIGUSR2 (a cluster's warning before it takes the node).
 
 Outside `deferred` a signal raises `Stopped` at once. Inside it the first one only raises a flag, which a loop reads
 between two steps, so that what is saved is a whole step; a second signal stops at once.
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Stopped(KeyboardInterrupt):
