@@ -80,7 +80,9 @@ def _next_tenfold(c: Curves) -> dict[str, dict[str, Any]]:
             continue
         left_out = (mean.replicates.sum(axis=0) - mean.replicates) / (n - 1)
         low, high = jackknife_t(whole, np.diff(fit(law, mean, left_out).predict(ends), axis=1)[:, 0])
-        predicted[name] = {"gain": whole, "low": float(low), "high": float(high)}
+        # Where a law bends sharply the pseudo-values can miss the estimate itself: then they bound nothing.
+        sound = low <= whole <= high
+        predicted[name] = {"gain": whole, "low": float(low) if sound else None, "high": float(high) if sound else None}
     return predicted
 
 

@@ -204,7 +204,8 @@ def _layout(axes: Sequence[Axis], y_title: str, before: bool = True) -> Spec:
     axis = axes[0]
     layout: Spec = {
         "height": 420, "margin": {"l": 56, "r": 12, "t": 10, "b": 52}, "hovermode": "closest",
-        "xaxis": {"type": "log", **x_axis(axis)}, "yaxis": {"title": {"text": y_title}, "zeroline": False},
+        "xaxis": {"type": "log", **x_axis(axis)},
+        "yaxis": {"title": {"text": y_title}, "zeroline": False, "automargin": True},
         "legend": LEGEND,
         "shapes": [],
     }  # fmt: skip

@@ -210,14 +210,13 @@ def _interval(record: Record) -> str:
 
 def allocation_section(found: Record) -> Section:
     """What the next tenfold brings, and how a budget is best split, or why the data do not say."""
-    parts = []
+    parts = [paragraphs([_split_sentence(found["pretraining_or_rl"]), _settings_sentence(found["within_rl"])])]
     for role, gains in found["marginal_gain"].items():
         rows = [[f"{short(one['from'])} to {short(one['to'])}", "measured", number(one["gain"]["mean"], sign=True),
                  _interval(one["gain"])] for one in gains["measured"]]  # fmt: skip
         rows += [["the next", name, number(one["gain"], sign=True), between((one["low"], one["high"]), sign=True)]
                  for name, one in gains["next_tenfold"].items()]  # fmt: skip
         parts.append(table(f"Gain of each tenfold of x, {role} tasks.", ["tenfold", "by", "gain", "95%"], rows, 2))
-    parts.append(paragraphs([_split_sentence(found["pretraining_or_rl"]), _settings_sentence(found["within_rl"])]))
     return Section("allocation", "Where the next FLOP should go", "".join(parts))
 
 

@@ -140,7 +140,7 @@ def log_axis(name: str, values: Sequence[Array]) -> Axis:
 def _places(low: float, high: float) -> list[float]:
     """log10 of tick places: powers of ten, thinned to at most seven, with 2 and 5 between where there are few."""
     powers = np.arange(np.ceil(low - 1e-9), np.floor(high + 1e-9) + 1)
-    if len(powers) >= 3:
+    if len(powers) >= 2:
         return [float(p) for p in powers[:: int(np.ceil(len(powers) / 7))]]
     fine = np.log10(np.outer(10.0 ** np.arange(np.floor(low), np.ceil(high) + 1), (1, 2, 5)).ravel())
     return [float(p) for p in fine if low - 1e-9 <= p <= high + 1e-9] or [low]

@@ -8,6 +8,7 @@ import pytest
 
 from harness.analysis.contrasts import crossed, fieller
 from harness.analysis.gains import grids, pair
+from harness.analysis.intervals import estimate
 from harness.analysis.options import default_options
 from harness.analysis.table import check_table
 from harness.analysis.transfer import interquartile_mean, transfer_report
@@ -91,6 +92,13 @@ def test_an_unfinished_control_is_compared_at_the_budget_both_reached():
     assert report["unverified"]["n_replicates"] == 4
 
 
+def test_a_run_cut_short_costs_its_replicate_and_not_the_budget():
+    late = (pl.col("run_id") == "shuffled_within_group-2") & (pl.col("step") > 4)
+    report = transfer_report(check_table(study_frame().filter(~late)), OPTIONS)
+    assert (report["unverified"]["budget"], report["unverified"]["n_replicates"]) == (256, 3)
+    assert gain(report)["low"] is not None
+
+
 def test_a_control_without_budget_zero_takes_the_base_it_shares():
     unstarted = (pl.col("arm") == "shuffled_within_group") & (pl.col("x") == 0)
     whole, cut = (transfer_report(check_table(f), OPTIONS) for f in (study_frame(), study_frame().filter(~unstarted)))
@@ -153,13 +161,13 @@ def test_the_matrix_has_a_row_for_each_learning_arm_and_its_trained_families():
 
 
 def sharpened(table_problems: int = 40) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """RL turns problems solved half of the time into solved ones, and reaches no new ones."""
+    """RL turns problems solved half of the time into solved ones, the control into three of four; none reaches others."""
     frame = study_frame(seeds=4, problems=table_problems).with_columns(k=pl.lit(4), pass_at_4=pl.lit(0.5))
     rows = []
     for run, arm, x, task in frame.select("run_id", "arm", "x", "task").unique().sort("run_id", "x", "task").rows():
-        trained = arm == "true_reward" and x > 0
+        after = {"true_reward": 4, "shuffled_within_group": 3}.get(arm, 2) if x > 0 else 2
         for problem in range(table_problems):
-            solved = (4 if trained else 2) if problem < table_problems // 2 else 0
+            solved = after if problem < table_problems // 2 else 0
             rows.append((run, x, task, "", problem, 4, solved))
     names = ["run_id", "x", "task", "setting", "problem", "k", "n_correct"]
     return frame.with_columns(n_correct_sq=None), pl.DataFrame(rows, schema=names, orient="row")
@@ -178,9 +186,9 @@ def test_sharpening_is_seen_as_mean_without_coverage():
 def test_the_gain_for_other_problems_is_paired_problem_by_problem():
     frame, problems = sharpened()
     other = transfer_report(check_table(frame, problems), OPTIONS)["unverified"]["pooled"]["gain_new_problems"]
-    assert other["mean"] == pytest.approx(0.25)  # half of the problems gain .5
+    assert other["mean"] == pytest.approx(0.125)  # half of the problems gain .5, of which the control has half
     assert other["problems"] == 120
-    assert other["low"] < 0.25 < other["high"]
+    assert other["low"] < 0.125 < other["high"]
 
 
 def test_chance_correction_uses_the_guess_rate_column():
@@ -212,6 +220,16 @@ def test_fieller_agrees_with_the_plain_ratio_and_refuses_a_denominator_around_ze
     assert ratio.low < ratio.value < ratio.high
     assert fieller(a, rng.normal(0, 1, 8)).value is None
     assert fieller(a, -b).reason == "the denominator is negative"
+
+
+def test_at_the_ends_of_fiellers_interval_the_t_interval_of_the_difference_touches_zero():
+    rng = np.random.default_rng(3)
+    shared = rng.normal(0, 0.02, 7)
+    a, b = 0.1 + shared + rng.normal(0, 0.01, 7), 0.2 + shared + rng.normal(0, 0.01, 7)
+    found = fieller(a, b)
+    for end in (found.low, found.high):
+        low, high = estimate(a - end * b).interval()
+        assert min(abs(low), abs(high)) == pytest.approx(0, abs=1e-9)
 
 
 def test_interquartile_mean_ignores_the_outer_quarters():

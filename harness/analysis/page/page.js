@@ -14,7 +14,7 @@ function theme() {
 function dressed(layout) {
   const { ink, lines } = theme();
   // On a phone the legend takes two columns of small type, and the figure grows by its rows.
-  const small = innerWidth < 640 ? { font: { size: 11 }, entrywidthmode: "fraction", entrywidth: 0.46 } : {};
+  const small = innerWidth < 640 ? { font: { size: 10 }, entrywidthmode: "fraction", entrywidth: 0.46 } : {};
   return {
     ...layout, autosize: true, legend: { ...layout.legend, ...small }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: ink, family: "system-ui, sans-serif", size: 13 },
