@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -19,13 +19,23 @@ from numpy.typing import NDArray
 from harness.analysis.calibration_page import page
 from harness.analysis.covariance import mean_curve
 from harness.analysis.curves import Curves, curves
+from harness.analysis.decision import decide
 from harness.analysis.intervals import estimate
 from harness.analysis.law_table import law_intervals
 from harness.analysis.options import Options, default_options
 from harness.analysis.shape import VERDICTS, slope_weights, slopes
-from harness.analysis.simulate import KINDS, Design, Kind, draw_counts, draw_curves, line, table_of
+from harness.analysis.simulate import (
+    KINDS,
+    Design,
+    Kind,
+    draw_counts,
+    draw_curves,
+    draw_effects,
+    line,
+    success,
+    table_of,
+)
 from harness.analysis.table import check_table
-from harness.analysis.verdict import decide
 
 Array = NDArray[np.float64]
 OTHER_SEEDS = (5, 16)  # besides the design's 8, for one kind of each truth
@@ -34,15 +44,24 @@ POWER_GRID = ((0.03, 0.05, 0.08, 0.12), (512, 2048, 8192), (8, 16))  # slope per
 HILL = {"A": 0.7, "B": 1.2}  # of the kind hill_levels_off
 
 
-def draws(
-    kind: Kind, design: Design, n: int, key: tuple[int, ...]
-) -> Iterator[tuple[Curves, Array, np.random.Generator]]:
-    """n simulated tables pooled to curves, with the law at their budgets and the generator that drew them."""
+@dataclass(frozen=True)
+class Draw:
+    """One simulated table pooled to curves, the law at its budgets, its problem effects, the generator that drew it."""
+
+    curves: Curves
+    truth: Array
+    effects: Array
+    rng: np.random.Generator
+
+
+def draws(kind: Kind, design: Design, n: int, key: tuple[int, ...]) -> Iterator[Draw]:
+    """n simulated tables; key: the seed and what tells this series from others."""
     for i in range(n):
         rng = np.random.default_rng(np.random.SeedSequence(key[0], spawn_key=(*key[1:], i)))
         x, truth, each = draw_curves(kind, design, rng)
-        table = check_table(table_of(x, *draw_counts(each, design, rng), design))
-        yield curves(table, "true_reward"), truth[1:], rng
+        effects = draw_effects(design, rng)
+        table = check_table(table_of(x, *draw_counts(each, effects, design, rng), design))
+        yield Draw(curves(table, "true_reward"), truth[1:], effects, rng)
 
 
 def confusion(n: int, seed: int, options: Options) -> dict[str, dict]:
@@ -52,7 +71,8 @@ def confusion(n: int, seed: int, options: Options) -> dict[str, dict]:
     cases += [(name, Design(seeds=seeds)) for seeds in OTHER_SEEDS for name in FEW]
     for case, (name, design) in enumerate(cases):
         kind = KINDS[name]
-        counts = Counter(decide(c, options, rng)[0].verdict for c, _, rng in draws(kind, design, n, (seed, 0, case)))
+        tables = draws(kind, design, n, (seed, 0, case))
+        counts = Counter(decide(t.curves, options, t.rng).judgement.verdict for t in tables)
         found[f"{name}, {design.seeds} seeds"] = {
             "truth": kind.truth, "seeds": design.seeds, "tables": n,
             "right": sum(counts[v] for v in kind.right),
@@ -64,20 +84,17 @@ def confusion(n: int, seed: int, options: Options) -> dict[str, dict]:
 
 
 def coverage(n: int, seed: int) -> list[dict]:
-    """How often 95% intervals hold the truth: slopes of four kinds, and the hill's A and B by jackknife-t."""
+    """How often 95% intervals hold the truth: slopes of three kinds, and the hill's A and B by jackknife-t.
+
+    The truth is the law, which holds for the mean over all possible problems; `given the problems` is the same for
+    the problems that were drawn. Intervals over seeds promise the second.
+    """
     rows = []
     for case, (name, seeds) in enumerate((k, s) for k in ("line", "hill_levels_off", "flat") for s in (5, 8, 16)):
         held: dict[str, list[bool]] = {}
-        for c, truth, _ in draws(KINDS[name], Design(seeds=seeds), n, (seed, 1, case)):
-            z = np.log10(c.x)
-            low, high = estimate(slopes(z, c.accuracy).overall).interval()
-            held.setdefault("slope", []).append(bool(low <= np.dot(truth, slope_weights(z)) <= high))
-            if name == "hill_levels_off":
-                intervals = law_intervals("hill", mean_curve(c))
-                for parameter, value in HILL.items():
-                    own = intervals[parameter]
-                    if not isinstance(own, str):
-                        held.setdefault(parameter, []).append(own[0] <= value <= own[1])
+        for drawn in draws(KINDS[name], Design(seeds=seeds), n, (seed, 1, case)):
+            for quantity, inside in _held(name, drawn).items():
+                held.setdefault(quantity, []).append(inside)
         for quantity, inside in held.items():
             row = {"kind": name, "seeds": seeds, "quantity": quantity, "tables": n, "identified": len(inside)}
             rows.append(row | {"covered": float(np.mean(inside))})
@@ -85,17 +102,40 @@ def coverage(n: int, seed: int) -> list[dict]:
     return rows
 
 
+def _held(name: str, drawn: Draw) -> dict[str, bool]:
+    """Whether each interval of one table holds its truth; intervals that are not identified are left out."""
+    c, sd = drawn.curves, Design().problem_sd
+    z = np.log10(c.x)
+    weights = slope_weights(z)
+    low, high = estimate(slopes(z, c.accuracy).overall).interval()
+    here = success(drawn.truth, drawn.effects, sd).mean(1)
+    held = {
+        "slope": bool(low <= float(np.dot(drawn.truth, weights)) <= high),
+        "slope, given the problems": bool(low <= float(np.dot(here, weights)) <= high),
+    }
+    if name != "hill_levels_off":
+        return held
+    intervals = law_intervals("hill", mean_curve(c))
+    a_here = float(success(np.array([HILL["A"]]), drawn.effects, sd).mean())
+    for quantity, parameter, value in (
+        ("A", "A", HILL["A"]), ("A, given the problems", "A", a_here), ("B", "B", HILL["B"]),
+    ):  # fmt: skip
+        own = intervals[parameter]
+        if not isinstance(own, str):
+            held[quantity] = own[0] <= value <= own[1]
+    return held
+
+
 def power(n: int, seed: int, options: Options) -> list[dict]:
-    """Chance that a true line is called log_linear, at 10 budgets over 3 decades; and its information."""
+    """Chance that a true line is called log_linear, at 10 budgets over 3 decades."""
     rows = []
     for case, (slope, completions, seeds) in enumerate(
         (a, b, c) for a in POWER_GRID[0] for b in POWER_GRID[1] for c in POWER_GRID[2]
     ):
         design = replace(Design(), seeds=seeds, problems=completions // Design().k)
         kind = Kind(line(3 * slope), frozenset({"log_linear"}), "log_linear")
-        called = [
-            decide(c, options, rng)[0].verdict == "log_linear" for c, _, rng in draws(kind, design, n, (seed, 2, case))
-        ]
+        tables = draws(kind, design, n, (seed, 2, case))
+        called = [decide(t.curves, options, t.rng).judgement.verdict == "log_linear" for t in tables]
         rows.append(
             {"slope": slope, "completions": completions, "seeds": seeds, "tables": n, "power": float(np.mean(called))}
         )

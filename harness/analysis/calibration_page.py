@@ -41,8 +41,11 @@ def _confusion(cases: dict[str, dict]) -> str:
     missed = [n for n, case in cases.items() if case["false"] > FALSE_GOAL * case["tables"]]
     goal = "met by every kind" if not missed else f"missed by {', '.join(missed)}"
     return (
-        "## Confusion matrix\n\nA verdict other than the right ones and `indistinguishable` is a false claim. "
-        f"In all {false} of {tables} tables; the goal of at most 4 in 200 per kind is {goal}.\n\n"
+        "## Confusion matrix\n\nVerdicts by kind of truth. `right` counts `indistinguishable` too where the window "
+        "cannot decide (for example hill_middle, whose last third is just about half as steep, or a line that starts so far "
+        "above R0 that a shallow sigmoid is as good). The mixture is a line over this window; that its cells are none "
+        "is the business of the mixture flag. Any other verdict but `indistinguishable` is a false claim. "
+        f"In all, {false} of {tables} tables are judged falsely; the goal of at most 4 in 200 per kind is {goal}.\n\n"
         + _rows(["kind", "truth", *used, "right", "false"], rows)
     )
 
@@ -56,8 +59,9 @@ def _coverage(rows: Sequence[dict]) -> str:
     missed = [f"{r['kind']} {r['quantity']} at {r['seeds']} seeds" for r in rows if not low <= r["covered"] <= high]
     goal = "met by all" if not missed else f"missed by {', '.join(missed)}"
     return (
-        f"## Coverage of 95% intervals\n\nGoal {low:.0%} to {high:.0%}: {goal}. The truth is the law, so drawing the "
-        "problems counts as error too. A and B are ScaleRL's, by jackknife-t, where identified.\n\n"
+        f"## Coverage of 95% intervals\n\nGoal {low:.0%} to {high:.0%}: {goal}. Intervals over seeds are given the "
+        "problems; where the truth is the law for all possible problems, having drawn 512 counts as error too. A and B "
+        "are ScaleRL's, by jackknife-t, where identified.\n\n"
         + _rows(["kind", "seeds", "quantity", "identified", "covered"], shown)
     )
 

@@ -1,6 +1,5 @@
 """What `scripts/analyze.py` does with its configuration."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +24,7 @@ class Command:
     analysis: Options
 
 
-def run(container: Mapping[str, Any]) -> None:
+def run(container: Any) -> None:
     """Analyses, compares runs or fits the pretraining law, and says where the results lie."""
     command = Command(**container)
     if command.runs is not None:

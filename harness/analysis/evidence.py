@@ -73,9 +73,9 @@ def extrapolation(mean: MeanCurve, hidden_decades: float) -> dict:
     errors = {name: values[:, ~seen] - values[:, seen] @ weights.T for name, weights in predictions.items()}
     rms = {name: float(np.sqrt(np.mean(error.mean(0) ** 2)) / gain) for name, error in errors.items()}
     level = 1 - 0.05 / len(hidden)
-    covers = all(low <= 0 <= high for low, high in (e.interval(level) for e in _columns(errors["line"])))
-    beats = _nearer(errors["line"], errors["last_value"]).interval(0.9)[0] > 0
-    loses = _nearer(errors["line"], errors["last_slope"]).interval(0.9)[1] < 0
+    covers = all(bool(low <= 0 <= high) for low, high in (e.interval(level) for e in _columns(errors["line"])))
+    beats = bool(_nearer(errors["line"], errors["last_value"]).interval(0.9)[0] > 0)
+    loses = bool(_nearer(errors["line"], errors["last_slope"]).interval(0.9)[1] < 0)
     outcome = {"covers": covers, "beats_last_value": beats, "loses_to_last_slope": loses}
     return {"hidden": len(hidden), **rms, **outcome, "passed": covers and beats and not loses}
 

@@ -30,7 +30,7 @@ class Options:
 
 
 def default_options(**changes: Any) -> Options:
-    """The options of configs/analyze.yaml, with changes by name (TypeError names an unknown one)."""
+    """The options of configs/analyze.yaml, with changes by name (ValidationError names an unknown one)."""
     loaded = OmegaConf.create(files("configs").joinpath("analyze.yaml").read_text())
     values = cast(dict[str, Any], OmegaConf.to_container(loaded.analysis))
     return replace(Options(**values), **changes)

@@ -1,29 +1,31 @@
-"""Which shapes a design can tell apart: a table fixed before the data, and what an undecided curve still needs."""
+"""Which lines a design can recognise: a table fixed before the data, and what an undecided curve still needs."""
 
 import numpy as np
 
 from harness.analysis.curves import Curves
 from harness.analysis.intervals import Estimate
 from harness.analysis.shape import RATIO, slope_weights, slopes
+from harness.analysis.shares import calibration
 
-# Shape power at 10 budgets over 3 decades against slope^2 * problems * seeds, the information about the shape
-# (protocol, section 1: slopes .03, .05, .08 at 512 x 8, 2,048 x 8, 2,048 x 16; monotone between them).
-INFORMATION = (3.7, 10.2, 14.7, 26.2, 29.5, 41.0, 82.0)
-POWER = (0.05, 0.55, 0.57, 0.98, 0.98, 0.99, 1.0)
 MOST_SEEDS = 64
 
 
-def shape_power(slope: float, problems: float, seeds: int) -> float:
-    """Chance to call a line of this slope per decade log-linear, from the table (interpolated, never extrapolated up).
+def shape_power(slope: float, completions: float, seeds: int) -> float | None:
+    """Chance that a line of this slope per decade is called log_linear, from the calibration's power table.
 
-    problems: completions of distinct problems that would give the evaluation noise seen.
+    Read at the largest slope, completions and seeds of the table that do not exceed those given, never extrapolated;
+    None below the table.
     """
-    information = slope * slope * problems * seeds
-    return float(np.interp(np.log(max(information, 1e-9)), np.log(INFORMATION), POWER, left=0.0))
+    reached = [
+        row["power"]
+        for row in calibration()["power"]
+        if row["slope"] <= slope and row["completions"] <= completions and row["seeds"] <= seeds
+    ]
+    return max(reached, default=None)
 
 
-def effective_problems(curves: Curves) -> float:
-    """Single completions of distinct problems with the same evaluation noise: p (1 - p) / noise, over the window."""
+def effective_completions(curves: Curves) -> float:
+    """Completions of distinct problems with the same evaluation noise: p (1 - p) / noise, over the window."""
     p = curves.accuracy.mean()
     return float(p * (1 - p) / max(curves.noise.mean(), 1e-9))
 

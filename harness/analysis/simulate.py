@@ -194,16 +194,20 @@ def draw_curves(kind: Kind, design: Design, rng: np.random.Generator) -> tuple[A
     return np.concatenate([[0.0], 10.0 ** z[1:]]), truth, np.clip(curves, 0.0, 1.0)
 
 
-def draw_counts(curves: Array, design: Design, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Correct completions and their squares summed over problems, [n, K + 1] each.
+def draw_effects(design: Design, rng: np.random.Generator) -> Array:
+    """Problem effects [problems] on the logit scale, drawn once and shared by seeds and budgets."""
+    return rng.normal(0, design.problem_sd, design.problems)
 
-    Problems have an effect on the logit scale, drawn once and shared by seeds and budgets; each curve value is the
-    mean success over these effects' distribution.
-    """
-    effect = rng.normal(0, design.problem_sd, design.problems)
+
+def success(mean: Array, effects: Array, sd: float) -> Array:
+    """Chance to solve each problem where the mean over all possible problems is `mean` [M]: [M, problems]."""
+    return special.expit(_centre(mean, sd)[:, None] + effects)
+
+
+def draw_counts(curves: Array, effects: Array, design: Design, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Correct completions and their squares summed over problems, [n, K + 1] each, of curves [n, K + 1]."""
     flat, place = np.unique(np.round(curves, 4), return_inverse=True)
-    p = special.expit(_centre(flat, design.problem_sd)[:, None] + effect)
-    counts = rng.binomial(design.k, p[place.reshape(-1)])
+    counts = rng.binomial(design.k, success(flat, effects, design.problem_sd)[place.reshape(-1)])
     shape = curves.shape
     return counts.sum(1).reshape(shape), (counts**2).sum(1).reshape(shape)
 
@@ -248,7 +252,7 @@ def table_of(
 def draw_table(kind: Kind, design: Design, rng: np.random.Generator, **labels: str) -> pl.DataFrame:
     """A whole run table of one kind; labels: arm, task and role."""
     x, _, curves = draw_curves(kind, design, rng)
-    return table_of(x, *draw_counts(curves, design, rng), design, **labels)
+    return table_of(x, *draw_counts(curves, draw_effects(design, rng), design, rng), design, **labels)
 
 
 def main(arguments: list[str]) -> None:

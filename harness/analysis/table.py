@@ -152,7 +152,8 @@ def _require_columns(columns: Sequence[str], source: str) -> None:
     if not missing:
         return
     hints = [
-        f"{name} (is it {close[0]!r}?)" if (close := get_close_matches(name, columns, 1)) else name for name in missing
+        f"{name} (is it {close[0]!r}?)" if (close := get_close_matches(name, columns, 1, 0.7)) else name
+        for name in missing
     ]
     raise TableError(
         f"{source}: missing column{'s' * (len(missing) > 1)} {', '.join(hints)}. "

@@ -45,6 +45,14 @@ def test_wide_noise_decides_nothing() -> None:
     assert judged(0.3 + 0.05 * Z, sd=0.2) == "indistinguishable"
 
 
+def test_a_rise_that_may_exceed_the_margin_is_not_flat() -> None:
+    assert judged(0.4 + 0 * Z, sd=0.001) == "flat"
+    assert judged(0.4 + 0 * Z, sd=0.05) == "indistinguishable"
+    for slope in (0.0085, -0.0085):  # one end of the interval beyond the margin is enough
+        found = judge(slopes(Z, 0.4 + slope * Z + np.linspace(-0.01, 0.01, 8)[:, None] * Z / 3), MARGIN)
+        assert found.verdict != "flat"
+
+
 def test_thirds_share_their_boundary_budgets() -> None:
     for k in range(4, 30):
         parts = thirds(np.linspace(0, 3, k))

@@ -104,19 +104,40 @@ def test_tasks_count_equally_whatever_their_number_of_problems() -> None:
     np.testing.assert_allclose(pooled.r0, 0.375)
 
 
+def test_a_task_with_more_difficulties_does_not_count_more() -> None:
+    """add is solved at .3 at difficulty 1 and always at difficulty 2; sort, at one difficulty, at .6."""
+    first = toy().with_columns(pl.lit("1").alias("difficulty"))
+    second = first.filter(pl.col("task") == "add").with_columns(
+        pl.lit("2").alias("difficulty"), n_correct=pl.lit(40, pl.Int64), n_correct_sq=pl.lit(160, pl.Int64)
+    )
+    pooled = curves(check_table(pl.concat([first, second])), "true_reward")
+    assert pooled.accuracy[0, 0] == pytest.approx(((0.3 + 1.0) / 2 + 0.6) / 2)
+
+
 def test_noise_matches_repeated_evaluation_of_the_same_problems() -> None:
     """The estimate from n_correct_sq is unbiased for the variance given the problems, not inflated by their spread."""
     rng = np.random.default_rng(0)
     p = rng.beta(0.3, 0.3, 400)  # most problems always or never solved
     counts = rng.binomial(8, p, (3000, 400))
-    truth = np.var(counts.mean(1) / 8)
+    truth = np.sum(p * (1 - p)) / 8 / 400**2
+    assert np.var(counts.mean(1) / 8) == pytest.approx(truth, rel=0.1)
     frame = pl.DataFrame(
-        {"run_id": [f"r{i}" for i in range(50)], "arm": "a", "seed": range(50), "task": "t", "role": "verified",
-         "x": 1.0, "n_problems": 400, "k": 8, "n_correct": counts[:50].sum(1), "n_correct_sq": (counts[:50] ** 2).sum(1)}
-    )  # fmt: skip
+        {
+            "run_id": [f"r{i}" for i in range(50)],
+            "arm": "a",
+            "seed": range(50),
+            "task": "t",
+            "role": "verified",
+            "x": 1.0,
+            "n_problems": 400,
+            "k": 8,
+            "n_correct": counts[:50].sum(1),
+            "n_correct_sq": (counts[:50] ** 2).sum(1),
+        }
+    )
     exact = curves(check_table(frame), "a")
     bound = curves(check_table(frame.drop("n_correct_sq")), "a")
-    assert exact.noise.mean() == pytest.approx(truth, rel=0.1)
+    assert exact.noise.mean() == pytest.approx(truth, rel=0.05)
     assert exact.problem_noise.mean() == pytest.approx(np.var(p) / 400, rel=0.2)
     assert bound.noise.mean() > 2 * truth
 
