@@ -34,7 +34,7 @@ def successes(table: Table, grid: Grid, task: str) -> tuple[Array, Array] | None
         .unique()
         .join(units, on=["base_id", "seed"])
     )
-    name = ["setting", "problem"] if "setting" in table.problems.columns else ["problem"]
+    name = [part for part in ("setting", "difficulty", "problem") if part in table.problems.columns]
     scored = (
         table.problems.filter(pl.col("task") == task)
         .join(ends, on=["run_id", "x"])
@@ -50,7 +50,8 @@ def successes(table: Table, grid: Grid, task: str) -> tuple[Array, Array] | None
 def gain_new_problems(table: Table, arms: Sequence[Grid], min_bases: int) -> dict[str, float | int | None] | None:
     """Pooled gain (first arm's change minus the second's, if given) had other problems of the same tasks been drawn.
 
-    Replicates and problems are both resampled: the variance over replicates plus, task by task, that over problems.
+    Problems count equally within a task, whatever their difficulty. Replicates and problems are both draws: the
+    variance over replicates plus, task by task, that over problems.
     """
     changes = []
     for task in arms[0].columns:

@@ -161,7 +161,7 @@ def test_the_matrix_has_a_row_for_each_learning_arm_and_its_trained_families():
 
 
 def sharpened(table_problems: int = 40) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """RL turns problems solved half of the time into solved ones, the control to three of four; neither finds others."""
+    """RL turns problems solved half of the time into solved ones, the control to three of four, none finds more."""
     frame = study_frame(seeds=4, problems=table_problems).with_columns(k=pl.lit(4), pass_at_4=pl.lit(0.5))
     rows = []
     for run, arm, x, task in frame.select("run_id", "arm", "x", "task").unique().sort("run_id", "x", "task").rows():
