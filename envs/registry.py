@@ -22,7 +22,7 @@ from envs.arithmetic import (
     subtraction,
 )
 from envs.base import Task
-from envs.code import check, expression, output, repair
+from envs.code import check, expression, function, output, repair
 from envs.in_context import induction, regression
 from envs.language import comment, describe, explain
 from envs.strings import balance, composition, counting, deduplication, reversal, sorting, substitution
@@ -56,6 +56,7 @@ MODULES = (
     guess_number,
     output,
     expression,
+    function,
     repair,
     check,
     explain,

@@ -36,6 +36,11 @@ def value(tree: Tree, variables: Mapping[str, int] | None = None) -> int:
     return tree if isinstance(tree, int) else (variables or {})[tree]
 
 
+def largest(tree: Tree) -> int:
+    """The greatest absolute value of any operation in a tree without variables."""
+    return max(largest(tree[1]), largest(tree[2]), abs(value(tree))) if isinstance(tree, tuple) else 0
+
+
 def render(tree: Tree) -> str:
     """Infix text that reads back as the same value, without needless parentheses."""
     if not isinstance(tree, tuple):

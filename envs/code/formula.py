@@ -1,6 +1,8 @@
 """Formulas in x that are asked for by their values, and the check of what a policy writes, by running it."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -49,9 +51,16 @@ def verify(problem: Problem, completion: str) -> Verdict:
     """
     if len(completion) > LONGEST or not re.fullmatch(r"[!-~]|[!-~][ -~]*[!-~]", completion):
         return Verdict.WRONG
-    points = problem.data["tests"]
-    outcome = shared().run(f"def f(x):\n return ({completion}\n)\n[f(x) for x in {tuple(points)}]")
+    return judge(f"def f(x):\n return ({completion}\n)", problem.data["tests"])
+
+
+def judge(definition: str, tests: Mapping[Any, Any]) -> Verdict:
+    """Runs the definition of f in the sandbox on the keys of `tests`, and compares with their values.
+
+    The values stay outside the sandbox, so that no program can read what it should compute.
+    """
+    outcome = shared().run(f"{definition}\n[f(x) for x in {tuple(tests)}]")
     if outcome.ending is Ending.LOST:
         return Verdict.UNSCORABLE
-    right = outcome.ending is Ending.VALUE and same(outcome.value, list(points.values()))
+    right = outcome.ending is Ending.VALUE and same(outcome.value, list(tests.values()))
     return Verdict.CORRECT if right else Verdict.WRONG

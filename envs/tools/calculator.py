@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from envs.arithmetic.expression import apply, random_tree, render, steps, value
+from envs.arithmetic.expression import apply, largest, random_tree, render, steps, value
 from envs.base import Problem
 from envs.contexts import Content, family
 from envs.draw import integer
@@ -18,7 +18,7 @@ _OPERATION = re.compile(rf"(-?[0-9]{{1,{DIGITS}}})([-+*])(-?[0-9]{{1,{DIGITS}}})
 def draw(rng: np.random.Generator, difficulty: int) -> Content:
     while True:
         tree = random_tree(rng, [integer(rng, 2, 100) for _ in range(difficulty + 1)])
-        if all(abs(int(line.split("=")[1])) <= LARGEST for line in steps(tree)):
+        if largest(tree) <= LARGEST:
             text = render(tree)
             return Content(f"chains:{text}", str(value(tree)), {"text": text, "tree": tree})
 

@@ -5,7 +5,7 @@ import pytest
 
 import envs
 from envs.base import Problem, Verdict
-from envs.code import formula, sandbox
+from envs.code import formula, function, sandbox
 from envs.code.sandbox import Ending, Outcome, Sandbox, shared
 
 PROBLEM = Problem("expression.symbolic", "", "2*x+1", 2, "c", {"tests": {x: 2 * x + 1 for x in (1, 2, 3, 0, 9)}})
@@ -64,6 +64,28 @@ def test_any_expression_with_the_right_values_is_correct(answer):
 )
 def test_wrong_type_wrong_form_and_tricks_are_wrong(answer):
     assert formula.verify(PROBLEM, answer) == Verdict.WRONG
+
+
+REVERSE = Problem("function.symbolic", "", "", 1, "c", {"tests": {"abc": "cba", "dd": "dd", "xyz": "zyx"}})
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        ("s=s[::-1]", Verdict.CORRECT),
+        ("t=''\nfor c in s:\n t=c+t\nreturn t", Verdict.CORRECT),
+        ("return ''.join(reversed(s))", Verdict.CORRECT),
+        ("return list(reversed(s))", Verdict.WRONG),
+        ("s=s[::-1]\ns=s[::-1]", Verdict.WRONG),
+        ("return tests[s]", Verdict.WRONG),
+        ("while True: pass", Verdict.WRONG),
+        ("s=s[::-1]\n", Verdict.WRONG),
+        ("return s\n\ndef f(s): return s[::-1]", Verdict.WRONG),
+        ("", Verdict.WRONG),
+    ],
+)
+def test_function_is_judged_by_what_it_returns(answer, verdict):
+    assert function.verify(REVERSE, answer) == verdict
 
 
 def test_lost_worker_makes_the_answer_unscorable(monkeypatch):

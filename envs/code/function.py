@@ -1,0 +1,82 @@
+"""Write a short Python function on strings from examples: the lines of its body, which change s and then return it."""
+
+import re
+
+import numpy as np
+
+from envs.base import Problem, Verdict
+from envs.code.formula import judge
+from envs.contexts import Content, family
+from envs.draw import integer, letters, pick
+
+LINES = ("s=s[::-1]", "s=s[1:]+s[:1]", "s=s[1:]", "s=s+s[:1]", "s=s[-1:]+s[:-1]")
+_MEANING = (
+    lambda s: s[::-1],
+    lambda s: s[1:] + s[:1],
+    lambda s: s[1:],
+    lambda s: s + s[:1],
+    lambda s: s[-1:] + s[:-1],
+)
+SHOWN, HIDDEN = 3, 5
+LONGEST = 200
+
+
+def depth(difficulty: int) -> int:
+    """Lines of the function that was meant."""
+    return (difficulty + 1) // 2
+
+
+def _apply(chain: list[int], text: str) -> str:
+    for i in chain:
+        text = _MEANING[i](text)
+    return text
+
+
+def draw(rng: np.random.Generator, difficulty: int) -> Content:
+    texts = [letters(rng, integer(rng, 3, 6 - difficulty % 2), "abcdefgh") for _ in range(SHOWN + HIDDEN)]
+    while True:
+        chain = [pick(rng, range(len(LINES))) for _ in range(depth(difficulty))]
+        tests = {text: _apply(chain, text) for text in texts}
+        # Not a chain that, run twice, does what it does once: its answer would not be told from two of it.
+        if any(_apply(chain, image) != image for image in tests.values()):
+            break
+    examples = " ".join(f"{text}>{tests[text]}" for text in texts[:SHOWN])
+    names = ",".join(map(str, chain))
+    answer = "\n".join(LINES[i] for i in chain)
+    return Content(f"function:{names}:{examples}", answer, {"examples": examples, "tests": tests})
+
+
+def verify(problem: Problem, completion: str) -> Verdict:
+    """CORRECT if the function with these lines is right on the shown and the hidden texts.
+
+    Up to 200 ASCII characters count, without space or line breaks around them. UNSCORABLE if the worker was lost.
+    """
+    if len(completion) > LONGEST or not re.fullmatch(r"[!-~]|[!-~][ -~\n]*[!-~]", completion):
+        return Verdict.WRONG
+    body = completion.replace("\n", "\n ")
+    return judge(f"def f(s):\n {body}\n return s", problem.data["tests"])
+
+
+def _widths(difficulty: int) -> dict[str, int]:
+    text = 5 - difficulty % 2
+    return {
+        "examples": SHOWN * (2 * text + depth(difficulty) + 2) - 1,
+        "answer": depth(difficulty) * (max(map(len, LINES)) + 1) - 1,
+    }
+
+
+TASKS = family(
+    "function",
+    draw,
+    symbolic="{examples} def f(s):\n",
+    worded=(
+        "Write Python lines that turn {examples}:\n",
+        "s becomes: {examples}. Give the code.\n",
+        "Change s so that {examples}:\n",
+    ),
+    widths=_widths,
+    difficulty_meaning="two for each line of code, less one where the texts have at most four letters, not five",
+    answer_format=r"[!-~][ -~\n]*",
+    guess_rate=0.055,
+    verify=verify,
+)
