@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
 import configs
+import tests.toy_task  # noqa: F401  (a spawned process computes identities before it parses a configuration)
 from harness.config import Config, ModelConfig, OptimConfig, base_id, dump, parse, plain, run_id
 from harness.launch.jobs import Job
 from harness.policy.transformer import Transformer
