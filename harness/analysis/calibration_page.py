@@ -42,9 +42,9 @@ def _confusion(cases: dict[str, dict]) -> str:
     goal = "met by every kind" if not missed else f"missed by {', '.join(missed)}"
     return (
         "## Confusion matrix\n\nVerdicts by kind of truth. `right` counts `indistinguishable` too where the window "
-        "cannot decide (for example hill_middle, whose last third is just about half as steep, or a line that starts so far "
-        "above R0 that a shallow sigmoid is as good). The mixture is a line over this window; that its cells are none "
-        "is the business of the mixture flag. Any other verdict but `indistinguishable` is a false claim. "
+        "cannot decide (hill_middle, whose last third is just about half as steep; a line that starts so far above R0 "
+        "that a shallow sigmoid is as good). The mixture is a line over this window; that its cells are none is the "
+        "business of the mixture flag. Any other verdict but `indistinguishable` is a false claim. "
         f"In all, {false} of {tables} tables are judged falsely; the goal of at most 4 in 200 per kind is {goal}.\n\n"
         + _rows(["kind", "truth", *used, "right", "false"], rows)
     )

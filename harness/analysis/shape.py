@@ -84,13 +84,14 @@ def slopes(z: Array, values: Array) -> Slopes:
 
 def missing(n_budgets: int, decades: float, n_seeds: int, options: Options) -> list[str]:
     """What rule 0 finds missing, in words."""
+    budgets, seeds = options.min_budgets - n_budgets, options.min_seeds - n_seeds
     lacks = []
-    if n_budgets < options.min_budgets:
-        lacks.append(f"{options.min_budgets - n_budgets} more budgets (has {n_budgets})")
+    if budgets > 0:
+        lacks.append(f"{budgets} more budget{'s' * (budgets > 1)} (has {n_budgets})")
     if decades < options.min_decades - 1e-9:
         lacks.append(f"{options.min_decades - decades:.1f} more decades (has {decades:.1f})")
-    if n_seeds < options.min_seeds:
-        lacks.append(f"{options.min_seeds - n_seeds} more seeds (has {n_seeds})")
+    if seeds > 0:
+        lacks.append(f"{seeds} more seed{'s' * (seeds > 1)} (has {n_seeds})")
     return lacks
 
 

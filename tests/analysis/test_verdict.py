@@ -67,7 +67,7 @@ def test_a_record_holds_the_planted_numbers() -> None:
 @pytest.mark.parametrize(
     ("design", "lack"),
     [
-        (Design(seeds=4), "1 more seeds"),
+        (Design(seeds=4), "1 more seed (has 4)"),
         (Design(budgets=6), "2 more budgets"),
         (Design(decades=1.5), "0.5 more decades"),
     ],
