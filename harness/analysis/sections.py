@@ -41,6 +41,7 @@ FINDINGS = {
     "transfers": ("Yes", "good"),
     "none": ("No", "bad"),
     "harms": ("It harms", "bad"),
+    "nothing": ("Nothing to carry over", "open"),
     "undecided": ("Undecided", "open"),
     "uncontrolled": ("No control arm", "open"),
     "unknown": ("Not measured", "open"),

@@ -18,7 +18,8 @@ AXES = {
     "step": "RL steps",
     "completions": "RL completions",
     "tokens": "RL tokens",
-    "flops": "RL FLOPs",
+    "flops_convention": "RL FLOPs by convention",
+    "flops": "RL FLOPs as spent",
     "seconds": "seconds of RL",
 }
 GAP = 0.12  # of the log range: how far left of the first budget the policy before RL is drawn

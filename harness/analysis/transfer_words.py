@@ -58,7 +58,10 @@ def sentences(report: dict[str, Any]) -> list[str]:
 
 
 def finding(report: Mapping[str, Any]) -> str:
-    """One word: transfers, none, harms, undecided, uncontrolled, or unknown."""
+    """One word: transfers, none, harms, undecided, nothing, uncontrolled, or unknown.
+
+    "none" needs a clear gain on verified tasks: where RL taught nothing, no gain elsewhere says nothing of transfer.
+    """
     role = report["unverified"]
     if role is None:
         return "unknown"
@@ -67,10 +70,14 @@ def finding(report: Mapping[str, Any]) -> str:
         return "uncontrolled"
     if gain["low"] is None:
         return "undecided"
-    if role["pooled"]["no_transfer_p"] < 0.05:
-        return "none"
-    if gain["low"] > 0:
+    inside = role["pooled"]["no_transfer_p"] < 0.05
+    if gain["low"] > 0 and not inside:
         return "transfers"
+    verified = report["verified"] and report["verified"]["pooled"]["gain"]["low"]
+    if verified is None or verified <= 0:
+        return "harms" if gain["high"] < 0 and not inside else "nothing"
+    if inside:
+        return "none"
     return "harms" if gain["high"] < 0 else "undecided"
 
 
@@ -86,6 +93,10 @@ def answer(report: dict[str, Any]) -> str:
             return f"Unverified tasks changed by {gain}; without the control arm this is not yet transfer."
         case "transfers":
             return f"Skill carried over: unverified tasks gained {gain} {beside}."
+        case "nothing":
+            return (
+                f"Nothing to carry over: verified tasks did not gain clearly; unverified ones gained {gain} {beside}."
+            )
         case "none":
             return f"No transfer: the gain on unverified tasks, {gain} {beside}, lies within ±{margin:g}."
         case "harms":

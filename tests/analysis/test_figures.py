@@ -49,7 +49,7 @@ def test_every_trace_can_be_switched_to_every_axis_of_the_page(series):
 
 def test_the_axis_that_x_is_takes_its_name():
     table = check_table(study_frame().with_columns(x=study_frame()["flops"].cast(float)))
-    assert shared_axes(role_series(table, "true_reward", "verified"))[0].title == "RL FLOPs"
+    assert shared_axes(role_series(table, "true_reward", "verified"))[0].title == "RL FLOPs as spent"
 
 
 def test_an_arm_that_spends_nothing_is_drawn_where_the_real_arm_spends():

@@ -58,11 +58,19 @@ def test_pairing_by_seed_removes_what_a_seed_does_to_both_arms():
 
 
 def test_no_transfer_is_claimed_only_when_the_interval_lies_inside_the_margin():
-    none = {"true_reward": (0.2, 0.0), "shuffled_within_group": (0.0, 0.0)}
+    none = {"true_reward": (0.4, 0.0), "shuffled_within_group": (0.0, 0.0)}
     sharp = transfer_report(study_table(rises=none, seeds=8, problems=4000, seed_sd=0.002), OPTIONS)
     blurred = transfer_report(study_table(rises=none, seeds=3, problems=20), OPTIONS)
     assert (finding(sharp), finding(blurred)) == ("none", "undecided")
     assert sharp["sentences"][0].startswith("No transfer")
+
+
+def test_where_rl_taught_nothing_its_absence_elsewhere_is_not_called_no_transfer():
+    nothing = {"true_reward": (0.0, 0.0), "shuffled_within_group": (0.0, 0.0)}
+    report = transfer_report(study_table(rises=nothing, seeds=8, problems=4000, seed_sd=0.002), OPTIONS)
+    assert report["unverified"]["pooled"]["no_transfer_p"] < 0.05
+    assert finding(report) == "nothing"
+    assert report["sentences"][0].startswith("Nothing to carry over")
 
 
 def test_a_fall_is_called_harm():
