@@ -22,12 +22,14 @@ def main(config) -> None:
     from envs.registry import UnknownTask, select
     from harness.errors import UserError
 
-    for module in config.imports:
-        importlib.import_module(module)
     try:
+        for module in config.imports:
+            importlib.import_module(module)
         text = page(select(config.show))
     except UnknownTask as error:
         raise UserError(str(error)) from None
+    except ModuleNotFoundError as error:
+        raise UserError(f"imports: {error}", fix="install it, or add its folder to PYTHONPATH") from None
     if config.page is None:
         print(text)
     else:

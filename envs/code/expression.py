@@ -1,9 +1,12 @@
 """Write an expression from input and output examples; it must also be right where no example was shown."""
 
+import itertools
+
 import numpy as np
 
 from envs.arithmetic.expression import render
-from envs.code.formula import draw_formula, examples, examples_width, tests, verify
+from envs.base import Problem
+from envs.code.formula import SHOWN, draw_formula, examples, examples_width, tests, verify
 from envs.contexts import Content, family
 
 
@@ -11,6 +14,13 @@ def draw(rng: np.random.Generator, difficulty: int) -> Content:
     tree = draw_formula(rng, difficulty)
     text = render(tree)
     return Content(f"expression:{text}", text, {"examples": examples(tree), "tests": tests(tree)})
+
+
+def worked(problem: Problem) -> str:
+    """How fast the shown values grow, then the formula."""
+    values = problem.data["tests"]
+    pairs = itertools.pairwise(SHOWN)
+    return "\n".join([*(f"{x}>{y}: {values[y] - values[x]}" for x, y in pairs), problem.answer])
 
 
 TASKS = family(
@@ -27,4 +37,5 @@ TASKS = family(
     answer_format=r"[-+*/%()0-9x ]+",
     guess_rate=0.01,
     verify=verify,
+    worked=worked,
 )

@@ -1,5 +1,6 @@
 """Write a short Python function on strings from examples: the lines of its body, which change s and then return it."""
 
+import itertools
 import re
 
 import numpy as np
@@ -43,7 +44,14 @@ def draw(rng: np.random.Generator, difficulty: int) -> Content:
     examples = " ".join(f"{text}>{tests[text]}" for text in texts[:SHOWN])
     names = ",".join(map(str, chain))
     answer = "\n".join(LINES[i] for i in chain)
-    return Content(f"function:{names}:{examples}", answer, {"examples": examples, "tests": tests})
+    return Content(f"function:{names}:{examples}", answer, {"examples": examples, "tests": tests, "chain": chain})
+
+
+def worked(problem: Problem) -> str:
+    """The first example after each line, then the lines."""
+    text, chain = next(iter(problem.data["tests"])), problem.data["chain"]
+    stages = [_apply(chain[:i], text) for i in range(len(chain) + 1)]
+    return "\n".join([*(f"{a}>{b}" for a, b in itertools.pairwise(stages)), problem.answer])
 
 
 def verify(problem: Problem, completion: str) -> Verdict:
@@ -79,4 +87,5 @@ TASKS = family(
     answer_format=r"[!-~][ -~\n]*",
     guess_rate=0.055,
     verify=verify,
+    worked=worked,
 )

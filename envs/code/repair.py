@@ -3,6 +3,7 @@
 import numpy as np
 
 from envs.arithmetic.expression import Tree, render
+from envs.base import Problem
 from envs.code.formula import draw_formula, examples, examples_width, tests, verify
 from envs.contexts import Content, family
 from envs.draw import integer, pick
@@ -31,8 +32,14 @@ def draw(rng: np.random.Generator, difficulty: int) -> Content:
         if examples(spoilt) != examples(tree):
             break
     text, wrong = render(tree), render(spoilt)
-    slots = {"wrong": wrong, "examples": examples(tree), "tests": tests(tree)}
+    slots = {"wrong": wrong, "values": examples(spoilt), "examples": examples(tree), "tests": tests(tree)}
     return Content(f"repair:{wrong}:{text}", text, slots)
+
+
+def worked(problem: Problem) -> str:
+    """What the formula gives and what it should, point by point, then the right one."""
+    pairs = zip(problem.data["values"].split(), problem.data["examples"].split())
+    return "\n".join([*(f"{got} not {want.split('=')[1]}" for got, want in pairs if got != want), problem.answer])
 
 
 TASKS = family(
@@ -49,4 +56,5 @@ TASKS = family(
     answer_format=r"[-+*/%()0-9x ]+",
     guess_rate=0.01,
     verify=verify,
+    worked=worked,
 )
