@@ -96,11 +96,14 @@ def test_no_worker_outlives_the_launch():
     assert all(gone(pid) for pid in pids)
 
 
-def test_leaving_the_loop_early_ends_the_workers():
-    going = launch([job("quick"), *(job(f"{i}", "sleep", seconds=60) for i in range(3))], config(), WORK)
-    first = next(going)
+def test_leaving_the_loop_early_ends_the_workers_and_what_they_started():
+    rows = {}
+    jobs = [job("deaf", "deaf"), job("quick", "sleep", seconds=1), job("waits", "sleep", seconds=60)]
+    going = launch(jobs, config(), WORK, lambda job, row: rows.update(row))
+    assert next(going).job.run_id == "quick"
     going.close()
-    assert gone(first.value["pid"])
+    assert gone(rows["ready"])
+    assert gone(rows["child"])
 
 
 @pytest.mark.slow
