@@ -4,11 +4,13 @@
 
 The prompt is the first observation, each completion the number of an action, each reply the next observation. The
 environment plays itself again from the problem's seed at each turn, so that a reply depends on nothing but the problem
-and the completions; its randomness must come from the seed of its `reset`.
+and the completions; its randomness must come from the seed of its `reset`. A problem is a seed: where an environment starts and moves the same
+way from every seed (CliffWalking), all its problems are one, and its splits hold nothing apart.
 """
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -29,9 +31,9 @@ def discrete_env_task(env_id: str, turns: int, goal: float, **kwargs: Any) -> Ta
     `gymnasium.make`. Raises ValueError for action spaces that are not discrete and observations of over 16 numbers.
     """
     environment = gymnasium.make(env_id, max_episode_steps=turns, **kwargs)
-    actions, name = environment.action_space, env_id.replace("/", "_")
-    if not isinstance(actions, spaces.Discrete):
-        raise ValueError(f"{env_id}: actions are {actions}, only discrete ones can be numbered")
+    name = env_id.replace("/", "_")
+    if not isinstance(environment.action_space, spaces.Discrete):
+        raise ValueError(f"{env_id}: actions are {environment.action_space}, only discrete ones can be numbered")
     numbers = _count(environment.observation_space)
     if not 0 < numbers <= MOST_NUMBERS:
         raise ValueError(
@@ -39,28 +41,11 @@ def discrete_env_task(env_id: str, turns: int, goal: float, **kwargs: Any) -> Ta
         )
     width = numbers * (NUMBER_WIDTH + 1)
 
-    def draw(rng: np.random.Generator, difficulty: int) -> Problem:
-        seed = integer(rng, 0, 2**31)
-        prompt = f"{name} 0-{actions.n - 1}: {_text(environment.reset(seed=seed)[0])}"
-        return Problem(f"{name}.tokens", prompt, str(actions.start), difficulty, f"{env_id}:{seed}", {"seed": seed})
-
-    def respond(problem: Problem, completions: Sequence[str]) -> Reply:
-        environment.reset(seed=problem.data["seed"])
-        total, observation = 0.0, None
-        for completion in completions:
-            if not re.fullmatch(r"0|[1-9][0-9]{0,3}", completion) or not actions.contains(int(completion)):
-                return Reply(verdict=Verdict.WRONG)
-            observation, reward, terminated, truncated, _ = environment.step(int(completion))
-            total += float(reward)
-            if terminated or truncated:
-                return Reply(verdict=Verdict.CORRECT if total >= goal else Verdict.WRONG)
-        return Reply(_text(observation))
-
     return Task(
         name=f"{name}.tokens",
         family=name,
         context="tokens",
-        draw=draw,
+        draw=partial(_draw, environment, env_id, name),
         difficulties=(1,),
         difficulty_meaning=f"one only: a return of at least {goal:g} in {turns} turns",
         max_prompt=len(name) + 10 + width,
@@ -68,8 +53,36 @@ def discrete_env_task(env_id: str, turns: int, goal: float, **kwargs: Any) -> Ta
         answer_format=r"0|[1-9][0-9]*",
         max_turns=turns,
         max_reply=width,
-        respond=respond,
+        respond=partial(_respond, environment, goal),
     )
+
+
+def _draw(environment: gymnasium.Env, env_id: str, name: str, rng: np.random.Generator, difficulty: int) -> Problem:
+    seed = integer(rng, 0, 2**31)
+    first, last = _actions(environment)
+    prompt = f"{name} {first}-{last}: {_text(environment.reset(seed=seed)[0])}"
+    return Problem(f"{name}.tokens", prompt, str(first), difficulty, f"{env_id}:{seed}", {"seed": seed})
+
+
+def _respond(environment: gymnasium.Env, goal: float, problem: Problem, completions: Sequence[str]) -> Reply:
+    environment.reset(seed=problem.data["seed"])
+    first, last = _actions(environment)
+    total, observation = 0.0, None
+    for completion in completions:
+        if not re.fullmatch(r"0|[1-9][0-9]{0,3}", completion) or not first <= int(completion) <= last:
+            return Reply(verdict=Verdict.WRONG)
+        observation, reward, terminated, truncated, _ = environment.step(int(completion))
+        total += float(reward)
+        if terminated or truncated:
+            return Reply(verdict=Verdict.CORRECT if total >= goal else Verdict.WRONG)
+    return Reply(_text(observation))
+
+
+def _actions(environment: gymnasium.Env) -> tuple[int, int]:
+    """The first and the last action."""
+    actions = environment.action_space
+    assert isinstance(actions, spaces.Discrete)  # discrete_env_task has refused all others
+    return int(actions.start), int(actions.start + actions.n - 1)
 
 
 def _count(space: spaces.Space) -> int:
