@@ -226,8 +226,9 @@ def test_evaluation_draws_afresh_at_each_budget_and_seed_and_alike_in_each_arm(t
 def test_a_frozen_run_can_be_run_again_and_extended(tmp_path):
     config = tiny("objective=frozen", "rl.steps=2", out=tmp_path)
     run_job(base_job(config), silent)
-    run_job(rl_job(config), silent)
-    run_job(rl_job(config), silent)
+    for _ in range(2):
+        folder = Path(run_job(rl_job(config), silent)["folder"])
+        assert [row["compute/step"] for row in rows(folder)] == [0, 1, 2]
     folder = Path(run_job(rl_job(tiny("objective=frozen", "rl.steps=4", out=tmp_path)), silent)["folder"])
     assert [row["compute/step"] for row in rows(folder)] == [0, 1, 2, 4]
 
