@@ -98,6 +98,12 @@ def beat(folder: RunFolder) -> None:
     write_json(folder.path / "run.lock", owner)
 
 
+def is_held(folder: RunFolder) -> bool:
+    """Whether a living process is at work in the folder."""
+    lock = read_json(folder.path / "run.lock")
+    return bool(lock) and _alive(lock)
+
+
 @contextmanager
 def locked(folder: RunFolder) -> Generator[None]:
     """Holds the run for this process; a lock that a dead process left is taken over. Raises UserError if it is held."""

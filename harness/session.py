@@ -13,7 +13,7 @@ from harness.plan import plan_table
 from harness.progress import View, name_of
 from harness.runs import read_json, run_folder
 from harness.scores import eval_metrics
-from harness.study import to_do
+from harness.study import Study, context_of, to_do, warmup_x, write_tables
 
 
 def run_jobs(jobs: Sequence[Job], config: Config, console: Console) -> list[JobResult] | None:
@@ -48,6 +48,19 @@ def require_done(results: Sequence[JobResult]) -> None:
     if bad:
         fix = "their errors are above; mend them and run the same command again: what is done is not done again"
         raise UserError(f"{len(bad)} of {len(results)} jobs did not finish", fix=fix)
+
+
+def report_study(study: Study, overrides: Sequence[str], console: Console) -> None:
+    """Tables, verdicts and report of what a study has measured so far, and their summary on the console."""
+    from harness.analysis.analyze import analyze
+    from harness.analysis.options import default_options
+    from harness.analysis.report import summary
+
+    folder = write_tables(study)
+    options = default_options(warmup=warmup_x(study, folder))
+    found = analyze(folder, folder, options, context=context_of(study, overrides))
+    console.print(summary(found["verdicts"], found["transfer"]))
+    console.print(f"run table: {folder}/table.parquet\nreport: {found['report']}", highlight=False)
 
 
 def accuracy_table(config: Config) -> RichTable:

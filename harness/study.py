@@ -16,6 +16,8 @@ from harness.launch.jobs import Job
 from harness.runs import read_json, run_folder, write_json
 from harness.tracker import read_metrics
 
+# What configs/study.yaml adds to configs/train.yaml.
+STUDY_KEYS = ("study", "status", "report", "prune")
 Compose = Callable[[Sequence[str]], Mapping[str, Any]]
 
 
@@ -68,7 +70,7 @@ def expand(compose: Compose, overrides: Sequence[str]) -> Study:
         raise UserError("the study has no run", "arms, seeds and base_seeds must each name at least one", "name them")
     entries = []
     for arm, changes in study.arms.items():
-        container = {key: value for key, value in compose([*overrides, *changes]).items() if key != "study"}
+        container = {key: value for key, value in compose([*overrides, *changes]).items() if key not in STUDY_KEYS}
         for base_seed in study.base_seeds:
             for seed in study.seeds:
                 base = {**container["base"], "seed": base_seed}
@@ -112,6 +114,18 @@ def to_do(jobs: Sequence[Job]) -> list[Job]:
     wanted = {need for job in left.values() for need in job.needs} | {i for i, job in left.items() if job.needs}
     left = {run_id: job for run_id, job in left.items() if run_id in wanted}
     return [replace(job, needs=tuple(need for need in job.needs if need in left)) for job in left.values()]
+
+
+def warmup_x(study: Study, folder: Path) -> float:
+    """Where learning-rate warm-up ends on the study's axis: the mean spend of a step times the warm-up's steps. 0 for a
+    study that is over before the window, at twice that, would begin."""
+    import polars as pl
+
+    warmup = max(entry.config.schedule.warmup for entry in study.entries)
+    spent = pl.read_parquet(folder / "table.parquet", columns=["x", "step"]).filter(pl.col("step") > 0)
+    per_step = spent.select((pl.col("x") / pl.col("step")).mean()).item()
+    end = warmup * (per_step or 0.0)
+    return end if 2 * end < (spent["x"].max() or 0.0) else 0.0
 
 
 @functools.cache

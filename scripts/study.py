@@ -2,6 +2,7 @@
 
 python scripts/study.py study=quickstart
 python scripts/study.py study=quickstart plan=true
+python scripts/study.py study=quickstart status=true
 python scripts/study.py study=quickstart study.seeds=[0,1,2,3,4,5,6,7]
 """
 
@@ -19,25 +20,26 @@ def main(container) -> None:
     from hydra.core.hydra_config import HydraConfig
     from rich.console import Console
 
-    from harness.analysis.analyze import analyze
-    from harness.analysis.options import default_options
-    from harness.analysis.report import summary
     from harness.config import plain
-    from harness.session import require_done, run_jobs, say_failures
-    from harness.study import context_of, expand, jobs_of, write_tables
+    from harness.session import report_study, require_done, run_jobs, say_failures
+    from harness.study import expand, jobs_of
+    from harness.upkeep import prune, status_table
 
     console, overrides = Console(), list(HydraConfig.get().overrides.task)
     study = expand(lambda asked: plain(compose("study", list(asked))), overrides)
-    labels = {"study": study.config.name}
-    results = run_jobs(jobs_of(study.entries, labels), study.entries[0].config, console)
-    if results is None:
-        return
-    say_failures(results, console)
-    folder = write_tables(study)
-    found = analyze(folder, folder, default_options(), context=context_of(study, overrides))
-    console.print(summary(found["verdicts"], found["transfer"]))
-    console.print(f"run table: {folder}/table.parquet\nreport: {found['report']}", highlight=False)
-    require_done(results)
+    jobs = jobs_of(study.entries, {"study": study.config.name})
+    if container.status:
+        console.print(status_table(jobs))
+    elif container.prune:
+        console.print("deleted {} folders, {:.1f} MB".format(*(x / y for x, y in zip(prune(jobs), (1, 1e6)))))
+    elif container.report:
+        report_study(study, overrides, console)
+    else:
+        results = run_jobs(jobs, study.entries[0].config, console)
+        if results is not None:
+            say_failures(results, console)
+            report_study(study, overrides, console)
+            require_done(results)
 
 
 if __name__ == "__main__":

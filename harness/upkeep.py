@@ -1,0 +1,71 @@
+"""Looking after a study's runs: what stands where, and what may be deleted."""
+
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table as RichTable
+
+from harness.checkpoint import saved_steps, step_folder
+from harness.config import parse
+from harness.launch.jobs import Job, places
+from harness.plan import cost, measured_rate
+from harness.progress import name_of
+from harness.runs import RunFolder, is_held, run_folder
+from harness.study import is_done
+
+
+def state_of(job: Job) -> tuple[str, int, str]:
+    """(done, running, failed, stopped or to do; step reached; the last line of what went wrong). A run that says it is
+    running though no process holds it was killed, and counts as stopped."""
+    folder = run_folder(job.run["out"], job.run_id)
+    status = folder.status()
+    step = max([status.get("step", 0), *saved_steps(folder.checkpoints)])
+    if is_done(job):
+        return "done", job.until, ""
+    if is_held(folder):
+        return "running", step, ""
+    if status.get("state") == "failed":
+        return "failed", step, _last_line(folder)
+    return ("stopped" if status or step else "to do"), min(step, job.until), ""
+
+
+def _last_line(folder: RunFolder) -> str:
+    path = folder.path / "traceback.txt"
+    lines = path.read_text().strip().splitlines() if path.is_file() else []
+    return lines[-1] if lines else str(folder.status().get("error", ""))
+
+
+def status_table(jobs: Sequence[Job]) -> RichTable:
+    """One line a job, and in the title the counts and the time left at the speed measured now."""
+    states = [(job, *state_of(job)) for job in jobs]
+    counts = Counter(state for _, state, _, _ in states)
+    config = parse(jobs[0].run)
+    left = [(job, 1 - step / job.until) for job, state, step, _ in states if state != "done"]
+    rate = measured_rate(config) if left else 1.0
+    seconds = sum(cost(job, rate).seconds * share for job, share in left) / places(config.launcher, max(1, len(left)))
+    title = ", ".join(f"{n} {state}" for state, n in counts.items())
+    table = RichTable(title=f"{title}; about {seconds / 60:.1f} min left" if left else title, title_justify="left")
+    for column in ("run", "state", "step", "folder", "error"):
+        table.add_column(column, overflow="fold")
+    for job, state, step, error in states:
+        table.add_row(name_of(job), state, f"{step}/{job.until}", job.run_id, error)
+    return table
+
+
+def prune(jobs: Sequence[Job]) -> tuple[int, int]:
+    """Deletes, of runs that are done, checkpoints but the newest (from which a longer run goes on) and weights at steps
+    that no budget of `jobs` needs. Returns (folders deleted, bytes freed)."""
+    doomed: list[Path] = []
+    for job in jobs:
+        folder = run_folder(job.run["out"], job.run_id)
+        if not is_done(job) or is_held(folder):
+            continue
+        doomed += [step_folder(folder.checkpoints, step) for step in saved_steps(folder.checkpoints)[:-1]]
+        needed = {*job.budgets, job.until}
+        doomed += [step_folder(folder.budgets, step) for step in saved_steps(folder.budgets) if step not in needed]
+    freed = sum(path.stat().st_size for each in doomed for path in each.rglob("*"))
+    for each in doomed:
+        shutil.rmtree(each)
+    return len(doomed), freed
