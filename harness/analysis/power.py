@@ -1,13 +1,19 @@
 """Which lines a design can recognise: a table fixed before the data, and what an undecided curve still needs."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from harness.analysis.covariance import MeanCurve
 from harness.analysis.curves import Curves
+from harness.analysis.fitting import fit
 from harness.analysis.intervals import Estimate
+from harness.analysis.laws import LAWS
 from harness.analysis.shape import RATIO, slope_weights, slopes
 from harness.analysis.shares import calibration
 
-MOST_SEEDS = 64
+MOST_SEEDS, MOST_PROBLEMS, MOST_DECADES = 64, 32.0, 3.0  # beyond these an answer is out of reach
+TOLD_APART = 9.63  # non-centrality for 80% power at 5% with two more parameters
 
 
 def shape_power(slope: float, completions: float, seeds: int) -> float | None:
@@ -30,39 +36,70 @@ def effective_completions(curves: Curves) -> float:
     return float(p * (1 - p) / max(curves.noise.mean(), 1e-9))
 
 
-def would_decide(short: dict[str, Estimate], curves: Curves, laws_left: list[str]) -> dict:
-    """What would settle the contrasts that fell short (each is needed above 0 at a one-sided 95%).
+def would_decide(short: dict[str, Estimate], standing: list[str], curves: Curves, mean: MeanCurve) -> dict:
+    """About what would settle an undecided curve, each alone and the rest unchanged; None where it would not do.
 
-    seeds: replicates in all, or None if more of them would not do. problems_factor: times as many problems, or None
-    where noise of evaluation is not what hides it. decades: more decades, where a contrast points the other way or a
-    curved law could not be rejected.
+    seeds: replicates in all. problems_factor: times as many problems. decades: more decades of RL. Contrasts `short`
+    of their bound must become clear in sign, `standing` laws distinguishable from a line. Where neither is left, the
+    hidden budgets were missed, and another decade shows whether the line goes on.
     """
-    share = _noise_shares(curves)
-    seeds, factors, turned = [], [], False
-    for name, contrast in short.items():
-        if contrast.mean <= 0 or not np.isfinite(contrast.sd):
-            turned = True
-            continue
-        enough = [n for n in range(max(contrast.n, 2), MOST_SEEDS + 1) if _clear(contrast, n)]
-        seeds.append(enough[0] if enough else None)
-        factors.append(_problems_factor(contrast, share.get(name, share["slope"])))
-    known = [n for n in seeds if n is not None]
+    if not short and not standing:
+        return {"seeds": None, "problems_factor": None, "decades": 1.0}
+    shares = _noise_shares(curves)
+    seeds = [_seeds_for(contrast) for contrast in short.values()]
+    factors = [_problems_factor(contrast, shares[name]) for name, contrast in short.items()]
+    seeds += [_seeds_to_reject(name, mean) for name in standing]
+    decades = [_decades_to_reject(name, mean) for name in standing]
     return {
-        "seeds": max(known) if known and len(known) == len(seeds) and not turned else None,
-        "problems_factor": max(factors) if factors and None not in factors and not turned else None,
-        "decades": 1.0 if turned or laws_left or not (known or factors) else None,
+        "seeds": _all(seeds),
+        "problems_factor": _all(factors) if not standing else None,
+        "decades": _all(decades) if not short else None,
     }
 
 
+def _all(needs: Sequence[float | None]) -> float | None:
+    """The largest need, None if one cannot be met."""
+    return None if None in needs else max(need for need in needs if need is not None)
+
+
+def _seeds_for(contrast: Estimate) -> int | None:
+    sure = (n for n in range(max(contrast.n, 2), MOST_SEEDS + 1) if _clear(contrast, n))
+    return next(sure, None)
+
+
 def _clear(contrast: Estimate, n: int) -> bool:
-    return Estimate(contrast.mean, contrast.sd, n).interval(0.9)[0] > 0
+    return Estimate(abs(contrast.mean), contrast.sd, n).interval(0.9)[0] > 0
 
 
 def _problems_factor(contrast: Estimate, noise_share: float) -> float | None:
     """Times as many problems that make the contrast clear with the replicates there are."""
-    target = contrast.mean / (contrast.mean - contrast.interval(0.9)[0])  # shrink the error by this much
-    left = target**2 - (1 - noise_share)
-    return float(np.ceil(10 * noise_share / left) / 10) if left > 0 else None
+    half = contrast.mean - contrast.interval(0.9)[0]
+    left = (contrast.mean / half) ** 2 - (1 - noise_share)
+    factor = float(np.ceil(10 * noise_share / left) / 10) if left > 0 else np.inf
+    return factor if factor <= MOST_PROBLEMS else None
+
+
+def _seeds_to_reject(name: str, mean: MeanCurve) -> int | None:
+    needed = np.ceil(len(mean.replicates) * TOLD_APART / max(_distance(name, mean, 0.0), 1e-9))
+    return int(needed) if needed <= MOST_SEEDS else None
+
+
+def _decades_to_reject(name: str, mean: MeanCurve) -> float | None:
+    steps = (0.5 * i for i in range(1, 1 + int(2 * MOST_DECADES)))
+    return next((extra for extra in steps if _distance(name, mean, extra) >= TOLD_APART), None)
+
+
+def _distance(name: str, mean: MeanCurve, extra: float) -> float:
+    """Non-centrality of a line's misfit to the fitted law, over a window longer by `extra` decades at the same
+    spacing and scatter (that of the last budget beyond it)."""
+    spacing = (mean.z[-1] - mean.z[0]) / (len(mean.z) - 1)
+    beyond = mean.z[-1] + spacing * np.arange(1, 1 + round(extra / spacing))
+    z = np.concatenate([mean.z, beyond])
+    variance = np.diag(mean.covariance)[1:]
+    weight = 1 / np.sqrt(np.concatenate([variance, np.full(len(beyond), variance[-1])]))
+    curve = fit(LAWS[name], mean).predict(z)[0]
+    line = np.polyval(np.polyfit(z, curve, 1, w=weight), z)
+    return float(np.sum(((curve - line) * weight) ** 2))
 
 
 def _noise_shares(curves: Curves) -> dict[str, float]:

@@ -38,12 +38,14 @@ def _why(record: dict) -> str:
     need = record["would_decide"]
     words = []
     if need["seeds"]:
-        words.append(f"{need['seeds']} seeds in all")
+        words.append(f"{need['seeds']} {need['unit']} in all")
     if need["problems_factor"]:
         words.append(f"{need['problems_factor']:g} times the evaluation problems")
     if need["decades"]:
-        words.append(f"{need['decades']:g} more decade of RL")
-    return f"{reason}. It would take {' or '.join(words)} to decide." if words else f"{reason}."
+        words.append(f"{need['decades']:g} more decade{'s' * (need['decades'] != 1)} of RL")
+    if not words:
+        return f"{reason}. No design within reach would decide it at this noise."
+    return f"{reason}. About {' or '.join(words)} would decide it."
 
 
 def given(n_bases: int, min_bases: int) -> str:

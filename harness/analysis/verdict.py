@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from harness.analysis import checks
-from harness.analysis.covariance import mean_curve
+from harness.analysis.covariance import MeanCurve, mean_curve
 from harness.analysis.curves import Curves, cells, curves, measured
 from harness.analysis.decision import Decision, decide, extrapolations
 from harness.analysis.intervals import Estimate, estimate, holm
@@ -109,7 +109,7 @@ def _record(scope: Scope, arm: str, tasks: Sequence[str], task: str, role: str) 
         "share_of_gain": share_of_gain(mean, laws), "laws": laws,
         "rejections": decision.rejections or None, "extrapolation": extrapolations(mean),
         "p_rise": estimate(s.overall).p_above(), "p_claim": min(judgement.p, 1.0),
-        "would_decide": _would_decide(decision, clustered),
+        "would_decide": _would_decide(decision, clustered, mean),
         "power": shape_power(float(np.mean(s.overall)), effective_completions(c), len(c.seeds)),
         "warmup_cuts": checks.warmup_cuts(whole, options), "scales": checks.other_scales(clustered),
         "mixture": checks.mixture_artefact(c, _cells(scope, arm, tasks)) if line else None,
@@ -147,10 +147,11 @@ def _ci(e: Estimate) -> list[float] | None:
     return [low, high] if np.isfinite(low) and np.isfinite(high) else None
 
 
-def _would_decide(decision: Decision, c: Curves) -> dict | None:
+def _would_decide(decision: Decision, clustered: Curves, mean: MeanCurve) -> dict | None:
     if decision.judgement.verdict != "indistinguishable":
         return None
-    return would_decide(decision.judgement.undecided, c, decision.standing)
+    need = would_decide(decision.judgement.undecided, decision.standing, clustered, mean)
+    return need | {"unit": "bases" if len(set(clustered.bases)) == len(clustered.bases) > 1 else "seeds"}
 
 
 def _cells(scope: Scope, arm: str, tasks: Sequence[str]) -> list[Curves]:

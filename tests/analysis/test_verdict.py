@@ -15,7 +15,9 @@ from harness.analysis.covariance import mean_curve
 from harness.analysis.curves import curves
 from harness.analysis.decision import decide
 from harness.analysis.evidence import extrapolation, rejection_p
+from harness.analysis.intervals import Estimate, estimate
 from harness.analysis.options import default_options
+from harness.analysis.power import _distance, _seeds_for
 from harness.analysis.simulate import KINDS, Design, Kind, draw_table, line
 from harness.analysis.table import TableError, check_table
 from harness.analysis.verdict import verdicts
@@ -280,8 +282,25 @@ def test_the_analysis_repeats_itself_and_does_not_depend_on_row_order() -> None:
 def test_undecided_curves_say_what_would_decide_them() -> None:
     record = only(planted("line_small", Design(seeds=6, problems=64)))
     assert record["verdict"] == "indistinguishable"
-    assert any(record["would_decide"].values())
-    assert "It would take" in record["sentences"][1]
+    assert record["would_decide"]["seeds"] > 6
+    assert f"About {record['would_decide']['seeds']} seeds in all" in record["sentences"][1]
+
+
+def test_as_many_seeds_as_asked_for_do_decide() -> None:
+    """The advice is tried: a contrast that fell short is clear, in about every second trial, with that many."""
+    rng = np.random.default_rng(0)
+    contrast = Estimate(0.4, 1.0, 6)
+    needed = _seeds_for(contrast)
+    assert needed is not None
+    assert contrast.interval(0.9)[0] <= 0
+    enough = [estimate(rng.normal(contrast.mean, contrast.sd, needed)).interval(0.9)[0] > 0 for _ in range(400)]
+    assert 0.4 < np.mean(enough) < 0.7
+
+
+def test_a_longer_window_bends_a_sigmoid_away_from_a_line() -> None:
+    mean = mean_curve(curves(check_table(planted("line_from_afar")), "true_reward"))
+    distances = [_distance("hill", mean, extra) for extra in (0.0, 1.0, 2.0)]
+    assert distances == sorted(distances)
 
 
 def test_leaving_out_a_size_predicts_its_slope_from_the_others() -> None:
