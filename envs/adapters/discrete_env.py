@@ -4,8 +4,8 @@
 
 The prompt is the first observation, each completion the number of an action, each reply the next observation. The
 environment plays itself again from the problem's seed at each turn, so that a reply depends on nothing but the problem
-and the completions; its randomness must come from the seed of its `reset`. A problem is a seed: where an environment starts and moves the same
-way from every seed (CliffWalking), all its problems are one, and its splits hold nothing apart.
+and the completions; its randomness must come from the seed of its `reset`. A problem is a seed: where an environment
+is the same from every seed (CliffWalking), all its problems are one, and its splits hold nothing apart.
 """
 
 import re
