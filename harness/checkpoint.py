@@ -1,6 +1,6 @@
 """Checkpoints: a folder written whole, then renamed; checked by hash on load.
 
-`step-00000064/` holds policy.safetensors, training.pt (optimizer) and meta.json, which names the run, the step, what
+`step-00000064/` holds policy.safetensors, training.pt (optimizer, weights that still sample) and meta.json, which names the run, the step, what
 was spent and the hash of each file. Budgets keep policy.safetensors and meta.json alone.
 """
 
@@ -72,17 +72,19 @@ def _weights(policy: Transformer, member: int) -> bytes:
     return save({name: _member(weight, member).contiguous() for name, weight in policy.state_dict().items()})
 
 
-def _training(optimizer: torch.optim.Optimizer, member: int) -> bytes:
-    whole = optimizer.state_dict()
-    state = {i: {k: _member(v, member) for k, v in entry.items()} for i, entry in whole["state"].items()}
+def _training(state: TrainState, member: int) -> bytes:
+    of_member = lambda tensors: {k: _member(v, member) for k, v in tensors.items()}  # noqa: E731
+    whole = state.optimizer.state_dict()
+    optimizer = {i: of_member(entry) for i, entry in whole["state"].items()}
+    lagged = [of_member(weights) for weights in state.lagged]
     data = io.BytesIO()
-    torch.save({"state": state, "param_groups": whole["param_groups"]}, data)
+    torch.save({"state": optimizer, "param_groups": whole["param_groups"], "lagged": lagged}, data)
     return data.getvalue()
 
 
 def save_checkpoint(folder: Path, run_id: str, state: TrainState, keep: int, member: int = 0) -> None:
     """Everything that one run of a stack needs to go on exactly, at folder/step-…; the last `keep` stay."""
-    files = {"policy.safetensors": _weights(state.policy, member), "training.pt": _training(state.optimizer, member)}
+    files = {"policy.safetensors": _weights(state.policy, member), "training.pt": _training(state, member)}
     _write(step_folder(folder, state.step), files, {"run_id": run_id, "spent": asdict(state.spent[member])})
     for step in saved_steps(folder)[:-keep]:
         shutil.rmtree(step_folder(folder, step))
@@ -138,6 +140,7 @@ def load_checkpoint(sources: Sequence[Source], state: TrainState, step: int) -> 
     saved = [torch.load(io.BytesIO(files["training.pt"]), weights_only=True) for files, _ in read]
     entries = {i: _stacked([each["state"][i] for each in saved]) for i in saved[0]["state"]}
     state.optimizer.load_state_dict({"state": entries, "param_groups": saved[0]["param_groups"]})
+    state.lagged = [_stacked(weights) for weights in zip(*(each["lagged"] for each in saved))]
     state.spent = tuple(Spent(**meta["spent"]) for _, meta in read)
 
 

@@ -19,6 +19,7 @@ def check(config: "Config") -> None:
         corpus = select(config.base.tasks)
     except UnknownTask as error:
         raise UserError(str(error)) from None
+    _check_algorithm(config, verified)
     _check_roles(verified, unverified)
     _check_corpus(config, corpus)
     _check_difficulties("tasks", verified, config.tasks.difficulties)
@@ -33,12 +34,6 @@ def _check_sizes(config: "Config") -> None:
             "each head needs the same, even number of dimensions (RoPE turns them in pairs)",
             f"make model.width a multiple of {2 * model.heads}",
         )
-    if config.rl.group_size == 1:
-        raise UserError(
-            f"rl.group_size=1 with algo={config.algo.name}",
-            "its baseline is the mean of a group, so one completion alone never carries signal",
-            "set rl.group_size to 8 or 16",
-        )
     if config.optim.minibatches > config.rl.problems:
         raise UserError(
             f"optim.minibatches={config.optim.minibatches}",
@@ -52,6 +47,52 @@ def _check_sizes(config: "Config") -> None:
                 f"pass@k needs at least k samples of a problem, and evaluation.samples={config.evaluation.samples}",
                 "raise evaluation.samples or drop that k",
             )
+
+
+# Algorithms without a baseline, and those whose baseline is not the group's.
+_NO_BASELINE = ("reinforce", "expert_iteration", "sft")
+_NO_GROUP = (*_NO_BASELINE, "reinforce_pp")
+
+
+def _check_algorithm(config: "Config", verified: tuple[Task, ...]) -> None:
+    algo = config.algo
+    if config.rl.group_size == 1 and algo.name not in _NO_GROUP:
+        raise UserError(
+            f"rl.group_size=1 with algo={algo.name}",
+            "its baseline is the mean of a group, so one completion alone never carries signal",
+            "set rl.group_size to 8 or 16",
+        )
+    if algo.name == "sft":
+        _check_demonstrations(config, verified)
+    scales = ("none",) if algo.name in _NO_BASELINE else ("none", "batch") if algo.name in _NO_GROUP else ()
+    if scales and algo.scale not in scales:
+        raise UserError(
+            f"algo.scale={algo.scale} with algo={algo.name}",
+            "its advantages are not centred on a group, so there is no such deviation to divide by",
+            f"set algo.scale to {' or '.join(scales)}",
+        )
+    if (algo.kl == "none") != (algo.kl_coefficient == 0):
+        raise UserError(
+            f"algo.kl={algo.kl} with algo.kl_coefficient={algo.kl_coefficient}",
+            "a KL needs both its form and a coefficient above 0",
+            "set both, such as algo.kl=k1 algo.kl_coefficient=1e-3, or neither (none and 0)",
+        )
+
+
+def _check_demonstrations(config: "Config", verified: tuple[Task, ...]) -> None:
+    if config.rl.group_size != 1:
+        raise UserError(
+            f"algo=sft with rl.group_size={config.rl.group_size}",
+            "every completion of a problem would be the same: its one canonical answer",
+            f"set rl.group_size=1, and rl.problems={config.rl.problems * config.rl.group_size} for as many answers a step",
+        )
+    several = [task.name for task in verified if task.max_turns > 1]
+    if several:
+        raise UserError(
+            f"algo=sft with {', '.join(several)}",
+            "an episode of several turns has no one canonical answer",
+            "leave these tasks out of tasks.verified",
+        )
 
 
 def _check_roles(verified: tuple[Task, ...], unverified: tuple[Task, ...]) -> None:

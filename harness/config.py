@@ -45,8 +45,8 @@ class ModelConfig:
 
 @schema(frozen=True, config=_forbid)
 class OptimConfig:
-    """AdamW. grad_clip bounds each seed's gradient norm. minibatches: optimizer steps of one batch of rollouts.
-    micro_batch: groups of one forward pass (0: all); it changes memory, and the gradient by
+    """AdamW. grad_clip bounds each seed's gradient norm. minibatches: optimizer steps of one pass over a batch of
+    rollouts; epochs: passes. micro_batch: groups of one forward pass (0: all); it changes memory, and the gradient by
     no more than rounding."""
 
     lr: NonNegativeFloat
@@ -56,6 +56,7 @@ class OptimConfig:
     weight_decay: NonNegativeFloat
     grad_clip: PositiveFloat
     minibatches: PositiveInt
+    epochs: PositiveInt
     micro_batch: NonNegativeInt
 
 
@@ -102,11 +103,13 @@ class BaseConfig:
 
 @schema(frozen=True, config=_forbid)
 class RLSizes:
-    """One step samples problems x group_size completions; a run takes `steps`."""
+    """One step samples problems x group_size completions; a run takes `steps`. The weights that sample are `lag` steps
+    behind those that are trained, as where sampling and training overlap."""
 
     steps: PositiveInt
     problems: PositiveInt
     group_size: PositiveInt
+    lag: NonNegativeInt
 
 
 @schema(frozen=True, config=_forbid)
@@ -119,17 +122,41 @@ class SamplingConfig:
 
 @schema(frozen=True, config=_forbid)
 class AlgoConfig:
-    """An entry of the algorithm table and its numbers."""
+    """An entry of the algorithm table (harness/train/algorithms.py) and its numbers.
 
-    name: Literal["rloo", "grpo"]
+    scale: which standard deviation advantages are divided by. aggregation: the loss is a mean over tokens, over samples
+    of their token means, over prompts of their token means, or (constant) over samples of their token sums over the
+    longest completion allowed. denominator: of all scorable rollouts, or of those kept, whose advantage is not zero.
+    The ratio is clipped to [1 - clip_low, 1 + clip_high]. kl: divergence from the base, in the reward (k1) or as a term
+    of the loss (k2, k3). Together with an entropy bonus these act on every group, so that none is left out.
+    """
+
+    name: Literal[
+        "reinforce", "reinforce_pp", "rloo", "grpo", "dr_grpo", "dapo", "cispo", "gspo", "expert_iteration", "sft"
+    ]
     scale: Literal["none", "group", "batch"]
+    aggregation: Literal["token", "sample", "prompt", "constant"]
+    denominator: Literal["all", "kept"]
     clip_low: PositiveFloat
     clip_high: PositiveFloat
+    kl: Literal["none", "k1", "k2", "k3"]
+    kl_coefficient: NonNegativeFloat
+    entropy_bonus: NonNegativeFloat
+
+    @property
+    def acts_on_silence(self) -> bool:
+        """Whether a group without signal still has something to say."""
+        return self.kl != "none" or self.entropy_bonus > 0
 
 
 @schema(frozen=True, config=_forbid)
 class RewardConfig:
+    """Which reward, and its shaping: length_penalty times the share of the token limit that a completion took, and
+    truncation_penalty for one that reached the limit, are taken off."""
+
     name: Literal["true_reward", "random_reward", "shuffled_within_group", "format_reward"]
+    length_penalty: NonNegativeFloat
+    truncation_penalty: NonNegativeFloat
 
 
 @schema(frozen=True, config=_forbid)

@@ -1,5 +1,6 @@
-"""What was spent. By the field's convention: pretraining 6·N·T; RL 2·N·T to sample and 6·N·T to update, T counting
-prompt and response tokens of all samples, N the weights without the input embedding (arXiv 2001.08361, 2510.13786)."""
+"""What was spent. By the field's convention: pretraining 6·N·T; RL 2·N·T to sample, 6·N·T for each epoch of updates and
+2·N·T for a reference, T counting prompt and response tokens of all samples, N the weights without the input embedding
+(arXiv 2001.08361, 2510.13786)."""
 
 from dataclasses import dataclass, replace
 
@@ -15,15 +16,18 @@ class Spent:
     flops_convention: float = 0.0
     seconds: float = 0.0
 
-    def rl_step(self, n: int, completions: int, tokens: int, trained_tokens: int, seconds: float) -> "Spent":
-        """One RL step of a policy of n weights; of `tokens`, sampled and prompted, `trained_tokens` saw an update."""
+    def rl_step(
+        self, n: int, completions: int, tokens: int, forward: int, trained: int, per_token: float, seconds: float
+    ) -> "Spent":
+        """One RL step of a policy of n weights on `tokens`, sampled and prompted: `forward` of them went through a pass
+        that only looks, `trained` through an update, counted each time; by the convention each cost per_token x n."""
         return replace(
             self,
             step=self.step + 1,
             completions=self.completions + completions,
             tokens=self.tokens + tokens,
-            flops=self.flops + 2 * n * tokens + 6 * n * trained_tokens,
-            flops_convention=self.flops_convention + 8 * n * tokens,
+            flops=self.flops + 2 * n * forward + 6 * n * trained,
+            flops_convention=self.flops_convention + per_token * n * tokens,
             seconds=self.seconds + seconds,
         )
 

@@ -51,6 +51,7 @@ def cost(job: Job, rate: float) -> Cost:
     """What a job takes from its first step, at `rate` FLOP/s."""
     from envs.registry import select
     from harness.policy.transformer import parameter_count
+    from harness.train.algorithms import flops_per_token
 
     config = parse(job.run)
     n, weights = parameter_count(config.model, embedding=False), parameter_count(config.model) * BYTES_PER_WEIGHT
@@ -63,8 +64,9 @@ def cost(job: Job, rate: float) -> Cost:
     scored = len(job.budgets) * cells * config.evaluation.problems * config.evaluation.samples * length
     trained = config.objective != "frozen"
     tokens = float(trained * job.until * config.rl.problems * config.rl.group_size * length)
-    seconds = (tokens * n * (2 / SAMPLING_SHARE + 6) + scored * n * 2 / SAMPLING_SHARE) / rate
-    return Cost(tokens, 8 * n * tokens, 2 * n * scored, seconds, weights * (len(job.budgets) + 6))
+    per_token = flops_per_token(config)
+    seconds = (tokens * n * (2 / SAMPLING_SHARE + per_token - 2) + scored * n * 2 / SAMPLING_SHARE) / rate
+    return Cost(tokens, per_token * n * tokens, 2 * n * scored, seconds, weights * (len(job.budgets) + 6))
 
 
 def plan_table(jobs: Sequence[Job], to_do: Sequence[Job], parallel: int) -> RichTable:

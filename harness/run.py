@@ -4,6 +4,7 @@
 the run's folder.
 """
 
+import copy
 import shutil
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
@@ -99,11 +100,13 @@ def new_state(config: Config, optim: OptimConfig, seeds: tuple[int, ...]) -> Tra
 
 
 def from_bases(members: Stack) -> TrainState:
-    """Each member's pretrained base, and a fresh optimizer."""
+    """Each member's pretrained base, which stays as the reference where a KL is asked for, and a fresh optimizer."""
     config = members[0].config
     state = new_state(config, config.optim, tuple(member.config.seed for member in members))
     bases = [run_folder(member.config.out, base_id(member.config)) for member in members]
     load_weights([(base.budgets, base.run_id) for base in bases], state.policy, config.base.steps)
+    if config.algo.kl != "none":
+        state.reference = copy.deepcopy(state.policy).requires_grad_(False)
     return state
 
 

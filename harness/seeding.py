@@ -52,8 +52,8 @@ def _mix(x: Tensor) -> Tensor:
 def uniforms(key: Key, rows: Tensor, positions: Tensor) -> Tensor:
     """Uniforms in (0, 1), float32, [len(rows), len(positions)], the same on CPU and GPU.
 
-    Element (i, j) depends only on key, rows[i] and positions[j]. 23 bits, so that the midpoint of every cell is a float32
-    and none rounds to 1: events rarer than 1.2e-7 are never drawn.
+    Element (i, j) depends only on key, rows[i] and positions[j]. 23 bits, so that the midpoint of every cell is a
+    float32 and none rounds to 1: events rarer than 1.2e-7 are never drawn.
     """
     a, b, c = key.words()
     row_hash = _mix((rows.long() ^ a) & _MASK)

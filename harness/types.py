@@ -100,8 +100,9 @@ class Credit:
 class Batch:
     """Groups ready for the update: each prompt once, and all that follows it, R = P·G rows of each seed.
 
-    Rows that only fill up a seed with fewer groups have loss_mask 0. `loss_tokens` [S] counts the loss tokens of all
-    scorable rows *before* silent groups were left out, so that leaving one out equals masking it.
+    Rows that only fill up a seed with fewer groups have loss_mask 0. `denominator` [S] and `loss_tokens` [S] count all
+    scorable rows *before* silent groups were left out, so that leaving one out equals masking it; the first divides the
+    loss, the second what is told per token.
     """
 
     prompts: Tensor  # [S, P, T] right-padded
@@ -110,15 +111,19 @@ class Batch:
     loss_mask: Tensor  # [S, R, C] bool
     sampler_logprobs: Tensor  # [S, R, C]
     advantages: Tensor  # [S, R, C]
+    weight: Tensor  # [S, R]: what each token of a row counts in the loss
+    denominator: Tensor  # [S]
     loss_tokens: Tensor  # [S]
     computed: Tensor  # [S] real tokens that the update runs over, each prompt once
+    ref_logprobs: Tensor | None = None  # [S, R, C], of the frozen reference
 
     def groups(self, start: int, stop: int) -> "Batch":
         """A micro-batch of whole groups under the same denominator."""
         g = self.completions.shape[1] // self.prompts.shape[1]
         by_group = {name: getattr(self, name)[:, start:stop] for name in ("prompts", "prompt_length")}
-        rows = ("completions", "loss_mask", "sampler_logprobs", "advantages")
-        by_row = {name: getattr(self, name)[:, start * g : stop * g] for name in rows}
+        rows = ("completions", "loss_mask", "sampler_logprobs", "advantages", "weight", "ref_logprobs")
+        values = {name: getattr(self, name) for name in rows}
+        by_row = {name: None if x is None else x[:, start * g : stop * g] for name, x in values.items()}
         return replace(self, **by_group, **by_row)
 
 

@@ -20,6 +20,7 @@ def trained_state(step=5):
     state = toy_state(0)
     state.policy(torch.arange(16, 26).view(1, 1, -1)).square().sum().backward()
     state.optimizer.step()
+    state.lagged = [{"head": torch.full((1, 2, 3), value)} for value in (1.0, 2.0)]
     state.spent = (replace(SPENT, step=step),)
     return state
 
@@ -41,6 +42,9 @@ def test_weights_optimizer_and_counts_come_back_to_the_bit(saved):
     load_checkpoint([(folder, "run-1")], other, 5)
     assert other.spent == state.spent
     assert all(torch.equal(a, b) for a, b in zip(other.policy.parameters(), state.policy.parameters()))
+    assert len(other.lagged) == 2
+    for a, b in zip(other.lagged, state.lagged):
+        assert all(torch.equal(a[name], b[name]) for name in b)
     a, b = other.optimizer.state_dict()["state"], state.optimizer.state_dict()["state"]
     assert a.keys() == b.keys()
     assert all(torch.equal(a[i][name], b[i][name]) for i in a for name in a[i])

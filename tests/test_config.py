@@ -47,13 +47,21 @@ OTHER = {
     "rl.steps": 8,
     "rl.problems": 8,
     "rl.group_size": 8,
+    "rl.lag": 2,
     "sampling.temperature": 0.9,
     "sampling.max_tokens": 2,
     "algo.name": "grpo",
     "algo.scale": "none",
+    "algo.aggregation": "sample",
+    "algo.denominator": "kept",
+    "algo.kl": "k3",
+    "algo.kl_coefficient": 0.1,
+    "algo.entropy_bonus": 0.01,
     "algo.clip_low": 0.1,
     "algo.clip_high": 0.3,
     "reward.name": "random_reward",
+    "reward.length_penalty": 0.1,
+    "reward.truncation_penalty": 0.5,
     "optim.lr": 1e-3,
     "optim.beta1": 0.8,
     "optim.beta2": 0.8,
@@ -61,12 +69,15 @@ OTHER = {
     "optim.weight_decay": 0.5,
     "optim.grad_clip": 0.5,
     "optim.minibatches": 2,
+    "optim.epochs": 2,
     "optim.micro_batch": 2,
     "schedule.name": "wsd",
     "schedule.warmup": 1,
     "schedule.decay_share": 0.1,
     "precision": "bf16",
 }
+# What another value of a leaf can only stand with.
+NEEDS = {"algo.kl": {"kl_coefficient": 0.5}, "algo.kl_coefficient": {"kl": "k3"}}
 # These change no weight of any run.
 LABELS = {
     "tasks.unverified": [],
@@ -94,11 +105,13 @@ LABELS = {
     "plan": True,
 }
 # The vocabulary has one legal size; the rest are options of the base's optimizer that pretraining does not read.
-FIXED = {"model.vocab", "base.optim.minibatches", "base.optim.micro_batch"}
+FIXED = {"model.vocab", "base.optim.minibatches", "base.optim.epochs", "base.optim.micro_batch"}
 
 
 def changed(leaf, value):
     whole = container()
+    if leaf in NEEDS:
+        whole["algo"].update(NEEDS[leaf])
     branch = whole
     *path, last = leaf.split(".")
     for name in path:
@@ -185,6 +198,12 @@ def test_log2_budgets_are_the_powers_of_two_and_the_last_step():
         (["model.heads=3"], "multiple of 6"),
         (["model.width=18", "model.heads=6"], "even number of dimensions"),
         (["optim.minibatches=5"], "a step has 4"),
+        (["algo=sft"], "one canonical answer"),
+        (["algo=sft", "rl.group_size=1", "tasks.verified=[calculator.*]"], "leave these tasks out"),
+        (["algo=reinforce", "algo.scale=group"], "algo.scale to none"),
+        (["algo=reinforce_pp", "algo.scale=group"], "none or batch"),
+        (["algo.kl=k1"], "a coefficient above 0"),
+        (["algo.kl_coefficient=0.1"], "a coefficient above 0"),
         (["evaluation.ks=[8]"], "pass@k needs at least k samples"),
         (["tasks.unverified=[toy.*]"], r"both hold toy\.symbolic"),
         (["tasks.verified=[]"], "at least one task"),

@@ -7,10 +7,11 @@ from typing import Any
 
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
+from pydantic import TypeAdapter
 
 import configs
 import tests.toy_task  # noqa: F401  (a spawned process computes identities before it parses a configuration)
-from harness.config import Config, ModelConfig, OptimConfig, base_id, dump, parse, plain, run_id
+from harness.config import AlgoConfig, Config, ModelConfig, OptimConfig, base_id, dump, parse, plain, run_id
 from harness.launch.jobs import Job
 from harness.policy.transformer import Transformer
 from harness.run import run_job
@@ -65,6 +66,12 @@ def container(*overrides: str, config_name: str = "train") -> dict[str, Any]:
 def tiny(*overrides: str, out: Path | str = "outputs") -> Config:
     """The configuration of a tiny run."""
     return parse({**container(*overrides), "out": str(out)})
+
+
+def algo(name: str, **changes: Any) -> AlgoConfig:
+    """configs/algo/<name>.yaml, with changes."""
+    written = plain(OmegaConf.load(CONFIGS / f"algo/{name}.yaml"))
+    return TypeAdapter(AlgoConfig).validate_python(written | changes)
 
 
 def toy_state(*seeds: int, model: ModelConfig | None = None, optim: OptimConfig | None = None) -> TrainState:

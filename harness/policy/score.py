@@ -11,21 +11,25 @@ from harness.policy.attention import SharedPrompt, bias_of, causal
 from harness.policy.transformer import Transformer
 
 
-def _logprobs(logits: Tensor, target: Tensor, temperature: float) -> Tensor:
+def token_logprobs(logits: Tensor, target: Tensor, temperature: float) -> Tensor:
     """log p(target) at this temperature: logits [..., V], target [...]."""
     flat = (logits / temperature).flatten(0, -2)
     return -F.cross_entropy(flat, target.flatten(), reduction="none").view(target.shape)
 
 
+def token_entropy(logits: Tensor, temperature: float) -> Tensor:
+    """Entropy of the law that a token is drawn from, in nats: logits [..., V] -> [...]."""
+    logprobs = (logits / temperature).log_softmax(-1)
+    return -(logprobs.exp() * logprobs).sum(-1)
+
+
 def score(policy: Transformer, ids: Tensor, temperature: float) -> Tensor:
     """log p(ids[t] | ids[:t]) at this temperature, [S, R, T]; 0 at t = 0, which nothing precedes."""
-    return F.pad(_logprobs(policy(ids[..., :-1]), ids[..., 1:], temperature), (1, 0))
+    return F.pad(token_logprobs(policy(ids[..., :-1]), ids[..., 1:], temperature), (1, 0))
 
 
-def score_completions(
-    policy: Transformer, prompts: Tensor, prompt_length: Tensor, completions: Tensor, temperature: float
-) -> Tensor:
-    """log p of each completion token given its prompt and what came before, [S, P·G, C].
+def completion_logits(policy: Transformer, prompts: Tensor, prompt_length: Tensor, completions: Tensor) -> Tensor:
+    """Logits of each completion token given its prompt and what came before, [S, P·G, C, V].
 
     prompts [S, P, T] right-padded, prompt_length [S, P] (at least 2), completions [S, P·G, C]. A prompt's last token
     goes with each completion, whose first token it predicts.
@@ -53,7 +57,14 @@ def score_completions(
     )
     flat = torch.cat((context.flatten(1), queries.flatten(1)), dim=1)
     hidden = policy.flat_hidden(flat, attention)[:, context[0].numel() :]
-    return _logprobs(policy.logits(hidden.unflatten(1, (rows, c))), completions, temperature)
+    return policy.logits(hidden.unflatten(1, (rows, c)))
+
+
+def score_completions(
+    policy: Transformer, prompts: Tensor, prompt_length: Tensor, completions: Tensor, temperature: float
+) -> Tensor:
+    """log p of each completion token at this temperature, [S, P·G, C]; arguments of `completion_logits`."""
+    return token_logprobs(completion_logits(policy, prompts, prompt_length, completions), completions, temperature)
 
 
 @torch.no_grad()

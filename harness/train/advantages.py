@@ -12,20 +12,31 @@ from torch import Tensor
 from harness.config import AlgoConfig
 from harness.types import Credit, Rollouts
 
+Advantage = Callable[[Credit, Tensor | None, Rollouts, AlgoConfig], Tensor]
 
-def group_mean(x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+
+def masked_mean(x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Mean over the last axis of valid entries, and their count; both keep the axis."""
     count = valid.sum(-1, keepdim=True)
     return torch.where(valid, x, 0.0).sum(-1, keepdim=True) / count.clamp(min=1), count
 
 
-def silent_groups(credit: Credit, rollouts: Rollouts) -> Tensor:
-    """[S, P] bool: all scorable base rewards of the group are exactly equal, so that no advantage is left."""
-    base = rollouts.grouped(credit.base)
-    valid = ~base.isnan()
-    high = torch.where(valid, base, -torch.inf).amax(-1)
-    low = torch.where(valid, base, torch.inf).amin(-1)
-    return high <= low  # also where no row is scorable
+def all_equal(x: Tensor, valid: Tensor) -> Tensor:
+    """Whether the valid entries along the last axis, which stays, are exactly equal; also where there is none."""
+    high = torch.where(valid, x, -torch.inf).amax(-1, keepdim=True)
+    low = torch.where(valid, x, torch.inf).amin(-1, keepdim=True)
+    return high <= low
+
+
+def silent_groups(advantage: Advantage, credit: Credit, rollouts: Rollouts, config: AlgoConfig) -> Tensor:
+    """[S, P] bool: every advantage of the group is exactly zero under its base reward, before shaping and KL."""
+    plain = advantage(Credit(base=credit.base, outcome=credit.base), None, rollouts, config)
+    return (rollouts.grouped(plain) == 0).flatten(2).all(-1)
+
+
+def whole_return(credit: Credit) -> Tensor:
+    """[B]: what a completion as a whole earned; NaN where it is unscorable."""
+    return credit.outcome if credit.token is None else credit.outcome + credit.token.sum(1)
 
 
 def _scaled(centred: Tensor, valid: Tensor, scale: str) -> Tensor:
@@ -33,10 +44,17 @@ def _scaled(centred: Tensor, valid: Tensor, scale: str) -> Tensor:
     if scale == "none":
         return centred
     if scale == "group":
-        variance = group_mean(centred**2, valid)[0]
+        variance = masked_mean(centred**2, valid)[0]
     else:
-        variance = group_mean(centred.flatten(1) ** 2, valid.flatten(1))[0].unsqueeze(-1)
+        variance = masked_mean(centred.flatten(1) ** 2, valid.flatten(1))[0].unsqueeze(-1)
     return torch.where(variance > 0, centred * variance.clamp(min=1e-12).rsqrt(), 0.0)
+
+
+def _centred(reward: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Deviations from the group's mean, and the count behind it. Equal rewards give exactly 0: the rounding of their
+    mean must not become a gradient once it is divided by a tiny deviation."""
+    mean, count = masked_mean(reward, valid)
+    return torch.where(valid & ~all_equal(reward, valid), reward - mean, 0.0), count
 
 
 def _spread(per_row: Tensor, rollouts: Rollouts) -> Tensor:
@@ -44,30 +62,35 @@ def _spread(per_row: Tensor, rollouts: Rollouts) -> Tensor:
     return per_row.flatten()[:, None] * rollouts.loss_mask
 
 
-def rloo(credit: Credit, values: Tensor | None, rollouts: Rollouts, config: AlgoConfig) -> Tensor:
-    """Leave-one-out baseline: r_i - mean of the others (Ahmadian et al., arXiv 2402.14740, eq. 8)."""
-    reward = rollouts.grouped(credit.outcome)
+def leave_one_out(credit: Credit, values: Tensor | None, rollouts: Rollouts, config: AlgoConfig) -> Tensor:
+    """r_i - mean of the others (RLOO: Ahmadian et al., arXiv 2402.14740, section 3.4)."""
+    reward = rollouts.grouped(whole_return(credit))
     valid = ~reward.isnan()
-    mean, count = group_mean(reward, valid)
-    centred = torch.where(valid, reward - mean, 0.0) * count / (count - 1).clamp(min=1)
-    return _spread(_scaled(_exact_zero(centred, credit, rollouts), valid, config.scale), rollouts)
+    centred, count = _centred(reward, valid)
+    centred = centred * count / (count - 1).clamp(min=1)
+    return _spread(_scaled(centred, valid, config.scale), rollouts)
 
 
-def grpo(credit: Credit, values: Tensor | None, rollouts: Rollouts, config: AlgoConfig) -> Tensor:
-    """Group mean as baseline, scaled by the group's standard deviation unless told otherwise (Shao et al.,
-    arXiv 2402.03300, section 4.1.2; without the scale it is Dr. GRPO's, arXiv 2503.20783)."""
-    reward = rollouts.grouped(credit.outcome)
+def group_mean(credit: Credit, values: Tensor | None, rollouts: Rollouts, config: AlgoConfig) -> Tensor:
+    """r_i - mean of the group (GRPO: Shao et al., arXiv 2402.03300, section 4.1.2)."""
+    reward = rollouts.grouped(whole_return(credit))
     valid = ~reward.isnan()
-    centred = torch.where(valid, reward - group_mean(reward, valid)[0], 0.0)
-    return _spread(_scaled(_exact_zero(centred, credit, rollouts), valid, config.scale), rollouts)
+    return _spread(_scaled(_centred(reward, valid)[0], valid, config.scale), rollouts)
 
 
-def _exact_zero(centred: Tensor, credit: Credit, rollouts: Rollouts) -> Tensor:
-    """Rounding of a mean of equal rewards must not become a gradient once it is divided by a tiny deviation."""
-    reward = rollouts.grouped(credit.outcome)
-    equal = silent_groups(Credit(base=credit.outcome, outcome=credit.outcome), rollouts)
-    return torch.where(equal[..., None] | reward.isnan(), 0.0, centred)
+def to_go(credit: Credit, values: Tensor | None, rollouts: Rollouts, config: AlgoConfig) -> Tensor:
+    """What a token and those after it earned, without a baseline (REINFORCE: Williams 1992)."""
+    earned = credit.outcome[:, None].expand(-1, rollouts.ids.shape[1])
+    if credit.token is not None:
+        earned = earned + credit.token.flip(1).cumsum(1).flip(1)
+    return torch.where(rollouts.loss_mask, earned.nan_to_num(0.0), 0.0)
 
 
-Advantage = Callable[[Credit, Tensor | None, Rollouts, AlgoConfig], Tensor]
-ADVANTAGES: dict[str, Advantage] = {"rloo": rloo, "grpo": grpo}
+def batch_mean(credit: Credit, values: Tensor | None, rollouts: Rollouts, config: AlgoConfig) -> Tensor:
+    """What is still to come, minus its mean over all tokens of the seed's step, over their deviation (REINFORCE++:
+    Hu et al., arXiv 2501.03262, eq. 9)."""
+    earned = to_go(credit, values, rollouts, config)
+    by_seed = lambda x: x.view(rollouts.seeds, 1, -1)  # noqa: E731
+    valid = by_seed(rollouts.loss_mask & ~credit.outcome.isnan()[:, None])
+    centred, _ = _centred(by_seed(earned), valid)
+    return _scaled(centred, valid, config.scale).view_as(earned)

@@ -1,23 +1,35 @@
 """Rollouts and advantages -> minibatches for the update, without the groups that say nothing."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from harness.config import AlgoConfig, OptimConfig
 from harness.seeding import Key, uniforms
-from harness.train.advantages import silent_groups
-from harness.types import Batch, Credit, Rollouts
+from harness.types import Batch, Rollouts
 
 
-def _group_order(rollouts: Rollouts, minibatches: int, keys: tuple[Key, ...]) -> Tensor:
+@dataclass(frozen=True)
+class Judged:
+    """A step's rollouts, and all that the update needs to know of them."""
+
+    rollouts: Rollouts
+    advantages: Tensor  # [B, T]
+    scorable: Tensor  # [B] bool
+    keep: Tensor  # [S, P] bool: groups that take part in the update
+    ref_logprobs: Tensor | None = None  # [B, T]
+
+
+def _group_order(rollouts: Rollouts, minibatches: int, keys: tuple[Key, ...], epoch: int) -> Tensor:
     """[S, P] group indices in the order they are dealt to minibatches; shuffled only where there are several."""
     p = rollouts.rows // rollouts.seeds // rollouts.group_size
     order = torch.arange(p, device=rollouts.ids.device)
     if minibatches == 1:
         return order.expand(rollouts.seeds, p)
-    zero = torch.zeros(1, dtype=torch.int64, device=order.device)
-    return torch.stack([uniforms(key, order, zero)[:, 0].argsort() for key in keys])
+    position = torch.full((1,), epoch, device=order.device)
+    return torch.stack([uniforms(key, order, position)[:, 0].argsort() for key in keys])
 
 
 def _kept_groups(kept: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,41 +47,62 @@ def _rows_of(groups: Tensor, rollouts: Rollouts) -> Tensor:
     return rows + torch.arange(rollouts.seeds, device=device)[:, None] * (rollouts.rows // rollouts.seeds)
 
 
-def training_batches(
-    rollouts: Rollouts,
-    advantages: Tensor,
-    credit: Credit,
-    minibatches: int,
-    keys: tuple[Key, ...],
-    keep_silent: bool = False,
-) -> Iterator[Batch]:
-    """The optimizer minibatches of a step: whole groups, shuffled by key where there are several minibatches.
+def loss_weights(judged: Judged, mask: Tensor, config: AlgoConfig, max_tokens: int) -> tuple[Tensor, Tensor]:
+    """What each token of a row counts in the loss, [B], and what the row adds to the denominator, [B]."""
+    tokens = mask.sum(1).float()
+    if config.denominator == "kept":
+        tokens = tokens * ((judged.advantages != 0) & mask).any(1)
+    if config.aggregation == "token":
+        return torch.ones_like(tokens), tokens
+    if config.aggregation == "constant":
+        return torch.full_like(tokens, 1 / max_tokens), (tokens > 0).float()
+    by_group = judged.rollouts.grouped(tokens)
+    among = by_group.sum(-1, keepdim=True).expand_as(by_group).flatten() if config.aggregation == "prompt" else tokens
+    weight = 1 / among.clamp(min=1)
+    return weight, tokens * weight
 
-    Unscorable rows lose their loss mask. Silent groups are left out unless `keep_silent` (KL and entropy terms act on
-    them); the denominator counts their tokens all the same, so that leaving them out equals masking them.
+
+def training_batches(
+    judged: Judged, algo: AlgoConfig, optim: OptimConfig, max_tokens: int, keys: tuple[Key, ...]
+) -> Iterator[Batch]:
+    """The optimizer minibatches of a step, epoch after epoch: whole groups, shuffled by key where there are several.
+
+    Unscorable rows lose their loss mask. Groups that are not kept are left out; the denominator counts them all the
+    same, so that leaving them out equals masking them.
     """
-    loss_mask = rollouts.loss_mask & ~credit.outcome.isnan()[:, None]
-    tokens = rollouts.grouped(loss_mask.sum(1)).sum(-1)  # [S, P]
-    keep = torch.ones_like(tokens, dtype=torch.bool) if keep_silent else ~silent_groups(credit, rollouts)
-    for groups in _group_order(rollouts, minibatches, keys).tensor_split(minibatches, dim=1):
-        chosen, real = _kept_groups(keep.gather(1, groups), groups)
-        rows = _rows_of(chosen, rollouts)
-        real_rows = real.repeat_interleave(rollouts.group_size, dim=1)
-        start = rollouts.prompt_length[rows]
-        after = rollouts.length[rows] - start
-        column = torch.arange(int(after.max()) if rows.numel() else 1, device=rows.device)
-        position = (start[..., None] + column).clamp(max=rollouts.ids.shape[1] - 1)
-        inside = (column < after[..., None]) & real_rows[..., None]
-        take = lambda x: x[rows[..., None], position]  # noqa: B023, E731
-        first = rows[:, :: rollouts.group_size]
-        prompt_length = rollouts.prompt_length[first]
-        yield Batch(
-            prompts=rollouts.ids[first][..., : int(prompt_length.max()) if rows.numel() else 1],
-            prompt_length=prompt_length,
-            completions=take(rollouts.ids),
-            loss_mask=take(loss_mask) & inside,
-            sampler_logprobs=take(rollouts.sampler_logprobs),
-            advantages=take(advantages),
-            loss_tokens=tokens.gather(1, groups).sum(1),
-            computed=(prompt_length * real).sum(1) + inside.flatten(1).sum(1),
-        )
+    mask = judged.rollouts.loss_mask & judged.scorable[:, None]
+    weight, share = loss_weights(judged, mask, algo, max_tokens)
+    for epoch in range(optim.epochs):
+        order = _group_order(judged.rollouts, optim.minibatches, keys, epoch)
+        for groups in order.tensor_split(optim.minibatches, dim=1):
+            yield _batch(judged, groups, mask, weight, share)
+
+
+def _batch(judged: Judged, groups: Tensor, mask: Tensor, weight: Tensor, share: Tensor) -> Batch:
+    """The minibatch of these groups, [S, P']."""
+    rollouts = judged.rollouts
+    chosen, real = _kept_groups(judged.keep.gather(1, groups), groups)
+    rows = _rows_of(chosen, rollouts)
+    real_rows = real.repeat_interleave(rollouts.group_size, dim=1)
+    start = rollouts.prompt_length[rows]
+    after = rollouts.length[rows] - start
+    column = torch.arange(int(after.max()) if rows.numel() else 1, device=rows.device)
+    position = (start[..., None] + column).clamp(max=rollouts.ids.shape[1] - 1)
+    inside = (column < after[..., None]) & real_rows[..., None]
+    take = lambda x: x[rows[..., None], position]  # noqa: E731
+    in_groups = lambda x: rollouts.grouped(x).sum(-1).gather(1, groups).sum(1)  # noqa: E731
+    first = rows[:, :: rollouts.group_size]
+    prompt_length = rollouts.prompt_length[first]
+    return Batch(
+        prompts=rollouts.ids[first][..., : int(prompt_length.max()) if rows.numel() else 1],
+        prompt_length=prompt_length,
+        completions=take(rollouts.ids),
+        loss_mask=take(mask) & inside,
+        sampler_logprobs=take(rollouts.sampler_logprobs),
+        advantages=take(judged.advantages),
+        weight=weight[rows],
+        denominator=in_groups(share),
+        loss_tokens=in_groups(mask.sum(1)),
+        computed=(prompt_length * real).sum(1) + inside.flatten(1).sum(1),
+        ref_logprobs=None if judged.ref_logprobs is None else take(judged.ref_logprobs),
+    )

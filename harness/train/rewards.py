@@ -4,13 +4,15 @@ The arms of a study differ here and nowhere else: the same problems, the same sa
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from envs.base import Verdict
+from harness.config import AlgoConfig, RewardConfig
 from harness.seeding import Key, uniforms
-from harness.types import Credit, RewardInputs, Rollouts, scorable
+from harness.types import Credit, RewardInputs, Rollouts, StopReason, scorable
 
 
 def correctness(inputs: RewardInputs) -> Tensor:
@@ -57,6 +59,23 @@ def format_reward(inputs: RewardInputs) -> Credit:
     """1 for anything of an answer's form, right or wrong."""
     reward = inputs.checked.well_formed.float().masked_fill(~scorable(inputs.checked), float("nan"))
     return Credit(base=reward, outcome=reward)
+
+
+def shaped(credit: Credit, rollouts: Rollouts, config: RewardConfig, max_tokens: int) -> Credit:
+    """The outcome less its length and truncation penalties; `base`, which decides on silence, stays."""
+    length = rollouts.loss_mask.sum(1) / max_tokens
+    cut = (rollouts.stop_reason == int(StopReason.LENGTH)).float()
+    penalty = config.length_penalty * length + config.truncation_penalty * cut
+    return replace(credit, outcome=credit.outcome - penalty)
+
+
+def kl_in_reward(credit: Credit, rollouts: Rollouts, ref_logprobs: Tensor | None, config: AlgoConfig) -> Credit:
+    """With kl=k1 each token pays kl_coefficient x (log sampler - log reference): its expectation is the KL of the law
+    that drew the token from the reference, and as a reward it has the right gradient (arXiv 2402.14740, eq. 2)."""
+    if config.kl != "k1" or ref_logprobs is None:
+        return credit
+    k1 = torch.where(rollouts.loss_mask, rollouts.sampler_logprobs - ref_logprobs, 0.0)
+    return replace(credit, token=(0.0 if credit.token is None else credit.token) - config.kl_coefficient * k1)
 
 
 REWARDS: dict[str, Callable[[RewardInputs], Credit]] = {

@@ -1,8 +1,8 @@
 """The RL step, straight down the page.
 
-Sample G completions of each problem, check them, turn verdicts into advantages, take a gradient step. Against the
-algorithms as published there is no KL to a reference unless asked for, no critic, and one epoch a step: the policy that
-is updated is the one that sampled, so the first update is REINFORCE with the chosen baseline.
+Sample G completions of each problem, check them, turn verdicts into advantages, take gradient steps. Against the
+algorithms as published there is no KL to a reference unless asked for, no critic, and by default one update a step: the
+policy that is updated is then the one that sampled, so the update is REINFORCE with the chosen baseline.
 """
 
 import torch
@@ -12,15 +12,18 @@ from envs.base import Verdict
 from envs.mixture import Mixture
 from envs.vector import TextVectorEnv
 from harness.config import Config
-from harness.policy.score import score_completions
-from harness.policy.transformer import parameter_count
+from harness.flops import Spent
+from harness.policy.score import completion_logits, token_entropy, token_logprobs
+from harness.policy.transformer import Transformer, parameter_count
 from harness.seeding import keys
-from harness.train.advantages import ADVANTAGES, silent_groups
-from harness.train.batch import training_batches
-from harness.train.losses import LOSS_METRICS, LOSSES, LossInputs
+from harness.train.advantages import silent_groups
+from harness.train.algorithms import ALGORITHMS, flops_per_token
+from harness.train.batch import Judged, training_batches
+from harness.train.frozen import lagged_policy, reference_logprobs
+from harness.train.losses import LOSS_METRICS, LossInputs, regularisers
 from harness.train.optim import clip_gradients, learning_rate_factor, zero_gradients
-from harness.train.rewards import REWARDS
-from harness.train.rollouts import Sampling, rollout
+from harness.train.rewards import REWARDS, kl_in_reward, shaped
+from harness.train.rollouts import Sampling
 from harness.train.state import OnStep, Sampled, StepReport, Stopwatch, TrainState, check_finite
 from harness.types import Batch, Checked, Credit, RewardInputs, Rollouts, StopReason
 
@@ -32,23 +35,37 @@ def sampling_of(cfg: Config, mixture: Mixture) -> Sampling:
     return Sampling(cfg.rl.group_size, cfg.sampling.max_tokens or longest, cfg.sampling.temperature, turns)
 
 
+def losses(policy: Transformer, part: Batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss and metrics of a micro-batch, sums over its tokens, [S] each."""
+    temperature = cfg.sampling.temperature
+    logits = completion_logits(policy, part.prompts, part.prompt_length, part.completions)
+    inputs = LossInputs(
+        token_logprobs(logits, part.completions, temperature),
+        part.sampler_logprobs,
+        part.advantages,
+        part.loss_mask,
+        part.weight,
+        part.ref_logprobs,
+        token_entropy(logits, temperature) if cfg.algo.entropy_bonus else None,
+    )
+    policy_loss, metrics = ALGORITHMS[cfg.algo.name].loss(inputs, cfg.algo)
+    more, told = regularisers(inputs, cfg.algo)
+    return policy_loss + more, metrics | told
+
+
 def update(state: TrainState, batch: Batch, cfg: Config, lr: float) -> dict[str, Tensor]:
     """One optimizer step on a minibatch; gradients add up over micro-batches under one denominator."""
     zero_gradients(state.policy)
-    denominator = batch.loss_tokens.clamp(min=1)
+    denominator, per_token = batch.denominator.clamp(min=1), batch.loss_tokens.clamp(min=1)
     groups = batch.prompts.shape[1]
-    totals = {name: torch.zeros_like(denominator, dtype=torch.float32) for name in ("loss", *LOSS_METRICS)}
+    totals = {name: torch.zeros_like(denominator) for name in ("loss", *LOSS_METRICS)}
     size = cfg.optim.micro_batch or max(groups, 1)
     for start in range(0, groups, size):
-        part = batch.groups(start, start + size)
-        logprobs = score_completions(
-            state.policy, part.prompts, part.prompt_length, part.completions, cfg.sampling.temperature
-        )
-        inputs = LossInputs(logprobs, part.sampler_logprobs, part.advantages, part.loss_mask)
-        loss_sum, metrics = LOSSES[cfg.algo.name](inputs, cfg.algo)
-        (loss_sum / denominator).sum().backward()
-        for name, value in {"loss": loss_sum.detach(), **metrics}.items():
-            totals[name] = totals[name] + value / denominator
+        loss_sum, metrics = losses(state.policy, batch.groups(start, start + size), cfg)
+        loss = loss_sum / denominator
+        loss.sum().backward()
+        for name, value in {"loss": loss.detach(), **{k: v / per_token for k, v in metrics.items()}}.items():
+            totals[name] = totals.get(name, 0) + value
     check_finite(state, totals)
     totals["grad_norm"] = clip_gradients(state.policy, cfg.optim.grad_clip)
     for group in state.optimizer.param_groups:
@@ -59,46 +76,56 @@ def update(state: TrainState, batch: Batch, cfg: Config, lr: float) -> dict[str,
 
 def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture) -> StepReport:
     """Rollouts, rewards, advantages, update."""
-    step, watch = state.step, Stopwatch()
+    step, watch, algorithm = state.step, Stopwatch(), ALGORITHMS[cfg.algo.name]
     lr = cfg.optim.lr * learning_rate_factor(cfg.schedule, step, cfg.rl.steps)
+    sampling = sampling_of(cfg, mixture)
 
     with watch("rollout"):
-        problems = [
-            p for key in keys("problems", state.seeds, step) for p in mixture.draw(cfg.rl.problems, key.generator())
-        ]
-        rollouts, checked = rollout(
-            state.policy, env, problems, sampling_of(cfg, mixture), keys("sampling", state.seeds, step)
-        )
+        draws = keys("problems", state.seeds, step)
+        problems = [p for key in draws for p in mixture.draw(cfg.rl.problems, key.generator())]
+        sampler = lagged_policy(state, cfg.rl.lag)
+        rollouts, checked = algorithm.episodes(sampler, env, problems, sampling, keys("sampling", state.seeds, step))
     with watch("update"):
+        reference = reference_logprobs(state.reference, rollouts, sampling.temperature)
         credit = REWARDS[cfg.reward.name](RewardInputs(rollouts, checked, problems, keys("reward", state.seeds, step)))
-        advantages = ADVANTAGES[cfg.algo.name](credit, None, rollouts, cfg.algo)
-        trained, totals = torch.zeros(len(state.seeds), dtype=torch.int64, device=credit.base.device), {}
+        credit = shaped(credit, rollouts, cfg.reward, sampling.max_tokens)
+        credit = kl_in_reward(credit, rollouts, reference, cfg.algo)
+        advantages = algorithm.advantage(credit, None, rollouts, cfg.algo)
+        silent = silent_groups(algorithm.advantage, credit, rollouts, cfg.algo)
+        judged = Judged(rollouts, advantages, ~credit.base.isnan(), ~silent | cfg.algo.acts_on_silence, reference)
+        trained, told = torch.zeros(len(state.seeds), dtype=torch.int64, device=silent.device), []
         shuffle = keys("minibatch", state.seeds, step)
-        for batch in training_batches(rollouts, advantages, credit, cfg.optim.minibatches, shuffle):
-            metrics = update(state, batch, cfg, lr)
-            totals = {k: totals.get(k, 0) + v / cfg.optim.minibatches for k, v in metrics.items()}
+        for batch in training_batches(judged, cfg.algo, cfg.optim, sampling.max_tokens, shuffle):
+            told.append(update(state, batch, cfg, lr))
             trained = trained + batch.computed
 
-    seconds = sum(watch.seconds.values())
+    metrics = {name: torch.stack([each[name] for each in told]).mean(0) for name in told[0]}
+    metrics |= step_metrics(rollouts, checked, credit, silent) | {"lr": torch.full((len(state.seeds),), lr)}
+    state.spent = spent_after(cfg, state, rollouts, trained, sum(watch.seconds.values()))
+    return StepReport(step, metrics, watch.seconds, Sampled(rollouts, checked, credit))
+
+
+def spent_after(
+    cfg: Config, state: TrainState, rollouts: Rollouts, trained: Tensor, seconds: float
+) -> tuple[Spent, ...]:
+    """What each seed has spent, this step included; `trained` [S] tokens went through an update."""
     n, s = parameter_count(state.policy.config, embedding=False), len(state.seeds)
-    tokens = rollouts.length.view(s, -1).sum(1)
-    state.spent = tuple(
-        spent.rl_step(n, rollouts.rows // s, seen, updated, seconds / s)
-        for spent, seen, updated in zip(state.spent, tokens.tolist(), trained.tolist())
+    tokens, passes = rollouts.length.view(s, -1).sum(1).tolist(), 1 if state.reference is None else 2
+    return tuple(
+        spent.rl_step(n, rollouts.rows // s, t, t * passes, updated, flops_per_token(cfg), seconds / s)
+        for spent, t, updated in zip(state.spent, tokens, trained.tolist())
     )
-    totals |= step_metrics(rollouts, checked, credit) | {"lr": torch.full((s,), lr)}
-    return StepReport(step, totals, watch.seconds, Sampled(rollouts, checked, credit))
 
 
-def step_metrics(rollouts: Rollouts, checked: Checked, credit: Credit) -> dict[str, Tensor]:
-    """What happened in a step, [S] each. Entropy is estimated by the mean of -log p over drawn tokens."""
+def step_metrics(rollouts: Rollouts, checked: Checked, credit: Credit, silent: Tensor) -> dict[str, Tensor]:
+    """What happened in a step, [S] each; silent [S, P]. Entropy is estimated by the mean of -log p of drawn tokens."""
     by_seed = lambda x: x.float().unflatten(0, (rollouts.seeds, -1)).flatten(1)  # noqa: E731
     drawn = rollouts.loss_mask.sum(1)
     return {
         "reward_mean": by_seed(credit.outcome).nanmean(1),
         "accuracy": by_seed(checked.verdict == int(Verdict.CORRECT)).mean(1),
         "unscorable": by_seed(checked.verdict == int(Verdict.UNSCORABLE)).mean(1),
-        "no_signal_groups": silent_groups(credit, rollouts).float().mean(1),
+        "no_signal_groups": silent.float().mean(1),
         "completion_length_mean": by_seed(drawn).mean(1),
         "truncated": by_seed(rollouts.stop_reason == int(StopReason.LENGTH)).mean(1),
         "entropy": -by_seed(rollouts.sampler_logprobs.sum(1)).sum(1) / by_seed(drawn).sum(1).clamp(min=1),

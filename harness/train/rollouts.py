@@ -10,7 +10,8 @@ from torch import Tensor
 from envs.base import Problem, Verdict
 from envs.vector import TextVectorEnv
 from harness.policy.sampler import sample
-from harness.policy.tokenizer import PAD, answer_text, encode_prompt, encode_reply
+from harness.policy.score import score
+from harness.policy.tokenizer import EOS, PAD, answer_text, encode, encode_prompt, encode_reply
 from harness.policy.transformer import Transformer
 from harness.seeding import Key, uniforms
 from harness.types import Checked, Rollouts, StopReason
@@ -147,3 +148,40 @@ def rollout(
     well_formed = torch.from_numpy(np.asarray(infos["well_formed"], dtype=bool)).to(device)
     checked = Checked(verdict.masked_fill(out_of_room, int(Verdict.WRONG)), well_formed & ~out_of_room)
     return rollouts, checked
+
+
+@torch.no_grad()
+def demonstrate(
+    policy: Transformer,
+    env: TextVectorEnv,
+    problems: Sequence[Problem],
+    sampling: Sampling,
+    keys: tuple[Key, ...],
+) -> tuple[Rollouts, Checked]:
+    """Instead of completions, the canonical answer of each problem (S·P, seed-major), one a problem. They are scored as
+    if the policy had drawn them, so that all that is told of rollouts can be told of them."""
+    s, b, device = len(keys), len(problems), policy.embedding.device
+    env.reset(options={"problems": list(problems)})
+    _, _, _, _, infos = env.step([problem.answer for problem in problems])
+    prompts = [encode_prompt(problem.prompt) for problem in problems]
+    whole = [np.concatenate((p, encode(problem.answer), [EOS])) for p, problem in zip(prompts, problems)]
+    ids, length = _pad(whole, device)
+    prompt_length = torch.tensor([len(p) for p in prompts], device=device)
+    column = torch.arange(ids.shape[1], device=device)
+    mask = (column >= prompt_length[:, None]) & (column < length[:, None])
+    logprobs = score(policy, ids.unflatten(0, (s, -1)), sampling.temperature).flatten(0, 1)
+    rollouts = Rollouts(
+        ids=ids,
+        loss_mask=mask,
+        sampler_logprobs=logprobs * mask,
+        turn=torch.zeros_like(ids),
+        length=length,
+        prompt_length=prompt_length,
+        stop_reason=torch.full((b,), int(StopReason.STOP), device=device),
+        problem=torch.arange(b, device=device),
+        seed_index=torch.arange(s, device=device).repeat_interleave(b // s),
+        seeds=s,
+        group_size=1,
+    )
+    verdict, form = (torch.from_numpy(np.asarray(infos[name])).to(device) for name in ("verdict", "well_formed"))
+    return rollouts, Checked(verdict.long(), form.bool())

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ class TrainState:
     policy: Transformer
     optimizer: torch.optim.Optimizer
     spent: tuple[Spent, ...] = ()  # [S], all at the same step
+    reference: Transformer | None = None  # frozen; where the algorithm measures a KL from it
+    lagged: list[dict[str, Tensor]] = field(default_factory=list)  # weights a lagging sampler needs, oldest first
 
     def __post_init__(self) -> None:
         self.spent = self.spent or (Spent(),) * len(self.seeds)

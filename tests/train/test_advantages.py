@@ -7,9 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.config import AlgoConfig
-from harness.train.advantages import ADVANTAGES, silent_groups
+from harness.train.advantages import silent_groups
+from harness.train.algorithms import ALGORITHMS
 from harness.train.rewards import true_reward
+from harness.types import Credit
+from tests.toys import algo
 from tests.train.toy_rollouts import credit_of, hand_made
 
 NAN = float("nan")
@@ -19,10 +21,14 @@ ALL = [(name, scale) for name in ("rloo", "grpo") for scale in ("none", "group",
 def advantages(rewards, name="rloo", scale="none", seeds=1):
     """[S·P, G], after checking that each row has one value on its drawn tokens and 0 on its prompt."""
     rollouts = hand_made([[0] * len(rewards[0]) for _ in rewards], seeds=seeds).rollouts
-    out = ADVANTAGES[name](credit_of(rewards), None, rollouts, AlgoConfig(name, scale, 0.2, 0.2))
+    out = ALGORITHMS[name].advantage(credit_of(rewards), None, rollouts, algo(name, scale=scale))
     assert (out[:, 0] == 0).all()
     assert (out[:, 1:] == out[:, 1:2]).all()
     return out[:, 1].view(len(rewards), -1)
+
+
+def silent(credit: Credit, rollouts, name="rloo"):
+    return silent_groups(ALGORITHMS[name].advantage, credit, rollouts, algo(name)).tolist()
 
 
 # Two groups of three: rewards 1 0 0 and 1 1 0.
@@ -102,16 +108,66 @@ def test_silence_is_judged_on_the_base_reward_before_shaping():
     rollouts = hand_made([[0, 0, 0], [1, 0, 0]]).rollouts
     base = credit_of([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
     shaped = replace(base, outcome=torch.tensor([0.0, -0.1, -0.2, 0.9, 0.9, 0.9]))
-    assert silent_groups(shaped, rollouts).tolist() == [[True, False]]
+    assert silent(shaped, rollouts) == [[True, False]]
 
 
 def test_exact_equality_decides_silence():
     rollouts = hand_made([[0, 0], [0, 0]]).rollouts
     almost = float(torch.nextafter(torch.tensor(0.1), torch.tensor(1.0)))
-    assert silent_groups(credit_of([[0.1, 0.1], [0.1, almost]]), rollouts).tolist() == [[True, False]]
+    assert silent(credit_of([[0.1, 0.1], [0.1, almost]]), rollouts) == [[True, False]]
 
 
 def test_unscorable_is_not_wrong():
     """The same group with the unscorable row counted as wrong would carry signal."""
     inputs = hand_made([[1, 2, 1], [1, 0, 1]])
-    assert silent_groups(true_reward(inputs), inputs.rollouts).tolist() == [[True, False]]
+    assert silent(true_reward(inputs), inputs.rollouts) == [[True, False]]
+
+
+# Tokens 1, 2, 3 of each row are drawn, token 0 is the prompt.
+BY_TOKEN = torch.tensor([[0.0, -1.0, 0.0, -2.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, -3.0, 0.0]])
+
+
+def with_tokens(name, scale):
+    """One group of three, rewards 1 0 0, and what single tokens cost on top."""
+    rollouts = hand_made([[1, 0, 0]]).rollouts
+    credit = replace(credit_of([[1.0, 0.0, 0.0]]), token=BY_TOKEN)
+    return ALGORITHMS[name].advantage(credit, None, rollouts, algo(name, scale=scale))[:, 1:]
+
+
+def test_reinforce_judges_a_token_by_what_follows_it():
+    expected = torch.tensor([[1 - 3.0, 1 - 2.0, 1 - 2.0], [0.0, 0.0, 0.0], [-3.0, -3.0, 0.0]])
+    torch.testing.assert_close(with_tokens("reinforce", "none"), expected)
+
+
+def test_reinforce_pp_centres_on_the_mean_over_all_tokens_and_divides_by_their_deviation():
+    earned = torch.tensor([[-2.0, -1.0, -1.0], [0.0, 0.0, 0.0], [-3.0, -3.0, 0.0]])
+    torch.testing.assert_close(with_tokens("reinforce_pp", "none"), earned + 10 / 9)
+    deviation = earned.std(correction=0)
+    torch.testing.assert_close(with_tokens("reinforce_pp", "batch"), (earned + 10 / 9) / deviation)
+
+
+def test_group_baselines_judge_a_completion_as_a_whole():
+    """Rewards 1 0 0 and costs 3 0 3: returns -2 0 -3, mean -5/3."""
+    torch.testing.assert_close(with_tokens("grpo", "none")[:, 0], torch.tensor([-1 / 3, 5 / 3, -4 / 3]))
+    torch.testing.assert_close(with_tokens("rloo", "none")[:, 0], torch.tensor([-0.5, 2.5, -2.0]))
+
+
+@pytest.mark.parametrize("name", ["reinforce", "expert_iteration", "sft"])
+def test_without_a_baseline_a_group_that_is_all_right_carries_signal_and_one_all_wrong_does_not(name):
+    rollouts = hand_made([[1, 1], [0, 0], [2, 2]]).rollouts
+    credit = credit_of([[1.0, 1.0], [0.0, 0.0], [NAN, NAN]])
+    assert silent(credit, rollouts, name) == [[False, True, True]]
+
+
+def test_reinforce_pp_finds_signal_where_a_groups_rewards_differ_from_the_steps_mean():
+    rollouts = hand_made([[1, 1], [0, 0]]).rollouts
+    assert silent(credit_of([[1.0, 1.0], [0.0, 0.0]]), rollouts, "reinforce_pp") == [[False, False]]
+    assert silent(credit_of([[0.1, 0.1], [0.1, 0.1]]), rollouts, "reinforce_pp") == [[True, True]]
+
+
+@pytest.mark.parametrize("name", ["reinforce_pp", "reinforce"])
+def test_batch_baselines_do_not_reduce_over_seeds_either(name):
+    scale = algo(name).scale
+    a, b = HAND, [[5.0, 0.0, 0.0], [0.0, NAN, 0.0]]
+    together = advantages(a + b, name, scale, seeds=2)
+    torch.testing.assert_close(together, torch.cat((advantages(a, name, scale), advantages(b, name, scale))))

@@ -1,12 +1,24 @@
 """The arms of a study differ in their reward and nowhere else."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.train.advantages import silent_groups
-from harness.train.rewards import REWARDS, format_reward, random_reward, shuffled_within_group, true_reward
+from harness.config import RewardConfig
+from harness.train.advantages import group_mean, silent_groups
+from harness.train.rewards import (
+    REWARDS,
+    format_reward,
+    kl_in_reward,
+    random_reward,
+    shaped,
+    shuffled_within_group,
+    true_reward,
+)
+from tests.toys import algo
 from tests.train.toy_rollouts import CORRECT, UNSCORABLE, WRONG, hand_made
 
 VERDICTS = st.lists(
@@ -31,7 +43,8 @@ def test_shuffling_keeps_each_groups_multiset_of_rewards(verdicts):
     truth, dealt = (inputs.rollouts.grouped(r(inputs).outcome) for r in (true_reward, shuffled_within_group))
     assert torch.equal(truth.isnan(), dealt.isnan())
     assert same(truth.sort(-1).values, dealt.sort(-1).values)
-    silent = [silent_groups(r(inputs), inputs.rollouts) for r in (true_reward, shuffled_within_group)]
+    of = lambda reward: silent_groups(group_mean, reward(inputs), inputs.rollouts, algo("grpo"))  # noqa: E731
+    silent = [of(r) for r in (true_reward, shuffled_within_group)]
     assert torch.equal(*silent)
 
 
@@ -66,3 +79,24 @@ def test_each_stacked_seed_is_rewarded_as_it_is_alone(name):
 @pytest.mark.parametrize("name", REWARDS)
 def test_a_row_is_unscorable_under_every_reward_if_its_check_failed(name):
     assert REWARDS[name](hand_made([[CORRECT, UNSCORABLE, WRONG]])).base.isnan().tolist() == [False, True, False]
+
+
+def test_shaping_by_hand():
+    """Two groups of three; lengths 3 3 1 and 1 3 3 of at most 4; the last two are truncated."""
+    inputs = hand_made([[CORRECT, WRONG, UNSCORABLE], [CORRECT, CORRECT, WRONG]])
+    mask = inputs.rollouts.loss_mask.clone()
+    mask[2:4, 2:] = False
+    rollouts = replace(inputs.rollouts, loss_mask=mask, stop_reason=torch.tensor([0, 0, 0, 0, 1, 1]))
+    credit = shaped(true_reward(inputs), rollouts, RewardConfig("true_reward", 0.4, 0.5), max_tokens=4)
+    assert same(credit.base, torch.tensor([1.0, 0.0, torch.nan, 1.0, 1.0, 0.0]))
+    expected = torch.tensor([1 - 0.3, -0.3, torch.nan, 1 - 0.1, 1 - 0.3 - 0.5, -0.3 - 0.5])
+    torch.testing.assert_close(credit.outcome, expected, equal_nan=True)
+
+
+def test_kl_in_the_reward_by_hand():
+    """Each drawn token pays .1 x (log sampler - log reference); a prompt token pays nothing."""
+    inputs = hand_made([[CORRECT, WRONG]], tokens=3)
+    ref = torch.tensor([[9.0, -1.0, -2.0], [9.0, 0.0, -0.5]])
+    credit = kl_in_reward(true_reward(inputs), inputs.rollouts, ref, algo("rloo", kl="k1", kl_coefficient=0.1))
+    torch.testing.assert_close(credit.token, torch.tensor([[0.0, -0.1, -0.2], [0.0, 0.0, -0.05]]))
+    assert kl_in_reward(true_reward(inputs), inputs.rollouts, ref, algo("rloo", kl="k3")).token is None

@@ -1,5 +1,6 @@
 """The update and the step: gradients that depend on the data alone, and runs that repeat to the bit."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -11,8 +12,9 @@ from envs.mixture import Mixture
 from envs.registry import select
 from envs.vector import TextVectorEnv
 from harness.seeding import keys
-from harness.train.advantages import ADVANTAGES
-from harness.train.batch import training_batches
+from harness.train.advantages import silent_groups
+from harness.train.algorithms import ALGORITHMS
+from harness.train.batch import Judged, training_batches
 from harness.train.optim import clip_gradients
 from harness.train.rl import rl_step, update
 from harness.train.state import NonFinite
@@ -31,9 +33,9 @@ def rewards(groups=GROUPS, seed=0):
     return torch.from_numpy(table)
 
 
-def batches(state, credit=None, minibatches=1, keep_silent=False, dtype=torch.float64, order=None):
+def batches(state, credit=None, keep_silent=False, dtype=torch.float64, order=None, step=0, settings=()):
     """The update's batches of toy rollouts, problems in the given order."""
-    config = tiny()
+    config = tiny(*settings)
     problems = toy_problems(GROUPS)
     rollouts, _ = played(state.policy, problems, state.seeds)
     credit = credit or credit_of(rewards().repeat(len(state.seeds), 1))
@@ -43,9 +45,11 @@ def batches(state, credit=None, minibatches=1, keep_silent=False, dtype=torch.fl
         rollouts = replace(rollouts, **{name: getattr(rollouts, name)[rows] for name in fields})
         credit = Credit(credit.base[rows], credit.outcome[rows])
     rollouts = replace(rollouts, sampler_logprobs=rollouts.sampler_logprobs.to(dtype))
-    advantages = ADVANTAGES["rloo"](credit, None, rollouts, config.algo).to(dtype)
-    shuffle = keys("minibatch", state.seeds, 0)
-    return list(training_batches(rollouts, advantages, credit, minibatches, shuffle, keep_silent))
+    advantage = ALGORITHMS[config.algo.name].advantage
+    keep = ~silent_groups(advantage, credit, rollouts, config.algo) | keep_silent
+    advantages = advantage(credit, None, rollouts, config.algo).to(dtype)
+    judged = Judged(rollouts, advantages, ~credit.outcome.isnan(), keep)
+    return list(training_batches(judged, config.algo, config.optim, 4, keys("minibatch", state.seeds, step)))
 
 
 def gradients(batch, *settings):
@@ -141,7 +145,7 @@ def test_the_sampled_stop_token_takes_gradient():
 @pytest.mark.parametrize("minibatches", [1, 2, 4, 6])
 def test_minibatches_are_as_many_as_asked_and_hold_every_group_once(minibatches):
     """Four do not divide the six groups."""
-    parts = batches(toy_state(0), minibatches=minibatches, keep_silent=True)
+    parts = batches(toy_state(0), keep_silent=True, settings=["rl.problems=6", f"optim.minibatches={minibatches}"])
     assert len(parts) == minibatches
     prompts = [tuple(row) for part in parts for row in part.prompts[0, :, :5].tolist()]
     assert len(prompts) == len(set(prompts)) == GROUPS
@@ -150,16 +154,48 @@ def test_minibatches_are_as_many_as_asked_and_hold_every_group_once(minibatches)
 
 
 def test_minibatches_are_shuffled_by_key():
-    order = lambda step: [  # noqa: E731
-        row
-        for part in training_batches(rollouts, advantages, credit, 3, keys("minibatch", (0,), step), True)
-        for row in part.prompts[0].tolist()
-    ]
-    rollouts, _ = played(toy_state(0).policy, toy_problems(GROUPS))
-    credit = credit_of(rewards())
-    advantages = ADVANTAGES["rloo"](credit, None, rollouts, tiny().algo)
+    state = toy_state(0)
+
+    def order(step, epoch=0):
+        parts = batches(state, keep_silent=True, step=step, settings=["optim.minibatches=3", "optim.epochs=2"])
+        return [row[:5] for part in parts[3 * epoch : 3 * epoch + 3] for row in part.prompts[0].tolist()]
+
     assert order(0) == order(0)
     assert order(0) != order(1)
+    assert order(0) != order(0, epoch=1)
+    assert sorted(order(0)) == sorted(order(0, epoch=1))
+
+
+AGGREGATIONS = ["token", "sample", "prompt", "constant"]
+
+
+@pytest.mark.parametrize("denominator", ["all", "kept"])
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_each_aggregation_is_the_mean_that_it_says(aggregation, denominator):
+    """Against plain loops over rows: a token's share of the loss, whatever was left out or padded."""
+    settings = [f"algo.aggregation={aggregation}", f"algo.denominator={denominator}"]
+    (batch,) = batches(toy_state(0), keep_silent=True, settings=settings)
+    length, r = batch.loss_mask[0].sum(1).tolist(), rewards().flatten()
+    signal = [g for g in range(GROUPS) if len({x for x in r.view(GROUPS, G)[g].tolist() if x == x}) > 1]
+    groups = range(GROUPS) if denominator == "all" else signal
+    rows = [i for i in range(GROUPS * G) if r[i] == r[i] and i // G in groups]
+    for i in rows:
+        of_group = sum(length[j] for j in rows if j // G == i // G)
+        share = {
+            "token": 1 / sum(length[j] for j in rows),
+            "sample": 1 / len(rows) / length[i],
+            "prompt": 1 / len(groups) / of_group,
+            "constant": 1 / len(rows) / 4,
+        }[aggregation]
+        assert (batch.weight[0, i] / batch.denominator[0]).item() == pytest.approx(share, rel=1e-6)
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_no_aggregation_depends_on_microbatches_or_on_the_order_of_rows(aggregation):
+    settings = [f"algo.aggregation={aggregation}"]
+    (batch,), (other,) = (batches(toy_state(0), order=order, settings=settings) for order in (None, [3, 0, 5, 1, 4, 2]))
+    assert_same(gradients(batch, "optim.micro_batch=2", *settings), gradients(batch, *settings))
+    assert_same(gradients(other, *settings), gradients(batch, *settings))
 
 
 # ---- whole steps
@@ -168,6 +204,7 @@ def test_minibatches_are_shuffled_by_key():
 def steps(config, n, *seeds):
     """State, weights by seed and reports after n RL steps."""
     state = toy_state(*seeds, optim=config.optim)
+    state.reference = copy.deepcopy(state.policy) if config.algo.kl != "none" else None
     mixture = Mixture(select(config.tasks.verified), difficulties=config.tasks.difficulties)
     env = TextVectorEnv(len(seeds) * config.rl.problems * config.rl.group_size, mixture.tasks[0])
     reports = [rl_step(config, state, env, mixture) for _ in range(n)]

@@ -1,0 +1,44 @@
+"""The algorithm table. An algorithm is where its episodes come from, an advantage and a loss; its numbers (scale,
+clipping, aggregation, KL) are the configuration's, configs/algo/<name>.yaml, which cites the paper and the equation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.config import Config
+from harness.train import advantages, losses
+from harness.train.rollouts import demonstrate, rollout
+from harness.types import Checked, Rollouts
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """`episodes` is called as `rollout` is; `sampled` says whether it pays for sampling."""
+
+    advantage: advantages.Advantage
+    loss: losses.Loss
+    episodes: Callable[..., tuple[Rollouts, Checked]] = rollout
+
+    @property
+    def sampled(self) -> bool:
+        return self.episodes is rollout
+
+
+ALGORITHMS: dict[str, Algorithm] = {
+    "reinforce": Algorithm(advantages.to_go, losses.clipped_policy_gradient),
+    "reinforce_pp": Algorithm(advantages.batch_mean, losses.clipped_policy_gradient),
+    "rloo": Algorithm(advantages.leave_one_out, losses.clipped_policy_gradient),
+    "grpo": Algorithm(advantages.group_mean, losses.clipped_policy_gradient),
+    "dr_grpo": Algorithm(advantages.group_mean, losses.clipped_policy_gradient),
+    "dapo": Algorithm(advantages.group_mean, losses.clipped_policy_gradient),
+    "cispo": Algorithm(advantages.group_mean, losses.clipped_importance_weights),
+    "gspo": Algorithm(advantages.group_mean, losses.sequence_policy_gradient),
+    "expert_iteration": Algorithm(advantages.to_go, losses.likelihood),
+    "sft": Algorithm(advantages.to_go, losses.likelihood, demonstrate),
+}
+
+
+def flops_per_token(config: Config) -> int:
+    """By the field's convention, in units of weights x tokens: 2 to sample, 6 for each epoch of updates, 2 for a pass
+    of the reference."""
+    sampling = 2 if ALGORITHMS[config.algo.name].sampled else 0
+    return sampling + 6 * config.optim.epochs + (2 if config.algo.kl != "none" else 0)

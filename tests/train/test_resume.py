@@ -1,0 +1,23 @@
+"""A run under any algorithm and option goes on exactly where it stood."""
+
+import pytest
+
+from tests.test_run import assert_same_run
+from tests.toys import tiny, train
+
+CHOICES = [
+    ("algo=grpo", "rl.lag=2"),
+    ("algo=dapo", "optim.epochs=2", "optim.minibatches=2"),
+    ("algo=reinforce_pp", "algo.kl=k1", "algo.kl_coefficient=0.1"),
+    ("algo=cispo", "algo.kl=k3", "algo.kl_coefficient=0.1", "algo.entropy_bonus=0.01"),
+    ("algo=sft", "rl.group_size=1"),
+    ("algo=expert_iteration", "rl.lag=1"),
+]
+
+
+@pytest.mark.parametrize("settings", CHOICES, ids=" ".join)
+def test_a_run_that_was_interrupted_equals_one_that_was_not(settings, tmp_path):
+    """Resumed in the middle from what the checkpoint holds, against six steps at one go."""
+    run = lambda steps, out: train(tiny(f"rl.steps={steps}", "budgets=[0,3,6]", *settings, out=tmp_path / out))  # noqa: E731
+    run(3, "twice")
+    assert_same_run(run(6, "twice"), run(6, "once"))
