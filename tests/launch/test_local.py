@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.launch.jobs import Job, LocalConfig, launch
-from harness.launch.local import concurrency, cores, environment
+from harness.launch.local import THREAD_VARIABLES, concurrency, cores, environment
 
 WORK = "tests.launch.works:act"
 
@@ -108,7 +108,8 @@ def test_leaving_the_loop_early_ends_the_workers_and_what_they_started():
 
 @pytest.mark.slow
 def test_threads_are_set_before_torch_is_imported(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", str(cores()))
+    for name in THREAD_VARIABLES:
+        monkeypatch.setenv(name, str(cores()))
     assert results([job("a", "threads")], config(jobs=1, threads=1))["a"].value == 1
 
 
