@@ -62,7 +62,7 @@ def _run(body: Body, config_name: str, config_module: str) -> int:
     except UserError as error:
         return _say(error, 2)
     except ValidationError as error:
-        return _say(from_validation(error), 2)
+        return _say(from_validation(error, known_settings(config_name, config_module, _overrides(sys.argv[1:]))[0]), 2)
     except HydraException as error:
         return _say(explain(error, config_name, config_module, _overrides(sys.argv[1:])), 2)
     except KeyboardInterrupt as error:
@@ -79,22 +79,29 @@ def _run(body: Body, config_name: str, config_module: str) -> int:
 
 def explain(error: HydraException, config_name: str, config_module: str, texts: Sequence[str]) -> UserError:
     """Finds the override that Hydra could not apply, and says what would have been right; else Hydra's own words."""
-    GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_module(config_module, version_base="1.3"):
-            overrides = _parse(texts)
-            loader = GlobalHydra.instance().config_loader()
-            choices = [override for override in overrides if loader.get_group_options(override.key_or_group)]
-            for choice in choices:
-                _check_choice(choice, loader.get_group_options(choice.key_or_group))
-            single = [choice.input_line or "" for choice in choices if not choice.is_sweep_override()]
-            known = flatten(_plain(hydra.compose(config_name, overrides=single)))
-            _check_settings(overrides, known, loader.list_groups(""))
+        known, groups = known_settings(config_name, config_module, texts)
+        _check_settings(_parse(texts), known, groups)
     except UserError as found:
         return found
     except HydraException:
         pass  # composing the choices alone fails too: then the first error says it
     return UserError(str(error))
+
+
+def known_settings(config_name: str, config_module: str, texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(dotted names of all settings, groups of choices), with the choices among the overrides made, nothing else.
+
+    Raises UserError for an override that cannot be read and for a choice that does not exist.
+    """
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_module(config_module, version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        choices = [override for override in _parse(texts) if loader.get_group_options(override.key_or_group)]
+        for choice in choices:
+            _check_choice(choice, loader.get_group_options(choice.key_or_group))
+        single = [choice.input_line or "" for choice in choices if not choice.is_sweep_override()]
+        return list(flatten(_plain(hydra.compose(config_name, overrides=single)))), loader.list_groups("")
 
 
 def _parse(texts: Sequence[str]) -> list[Override]:
