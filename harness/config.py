@@ -184,7 +184,7 @@ class SaveConfig:
 class Config:
     """All of one run. `budgets`: steps at which it is evaluated, or "log2" for 0, 1, 2, 4 … rl.steps."""
 
-    objective: Literal["rl", "frozen"]
+    objective: Literal["rl", "continued_pretraining", "frozen"]
     seed: NonNegativeInt
     model: ModelConfig
     base: BaseConfig
@@ -272,8 +272,9 @@ def run_id(config: Config) -> str:
     nor, where the schedule has no horizon, the number of steps: a longer budget extends a run."""
     plain = dump(config)
     kept = ["seed"]
-    if config.objective == "rl":
-        kept += ["tasks", "rl", "sampling", "algo", "reward", "optim", "schedule", "precision"]
+    if config.objective != "frozen":
+        kept += ["tasks", "rl", "algo", "optim", "schedule", "precision"]
+        kept += ["sampling", "reward"] if config.objective == "rl" else []
         plain["tasks"]["verified"] = _names(config.tasks.verified)
         plain["tasks"].pop("unverified")
         if not config.schedule.has_horizon:

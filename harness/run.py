@@ -37,7 +37,7 @@ from harness.seeding import keys
 from harness.stopping import deferred
 from harness.tracker import Tracker, cut_back, open_tracker
 from harness.train.optim import make_optimizer
-from harness.train.pretrain import corpus_of, pretrain
+from harness.train.pretrain import continue_pretraining, corpus_of, pretrain
 from harness.train.rl import train_rl
 from harness.train.state import StepReport, TrainState
 
@@ -244,7 +244,11 @@ def _rl(members: Stack, report: Report) -> None:
 
         if state.step == 0:
             on_budget(state)
-        train_rl(config, state, env, mixture, job.until, lambda s, step: loop.after(s, step, on_budget))
+        after = lambda state, step: loop.after(state, step, on_budget)  # noqa: E731
+        if config.objective == "rl":
+            train_rl(config, state, env, mixture, job.until, after)
+        else:
+            continue_pretraining(config, state, corpus_of(config.base), mixture, job.until, after)
     for step in job.budgets:
         if not all(m.folder.evaluation(evaluation_id(m.config), step).is_file() for m in members):
             spent = load_weights([m.source for m in members], state.policy, step)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 # Never renumber: the position of a purpose is part of every stream.
-PURPOSES = ("init", "documents", "problems", "sampling", "evaluation", "reward", "minibatch", "suite", "warmup")
+PURPOSES = ("init", "documents", "problems", "sampling", "evaluation", "reward", "minibatch", "suite", "warmup", "continued")
 _MASK = 0xFFFFFFFF
 
 

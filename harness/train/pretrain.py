@@ -4,9 +4,8 @@ A share of the documents carries a wrong answer (another problem's, of the same 
 no clean supervision, the base knows the form of every task and the content of some, and RL has room to work in.
 """
 
-import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -17,12 +16,13 @@ from envs.base import Problem
 from envs.mixture import Mixture
 from envs.registry import get, select
 from envs.splits import draw_in_split
-from harness.config import BaseConfig
+from harness.config import BaseConfig, Config, OptimConfig
 from harness.policy.tokenizer import EOS, PAD, encode, encode_prompt
 from harness.policy.transformer import Transformer, parameter_count
-from harness.seeding import keys
+from harness.seeding import Key, keys
+from harness.train.algorithms import flops_per_token
 from harness.train.optim import clip_gradients, learning_rate_factor, zero_gradients
-from harness.train.state import OnStep, StepReport, TrainState, check_finite
+from harness.train.state import OnStep, StepReport, Stopwatch, TrainState, check_finite
 
 
 def corpus_of(base: BaseConfig) -> Mixture:
@@ -51,11 +51,11 @@ def draw_documents(mixture: Mixture, n: int, wrong_answers: float, rng: np.rando
 
 def padded(documents: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     """ids [n, longest] and mask of real tokens."""
-    length = np.array([len(d) for d in documents])
-    ids = np.full((len(documents), length.max()), PAD, dtype=np.int64)
+    length = np.array([len(d) for d in documents], dtype=np.int64)
+    ids = np.full((len(documents), length.max(initial=1)), PAD, dtype=np.int64)
     for i, d in enumerate(documents):
         ids[i, : len(d)] = d
-    return torch.from_numpy(ids), torch.from_numpy(np.arange(length.max()) < length[:, None])
+    return torch.from_numpy(ids), torch.from_numpy(np.arange(ids.shape[1]) < length[:, None])
 
 
 def token_losses(policy: Transformer, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,50 +65,100 @@ def token_losses(policy: Transformer, ids: Tensor, mask: Tensor) -> tuple[Tensor
     return (loss * mask[..., 1:]).flatten(1).sum(1), mask[..., 1:].flatten(1).sum(1)
 
 
-def pretrain_step(cfg: BaseConfig, state: TrainState, mixture: Mixture) -> StepReport:
-    """One update on fresh documents. Documents go shortest first in quarters, so that little padding is computed."""
-    start, step, device = time.perf_counter(), state.step, state.policy.embedding.device
-    corpora = [
-        sorted(draw_documents(mixture, cfg.documents, cfg.wrong_answers, key.generator()), key=len)
-        for key in keys("documents", state.seeds, step)
-    ]
-    drawn = time.perf_counter()
+def learn(state: TrainState, corpora: Sequence[list[np.ndarray]], optim: OptimConfig, lr: float) -> dict[str, Tensor]:
+    """One update on each seed's documents. They go shortest first in quarters, so that little padding is computed."""
+    device = state.policy.embedding.device
+    corpora = [sorted(corpus, key=len) for corpus in corpora]
     predicted = torch.tensor([sum(len(d) - 1 for d in corpus) for corpus in corpora], device=device)
     zero_gradients(state.policy)
     total = torch.zeros(len(corpora), device=device)
-    quarter = -(-cfg.documents // 4)
-    for first in range(0, cfg.documents, quarter):
+    quarter = -(-max(map(len, corpora)) // 4)
+    for first in range(0, 4 * quarter, quarter):
         pieces = [padded(corpus[first : first + quarter]) for corpus in corpora]
-        width = max(ids.shape[1] for ids, _ in pieces)
-        ids = torch.stack([F.pad(i, (0, width - i.shape[1])) for i, _ in pieces]).to(device)
-        mask = torch.stack([F.pad(m, (0, width - m.shape[1])) for _, m in pieces]).to(device)
+        rows, width = (max(ids.shape[i] for ids, _ in pieces) for i in (0, 1))
+        if not rows:
+            break
+        fill = lambda x: F.pad(x, (0, width - x.shape[1], 0, rows - x.shape[0]))  # noqa: B023, E731
+        ids = torch.stack([fill(ids) for ids, _ in pieces]).to(device)
+        mask = torch.stack([fill(mask) for _, mask in pieces]).to(device)
         loss, _ = token_losses(state.policy, ids, mask)
         (loss / predicted).sum().backward()
         total += loss.detach() / predicted
     check_finite(state, {"loss": total})
-    norm = clip_gradients(state.policy, cfg.optim.grad_clip)
-    lr = cfg.optim.lr * learning_rate_factor(cfg.schedule, step, cfg.steps)
+    norm = clip_gradients(state.policy, optim.grad_clip)
     for group in state.optimizer.param_groups:
         group["lr"] = lr
     state.optimizer.step()
-    end = time.perf_counter()
-    n = parameter_count(state.policy.config, embedding=False)
-    share = (end - start) / len(corpora)
+    return {"loss": total, "grad_norm": norm, "lr": torch.full_like(total, lr)}
+
+
+def _step(
+    state: TrainState, draw: Callable[[Key], list[np.ndarray]], purpose: str, optim: OptimConfig, lr: float
+) -> StepReport:
+    """Draws each seed's documents from its key and learns them."""
+    step, watch = state.step, Stopwatch()
+    with watch("documents"):
+        corpora = [draw(key) for key in keys(purpose, state.seeds, step)]
+    with watch("update"):
+        metrics = learn(state, corpora, optim, lr)
+    n, share = parameter_count(state.policy.config, embedding=False), sum(watch.seconds.values()) / len(corpora)
     state.spent = tuple(
-        spent.pretraining_step(n, cfg.documents, sum(len(d) for d in corpus), share)
+        spent.pretraining_step(n, len(corpus), sum(map(len, corpus)), share)
         for spent, corpus in zip(state.spent, corpora)
     )
-    metrics = {"loss": total, "grad_norm": norm, "lr": torch.full_like(total, lr)}
-    return StepReport(step, metrics, {"documents": drawn - start, "update": end - drawn})
+    return StepReport(step, metrics, watch.seconds)
 
 
-def pretrain(
-    cfg: BaseConfig,
-    state: TrainState,
-    mixture: Mixture,
-    until: int,
-    on_step: OnStep,
-) -> None:
+def pretrain_step(cfg: BaseConfig, state: TrainState, corpus: Mixture) -> StepReport:
+    """One update on fresh documents."""
+    lr = cfg.optim.lr * learning_rate_factor(cfg.schedule, state.step, cfg.steps)
+    draw = lambda key: draw_documents(corpus, cfg.documents, cfg.wrong_answers, key.generator())  # noqa: E731
+    return _step(state, draw, "documents", cfg.optim, lr)
+
+
+def pretrain(cfg: BaseConfig, state: TrainState, corpus: Mixture, until: int, on_step: OnStep) -> None:
     """Steps from where `state` stands to `until`, telling `on_step` after each."""
     while state.step < until:
-        on_step(state, pretrain_step(cfg, state, mixture))
+        on_step(state, pretrain_step(cfg, state, corpus))
+
+
+# ---- the arm that goes on pretraining instead of RL
+
+
+def rl_tokens(problems: Sequence[Problem], group_size: int) -> int:
+    """Prompt and completion tokens of an RL step on these problems, if every completion is as long as the answer."""
+    return group_size * sum(len(p.prompt) + 2 + len(p.answer) + 1 for p in problems)
+
+
+def documents_worth(tokens: float, corpus: Mixture, wrong_answers: float, key: Key) -> list[np.ndarray]:
+    """Fresh documents that hold as many tokens, to within one document."""
+    rng, documents = key.generator(), []
+    while tokens > 0:
+        for document in draw_documents(corpus, 32, wrong_answers, rng):
+            if tokens < len(document) / 2:
+                return documents
+            documents.append(document)
+            tokens -= len(document)
+    return documents
+
+
+def continued_step(cfg: Config, state: TrainState, corpus: Mixture, mixture: Mixture) -> StepReport:
+    """One update on documents of the base's corpus that costs what this step of RL would have: an update costs 6 of the
+    convention's FLOPs a token, RL 8 or more, so there are 8/6 as many tokens as in the completions of the very problems
+    that RL draws. The streams are not the base's: no document is seen again because seeds agree."""
+    lr = cfg.optim.lr * learning_rate_factor(cfg.schedule, state.step, cfg.rl.steps)
+
+    def draw(key: Key) -> list[np.ndarray]:
+        problems = mixture.draw(cfg.rl.problems, Key("problems", key.seed, key.step).generator())
+        tokens = flops_per_token(cfg) / 6 * rl_tokens(problems, cfg.rl.group_size)
+        return documents_worth(tokens, corpus, cfg.base.wrong_answers, key)
+
+    return _step(state, draw, "continued", cfg.optim, lr)
+
+
+def continue_pretraining(
+    cfg: Config, state: TrainState, corpus: Mixture, mixture: Mixture, until: int, on_step: OnStep
+) -> None:
+    """Steps from where `state` stands to `until`, telling `on_step` after each. `mixture` is what RL would draw."""
+    while state.step < until:
+        on_step(state, continued_step(cfg, state, corpus, mixture))

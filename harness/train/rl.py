@@ -30,7 +30,7 @@ from harness.types import Batch, Checked, Credit, RewardInputs, Rollouts, StopRe
 
 def sampling_of(cfg: Config, mixture: Mixture) -> Sampling:
     """How training samples: the length budget is that of the longest answer, plus the stop token."""
-    longest = max(task.max_completion for task in mixture.tasks) + 1
+    longest = max(task.longest([difficulty])[1] for task, difficulty, _ in mixture.cells()) + 1
     turns = max(task.max_turns for task in mixture.tasks)
     return Sampling(cfg.rl.group_size, cfg.sampling.max_tokens or longest, cfg.sampling.temperature, turns)
 

@@ -5,13 +5,29 @@ import pytest
 import torch
 
 from envs import get
+from envs.mixture import Mixture
+from envs.registry import select
 from envs.splits import split_of
+from envs.vector import TextVectorEnv
 from harness.policy.tokenizer import BOS, EOS, TURN, decode
-from harness.seeding import Key
+from harness.seeding import Key, keys
+from harness.train.algorithms import flops_per_token
 from harness.train.optim import make_optimizer
-from harness.train.pretrain import corpus_of, draw_documents, padded, pretrain, pretrain_step, token_losses
+from harness.train.pretrain import (
+    continued_step,
+    corpus_of,
+    documents_worth,
+    draw_documents,
+    padded,
+    pretrain,
+    pretrain_step,
+    rl_tokens,
+    token_losses,
+)
+from harness.train.rollouts import Sampling, demonstrate
 from harness.train.state import TrainState
 from tests.toys import tiny, toy_state
+from tests.train.toy_rollouts import toy_problems
 
 
 def documents(n=400, wrong=0.0, *overrides):
@@ -101,3 +117,62 @@ def test_a_wrong_answer_is_the_answer_of_another_problem_of_the_same_kind():
     task, rng = get("addition.symbolic"), np.random.default_rng(0)
     problem = task.draw(rng, 3)
     assert all(len(wrong_answer(problem, rng)) in (3, 4) for _ in range(20))
+
+
+# ---- the arm that goes on pretraining
+
+
+def continued(*settings, seeds=(0,), n=4):
+    """State, reports and the documents of n steps."""
+    config = tiny("objective=continued_pretraining", "rl.problems=16", *settings)
+    state = toy_state(*seeds, optim=config.optim)
+    mixture = Mixture(select(config.tasks.verified), difficulties=config.tasks.difficulties)
+    reports = [continued_step(config, state, corpus_of(config.base), mixture) for _ in range(n)]
+    return config, state, reports
+
+
+@pytest.mark.parametrize("settings", [(), ("optim.epochs=2",), ("algo.kl=k3", "algo.kl_coefficient=0.1")])
+def test_continued_pretraining_costs_what_rl_on_the_same_problems_costs(settings):
+    """Its completions as long as the answers, which is what RL's are once the policy answers in form."""
+    config, state, _ = continued(*settings, n=20)
+    mixture = Mixture(select(config.tasks.verified), difficulties=config.tasks.difficulties)
+    tokens = sum(rl_tokens(mixture.draw(16, Key("problems", 0, s).generator()), 4) for s in range(20))
+    n = sum(w.numel() for w in state.policy.parameters()) - state.policy.embedding.numel()
+    assert state.step == 20
+    assert state.spent[0].flops_convention == pytest.approx(flops_per_token(config) * n * tokens, rel=0.01)
+
+
+def test_rl_tokens_count_what_rollouts_hold():
+    rollouts, _ = demonstrate(
+        toy_state(0).policy,
+        TextVectorEnv(6, "toy.symbolic"),
+        toy_problems(6),
+        Sampling(1, 4, 1.0),
+        keys("sampling", (0,), 0),
+    )
+    assert rl_tokens(toy_problems(6), 3) == 3 * rollouts.length.sum().item()
+
+
+def test_documents_worth_some_tokens_hold_them_to_within_a_document():
+    corpus = corpus_of(tiny().base)
+    for tokens in (1, 40, 999, 2000):
+        found = documents_worth(tokens, corpus, 0.0, Key("continued", 0))
+        assert abs(sum(map(len, found)) - tokens) <= max(map(len, found), default=20)
+
+
+def test_continued_pretraining_reads_no_document_of_its_base_again():
+    """Though run and base have the same seed."""
+    base = tiny().base
+    again = documents_worth(200, corpus_of(base), 0.0, Key("continued", 0))
+    before = draw_documents(corpus_of(base), len(again), 0.0, Key("documents", 0).generator())
+    assert [d.tolist() for d in again] != [d.tolist() for d in before]
+
+
+def test_stacked_seeds_go_on_pretraining_as_separate_ones():
+    """Though they draw different numbers of documents."""
+    _, together, _ = continued(seeds=(3, 8))
+    for s, seed in enumerate((3, 8)):
+        _, alone, _ = continued(seeds=(seed,))
+        assert alone.spent[0].tokens == together.spent[s].tokens
+        for x, y in zip(together.policy.parameters(), alone.policy.parameters()):
+            torch.testing.assert_close(x[s], y[0], rtol=0, atol=1e-3)

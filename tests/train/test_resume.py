@@ -12,6 +12,7 @@ CHOICES = [
     ("algo=cispo", "algo.kl=k3", "algo.kl_coefficient=0.1", "algo.entropy_bonus=0.01"),
     ("algo=sft", "rl.group_size=1"),
     ("algo=expert_iteration", "rl.lag=1"),
+    ("objective=continued_pretraining",),
 ]
 
 
