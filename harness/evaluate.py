@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from envs.base import Problem, Task, Verdict
+from envs.graders import grade
 from envs.registry import get
 from envs.splits import distinct_problems
 from envs.vector import TextVectorEnv
@@ -78,7 +79,7 @@ def evaluate(
     tasks = [get(cell.task) for cell in suite]
     sampling = Sampling(
         group_size=config.samples,
-        max_tokens=max(task.max_completion for task in tasks) + 1,
+        max_tokens=max(get(cell.task).longest([cell.difficulty])[1] for cell in suite) + 1,
         temperature=config.temperature,
         max_turns=max(task.max_turns for task in tasks),
     )
@@ -87,15 +88,24 @@ def evaluate(
     for first, problems in _chunks(suite, config.rows, config.samples * s):
         env = TextVectorEnv(len(problems) * config.samples * s, problems[0].task)
         rollouts, checked = rollout(policy, env, problems * s, sampling, keys, first)
-        verdicts.append(checked.verdict.cpu().numpy().reshape(s, -1, config.samples))
         last_turn = rollouts.loss_mask & (rollouts.turn == rollouts.turn.amax(1, keepdim=True))
         texts = [answer_text(row[mask]) for row, mask in zip(rollouts.ids.cpu().numpy(), last_turn.cpu().numpy())]
+        verdict = checked.verdict.cpu().numpy().reshape(s, -1, config.samples)
+        verdicts.append(_graded(verdict, problems, np.array(texts, dtype=object).reshape(verdict.shape)))
         for i, own in enumerate(answers):
             own += texts[i * len(texts) // s : (i + 1) * len(texts) // s]
         logprobs.append(_gold_logprobs(policy, problems))
     verdict, logprob, k = np.concatenate(verdicts, axis=1), np.concatenate(logprobs, axis=1), config.samples
     grids = [[tuple(own[i : i + k]) for i in range(0, len(own), k)] for own in answers]
     return [list(_by_cell(suite, verdict[i], grids[i], logprob[i])) for i in range(s)]
+
+
+def _graded(verdict: np.ndarray, problems: Sequence[Problem], texts: np.ndarray) -> np.ndarray:
+    """verdict [S, problems, samples], with the graders' word where a task has no verifier of its own."""
+    for j, problem in enumerate(problems):
+        if not get(problem.task).has_verifier:
+            verdict[:, j] = [[grade(problem, text).verdict for text in own] for own in texts[:, j]]
+    return verdict
 
 
 def _by_cell(suite: Sequence[Cell], verdict: np.ndarray, answers: list, logprobs: np.ndarray) -> Iterator[Score]:
@@ -151,7 +161,7 @@ def score_row(score: Score, ks: Sequence[int]) -> dict[str, float | int | str]:
         "family": task.family,
         "context": task.context,
         "difficulty": score.cell.difficulty,
-        "setting": "",
+        "setting": task.setting,
         "n_problems": n,
         "k": k,
         "n_correct": int(per_problem.sum()),
@@ -166,9 +176,8 @@ def score_row(score: Score, ks: Sequence[int]) -> dict[str, float | int | str]:
 
 def problem_rows(score: Score) -> list[dict[str, int | str]]:
     """One row per problem: what pairs arms problem by problem."""
-    cell = score.cell
+    cell = {"task": score.cell.task, "setting": get(score.cell.task).setting, "difficulty": score.cell.difficulty}
     return [
-        {"task": cell.task, "setting": "", "difficulty": cell.difficulty, "problem": f"{p.hash:016x}", "k": len(c),
-         "n_correct": int(c.sum())}
-        for p, c in zip(cell.problems, score.correct)
-    ]  # fmt: skip
+        cell | {"problem": f"{problem.hash:016x}", "k": len(correct), "n_correct": int(correct.sum())}
+        for problem, correct in zip(score.cell.problems, score.correct)
+    ]

@@ -89,6 +89,19 @@ def plan_table(jobs: Sequence[Job], to_do: Sequence[Job], parallel: int) -> Rich
         "time": f"about {seconds / 60:.1f} min, at {rate / 1e9:.0f} GFLOP/s a thread (measured now)",
         "disk": f"about {sum(c.bytes for c in costs) / 1e6:.0f} MB in {os.path.abspath(config.out)}",
     }
+    if few := few_problems(config):
+        rows["few problems"] = few
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def few_problems(config: Config, most: int = 4) -> str:
+    """Which tasks and difficulties have fewer held-out problems than asked; "" if none has."""
+    from harness.evaluate import small_cells
+    from harness.scores import suite_of
+
+    small = small_cells(suite_of(config), config.evaluation.problems)
+    named = [f"{cell.task} {cell.difficulty}: {len(cell.problems)}" for cell in small]
+    more = f" and {len(named) - most} more" if len(named) > most else ""
+    return f"{', '.join(named[:most])}{more} (of {config.evaluation.problems} asked)" if named else ""

@@ -7,8 +7,19 @@ import pytest
 
 import tests.toy_task  # noqa: F401  (registers the task)
 from envs import get
-from envs.splits import split_of
-from harness.evaluate import Cell, Score, build_suite, majority_correct, pass_at_k, problem_rows, score_row, small_cells
+from envs.base import Verdict
+from envs.splits import distinct_problems, split_of
+from harness.evaluate import (
+    Cell,
+    Score,
+    _graded,
+    build_suite,
+    majority_correct,
+    pass_at_k,
+    problem_rows,
+    score_row,
+    small_cells,
+)
 from tests.toys import tiny
 
 TASKS = tuple(get(name) for name in ("toy.symbolic", "toy.worded"))
@@ -79,3 +90,15 @@ def test_a_difficulty_with_fewer_problems_than_asked_gives_all_it_has_and_is_nam
     (small,) = small_cells(suite, 100)
     assert small.difficulty == 1
     assert 20 < len(small.problems) < 100
+
+
+def test_a_grader_scores_what_no_verifier_checks_and_is_not_asked_otherwise(monkeypatch):
+    """The gold text of a free-form task is correct, any other text wrong; checked tasks never reach a grader."""
+    task = get("describe.symbolic")
+    problem = distinct_problems(task, 1, "test", 1, 0)[0]
+    texts = np.array([[[problem.answer, "no"]]], dtype=object)
+    unchecked = np.full((1, 1, 2), int(Verdict.UNSCORABLE))
+    assert _graded(unchecked, [problem], texts).tolist() == [[[int(Verdict.CORRECT), int(Verdict.WRONG)]]]
+    monkeypatch.setattr("harness.evaluate.grade", lambda problem, text: pytest.fail("asked"))
+    checked = distinct_problems(get("addition.symbolic"), 2, "test", 1, 0)[0]
+    assert _graded(np.zeros((1, 1, 2), dtype=int), [checked], texts).tolist() == [[[0, 0]]]
