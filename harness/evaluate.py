@@ -5,6 +5,7 @@ are drawn from the key (evaluation, seed, step), fresh at each budget and seed, 
 noise of its measurement.
 """
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -63,19 +64,26 @@ def small_cells(suite: Sequence[Cell], asked: int) -> list[Cell]:
     return [cell for cell in suite if len(cell.problems) < asked]
 
 
-def _chunks(suite: Sequence[Cell], rows: int, samples: int) -> Iterator[tuple[int, list[Problem]]]:
-    """Problems of all cells in order, as many at once as `rows` completions allow, with the index of the first."""
+def _identities(problems: Sequence[Problem], samples: int) -> torch.Tensor:
+    """What names a problem's stream: its task and content, so that arms with other lists of tasks draw alike."""
+    names = (f"{p.task}\n{p.content}\n{p.prompt}".encode() for p in problems)
+    hashes = (int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little") for name in names)
+    return torch.tensor([h % (2**32 // samples) for h in hashes])
+
+
+def _chunks(suite: Sequence[Cell], rows: int, samples: int) -> Iterator[list[Problem]]:
+    """Problems of all cells in order, as many at once as `rows` completions allow."""
     problems = [problem for cell in suite for problem in cell.problems]
     size = max(1, rows // samples)
     for first in range(0, len(problems), size):
-        yield first, problems[first : first + size]
+        yield problems[first : first + size]
 
 
 def evaluate(
     policy: Transformer, suite: Sequence[Cell], config: EvaluationConfig, keys: tuple[Key, ...]
 ) -> list[list[Score]]:
-    """Scores of each policy of a stack, a cell each: [S][cells]. Neither chunks nor stacking change anything: streams
-    are keyed by each policy's own key and the problem's index."""
+    """Scores of each policy of a stack, a cell each: [S][cells]. Neither chunks, order nor stacking change
+    anything: streams are keyed by each policy's own key and the problem."""
     tasks = [get(cell.task) for cell in suite]
     sampling = Sampling(
         group_size=config.samples,
@@ -85,9 +93,9 @@ def evaluate(
     )
     s = len(keys)
     verdicts, answers, logprobs = [], [[] for _ in keys], []
-    for first, problems in _chunks(suite, config.rows, config.samples * s):
+    for problems in _chunks(suite, config.rows, config.samples * s):
         env = TextVectorEnv(len(problems) * config.samples * s, problems[0].task)
-        rollouts, checked = rollout(policy, env, problems * s, sampling, keys, first)
+        rollouts, checked = rollout(policy, env, problems * s, sampling, keys, _identities(problems, config.samples))
         last_turn = rollouts.loss_mask & (rollouts.turn == rollouts.turn.amax(1, keepdim=True))
         texts = [answer_text(row[mask]) for row, mask in zip(rollouts.ids.cpu().numpy(), last_turn.cpu().numpy())]
         verdict = checked.verdict.cpu().numpy().reshape(s, -1, config.samples)

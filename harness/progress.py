@@ -44,7 +44,8 @@ class View:
         self.start = self.printed = time.monotonic()
         self.bars = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
-            TextColumn("{task.fields[brief]}"), TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not self.live, transient=True,
+            TextColumn("{task.fields[brief]}"), TimeElapsedColumn(), TimeRemainingColumn(),
+            console=console, disable=not self.live, transient=True,
         )  # fmt: skip
         self.lines: dict[str, Any] = {}
 

@@ -21,6 +21,7 @@ from harness import alarms
 from harness.checkpoint import (
     load_checkpoint,
     load_weights,
+    remove_unfinished,
     save_checkpoint,
     save_weights,
     saved_steps,
@@ -31,7 +32,7 @@ from harness.flops import Spent
 from harness.launch.jobs import Job
 from harness.launch.worker import job_from
 from harness.policy.transformer import Transformer
-from harness.runs import Member, Stack, beat, locked, recorded, run_folder, write_json
+from harness.runs import Member, Stack, locked, recorded, run_folder, write_json
 from harness.scores import eval_metrics, role_accuracy, score_budget, suite_of
 from harness.seeding import keys
 from harness.stopping import deferred
@@ -78,16 +79,18 @@ def run_stack(jobs: Sequence[Job], report: Report) -> list[str]:
         else:
             _rl(members, report)
         for member in members:
-            member.folder.set_status("done", member.job.until)
+            member.folder.set_status("done", max(member.job.until, member.folder.status().get("step", 0)))
     return [str(member.folder.path) for member in members]
 
 
 def _open(job: Job, stack: ExitStack) -> Member:
     config = parse(job.run)
     folder = run_folder(config.out, job.run_id)
-    folder.path.mkdir(parents=True, exist_ok=True)
     stack.enter_context(locked(folder))
     stack.enter_context(recorded(folder))
+    remove_unfinished(folder.checkpoints)
+    remove_unfinished(folder.budgets)
+    folder.set_status("running", folder.status().get("step", 0))
     write_json(folder.path / "config.json", dump(config))
     return Member(job, config, folder)
 
@@ -163,7 +166,6 @@ class _Loop:
         for i, member in enumerate(self.members):
             save_checkpoint(member.folder.checkpoints, member.folder.run_id, state, self.save.keep, i)
             member.folder.set_status("running", state.step)
-            beat(member.folder)
 
     def alarm(self, rows: Sequence[dict[str, float]]) -> None:
         for i, row in enumerate(rows):

@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Generator, Mapping, Sequence
@@ -91,11 +92,9 @@ def _alive(lock: Mapping[str, Any]) -> bool:
     return lock["pid"] != os.getpid() and lock["started"] == _started(lock["pid"])
 
 
-def beat(folder: RunFolder) -> None:
-    """Says that this process is still at work in the folder."""
+def _owner() -> dict[str, Any]:
     pid = os.getpid()
-    owner = {"host": socket.gethostname(), "pid": pid, "started": _started(pid), "heartbeat": time.time()}
-    write_json(folder.path / "run.lock", owner)
+    return {"host": socket.gethostname(), "pid": pid, "started": _started(pid), "heartbeat": time.time()}
 
 
 def is_held(folder: RunFolder) -> bool:
@@ -104,10 +103,23 @@ def is_held(folder: RunFolder) -> bool:
     return bool(lock) and _alive(lock)
 
 
-@contextmanager
-def locked(folder: RunFolder) -> Generator[None]:
-    """Holds the run for this process; a lock that a dead process left is taken over. Raises UserError if it is held."""
+def _take(folder: RunFolder) -> None:
+    """Makes run.lock, or takes it over from a dead process; of several that try, one succeeds."""
     path = folder.path / "run.lock"
+    mine = path.with_name(f".run.lock.{os.getpid()}")
+    write_json(mine, _owner())
+    try:
+        while True:
+            try:
+                os.link(mine, path)  # fails if it is there, on network file systems too
+                return
+            except FileExistsError:
+                _remove_dead(folder, path)
+    finally:
+        mine.unlink()
+
+
+def _remove_dead(folder: RunFolder, path: Path) -> None:
     lock = read_json(path)
     if lock and _alive(lock):
         raise UserError(
@@ -115,10 +127,35 @@ def locked(folder: RunFolder) -> Generator[None]:
             f"process {lock['pid']} on {lock['host']} is at work in {folder.path}",
             "wait for it or stop it; two writers would spoil the run",
         )
-    beat(folder)
+    dead = path.with_name(f".run.lock.dead.{os.getpid()}")
+    try:
+        path.rename(dead)
+    except FileNotFoundError:
+        return  # another was faster
+    if read_json(dead) != lock:
+        os.link(dead, path)  # another had taken it over since it was read: it is theirs
+    dead.unlink()
+
+
+@contextmanager
+def locked(folder: RunFolder) -> Generator[None]:
+    """Holds the run for this process, with a heartbeat; a lock that a dead process left is taken over. Raises UserError
+    if it is held."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    _take(folder)
+    path, ended = folder.path / "run.lock", threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(STALE_SECONDS / 6):
+            write_json(path, _owner())
+
+    heart = threading.Thread(target=beat, daemon=True)
+    heart.start()
     try:
         yield
     finally:
+        ended.set()
+        heart.join()
         path.unlink(missing_ok=True)
 
 

@@ -89,10 +89,22 @@ def jobs_of(entries: Sequence[Entry], labels: Mapping[str, Any]) -> list[Job]:
         budgets = config.budget_steps()
         known = runs.get(entry.run_id)
         if known:
+            _check_shared(entry, known)
             budgets = tuple(sorted({*budgets, *known.budgets}))
         labelled = {**labels, "arm": known.labels["arm"] if known else entry.arm}
         runs[entry.run_id] = Job(entry.run_id, dump(config), budgets[-1], budgets, (base,), labelled)
     return [*bases.values(), *runs.values()]
+
+
+def _check_shared(entry: Entry, known: Job) -> None:
+    """A run is scored one way in a study. Raises UserError where two arms would have it scored in two."""
+    other = known.labels["arm"]
+    if evaluation_id(entry.config) != evaluation_id(parse(known.run)):
+        raise UserError(
+            f"arms {other} and {entry.arm} are the same run, evaluated differently",
+            "a study scores a run once: with one list of tasks and one set of evaluation settings",
+            "give both arms the same evaluation and unverified tasks, or put them into two studies",
+        )
 
 
 def is_done(job: Job) -> bool:

@@ -1,6 +1,5 @@
 """Run folders: one writer, and a status however it ends."""
 
-import json
 import os
 import socket
 import subprocess
@@ -10,7 +9,7 @@ import time
 import pytest
 
 from harness.errors import UserError
-from harness.runs import STALE_SECONDS, beat, locked, read_json, recorded, run_folder, write_json
+from harness.runs import STALE_SECONDS, _owner, locked, read_json, recorded, run_folder, write_json
 from harness.stopping import Stopped
 
 
@@ -58,9 +57,7 @@ def test_the_lock_of_a_killed_process_is_taken_over(folder, holder):
 
 
 def lock_of(folder, **changes):
-    beat(folder)
-    path = folder.path / "run.lock"
-    write_json(path, {**json.loads(path.read_text()), **changes})
+    write_json(folder.path / "run.lock", {**_owner(), **changes})
 
 
 def test_a_process_number_that_was_given_to_another_process_is_no_owner(folder):
@@ -122,3 +119,34 @@ def test_a_file_is_replaced_whole(tmp_path, monkeypatch):
         write_json(path, {"a": object()})
     assert read_json(path) == {"a": 1}
     assert read_json(tmp_path / "none.json") is None
+
+
+def test_of_many_that_start_at_once_one_holds_the_run(folder, tmp_path):
+    """Real processes, from a lock that a dead process left; each says how its try ended."""
+    lock_of(folder, pid=2**22 - 7)
+    code = f"""
+import time
+from pathlib import Path
+from harness.errors import UserError
+from harness.runs import RunFolder, locked
+while time.time() < {time.time() + 3}: pass
+try:
+    with locked(RunFolder(Path({str(folder.path)!r}), "run-1")):
+        time.sleep(2)
+        print("held")
+except UserError:
+    print("refused")
+"""
+    tries = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert sorted(each.communicate()[0].strip() for each in tries) == ["held", "refused", "refused", "refused"]
+    assert not [path for path in folder.path.iterdir() if "lock" in path.name]
+
+
+def test_the_heart_beats_while_the_run_is_held(folder, monkeypatch):
+    monkeypatch.setattr("harness.runs.STALE_SECONDS", 0.06)
+    with locked(folder):
+        first = read_json(folder.path / "run.lock")["heartbeat"]
+        deadline = time.time() + 10
+        while read_json(folder.path / "run.lock")["heartbeat"] == first:
+            assert time.time() < deadline, "no beat"
+            time.sleep(0.01)

@@ -16,6 +16,8 @@ from harness.policy.transformer import Transformer
 from harness.seeding import Key, uniforms
 from harness.types import Checked, Rollouts, StopReason
 
+TURN_STRIDE = 1 << 16
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -64,19 +66,19 @@ def _sample_turn(
     tape: _Tape,
     sampling: Sampling,
     keys: tuple[Key, ...],
-    first_row: int,
+    rows: Tensor,
     turn: int,
     active: Tensor,
 ):
-    """One completion of every active row. The first turn shares its prompt within the group."""
+    """One completion of every active row. The first turn shares its prompt within the group. rows [B / S] name the
+    streams of one seed's rows."""
     s, group = len(keys), sampling.group_size if turn == 0 else 1
     device = tape.ids.device
     width = int(tape.length.max())
     prompts = tape.ids[::group, :width].unflatten(0, (s, -1))
     length = tape.length[::group].unflatten(0, (s, -1))
-    per_seed = tape.ids.shape[0] // s
-    rows = torch.arange(per_seed, device=device) + first_row
-    positions = torch.arange(sampling.max_tokens, device=device) + turn * sampling.max_tokens
+    # A stride of its own for each turn: what a token is drawn from must not depend on the limit of the turns before.
+    positions = torch.arange(sampling.max_tokens, device=device) + turn * TURN_STRIDE
     u = torch.stack([uniforms(key, rows, positions) for key in keys])
     done = active.unflatten(0, (s, -1))
     return sample(policy, prompts, length, group, sampling.max_tokens, sampling.temperature, u, done)
@@ -89,12 +91,12 @@ def rollout(
     problems: Sequence[Problem],
     sampling: Sampling,
     keys: tuple[Key, ...],
-    first_problem: int = 0,
+    identities: Tensor | None = None,
 ) -> tuple[Rollouts, Checked]:
     """Episodes of `problems` (S·P, seed-major), G of each. `env` holds S·P·G of them.
 
-    `first_problem` is the index of the first in its step's (or suite's) list: streams are keyed by that index, so a
-    list may be played in pieces. Rows keep the order of `problems`.
+    `identities` [P] (below 2³² / G) name the problems' streams, so that neither pieces nor order matter; by default
+    the index in the list. Rows keep the order of `problems`.
     """
     s, g, device = len(keys), sampling.group_size, policy.embedding.device
     repeated = [problem for problem in problems for _ in range(g)]
@@ -102,6 +104,9 @@ def rollout(
     prompt_ids, prompt_length = _pad([encode_prompt(texts[i]) for i in range(0, len(repeated), g)], device)
     prompt_ids, prompt_length = (x.repeat_interleave(g, dim=0) for x in (prompt_ids, prompt_length))
     b, width = prompt_ids.shape
+    if identities is None:
+        identities = torch.arange(len(problems) // s)
+    rows = (identities[:, None] * g + torch.arange(g)).flatten().to(device)
     capacity = width + sampling.max_tokens if sampling.max_turns == 1 else policy.config.context
     tape = _Tape(
         ids=torch.full((b, capacity), PAD, device=device),
@@ -115,7 +120,7 @@ def rollout(
     out_of_room = torch.zeros(b, dtype=torch.bool, device=device)
     stop_reason = torch.zeros(b, dtype=torch.int64, device=device)
     for turn in range(sampling.max_turns):
-        drawn = _sample_turn(policy, tape, sampling, keys, first_problem * g, turn, active)
+        drawn = _sample_turn(policy, tape, sampling, keys, rows, turn, active)
         count = drawn.length.flatten()
         tape.append(drawn.ids.flatten(0, 1), count, turn, drawn.logprobs.flatten(0, 1))
         stop_reason = torch.where(active, drawn.stop_reason.flatten(), stop_reason)

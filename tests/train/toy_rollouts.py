@@ -52,7 +52,7 @@ def played(policy, problems: list[Problem], seeds=(0,), group_size=4, tokens=4, 
     env = TextVectorEnv(len(seeds) * len(problems) * group_size, problems[0].task)
     sampling = Sampling(group_size, tokens, 1.0)
     streams = tuple(Key("sampling", seed) for seed in seeds)
-    return rollout(policy, env, problems * len(seeds), sampling, streams, first)
+    return rollout(policy, env, problems * len(seeds), sampling, streams, torch.arange(len(problems)) + first)
 
 
 CORRECT, WRONG, UNSCORABLE = int(Verdict.CORRECT), int(Verdict.WRONG), int(Verdict.UNSCORABLE)
