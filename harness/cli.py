@@ -57,8 +57,19 @@ def _run(body: Body, config_name: str, config_module: str) -> int:
     """Runs the Hydra app; its exit status. Errors that the user can mend are printed without a traceback."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them and leaving
     raise_on_signals()
+    mistakes: list[UserError | ValidationError] = []
+
+    @functools.wraps(body)
+    def quiet(config: DictConfig) -> None:
+        try:
+            body(config)
+        except (UserError, ValidationError) as error:  # raised once more outside Hydra, which would add its own line
+            mistakes.append(error)
+
     try:
-        hydra.main(version_base="1.3", config_path=f"pkg://{config_module}", config_name=config_name)(body)()
+        hydra.main(version_base="1.3", config_path=f"pkg://{config_module}", config_name=config_name)(quiet)()
+        if mistakes:
+            raise mistakes[0]
     except UserError as error:
         return _say(error, 2)
     except ValidationError as error:
