@@ -25,7 +25,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 @schema(frozen=True, config=_forbid)
 class ModelConfig:
-    """Shape of a policy. width = heads x head width (even, for RoPE); context in tokens."""
+    """Shape of a policy. width = heads x head width (even, for RoPE); context in tokens.
+
+    base_width: with muP, the width at which initialisation and learning rate are those of the configuration; they are
+    scaled at every other width, so that one learning rate serves all (arXiv 2203.03466). Width then grows by heads of
+    the same width. null: no scaling.
+    """
 
     name: str
     layers: PositiveInt
@@ -33,22 +38,37 @@ class ModelConfig:
     heads: PositiveInt
     mlp: PositiveInt
     context: PositiveInt
+    norm: Literal["rmsnorm", "layernorm", "none"]
+    norm_position: Literal["pre", "post"]
     qk_norm: bool
     rope_base: PositiveFloat
     init_std: PositiveFloat
+    base_width: PositiveInt | None
     vocab: Literal[112]
 
     @property
     def head_width(self) -> int:
         return self.width // self.heads
 
+    @property
+    def has_final_norm(self) -> bool:
+        """Whether the stream is normalised before the head; after the blocks of a post-norm policy it already is."""
+        return self.norm != "none" and self.norm_position == "pre"
+
+    @property
+    def wider(self) -> float:
+        """Width over muP's base width; 1 without muP."""
+        return 1.0 if self.base_width is None else self.width / self.base_width
+
 
 @schema(frozen=True, config=_forbid)
 class OptimConfig:
-    """AdamW. grad_clip bounds each seed's gradient norm. minibatches: optimizer steps of one pass over a batch of
+    """AdamW (arXiv 1711.05101), or Muon for the matrices of the blocks and AdamW for the rest; beta1 is Muon's momentum
+    too. grad_clip bounds each seed's gradient norm. minibatches: optimizer steps of one pass over a batch of
     rollouts; epochs: passes. micro_batch: groups of one forward pass (0: all); it changes memory, and the gradient by
     no more than rounding."""
 
+    name: Literal["adamw", "muon"]
     lr: NonNegativeFloat
     beta1: Share
     beta2: Share
@@ -62,9 +82,10 @@ class OptimConfig:
 
 @schema(frozen=True, config=_forbid)
 class ScheduleConfig:
-    """constant, or wsd: warm-up, stable, then a linear decay to 0 over the last decay_share of the steps."""
+    """Warm-up, stable, then over the last decay_share of the steps a decay to 0: linear (wsd, and linear, whose share
+    is 1) or as half a cosine wave; constant has none."""
 
-    name: Literal["constant", "wsd"]
+    name: Literal["constant", "wsd", "linear", "cosine"]
     warmup: NonNegativeInt
     decay_share: Share
 

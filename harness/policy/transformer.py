@@ -1,11 +1,12 @@
 """A decoder-only transformer that holds S independent policies of one shape; S is 1 unless seeds are stacked.
 
 Every weight has a leading [S], every product is a batched one, so a stacked policy is the same code as a single one
-and each of its members computes what it would compute alone. RMSNorm (arXiv 1910.07467), RoPE (arXiv 2104.09864),
-SwiGLU (arXiv 2002.05202), optional QK-norm (arXiv 2302.05442); logits are always float32.
+and each of its members computes what it would compute alone. RMSNorm (arXiv 1910.07467), LayerNorm without a bias, or
+none; before each part (arXiv 2002.04745) or after it (arXiv 1706.03762); RoPE (arXiv 2104.09864), SwiGLU
+(arXiv 2002.05202), optional QK-norm (arXiv 2302.05442) and muP (arXiv 2203.03466); logits are always float32.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -39,17 +40,27 @@ def _normalise(x: Tensor) -> Tensor:
     return _Normalise.apply(upcast(x)).to(x.dtype)
 
 
+def _centre_and_normalise(x: Tensor) -> Tensor:
+    return _normalise(x - x.mean(-1, keepdim=True))
+
+
+# The gain is applied by whoever reads the result.
+NORMS: dict[str, Callable[[Tensor], Tensor]] = {"rmsnorm": _normalise, "layernorm": _centre_and_normalise}
+
+
 class Block(nn.Module):
-    """Attention and SwiGLU, each after a norm, each added to the stream."""
+    """Attention and SwiGLU, each added to the stream, which is normalised before they read it (pre) or after they
+    wrote to it (post)."""
 
     def __init__(self, config: ModelConfig, seeds: int):
         super().__init__()
         self.config = config
         w, m, d = config.width, config.mlp, config.head_width
-        self.attention_norm = nn.Parameter(torch.ones(seeds, 1, w))
+        if config.norm != "none":
+            self.attention_norm = nn.Parameter(torch.ones(seeds, 1, w))
+            self.mlp_norm = nn.Parameter(torch.ones(seeds, 1, w))
         self.qkv = nn.Parameter(torch.empty(seeds, w, 3 * w))
         self.attention_out = nn.Parameter(torch.empty(seeds, w, w))
-        self.mlp_norm = nn.Parameter(torch.ones(seeds, 1, w))
         self.gate_up = nn.Parameter(torch.empty(seeds, w, 2 * m))
         self.down = nn.Parameter(torch.empty(seeds, m, w))
         if config.qk_norm:
@@ -57,13 +68,23 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, attention: Attention, layer: int) -> Tensor:
         """x [S, N, width] -> the same shape."""
-        qkv = _normalise(x) @ (self.attention_norm.mT * self.qkv)
+        qkv = self._read(x, "attention_norm", self.qkv)
         qkv = qkv.view(*x.shape[:2], 3, self.config.heads, self.config.head_width)
         if self.config.qk_norm:
             qkv = torch.cat((_normalise(qkv[:, :, :2]) * self.qk_norm, qkv[:, :, 2:]), dim=2)
-        x = x + attention(qkv, layer) @ self.attention_out
-        gate, up = (_normalise(x) @ (self.mlp_norm.mT * self.gate_up)).chunk(2, dim=-1)
-        return x + (F.silu(gate) * up) @ self.down
+        x = self._write(x, attention(qkv, layer) @ self.attention_out, "attention_norm")
+        gate, up = self._read(x, "mlp_norm", self.gate_up).chunk(2, dim=-1)
+        return self._write(x, (F.silu(gate) * up) @ self.down, "mlp_norm")
+
+    def _read(self, x: Tensor, gain: str, weight: Tensor) -> Tensor:
+        if self.config.norm == "none" or self.config.norm_position == "post":
+            return x @ weight
+        return NORMS[self.config.norm](x) @ (getattr(self, gain).mT * weight)
+
+    def _write(self, x: Tensor, part: Tensor, gain: str) -> Tensor:
+        if self.config.norm == "none" or self.config.norm_position == "pre":
+            return x + part
+        return NORMS[self.config.norm](x + part) * getattr(self, gain)
 
 
 class Transformer(nn.Module):
@@ -77,7 +98,8 @@ class Transformer(nn.Module):
         self.config, self.seeds, self.precision = config, seeds, precision
         self.embedding = nn.Parameter(torch.empty(seeds, config.vocab, config.width))
         self.blocks = nn.ModuleList(Block(config, seeds) for _ in range(config.layers))
-        self.final_norm = nn.Parameter(torch.ones(seeds, 1, config.width))
+        if config.has_final_norm:
+            self.final_norm = nn.Parameter(torch.ones(seeds, 1, config.width))
         self.head = nn.Parameter(torch.empty(seeds, config.width, config.vocab))
         angle = torch.arange(config.context)[:, None] * config.rope_base ** (
             -torch.arange(0, config.head_width, 2) / config.head_width
@@ -89,15 +111,22 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def initialise(self, keys: Sequence[Key]) -> "Transformer":
-        """Normal weights of standard deviation init_std; those that write to the stream divide it by sqrt(2·layers)."""
+        """Normal weights of standard deviation init_std; those that write to the stream divide it by sqrt(2·layers),
+        and muP scales it with the width (arXiv 2203.03466, table 8)."""
+        wider = self.config.wider
         for s, key in enumerate(keys):
             generator = torch_generator(key)
             for name, weight in self.named_parameters():
                 if name.endswith("norm"):
                     continue
                 scale = (2 * self.config.layers) ** -0.5 if name.endswith(("attention_out", "down")) else 1.0
+                scale *= {"embedding": 1.0, "head": 1 / wider}.get(name, wider**-0.5)
                 weight[s].copy_(torch.randn(weight.shape[1:], generator=generator) * self.config.init_std * scale)
         return self
+
+    def lr_factor(self, name: str) -> float:
+        """Factor on a parameter's learning rate under Adam: muP's 1/width for all that is summed over the width."""
+        return 1.0 if name == "embedding" or name.endswith("norm") else 1 / self.config.wider
 
     def rotation(self, positions: Tensor) -> Rotation:
         """Tables of these positions, [*positions.shape, head width]."""
@@ -110,7 +139,7 @@ class Transformer(nn.Module):
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             for layer, block in enumerate(self.blocks):
                 x = block(x, attention, layer)
-        return _normalise(x)
+        return NORMS[self.config.norm](x) if self.config.has_final_norm else x
 
     def hidden(self, ids: Tensor, kept: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
         """Right-padded rows ids [S, R, T], causal -> [S, R, T, width], normalised, before the head."""
@@ -144,7 +173,8 @@ class Transformer(nn.Module):
         """[S, ..., width] -> float32 [S, ..., vocab]; the final norm's gain is folded in."""
         flat = upcast(hidden.flatten(1, -2))
         with torch.autocast(hidden.device.type, enabled=False):
-            return (flat @ upcast(self.final_norm.mT * self.head)).view(*hidden.shape[:-1], self.config.vocab)
+            head = self.final_norm.mT * self.head if self.config.has_final_norm else self.head
+            return (flat @ upcast(head)).view(*hidden.shape[:-1], self.config.vocab)
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids [S, R, T] -> float32 logits [S, R, T, vocab]."""
@@ -154,5 +184,6 @@ class Transformer(nn.Module):
 def parameter_count(config: ModelConfig, embedding: bool = True) -> int:
     """Parameters of one policy; without the input embedding for FLOP counts (Kaplan et al., arXiv 2001.08361)."""
     w = config.width
-    layer = 4 * w * w + 3 * w * config.mlp + 2 * w + (2 * config.head_width if config.qk_norm else 0)
-    return config.layers * layer + w + w * config.vocab * (2 if embedding else 1)
+    gains = 2 * w * (config.norm != "none") + 2 * config.head_width * config.qk_norm
+    layer = 4 * w * w + 3 * w * config.mlp + gains
+    return config.layers * layer + w * config.has_final_norm + w * config.vocab * (2 if embedding else 1)

@@ -1,9 +1,16 @@
-"""AdamW over stacked weights, per-seed gradient clipping, and schedules that are pure functions of the step."""
+"""Optimizers over stacked weights, per-seed gradient clipping, and schedules that are pure functions of the step."""
+
+import math
 
 import torch
 from torch import Tensor, nn
 
 from harness.config import OptimConfig, ScheduleConfig
+from harness.policy.transformer import Transformer
+from harness.train.muon import Muon
+
+# Matrices that are several side by side, which Muon must treat one by one.
+_SIDE_BY_SIDE = {"qkv": 3, "gate_up": 2, "attention_out": 1, "down": 1}
 
 
 def learning_rate_factor(schedule: ScheduleConfig, step: int, steps: int) -> float:
@@ -11,16 +18,27 @@ def learning_rate_factor(schedule: ScheduleConfig, step: int, steps: int) -> flo
     warm = min(1.0, (step + 1) / (schedule.warmup + 1))
     if not schedule.has_horizon:
         return warm
-    decay = max(1, round(schedule.decay_share * steps))
-    return warm * min(1.0, (steps - step) / decay)
+    left = min(1.0, (steps - step) / max(1, round(schedule.decay_share * steps)))
+    return warm * (0.5 - 0.5 * math.cos(math.pi * left) if schedule.name == "cosine" else left)
 
 
-def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """AdamW; it is elementwise, so a stacked policy's members do not touch. Norm gains are not decayed."""
-    gains = [w for name, w in model.named_parameters() if name.endswith("norm")]
-    weights = [w for name, w in model.named_parameters() if not name.endswith("norm")]
-    groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": gains, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps, fused=True)
+def make_optimizer(policy: Transformer, config: OptimConfig) -> torch.optim.Optimizer:
+    """The optimizer asked for; members of a stacked policy do not touch. Norm gains are not decayed."""
+    groups = {}
+    for name, weight in policy.named_parameters():
+        decay = 0.0 if name.endswith("norm") else config.weight_decay
+        matrices = _SIDE_BY_SIDE.get(name.rsplit(".", 1)[-1], 0) if config.name == "muon" else 0
+        kind = {"weight_decay": decay, "lr_factor": policy.lr_factor(name), "matrices": matrices}
+        groups.setdefault(tuple(kind.values()), {"params": [], **kind})["params"].append(weight)
+    betas = (config.beta1, config.beta2)
+    if config.name == "muon":
+        return Muon(groups.values(), config.lr, betas, config.eps)
+    return torch.optim.AdamW(groups.values(), config.lr, betas, config.eps, fused=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_factor"]
 
 
 def zero_gradients(model: nn.Module) -> None:

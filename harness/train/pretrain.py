@@ -21,7 +21,7 @@ from harness.policy.tokenizer import EOS, PAD, encode, encode_prompt
 from harness.policy.transformer import Transformer, parameter_count
 from harness.seeding import Key, keys
 from harness.train.algorithms import flops_per_token
-from harness.train.optim import clip_gradients, learning_rate_factor, zero_gradients
+from harness.train.optim import clip_gradients, learning_rate_factor, set_learning_rate, zero_gradients
 from harness.train.state import OnStep, StepReport, Stopwatch, TrainState, check_finite
 
 
@@ -86,8 +86,7 @@ def learn(state: TrainState, corpora: Sequence[list[np.ndarray]], optim: OptimCo
         total += loss.detach() / predicted
     check_finite(state, {"loss": total})
     norm = clip_gradients(state.policy, optim.grad_clip)
-    for group in state.optimizer.param_groups:
-        group["lr"] = lr
+    set_learning_rate(state.optimizer, lr)
     state.optimizer.step()
     return {"loss": total, "grad_norm": norm, "lr": torch.full_like(total, lr)}
 

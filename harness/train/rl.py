@@ -21,7 +21,7 @@ from harness.train.algorithms import ALGORITHMS, flops_per_token
 from harness.train.batch import Judged, training_batches
 from harness.train.frozen import lagged_policy, reference_logprobs
 from harness.train.losses import LOSS_METRICS, LossInputs, regularisers
-from harness.train.optim import clip_gradients, learning_rate_factor, zero_gradients
+from harness.train.optim import clip_gradients, learning_rate_factor, set_learning_rate, zero_gradients
 from harness.train.rewards import REWARDS, kl_in_reward, shaped
 from harness.train.rollouts import Sampling
 from harness.train.state import OnStep, Sampled, StepReport, Stopwatch, TrainState, check_finite
@@ -68,8 +68,7 @@ def update(state: TrainState, batch: Batch, cfg: Config, lr: float) -> dict[str,
             totals[name] = totals.get(name, 0) + value
     check_finite(state, totals)
     totals["grad_norm"] = clip_gradients(state.policy, cfg.optim.grad_clip)
-    for group in state.optimizer.param_groups:
-        group["lr"] = lr
+    set_learning_rate(state.optimizer, lr)
     state.optimizer.step()
     return totals
 

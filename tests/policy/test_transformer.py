@@ -2,18 +2,29 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from harness.policy.score import score
 from harness.policy.transformer import Transformer, parameter_count
 from harness.seeding import keys
+from harness.train.optim import make_optimizer, set_learning_rate, zero_gradients
 from tests.toys import tiny
 
+VARIANTS = {
+    "plain": {},
+    "qk_norm": {"qk_norm": True},
+    "layernorm": {"norm": "layernorm"},
+    "post": {"norm_position": "post", "qk_norm": True},
+    "no norm": {"norm": "none", "init_std": 0.1},
+    "muP": {"base_width": 8},
+}
 
-@pytest.fixture(params=[False, True], ids=["plain", "qk_norm"])
+
+@pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
 def model(request):
-    return replace(tiny().model, layers=2, qk_norm=request.param)
+    return replace(tiny().model, **{"layers": 2, **request.param})
 
 
 def policy_of(model, *seeds, precision="fp32"):
@@ -105,3 +116,69 @@ def test_the_parameter_count_is_what_is_there(model):
     weights = sum(weight.numel() for weight in policy_of(model, 0).parameters())
     assert parameter_count(model) == weights
     assert parameter_count(model, embedding=False) == weights - 112 * model.width
+
+
+def stream(model, ids):
+    """What the head reads, before its gain."""
+    return policy_of(model, 0).hidden(ids)
+
+
+def test_norms_are_what_they_say():
+    """RMSNorm: mean square 1. LayerNorm: mean 0 besides. None: neither."""
+    model, ids = replace(tiny().model, layers=2), random_ids(1, 2, 9)
+    for norm, square, centred in (("rmsnorm", True, False), ("layernorm", True, True), ("none", False, False)):
+        x = stream(replace(model, norm=norm), ids)
+        assert ((x.square().mean(-1) - 1).abs().max() < 1e-3) == square
+        assert (x.mean(-1).abs().max() < 1e-5) == centred
+
+
+def test_a_post_norm_block_hands_on_a_normalised_stream_and_a_pre_norm_block_the_sum():
+    model = replace(tiny().model, layers=1)
+    x = torch.randn(1, 3, 16, generator=torch.Generator().manual_seed(0)) * 5
+    nothing = lambda qkv, layer: torch.zeros(1, 3, 16)  # noqa: E731
+    for position in ("pre", "post"):
+        block = policy_of(replace(model, norm_position=position), 0).blocks[0]
+        with torch.no_grad():
+            block.down.zero_()
+            out = block(x, nothing, 0)
+        expected = x if position == "pre" else x * x.square().mean(-1, keepdim=True).rsqrt()
+        torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-4)
+
+
+# ---- muP: what a step does to the policy does not depend on its width
+
+
+def changes(width, base_width, steps=4):
+    """Root mean square of what a few steps of Adam change in the last block's stream and in the logits."""
+    model = replace(tiny().model, layers=2, width=width, heads=width // 16, mlp=2 * width, init_std=0.1)
+    policy, ids = policy_of(replace(model, base_width=base_width), 0, 1, 2), random_ids(3, 8, 12)
+    streams = []
+    policy.blocks[-1].register_forward_hook(lambda module, given, out: streams.append(out.detach()))
+    optimizer = make_optimizer(policy, tiny().optim)
+    set_learning_rate(optimizer, 4e-3)
+    before = policy(ids).detach()
+    for _ in range(steps):
+        zero_gradients(policy)
+        score(policy, ids, 1.0)[..., 1:].mean().neg().backward()
+        optimizer.step()
+    after = policy(ids).detach()
+    return [x.square().mean().sqrt().item() for x in (streams[-1] - streams[0], after - before)]
+
+
+def test_under_mup_updates_are_as_large_at_any_width_and_without_it_they_grow():
+    """The coordinate check of arXiv 2203.03466, appendix D.1, over a fourfold width. Logits shrink a little: what is
+    left of the initial function, which muP lets vanish, changes less and less."""
+    with_it, without = (np.array([changes(width, base) for width in (64, 128, 256)]) for base in (64, None))
+    stream, logits = with_it.max(0) / with_it.min(0)
+    assert stream < 1.1, with_it
+    assert logits < 1.6, with_it
+    stream, logits = without[2] / without[0]
+    assert stream > 5, without
+    assert logits > 2, without
+
+
+def test_mup_at_its_base_width_is_the_plain_parametrisation():
+    model = replace(tiny().model, layers=2)
+    plain, mup = policy_of(model, 0), policy_of(replace(model, base_width=model.width), 0)
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), mup.parameters()))
+    assert {mup.lr_factor(name) for name, _ in mup.named_parameters()} == {1.0}

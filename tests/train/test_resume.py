@@ -13,6 +13,7 @@ CHOICES = [
     ("algo=sft", "rl.group_size=1"),
     ("algo=expert_iteration", "rl.lag=1"),
     ("objective=continued_pretraining",),
+    ("optim=muon", "model.norm=layernorm", "model.norm_position=post", "model.base_width=8"),
 ]
 
 
