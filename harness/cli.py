@@ -6,7 +6,6 @@
 Exit status: 0, 1 for a bug (with its traceback), 2 for a mistake in what was asked, 130 and 143 for Ctrl-C and SIGTERM.
 """
 
-import errno
 import functools
 import os
 import shlex
@@ -23,13 +22,12 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic_core import ValidationError
 
 from harness.advice import from_validation, unknown_setting
-from harness.errors import UserError, nearest
+from harness.errors import UserError, cannot_write, nearest
 from harness.stopping import raise_on_signals
 from harness.tracker import flatten
 
 Body = Callable[[DictConfig], None]
 Sweep = Callable[[Sequence[dict[str, Any]]], Sequence[Any]]
-CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def app(
@@ -81,10 +79,9 @@ def _run(body: Body, config_name: str, config_module: str) -> int:
             f"{error or 'stopped'}. To resume: {shlex.join(['python', *sys.argv])}", getattr(error, "status", 130)
         )
     except OSError as error:
-        if error.errno not in CANNOT_WRITE:
+        if (mistake := cannot_write(error)) is None:
             raise
-        fix = "make room, or choose another output folder; the same command then goes on where it stopped"
-        return _say(UserError(f"cannot write {error.filename or ''}".strip(), error.strerror or "", fix), 2)
+        return _say(mistake, 2)
     return 0
 
 

@@ -1,6 +1,7 @@
 """Errors that a user can mend, and the nearest names to a misspelt one."""
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -17,6 +18,17 @@ class UserError(Exception):
         thing, reason, fix = self.args
         head = f"{thing}: {reason}" if reason else thing
         return f"{head}\n  {fix}" if fix else head
+
+
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def cannot_write(error: OSError) -> UserError | None:
+    """What to say of a full disk, a quota, or a folder that may not be written to; None for any other error."""
+    if error.errno not in _CANNOT_WRITE:
+        return None
+    fix = "make room, or choose another output folder; the same command then goes on where it stopped"
+    return UserError(f"cannot write {error.filename or ''}".strip(), error.strerror or "", fix)
 
 
 def nearest(word: str, names: Iterable[str], most: int = 4) -> list[str]:

@@ -77,8 +77,9 @@ class View:
         if result.status == "done":
             self._all(f"{name_of(job)} done in {result.seconds:.0f} s", always=True)
         else:
-            last = (result.error or "").strip().splitlines()[-1:] or [""]
-            self.console.print(f"[bold red]{result.status}[/] {name_of(job)}: {last[0]}", highlight=False)
+            lines = (result.error or "").strip().splitlines() or [""]
+            said = lines[-1] if lines[0].startswith("Traceback") else lines[0]
+            self.console.print(f"[bold red]{result.status}[/] {name_of(job)}: {said}", highlight=False)
 
     def _all(self, line: str, always: bool = False) -> None:
         done, now = sum(self.steps.values()), time.monotonic()

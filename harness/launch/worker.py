@@ -17,7 +17,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
-from harness.errors import UserError
+from harness.errors import UserError, cannot_write
 from harness.launch.jobs import Job
 from harness.stopping import Stopped, raise_on_signals
 
@@ -46,6 +46,8 @@ def attempt(work: str, job: Job, report: Report) -> dict[str, Any]:
         kind, data = "cancelled", str(stopped)
     except UserError as error:
         kind, data = "failed", str(error)
+    except OSError as error:
+        kind, data = "failed", str(cannot_write(error) or traceback.format_exc())
     except (Exception, SystemExit):
         kind, data = "failed", traceback.format_exc()
     return {"run_id": job.run_id, "kind": kind, "data": data, "seconds": time.monotonic() - start}
