@@ -1,7 +1,8 @@
 """Checkpoints: a folder written whole, then renamed; checked by hash on load.
 
-`step-00000064/` holds policy.safetensors, training.pt (optimizer, weights that still sample) and meta.json, which names the run, the step, what
-was spent and the hash of each file. Budgets keep policy.safetensors and meta.json alone.
+`step-00000064/` holds policy.safetensors, training.pt (optimizer, and weights that a lagging sampler needs) and
+meta.json, which names the run, the step, what was spent and the hash of each file. Budgets keep policy.safetensors and
+meta.json alone.
 """
 
 import hashlib
@@ -16,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from safetensors.torch import load, save
 from torch import Tensor
 
-from harness.config import SCHEMA_VERSION
+from harness.config import SCHEMA_VERSION, ModelConfig
 from harness.errors import UserError
 from harness.flops import Spent
+from harness.policy.export import write_folder
 from harness.policy.transformer import Transformer
 from harness.train.state import TrainState
 
@@ -160,3 +163,18 @@ def load_weights(sources: Sequence[Source], policy: Transformer, step: int) -> t
 def _stacked(members: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     first = members[0]
     return {k: torch.cat([m[k] for m in members]) if first[k].dim() else first[k] for k in first}
+
+
+def export_run(run: Path, step: int | None, out: Path) -> int:
+    """Writes the weights of a run at a budget (default: its last) as a Hugging Face folder; returns the step. Raises
+    UserError where there are no such weights, or they cannot be expressed."""
+    steps = saved_steps(run / "budgets")
+    if not steps or (step is not None and step not in steps):
+        kept = f"it keeps steps {', '.join(map(str, steps))}" if steps else "it holds no weights at budgets"
+        raise UserError(f"{run}" + ("" if step is None else f", step {step}"), kept, "name a run folder and its step")
+    step = steps[-1] if step is None else step
+    files, meta = _read(step_folder(run / "budgets", step), run.name)
+    described = json.loads((run / "config.json").read_text())["model"]
+    made_by = {"run_id": run.name, "step": step, "spent": meta["spent"], "schema": SCHEMA_VERSION}
+    write_folder(out, load(files["policy.safetensors"]), TypeAdapter(ModelConfig).validate_python(described), made_by)
+    return step

@@ -1,5 +1,6 @@
 """Combinations that cannot work, found before any compute is spent, each with its reason and a way out."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envs.base import Task
@@ -23,6 +24,10 @@ def check(config: "Config") -> None:
     _check_roles(verified, unverified)
     _check_corpus(config, corpus)
     _check_difficulties("tasks", verified, config.tasks.difficulties)
+    if config.base.folder is not None:
+        from harness.policy.export import origin_of
+
+        origin_of(Path(config.base.folder), config.model)
     _check_context(config, (*verified, *unverified), corpus)
 
 
@@ -84,7 +89,7 @@ def _check_demonstrations(config: "Config", verified: tuple[Task, ...]) -> None:
         raise UserError(
             f"algo=sft with rl.group_size={config.rl.group_size}",
             "every completion of a problem would be the same: its one canonical answer",
-            f"set rl.group_size=1, and rl.problems={config.rl.problems * config.rl.group_size} for as many answers a step",
+            f"set rl.group_size=1, and rl.problems={config.rl.problems * config.rl.group_size} for as many answers",
         )
     several = [task.name for task in verified if task.max_turns > 1]
     if several:
@@ -139,12 +144,11 @@ def _check_context(config: "Config", tasks: tuple[Task, ...], corpus: tuple[Task
     tokens = max(config.sampling.max_tokens or 0, *(task.max_completion + 1 for task in tasks))
     needs = {}
     for task in tasks:
-        prompt, turns = task.longest(_shared(config.tasks.difficulties, task))[0] + 2, task.max_turns
-        needs[f"{task.name}, with completions of up to {tokens},"] = (
-            prompt + turns * tokens + (turns - 1) * (task.max_reply + 2)
-        )
+        prompt, _ = task.longest(_shared(config.tasks.difficulties, task))
+        needs[f"{task.name}, with completions of up to {tokens},"] = _episode(task, prompt, tokens)
     for task in corpus:
-        needs[f"a document of {task.name}"] = sum(task.longest(_shared(config.base.difficulties, task))) + 3
+        prompt, answer = task.longest(_shared(config.base.difficulties, task))
+        needs[f"a document of {task.name}"] = _episode(task, prompt, answer + 1)
     name, need = max(needs.items(), key=lambda item: item[1])
     if need > config.model.context:
         raise UserError(
@@ -152,6 +156,11 @@ def _check_context(config: "Config", tasks: tuple[Task, ...], corpus: tuple[Task
             f"model.context is {config.model.context}",
             "raise model.context, ask for lower difficulties, or leave the task out",
         )
+
+
+def _episode(task: Task, prompt: int, tokens: int) -> int:
+    """Tokens of the longest episode with so many characters of prompt and so many tokens of completion a turn."""
+    return prompt + 2 + task.max_turns * tokens + (task.max_turns - 1) * (task.max_reply + 2)
 
 
 def _shared(difficulties: tuple[int, ...], task: Task) -> list[int]:

@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter
@@ -108,8 +109,11 @@ class TasksConfig:
 
 @schema(frozen=True, config=_forbid)
 class BaseConfig:
-    """How the base is pretrained. `contexts` are the weights of contexts in the corpus: exposure."""
+    """How the base is pretrained. `contexts` are the weights of contexts in the corpus: exposure. `folder`: an exported
+    policy (scripts/export.py) to take instead; the rest of this section then counts for nothing, but for the corpus of
+    continued pretraining."""
 
+    folder: str | None
     seed: NonNegativeInt
     steps: PositiveInt
     documents: PositiveInt
@@ -284,6 +288,10 @@ def base_id(config: Config) -> str:
     """Identity of the base: what determines its weights."""
     plain = dump(config)
     plain["base"]["tasks"] = _names(config.base.tasks)
+    if config.base.folder is not None:
+        from harness.policy.export import origin_of
+
+        plain["base"] = {"weights": origin_of(Path(config.base.folder), config.model)["weights"]}
     content = {key: plain[key] for key in ("model", "base", "precision")}
     return "base-" + _hash({"schema": SCHEMA_VERSION, **content})
 
@@ -295,7 +303,9 @@ def run_id(config: Config) -> str:
     kept = ["seed"]
     if config.objective != "frozen":
         kept += ["tasks", "rl", "algo", "optim", "schedule", "precision"]
-        kept += ["sampling", "reward"] if config.objective == "rl" else []
+        kept += ["sampling", "reward"] if config.objective == "rl" else ["corpus"]
+        corpus = ("contexts", "difficulties", "difficulty_decay", "wrong_answers")
+        plain["corpus"] = {"tasks": _names(config.base.tasks), **{name: plain["base"][name] for name in corpus}}
         plain["tasks"]["verified"] = _names(config.tasks.verified)
         plain["tasks"].pop("unverified")
         if not config.schedule.has_horizon:

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -31,6 +32,7 @@ from harness.config import Config, OptimConfig, base_id, dump, evaluation_id, pa
 from harness.flops import Spent
 from harness.launch.jobs import Job
 from harness.launch.worker import job_from
+from harness.policy.export import read_folder
 from harness.policy.transformer import Transformer
 from harness.runs import Member, Stack, locked, recorded, run_folder, write_json
 from harness.scores import eval_metrics, role_accuracy, score_budget, suite_of
@@ -211,6 +213,9 @@ def _pretrain(members: Stack, report: Report) -> None:
     """Bases, trained to their last step, whose weights are kept."""
     config = members[0].config
     state = new_state(config, config.base.optim, tuple(member.config.base.seed for member in members))
+    if config.base.folder is not None:
+        _import(config.base.folder, members, state)
+        return
     _resume(members, state)
     with open_trackers(members) as trackers, deferred() as stop:
         loop = _Loop(members, trackers, report, stop)
@@ -218,6 +223,14 @@ def _pretrain(members: Stack, report: Report) -> None:
         pretrain(config.base, state, corpus, until, lambda s, step: loop.after(s, step, lambda _: None))
     for i, member in enumerate(members):
         save_weights(member.folder.budgets, member.folder.run_id, state.policy, state.spent[i], i)
+
+
+def _import(folder: str, members: Stack, state: TrainState) -> None:
+    """An exported policy in the place of a pretrained base; what it had cost is not known to this run."""
+    weights = read_folder(Path(folder), state.policy.state_dict(), members[0].config.model)
+    state.policy.load_state_dict(weights)
+    for member in members:
+        save_weights(member.folder.budgets, member.folder.run_id, state.policy, Spent(step=member.job.until))
 
 
 def _rl(members: Stack, report: Report) -> None:

@@ -109,8 +109,8 @@ LABELS = {
     "out": "elsewhere",
     "plan": True,
 }
-# The vocabulary has one legal size; the rest are options of the base's optimizer that pretraining does not read.
-FIXED = {"model.vocab", "base.optim.minibatches", "base.optim.epochs", "base.optim.micro_batch"}
+# The vocabulary has one legal size; tests/policy/test_export.py takes bases from folders; the rest are options of the base's optimizer that pretraining does not read.
+FIXED = {"model.vocab", "base.folder", "base.optim.minibatches", "base.optim.epochs", "base.optim.micro_batch"}
 
 
 def changed(leaf, value):

@@ -1,0 +1,29 @@
+"""A policy as a Hugging Face model, which transformers loads as it is, with its tokenizer. Examples:
+
+python scripts/export.py run=outputs/runs/rl-0123456789ab out=exported
+python scripts/export.py run=outputs/runs/rl-0123456789ab step=64 out=exported
+"""
+
+import sys
+
+try:
+    from harness.cli import app
+except ModuleNotFoundError as error:
+    sys.exit(f"{error}: install the package first, with: pip install -e .   (or bash scripts/quickstart.sh)")
+
+
+@app("export")
+def main(config) -> None:
+    from pathlib import Path
+
+    from harness.checkpoint import export_run
+    from harness.errors import UserError
+
+    if config.run is None:
+        raise UserError("run=", "a run folder must be named", "run=outputs/runs/…")
+    step = export_run(Path(config.run), config.step, Path(config.out))
+    print(f"{config.out}: {Path(config.run).name} at step {step}")
+
+
+if __name__ == "__main__":
+    main()
