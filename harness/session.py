@@ -15,6 +15,8 @@ from harness.runs import read_json, run_folder
 from harness.scores import eval_metrics
 from harness.study import Study, context_of, to_do, warmup_x, write_tables
 
+LAST_LINES = 20
+
 
 def run_jobs(jobs: Sequence[Job], config: Config, console: Console) -> list[JobResult] | None:
     """Runs what is missing of `jobs`, with a progress view; None if only the plan was asked for."""
@@ -34,17 +36,49 @@ def run_jobs(jobs: Sequence[Job], config: Config, console: Console) -> list[JobR
 
 
 def say_failures(results: Sequence[JobResult], console: Console) -> None:
-    """The whole error of each job that is not done, and where its folder lies."""
+    """The whole error of each job that failed, the end of what it printed, and where its folder lies."""
+    waiting = queued(results)
     for r in results:
-        if r.status != "done":
+        if r.status != "done" and r.job.run_id not in waiting:
             console.rule(f"{name_of(r.job)}: {r.status}")
-            console.print((r.error or "").strip(), markup=False, highlight=False)
+            error, printed = (r.error or "").strip(), r.output.strip().splitlines()[-LAST_LINES:]
+            console.print(error, markup=False, highlight=False)
+            if any(line.strip() not in error for line in printed):
+                console.print("the end of what it printed:", *printed, sep="\n", markup=False, highlight=False)
             console.print(f"folder: {run_folder(r.job.run['out'], r.job.run_id).path}", highlight=False)
 
 
+def queued(results: Sequence[JobResult]) -> set[str]:
+    """run_ids of the jobs that a cluster's queue holds, and of those skipped only because they need one of them."""
+    status = {r.job.run_id: r.status for r in results}
+    found = {run_id for run_id, each in status.items() if each == "submitted"}
+    for r in results:  # a job is skipped after what it needs
+        waits = [need for need in r.job.needs if status.get(need, "done") != "done"]
+        if r.status == "skipped" and waits and found.issuperset(waits):
+            found.add(r.job.run_id)
+    return found
+
+
+def say_queued(results: Sequence[JobResult], console: Console) -> bool:
+    """Says what waits in a cluster's queue, and how to collect it; False if nothing does."""
+    waiting = queued(results)
+    if not waiting:
+        return False
+    submitted = sum(r.status == "submitted" for r in results)
+    console.print(
+        f"{submitted} jobs are in the queue, {len(waiting) - submitted} more need one of them first.\n"
+        "The same command later queues what has become ready; with launcher.wait=true it waits for all and collects "
+        "them. What is queued or done is not queued twice.",
+        highlight=False,
+    )
+    return True
+
+
 def require_done(results: Sequence[JobResult]) -> None:
-    """Raises UserError, last of all, if a job is not done: what the others found has been written and shown."""
-    bad = [r for r in results if r.status != "done"]
+    """Raises UserError, last of all, if a job is neither done nor in a queue: what the others found has been written
+    and shown."""
+    waiting = queued(results)
+    bad = [r for r in results if r.status != "done" and r.job.run_id not in waiting]
     if bad:
         fix = "their errors are above; mend them and run the same command again: what is done is not done again"
         raise UserError(f"{len(bad)} of {len(results)} jobs did not finish", fix=fix)

@@ -21,7 +21,7 @@ def main(container) -> None:
     from rich.console import Console
 
     from harness.config import plain
-    from harness.session import report_study, require_done, run_jobs, say_failures
+    from harness.session import report_study, require_done, run_jobs, say_failures, say_queued
     from harness.study import expand, jobs_of
     from harness.upkeep import prune, status_table
 
@@ -38,7 +38,8 @@ def main(container) -> None:
         results = run_jobs(jobs, study.entries[0].config, console)
         if results is not None:
             say_failures(results, console)
-            report_study(study, overrides, console)
+            if not say_queued(results, console):
+                report_study(study, overrides, console)
             require_done(results)
 
 

@@ -17,7 +17,7 @@ def train(containers) -> list[str]:
     from rich.console import Console
 
     from harness.config import parse
-    from harness.session import accuracy_table, require_done, run_jobs, say_failures
+    from harness.session import accuracy_table, require_done, run_jobs, say_failures, say_queued
     from harness.study import Entry, jobs_of
     from harness.sweep import sweep_table
 
@@ -27,6 +27,7 @@ def train(containers) -> list[str]:
     results = run_jobs(jobs_of(entries, {"study": label}), configs[0], console)
     if results is not None:
         say_failures(results, console)
+        say_queued(results, console)
         console.print(accuracy_table(configs[0]) if len(configs) == 1 else sweep_table(configs))
         console.print(f"run folders: {configs[0].out}/runs", highlight=False)
         require_done(results)
