@@ -26,7 +26,7 @@ from harness.errors import UserError
 from harness.flops import Spent
 from harness.policy.export import write_folder
 from harness.policy.transformer import Transformer
-from harness.train.state import TrainState
+from harness.train.state import NonFinite, TrainState
 
 _NAME = re.compile(r"step-(\d{8})")
 
@@ -178,3 +178,15 @@ def export_run(run: Path, step: int | None, out: Path) -> int:
     made_by = {"run_id": run.name, "step": step, "spent": meta["spent"], "schema": SCHEMA_VERSION}
     write_folder(out, load(files["policy.safetensors"]), TypeAdapter(ModelConfig).validate_python(described), made_by)
     return step
+
+
+def save_dump(folder: Path, run_id: str, state: TrainState, error: NonFinite) -> Path:
+    """What is needed to look into a step that gave no number: the whole stack's batch (batch.pt) and weights
+    (policy.safetensors), and meta.json with the tensor's name and the step. Returns its folder."""
+    where = step_folder(folder, error.step)
+    batch = io.BytesIO()
+    torch.save(error.batch, batch)
+    weights = save({name: weight.contiguous() for name, weight in state.policy.state_dict().items()})
+    meta = {"run_id": run_id, "seeds": state.seeds, "step": error.step, "tensor": error.tensor}
+    _write(where, {"policy.safetensors": weights, "batch.pt": batch.getvalue()}, meta)
+    return where

@@ -24,6 +24,7 @@ from harness.checkpoint import (
     load_weights,
     remove_unfinished,
     save_checkpoint,
+    save_dump,
     save_weights,
     saved_steps,
     step_folder,
@@ -42,7 +43,7 @@ from harness.tracker import Tracker, cut_back, open_tracker
 from harness.train.optim import make_optimizer
 from harness.train.pretrain import continue_pretraining, corpus_of, pretrain
 from harness.train.rl import train_rl
-from harness.train.state import StepReport, TrainState
+from harness.train.state import NonFinite, StepReport, TrainState
 
 SECONDS_BETWEEN_REPORTS = 0.5
 
@@ -200,6 +201,19 @@ def axes(spent: Spent) -> dict[str, float]:
 
 
 @contextmanager
+def dumping(members: Stack, state: TrainState) -> Generator[None]:
+    """A step that gives no number ends the run with a dump of it; the last checkpoint stays to go on from."""
+    try:
+        yield
+    except NonFinite as error:
+        for member in members:
+            where = save_dump(member.folder.path / "dump", member.folder.run_id, state, error)
+            error.add_note(f"Its batch and weights are in {where}. The last checkpoint is from before that step.")
+        error.add_note("If it comes again there: lower optim.lr or optim.grad_clip, or raise schedule.warmup.")
+        raise
+
+
+@contextmanager
 def open_trackers(members: Stack) -> Generator[list[Tracker]]:
     with ExitStack() as stack:
         opened = (
@@ -217,7 +231,7 @@ def _pretrain(members: Stack, report: Report) -> None:
         _import(config.base.folder, members, state)
         return
     _resume(members, state)
-    with open_trackers(members) as trackers, deferred() as stop:
+    with open_trackers(members) as trackers, deferred() as stop, dumping(members, state):
         loop = _Loop(members, trackers, report, stop)
         until, corpus = members[0].job.until, corpus_of(config.base)
         pretrain(config.base, state, corpus, until, lambda s, step: loop.after(s, step, lambda _: None))
@@ -244,7 +258,7 @@ def _rl(members: Stack, report: Report) -> None:
     )
     env = TextVectorEnv(len(members) * config.rl.problems * config.rl.group_size, tasks[0])
     suite = suite_of(config)
-    with open_trackers(members) as trackers, deferred() as stop:
+    with open_trackers(members) as trackers, deferred() as stop, dumping(members, state):
         loop = _Loop(members, trackers, report, stop)
 
         def on_budget(state: TrainState) -> None:

@@ -5,7 +5,7 @@ out/runs/<run_id>/
     status.json      done, failed, running or stopped       checkpoints/     to go on from
     run.lock         host and process at work in it         budgets/         weights at budgets
     traceback.txt    of a failed run                        evaluations/     scores, by evaluation and budget
-                                                            samples/         completions to read, by budget
+    dump/            batch of a step that gave no number    samples/         completions to read, by budget
 """
 
 import json

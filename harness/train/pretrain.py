@@ -84,7 +84,7 @@ def learn(state: TrainState, corpora: Sequence[list[np.ndarray]], optim: OptimCo
         loss, _ = token_losses(state.policy, ids, mask)
         (loss / predicted).sum().backward()
         total += loss.detach() / predicted
-    check_finite(state, {"loss": total})
+    check_finite(state, {"loss": total}, {"documents": [list(map(torch.from_numpy, corpus)) for corpus in corpora]})
     norm = clip_gradients(state.policy, optim.grad_clip)
     set_learning_rate(state.optimizer, lr)
     state.optimizer.step()

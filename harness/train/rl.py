@@ -66,7 +66,7 @@ def update(state: TrainState, batch: Batch, cfg: Config, lr: float) -> dict[str,
         loss.sum().backward()
         for name, value in {"loss": loss.detach(), **{k: v / per_token for k, v in metrics.items()}}.items():
             totals[name] = totals.get(name, 0) + value
-    check_finite(state, totals)
+    check_finite(state, totals, vars(batch))
     totals["grad_norm"] = clip_gradients(state.policy, cfg.optim.grad_clip)
     set_learning_rate(state.optimizer, lr)
     state.optimizer.step()

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,17 +56,20 @@ OnStep = Callable[[TrainState, StepReport], None]
 
 
 class NonFinite(RuntimeError):
-    """A loss or gradient that is not a number; names the tensor."""
+    """A loss or gradient that is not a number: which tensor, at which step, on what batch."""
+
+    def __init__(self, tensor: str, step: int, batch: dict[str, Any]):
+        super().__init__(f"step {step}: {tensor} is not finite")
+        self.tensor, self.step, self.batch = tensor, step, batch
 
 
-def check_finite(state: TrainState, metrics: dict[str, Tensor]) -> None:
-    """Raises NonFinite naming the first tensor that holds one: a poisoned step is never skipped in silence."""
-    for name, value in metrics.items():
-        if not torch.isfinite(value).all():
-            raise NonFinite(f"step {state.step}: {name} is {value.tolist()}")
-    for name, weight in state.policy.named_parameters():
-        if weight.grad is not None and not torch.isfinite(weight.grad).all():
-            raise NonFinite(f"step {state.step}: the gradient of {name} is not finite")
+def check_finite(state: TrainState, metrics: dict[str, Tensor], batch: dict[str, Any]) -> None:
+    """Raises NonFinite naming the first tensor that holds one: a poisoned step is never skipped in silence. `batch`
+    goes with it; the weights are still those before the update."""
+    gradients = {f"the gradient of {name}": weight.grad for name, weight in state.policy.named_parameters()}
+    for name, value in (metrics | gradients).items():
+        if value is not None and not torch.isfinite(value).all():
+            raise NonFinite(name, state.step, batch)
 
 
 class Stopwatch:

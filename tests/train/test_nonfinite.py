@@ -1,0 +1,82 @@
+"""A step that gives no number stops the run, says which tensor it was, and can be looked into."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from harness.checkpoint import saved_steps, step_folder
+from harness.config import base_id, run_id
+from harness.run import run_job
+from harness.runs import run_folder
+from harness.train import pretrain, rl
+from harness.train.state import NonFinite
+from tests.test_run import assert_same_run
+from tests.toys import base_job, rl_job, silent, tiny, train
+
+SETTINGS = ("rl.steps=10", "save.seconds=1e-3")
+
+
+def poison(monkeypatch, step):
+    """The loss of one step is no number, the first time it is computed."""
+    plain, seen = rl.losses, []
+
+    def poisoned(*arguments):
+        loss, metrics = plain(*arguments)
+        seen.append(1)
+        return (loss * torch.nan if len(seen) == step + 1 else loss), metrics
+
+    monkeypatch.setattr(rl, "losses", poisoned)
+
+
+def test_a_run_stops_there_with_a_dump_and_a_resume_goes_on(tmp_path, monkeypatch):
+    config = tiny(*SETTINGS, out=tmp_path / "a")
+    run_job(base_job(config), silent)
+    poison(monkeypatch, 7)
+    with pytest.raises(NonFinite, match="step 7: loss") as error:
+        run_job(rl_job(config), silent)
+    folder = run_folder(config.out, run_id(config))
+    assert folder.status()["state"] == "failed"
+    assert saved_steps(folder.checkpoints)[-1] == 7
+    dump = step_folder(folder.path / "dump", 7)
+    assert str(dump) in "".join(error.value.__notes__)
+    assert str(dump) in (folder.path / "traceback.txt").read_text()
+    meta = json.loads((dump / "meta.json").read_text())
+    assert (meta["tensor"], meta["step"]) == ("loss", 7)
+    batch = torch.load(dump / "batch.pt", weights_only=True)
+    assert batch["completions"].shape == batch["advantages"].shape
+    before = load_file(step_folder(folder.checkpoints, 7) / "policy.safetensors")
+    assert all(torch.equal(w, before[name]) for name, w in load_file(dump / "policy.safetensors").items())
+
+    run_job(rl_job(config), silent)  # the fault was a passing one
+    assert_same_run(folder.path, train(tiny(*SETTINGS, out=tmp_path / "b")))
+
+
+def test_a_gradient_that_is_no_number_is_named(tmp_path, monkeypatch):
+    config = tiny(out=tmp_path)
+    run_job(base_job(config), silent)
+    plain = rl.losses
+
+    def steep(policy, part, cfg):
+        loss, metrics = plain(policy, part, cfg)
+        return loss + (policy.blocks[0].down.flatten(1).sum(1) * 0).sqrt(), metrics
+
+    monkeypatch.setattr(rl, "losses", steep)
+    with pytest.raises(NonFinite, match=r"the gradient of blocks\.0\.down is not finite"):
+        run_job(rl_job(config), silent)
+
+
+def test_pretraining_dumps_its_documents(tmp_path, monkeypatch):
+    config = tiny(out=tmp_path)
+    plain = pretrain.token_losses
+
+    def poisoned(policy, ids, mask):
+        loss, count = plain(policy, ids, mask)
+        return loss / 0, count
+
+    monkeypatch.setattr(pretrain, "token_losses", poisoned)
+    with pytest.raises(NonFinite, match="step 0: loss"):
+        run_job(base_job(config), silent)
+    dump = step_folder(run_folder(tmp_path, base_id(config)).path / "dump", 0)
+    assert len(torch.load(dump / "batch.pt", weights_only=True)["documents"][0]) == 8
