@@ -1,5 +1,7 @@
 """Pretraining on documents drawn from the tasks: `BOS prompt TURN answer EOS`, next-token loss on every token.
 
+A task of several turns gives whole episodes, calls and replies included, as its worked solution plays them.
+
 A share of the documents carries a wrong answer (another problem's, of the same task and difficulty): the corpus is then
 no clean supervision, the base knows the form of every task and the content of some, and RL has room to work in.
 """
@@ -17,7 +19,7 @@ from envs.mixture import Mixture
 from envs.registry import get, select
 from envs.splits import draw_in_split
 from harness.config import BaseConfig, Config, OptimConfig
-from harness.policy.tokenizer import EOS, PAD, encode, encode_prompt
+from harness.policy.tokenizer import EOS, PAD, encode, encode_prompt, encode_reply
 from harness.policy.transformer import Transformer, parameter_count
 from harness.seeding import Key, keys
 from harness.train.algorithms import flops_per_token
@@ -39,7 +41,13 @@ def wrong_answer(problem: Problem, rng: np.random.Generator) -> str:
 
 
 def document(problem: Problem, answer: str) -> np.ndarray:
-    return np.concatenate((encode_prompt(problem.prompt), encode(answer), [EOS]))
+    """The worked episode of a problem, ending in `answer`, token for token as a rollout would hold it."""
+    task = get(problem.task)
+    calls = task.worked(problem).split("\n")[:-1] if task.max_turns > 1 and task.worked else []
+    parts = [encode_prompt(problem.prompt)]
+    for turn, call in enumerate(calls, start=1):
+        parts += [encode(call), [EOS], encode_reply(task.reply(problem, calls[:turn]).text)]
+    return np.concatenate([*parts, encode(answer), [EOS]])
 
 
 def draw_documents(mixture: Mixture, n: int, wrong_answers: float, rng: np.random.Generator) -> list[np.ndarray]:
@@ -125,8 +133,8 @@ def pretrain(cfg: BaseConfig, state: TrainState, corpus: Mixture, until: int, on
 
 
 def rl_tokens(problems: Sequence[Problem], group_size: int) -> int:
-    """Prompt and completion tokens of an RL step on these problems, if every completion is as long as the answer."""
-    return group_size * sum(len(p.prompt) + 2 + len(p.answer) + 1 for p in problems)
+    """Tokens of an RL step on these problems, if every episode is as long as the worked one."""
+    return group_size * sum(len(document(p, p.answer)) for p in problems)
 
 
 def documents_worth(tokens: float, corpus: Mixture, wrong_answers: float, key: Key) -> list[np.ndarray]:

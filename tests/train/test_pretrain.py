@@ -5,17 +5,20 @@ import pytest
 import torch
 
 from envs import get
+from envs.base import Verdict
 from envs.mixture import Mixture
 from envs.registry import select
 from envs.splits import split_of
 from envs.vector import TextVectorEnv
-from harness.policy.tokenizer import BOS, EOS, TURN, decode
+from harness.errors import UserError
+from harness.policy.tokenizer import BOS, ENV, EOS, TURN, decode
 from harness.seeding import Key, keys
 from harness.train.algorithms import flops_per_token
 from harness.train.optim import make_optimizer
 from harness.train.pretrain import (
     continued_step,
     corpus_of,
+    document,
     documents_worth,
     draw_documents,
     padded,
@@ -42,16 +45,16 @@ def parts(document):
 
 
 def test_a_document_is_prompt_and_answer_in_the_frame_of_an_episode():
-    for document in documents(20):
-        assert (document[0], document[-1]) == (BOS, EOS)
-        assert parts(document)[1] == "A"
+    for held in documents(20):
+        assert (held[0], held[-1]) == (BOS, EOS)
+        assert parts(held)[1] == "A"
 
 
 def test_the_corpus_holds_training_contents_alone():
     from envs import Problem
 
-    for document in documents():
-        prompt, _ = parts(document)
+    for held in documents():
+        prompt, _ = parts(held)
         content = prompt.removeprefix("Say ").rstrip(".=")
         assert split_of(Problem("", "", "", 1, f"toy:{content}")) == "train"
 
@@ -73,8 +76,8 @@ def test_the_loss_is_the_mean_of_next_token_losses_over_real_tokens():
     policy, docs = toy_state(0).policy, documents(7)
     total, count = token_losses(policy, *(x[None] for x in padded(docs)))
     by_hand = 0.0
-    for document in docs:
-        ids = torch.from_numpy(document)
+    for held in docs:
+        ids = torch.from_numpy(held)
         logprobs = policy(ids[None, None, :-1])[0, 0].log_softmax(-1)
         by_hand -= logprobs.gather(-1, ids[1:, None]).sum().item()
     assert total.item() == pytest.approx(by_hand, rel=1e-5)
@@ -176,3 +179,29 @@ def test_stacked_seeds_go_on_pretraining_as_separate_ones():
         assert alone.spent[0].tokens == together.spent[s].tokens
         for x, y in zip(together.policy.parameters(), alone.policy.parameters()):
             torch.testing.assert_close(x[s], y[0], rtol=0, atol=1e-3)
+
+
+# ---- documents of several turns
+
+
+@pytest.mark.parametrize("name", ["store.symbolic", "calculator.worded", "spreadsheet.symbolic", "guess_number.worded"])
+def test_a_document_of_a_tool_task_is_a_right_episode_as_a_rollout_holds_it(name):
+    """Its completions, played, are answered as the document says, and end in the verdict correct."""
+    task, rng = get(name), np.random.default_rng(0)
+    for difficulty in task.difficulties:
+        problem = task.draw(rng, difficulty)
+        first, *turns = "".join(map(chr, document(problem, problem.answer))).split(chr(ENV))
+        texts = [[decode([*map(ord, part)]) for part in turn.split(chr(TURN))] for turn in (first[1:], *turns)]
+        assert texts[0][0] == problem.prompt
+        completions = [completion.removesuffix(decode([EOS])) for _, completion in texts]
+        assert len(completions) <= task.max_turns
+        for i, (shown, _) in enumerate(texts[1:], start=1):
+            assert task.reply(problem, completions[:i]).text == shown
+        assert task.reply(problem, completions).verdict == Verdict.CORRECT
+
+
+def test_an_episode_that_may_not_fit_the_context_is_refused_before_pretraining():
+    settings = ["base.tasks=[store.symbolic]", "base.contexts.worded=0", "base.difficulties=[10]"]
+    with pytest.raises(UserError, match=r"a document of store\.symbolic may need 118 tokens"):
+        tiny(*settings, "model.context=117")
+    assert tiny(*settings, "model.context=118").model.context == 118
