@@ -17,19 +17,21 @@ AT_ONCE = 50  # paths of one call of `wandb sync`, so that the command line stay
 class OfflineRun:
     """One recording. A run that was resumed has several, all with its run_id; W&B joins them by it."""
 
-    path: Path  # …/runs/<run_id>/wandb/offline-run-<time>-<run_id>
+    path: Path  # …/wandb/offline-run-<time>-<run_id>, in the folder of a run, or of a study for its analysis
     run_id: str
     rows: int  # in the run's metrics.jsonl, which W&B mirrors
     sent: bool
 
 
 def offline_runs(out: Path) -> list[OfflineRun]:
-    """Recordings of all runs under `out`, by run and time. W&B marks a sent one by a file *.wandb.synced."""
+    """Recordings of all runs under `out`, then of its studies' analyses, by name and time. W&B marks a sent one by a
+    file *.wandb.synced."""
     found = []
-    for path in sorted(Path(out).glob("runs/*/wandb/offline-run-*")):
-        run_dir = path.parent.parent
-        sent = any(path.glob("*.wandb.synced"))
-        found.append(OfflineRun(path, run_dir.name, len(read_metrics(run_dir)), sent))
+    for kind in ("runs", "studies"):
+        for path in sorted(Path(out).glob(f"{kind}/*/wandb/offline-run-*")):
+            run_id = path.name.split("-", 3)[3]
+            sent = any(path.glob("*.wandb.synced"))
+            found.append(OfflineRun(path, run_id, len(read_metrics(path.parent.parent)), sent))
     return found
 
 

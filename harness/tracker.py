@@ -8,6 +8,7 @@ import json
 import math
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from pydantic.dataclasses import dataclass as schema
 
 STEP = "compute/step"
 METRICS = "metrics.jsonl"
+SAMPLES = "samples"  # folder of a run, one file a budget
+SAMPLE_COLUMNS = ("step", "task", "difficulty", "prompt", "answer", "completion", "times")
 METRIC_GROUPS = ("train", "optim", "eval", "time", "perf", "reward")
 
 Row = Mapping[str, Any]
@@ -73,6 +76,7 @@ def open_tracker(
     """The tracker of one run: appends to its metrics.jsonl; the W&B run has id `run_id` and ends with the context.
 
     `labels`: study (the W&B group), arm (its job_type), tags; the others become configuration "labels.…".
+    W&B gets sample completions too, as a table, when the run ends well.
     A W&B failure is said once, in a warning, and training goes on without it.
     """
     path = Path(run_dir) / METRICS
@@ -81,8 +85,9 @@ def open_tracker(
         if config.name == "none":
             yield Tracker(file)
             return
-        with _wandb(config, run_dir, run_id, run_config, labels) as mirror:
-            yield Tracker(file, mirror)
+        with wandb_run(config, run_dir, run_id, run_config, labels, f"All metrics are in {path}") as act:
+            yield Tracker(file, lambda row: act(lambda run: run.log(row)))
+            act(lambda run: _log_samples(run, run_dir))
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
@@ -140,14 +145,16 @@ def _drop_torn_line(path: Path) -> None:
 
 
 @contextmanager
-def _wandb(
+def wandb_run(
     config: WandbTracker,
     run_dir: Path,
     run_id: str,
     run_config: Mapping[str, Any],
     labels: Mapping[str, Any],
-) -> Generator[Callable[[dict[str, Any]], None]]:
-    """Yields what mirrors a row. Any failure of W&B ends the mirror, never the run."""
+    kept: str,
+) -> Generator[Callable[[Callable[[Any], Any]], None]]:
+    """Opens a W&B run and yields what applies an action to it. Any failure of W&B is said once, in a warning that ends
+    with what is `kept` without it; later actions are then left out, and the caller goes on."""
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb  # here, since it takes most of a second
 
@@ -162,19 +169,41 @@ def _wandb(
         except failures as error:
             broken.append(error)
             warnings.warn(
-                f"run {run_id}: W&B failed ({type(error).__name__}: {error}); training goes on without it. "
-                f"All metrics are in {Path(run_dir) / METRICS}",
-                stacklevel=2,
+                f"run {run_id}: W&B failed ({type(error).__name__}: {error}); it goes on without. {kept}", stacklevel=2
             )
 
     run = guarded(_start, wandb, config, run_dir, run_id, run_config, labels)
     status = 1
     try:
-        yield lambda row: guarded(run.log, row) if run else None
+        yield lambda action: guarded(action, run) if run else None
         status = 0
     finally:
         if run:
             guarded(run.finish, exit_code=status)
+
+
+def _log_samples(run: Any, run_dir: Path) -> None:
+    """All sample completions of the run so far as one table: a table is an artifact, and one a budget would be many."""
+    paths = sorted((Path(run_dir) / SAMPLES).glob("step-*.jsonl"))
+    if paths:
+        import wandb
+
+        table = wandb.Table(columns=[*SAMPLE_COLUMNS])
+        for path in paths:
+            for row in sample_rows(path):
+                table.add_data(*row)
+        run.log({"samples": table})
+
+
+def sample_rows(path: Path, most: int = 3) -> list[list[Any]]:
+    """Rows of SAMPLE_COLUMNS from a run's samples/step-*.jsonl: the `most` frequent completions of each prompt, with
+    how often each was sampled."""
+    step = int(path.stem.removeprefix("step-"))
+    rows = []
+    for sample in map(json.loads, path.read_text().splitlines()):
+        about = [step, sample["task"], sample["difficulty"], sample["prompt"], sample["answer"]]
+        rows += [[*about, *found] for found in Counter(sample["completions"]).most_common(most)]
+    return rows
 
 
 def _start(

@@ -41,3 +41,9 @@ def test_without_a_login_nothing_is_sent_and_it_is_said(tmp_path, monkeypatch):
 
 def test_no_recordings_need_no_login(tmp_path):
     send(offline_runs(tmp_path))
+
+
+def test_a_recording_of_an_analysis_is_found_with_its_study(tmp_path):
+    (tmp_path / "studies/quick/wandb/offline-run-20260101_000000-analysis-quick").mkdir(parents=True)
+    (found,) = offline_runs(tmp_path)
+    assert (found.run_id, found.rows, found.sent) == ("analysis-quick", 0, False)

@@ -1,6 +1,7 @@
 """metrics.jsonl is the truth, and W&B mirrors it without ever getting in the way."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.tracker import METRICS, NoTracker, WandbTracker, cut_back, flatten, open_tracker, read_metrics
+from harness.tracker import METRICS, NoTracker, WandbTracker, cut_back, flatten, open_tracker, read_metrics, sample_rows
 from tests.wandb_files import wandb_runs
 
 NONE = NoTracker("none")
@@ -111,6 +112,30 @@ def test_w_and_b_mirrors_every_row_with_the_axes_of_the_design(tmp_path, offline
     assert run["exit_code"] == 0
 
 
+def write_samples(run_dir, step, completions):
+    (run_dir / "samples").mkdir(exist_ok=True)
+    sample = {"task": "maximum", "difficulty": 2, "prompt": "max 3 9=", "answer": "9", "completions": completions}
+    (run_dir / "samples" / f"step-{step:08d}.jsonl").write_text(json.dumps(sample) + "\n")
+
+
+def test_sample_rows_count_the_most_frequent_completions(tmp_path):
+    write_samples(tmp_path, 64, ["9", "3", "9", "1", "3", "9", "7"])
+    about = [64, "maximum", 2, "max 3 9=", "9"]
+    path = tmp_path / "samples" / "step-00000064.jsonl"
+    assert sample_rows(path, most=2) == [[*about, "9", 3], [*about, "3", 2]]
+
+
+@pytest.mark.slow
+def test_w_and_b_gets_one_table_with_the_samples_of_every_budget(tmp_path, offline, monkeypatch):
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
+    write_samples(tmp_path, 0, ["9", "3"])
+    write_samples(tmp_path, 4, ["9", "9"])
+    log_rows(tmp_path, [row(1), row(4)], WANDB)
+    (run,) = wandb_runs(tmp_path)
+    assert run["tables"] == [3]
+    assert run["rows"] == [row(1), row(4)]
+
+
 @pytest.mark.slow
 def test_runs_of_one_process_stay_apart_and_the_one_that_raises_is_marked_failed(tmp_path, offline):
     for number in range(3):
@@ -174,7 +199,8 @@ with open_tracker(config, Path({str(tmp_path)!r}), "r", {{}}, {{}}) as tracker:
         tracker.log({{"compute/step": step}})
 print("trained to the end")
 """
-    env = {**os.environ, "WANDB_MODE": "offline"}
+    env = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}  # not that of this process
+    env["WANDB_MODE"] = "offline"
     ended = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert "trained to the end" in ended.stdout
     assert ended.stderr.count("W&B failed") == 1

@@ -10,7 +10,8 @@ from typing import Any
 def wandb_runs(folder: Path) -> list[dict[str, Any]]:
     """One dict per W&B run anywhere under `folder`: id, group, job_type, tags, config, axes, rows, exit_code.
 
-    `rows` leaves out W&B's own keys (_step, _runtime …); `axes` is {glob: step metric}.
+    `rows` leaves out W&B's own keys (_step, _runtime …) and tables; `tables` holds the number of rows of each table of
+    samples; `artifacts` is {name of a study: its files}; `axes` is {glob: step metric}.
     """
     return [_run(path) for path in sorted(Path(folder).rglob("*.wandb"))]
 
@@ -30,9 +31,24 @@ def _run(path: Path) -> dict[str, Any]:
         "tags": run.get("tags", []),
         "config": {key: value for key, value in run["config"]["update"].items() if key != "_wandb"},
         "axes": {metric["glob_name"]: metric.get("step_metric") for metric in records.get("metric", [])},
-        "rows": [
-            {key: value for key, value in history["item"].items() if not key.startswith("_")}
+        "rows": [row for history in records.get("history", []) if (row := _own(history["item"]))],
+        "tables": [
+            item["samples.nrows"]
             for history in records.get("history", [])
+            if "samples.nrows" in (item := history["item"])
         ],
+        "summary": {
+            key: value for record in records.get("summary", []) for key, value in _own(record["update"]).items()
+        },
+        "artifacts": {
+            record["name"]: [file["path"] for file in record["manifest"]["contents"]]
+            for record in records.get("artifact", [])
+            if record["type"] == "study"
+        },
         "exit_code": records["exit"][0]["exit_code"] if "exit" in records else None,
     }
+
+
+def _own(item: dict[str, Any]) -> dict[str, Any]:
+    """What the project logged itself, tables left out."""
+    return {key: value for key, value in item.items() if not key.startswith(("_", "samples."))}

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 from harness.analysis.analyze import analyze, provenance
 from harness.analysis.options import Options
 from harness.analysis.table import TableError, read_frame
+from harness.analysis.wandb_input import local
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -30,17 +31,23 @@ def run(container: Any) -> None:
     if command.runs is not None:
         from harness.analysis.compare import compare
 
-        print(f"report: {compare(command.runs, command.out)}")
+        print(f"report: {compare([local(run, command.out) for run in command.runs], command.out)}")
     elif command.table is None:
         raise TableError("no table given: python scripts/analyze.py table=runs.csv out=DIR  (or runs='[one,other]')")
     elif command.law == "pretraining":
         from harness.analysis.pretraining_law import write_pretraining_law
 
-        sources = [command.table] if isinstance(command.table, str) else command.table
-        frame = pl.concat([read_frame(Path(source)) for source in sources], how="diagonal_relaxed")
+        frame = pl.concat([read_frame(path) for path in _paths(command)], how="diagonal_relaxed")
         print(f"law: {write_pretraining_law(frame, command.out, command.analysis.seed)}")
     else:
         _analyze(command)
+
+
+def _paths(command: Command) -> list[Path]:
+    """Where the tables lie, those of W&B projects downloaded first."""
+    assert command.table is not None
+    names = [command.table] if isinstance(command.table, str) else command.table
+    return [local(name, command.out) for name in names]
 
 
 def _analyze(command: Command) -> None:
@@ -48,7 +55,6 @@ def _analyze(command: Command) -> None:
 
     from harness.analysis.report import summary
 
-    assert command.table is not None
-    found = analyze(command.table, command.out, command.analysis, command.split, provenance())
+    found = analyze(_paths(command), command.out, command.analysis, command.split, provenance())
     Console().print(summary(found["verdicts"], found["transfer"]))
     print(f"report: {found['report']}")
