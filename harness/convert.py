@@ -30,8 +30,8 @@ EXACT = 1e-5  # float32 means of many batches
 class ConvertConfig:
     """One log of one run. `verified` and `unverified` name its evaluation sets (TRL: the keys of eval_dataset, or
     `eval` if it is a single one; verl: data sources); all others are left out. `problems`: set -> how many it holds, or
-    one number for all. `samples`: completions of each; verl says it itself. `reward`: TRL's reward function (its name) or
-    verl's variable (acc, reward) that is 1 for a correct completion and 0 for a wrong one.
+    one number for all. `samples`: completions of each; verl says it itself. `score`: the name of TRL's reward function
+    or verl's variable (acc, reward) that is 1 for a correct completion and 0 for a wrong one.
     """
 
     source: Literal["trl", "verl"]
@@ -44,7 +44,7 @@ class ConvertConfig:
     unverified: tuple[str, ...]
     problems: PositiveInt | Mapping[str, PositiveInt]
     samples: PositiveInt | None
-    reward: str
+    score: str
     x: Literal["step", "tokens", "flops_convention"]
     model_params: PositiveInt | None
     flops_per_token: PositiveInt  # over parameters x tokens: 8; with a reference pass 10
@@ -68,7 +68,7 @@ def convert(config: ConvertConfig) -> list[dict[str, Any]]:
     path = Path(config.log)
     if not path.is_file():
         raise UserError(f"log={path}", "there is no such file", "name the log of one run")
-    readings = list({"trl": trl_readings, "verl": verl_readings}[config.source](path, config.reward))
+    readings = list({"trl": trl_readings, "verl": verl_readings}[config.source](path, config.score))
     roles = {**dict.fromkeys(config.unverified, "unverified"), **dict.fromkeys(config.verified, "verified")}
     _check_roles(config, roles, {r.task for r in readings})
     return [_row(config, roles[r.task], r) for r in readings if r.task in roles]
@@ -82,7 +82,7 @@ def _check_roles(config: ConvertConfig, roles: Mapping[str, str], present: set[s
     for task in roles:
         if task not in present:
             near = ", ".join(nearest(task, present) or sorted(present))
-            raise UserError(f"evaluation set {task}", f"the log has no {config.reward} of it", f"it has: {near}")
+            raise UserError(f"evaluation set {task}", f"the log has no {config.score} of it", f"it has: {near}")
 
 
 def _row(config: ConvertConfig, role: str, reading: Reading) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def count_of(reading: Reading, completions: int) -> int:
     """How many of `completions` were correct. Raises UserError for a mean that no whole number of them gives."""
     where = f"step {reading.step}, {reading.task}: mean {reading.mean:.6g}"
     if not 0 <= reading.mean <= 1:
-        raise UserError(where, "is not a share of correct completions", "name a reward that is 0 or 1 with reward=…")
+        raise UserError(where, "is not a share of correct completions", "name a reward that is 0 or 1 with score=…")
     count = round(reading.mean * completions)
     if abs(count / completions - reading.mean) > reading.error:
         raise UserError(
@@ -124,18 +124,18 @@ def count_of(reading: Reading, completions: int) -> int:
     return count
 
 
-def trl_readings(path: Path, reward: str) -> Iterator[Reading]:
-    """The evaluations in a trainer_state.json. Raises UserError if it is none, or has no such reward."""
+def trl_readings(path: Path, score: str) -> Iterator[Reading]:
+    """The evaluations in a trainer_state.json. Raises UserError if it is none, or has no such score."""
     try:
         history = json.loads(path.read_text())["log_history"]
     except (ValueError, KeyError, TypeError) as error:
         fix = "give the trainer_state.json that lies in a checkpoint folder"
         raise UserError(f"log={path}", f"it is no trainer state ({type(error).__name__}: {error})", fix) from None
-    name = f"eval_rewards/{reward}/mean"
+    name = f"eval_rewards/{score}/mean"
     evaluations = [row for row in history if "eval_reward" in row]
     if not any(name in row for row in evaluations):
         known = {key.split("/")[1] for row in evaluations for key in row if key.startswith("eval_rewards/")}
-        raise _no_such(path, reward, known, "was eval_strategy on?")
+        raise _no_such(path, score, known, "was eval_strategy on?")
     for row in evaluations:
         if name in row:
             yield Reading(row["step"], _trl_set(row), row[name], row.get("eval_num_tokens"), None, EXACT)
@@ -147,14 +147,14 @@ def _trl_set(row: Mapping[str, Any]) -> str:
     return found[1] or "eval"
 
 
-def verl_readings(path: Path, reward: str) -> Iterator[Reading]:
+def verl_readings(path: Path, score: str) -> Iterator[Reading]:
     """The validations in a log of verl. Raises UserError if it holds none of this variable."""
     steps = list(_verl_steps(path))
-    name = re.compile(rf"val-(?:core|aux)/(.+)/{re.escape(reward)}/mean@(\d+)")
+    name = re.compile(rf"val-(?:core|aux)/(.+)/{re.escape(score)}/mean@(\d+)")
     any_name = re.compile(r"val-(?:core|aux)/.+/([^/]+)/mean@\d+")
     if not any(name.fullmatch(key) for _, data, _ in steps for key in data):
         known = {match[1] for _, data, _ in steps for key in data if (match := any_name.fullmatch(key))}
-        raise _no_such(path, reward, known, "was trainer.test_freq set?")
+        raise _no_such(path, score, known, "was trainer.test_freq set?")
     tokens: float | None = 0.0
     for step, data, error in steps:
         spent = data.get("perf/total_num_tokens", 0.0 if step == 0 else None)
@@ -164,9 +164,9 @@ def verl_readings(path: Path, reward: str) -> Iterator[Reading]:
                 yield Reading(step, match[1], value, tokens, int(match[2]), error)
 
 
-def _no_such(path: Path, reward: str, known: set[str], hint: str) -> UserError:
-    fix = f"it has: {', '.join(nearest(reward, known) or sorted(known))}" if known else hint
-    return UserError(f"reward={reward}", f"{path} holds no evaluation of it", fix)
+def _no_such(path: Path, score: str, known: set[str], hint: str) -> UserError:
+    fix = f"it has: {', '.join(nearest(score, known) or sorted(known))}" if known else hint
+    return UserError(f"score={score}", f"{path} holds no evaluation of it", fix)
 
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")

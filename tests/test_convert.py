@@ -26,7 +26,7 @@ TRL = {
     "unverified": ("far",),
     "problems": {"near": 16, "far": 8},
     "samples": 4,
-    "reward": "correct",
+    "score": "correct",
     "x": "tokens",
     "model_params": None,
     "flops_per_token": 8,
@@ -38,7 +38,7 @@ VERL = TRL | {
     "unverified": ("math",),
     "problems": {"openai/gsm8k": 10, "math": 20},
     "samples": None,
-    "reward": "acc",
+    "score": "acc",
 }
 
 
@@ -103,15 +103,15 @@ def test_what_is_converted_is_a_run_table(settings, ending, tmp_path):
     [
         (TRL, {"log": "nowhere.json"}, "no such file"),
         (TRL, {"log": str(LOGS / "verl.jsonl")}, "no trainer state"),
-        (TRL, {"reward": "corect"}, r"holds no evaluation of it\n.*correct"),
-        (VERL, {"reward": "score"}, r"holds no evaluation of it\n.*acc, reward"),
+        (TRL, {"score": "corect"}, r"holds no evaluation of it\n.*correct"),
+        (VERL, {"score": "score"}, r"holds no evaluation of it\n.*acc, reward"),
         (TRL, {"verified": ("nera",)}, r"evaluation set nera.*\n.*near"),
         (TRL, {"verified": ("near", "far")}, "both verified and unverified"),
         (TRL, {"verified": (), "unverified": ()}, "no evaluation set has a role"),
         (TRL, {"samples": None}, "samples=…"),
         (TRL, {"problems": {"near": 16}}, "problems.far"),
         (TRL, {"problems": 17}, "not a whole number"),
-        (VERL, {"reward": "reward", "unverified": (), "problems": 9}, "not a whole number"),
+        (VERL, {"score": "reward", "unverified": (), "problems": 9}, "not a whole number"),
     ],
 )
 def test_a_mistake_is_named_with_its_fix(settings, changes, message):
