@@ -1,8 +1,8 @@
 """Checkpoints: a folder written whole, then renamed; checked by hash on load.
 
-`step-00000064/` holds policy.safetensors, training.pt (optimizer, and weights that a lagging sampler needs) and
-meta.json, which names the run, the step, what was spent and the hash of each file. Budgets keep policy.safetensors and
-meta.json alone.
+`step-00000064/` holds policy.safetensors, training.pt (optimizer, reward model, weights that a lagging sampler needs)
+and meta.json, which names the run, the step, what was spent and the hash of each file. Budgets keep policy.safetensors
+and meta.json alone.
 """
 
 import hashlib
@@ -87,7 +87,9 @@ def _training(state: TrainState, member: int) -> bytes:
     optimizer = {i: of_member(entry) for i, entry in whole["state"].items()}
     lagged = [of_member(weights) for weights in state.lagged]
     data = io.BytesIO()
-    torch.save({"state": optimizer, "param_groups": whole["param_groups"], "lagged": lagged}, data)
+    reward_model = None if state.reward_model is None else of_member(state.reward_model.state_dict())
+    beside = {"lagged": lagged, "reward_model": reward_model}
+    torch.save({"state": optimizer, "param_groups": whole["param_groups"], **beside}, data)
     return data.getvalue()
 
 
@@ -149,6 +151,8 @@ def load_checkpoint(sources: Sequence[Source], state: TrainState, step: int) -> 
     saved = [torch.load(io.BytesIO(files["training.pt"]), weights_only=True) for files, _ in read]
     entries = {i: _stacked([each["state"][i] for each in saved]) for i in saved[0]["state"]}
     state.optimizer.load_state_dict({"state": entries, "param_groups": saved[0]["param_groups"]})
+    if state.reward_model is not None:
+        state.reward_model.load_state_dict(_stacked([each["reward_model"] for each in saved]))
     state.lagged = [_stacked(weights) for weights in zip(*(each["lagged"] for each in saved))]
     state.spent = tuple(Spent(**meta["spent"]) for _, meta in read)
 

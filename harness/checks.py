@@ -67,6 +67,18 @@ def _check_algorithm(config: "Config", verified: tuple[Task, ...]) -> None:
             "its baseline is the mean of a group, so one completion alone never carries signal",
             "set rl.group_size to 8 or 16",
         )
+    if (config.reward.name == "learned_reward") != (config.reward.learned is not None):
+        raise UserError(
+            f"reward.name={config.reward.name} with reward.learned={config.reward.learned}",
+            "learned_reward, and no other reward, has a model to train",
+            "choose it as a whole: reward=learned_reward",
+        )
+    if config.reward.learned and config.rl.group_size % 2:
+        raise UserError(
+            f"reward=learned_reward with rl.group_size={config.rl.group_size}",
+            "preferences are between two completions of one problem",
+            "make rl.group_size even",
+        )
     if algo.name == "sft":
         _check_demonstrations(config, verified)
     scales = ("none",) if algo.name in _NO_BASELINE else ("none", "batch") if algo.name in _NO_GROUP else ()

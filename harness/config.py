@@ -175,13 +175,24 @@ class AlgoConfig:
 
 
 @schema(frozen=True, config=_forbid)
+class LearnedConfig:
+    """A reward model's training: `steps` updates at a constant `lr` on the pairs of one RL step's completions each, of
+    which a share `noise` is labelled the wrong way round."""
+
+    steps: PositiveInt
+    lr: PositiveFloat
+    noise: Annotated[float, Field(ge=0, le=0.5)]
+
+
+@schema(frozen=True, config=_forbid)
 class RewardConfig:
     """Which reward, and its shaping: length_penalty times the share of the token limit that a completion took, and
     truncation_penalty for one that reached the limit, are taken off."""
 
-    name: Literal["true_reward", "random_reward", "shuffled_within_group", "format_reward"]
+    name: Literal["true_reward", "random_reward", "shuffled_within_group", "format_reward", "learned_reward"]
     length_penalty: NonNegativeFloat
     truncation_penalty: NonNegativeFloat
+    learned: LearnedConfig | None
 
 
 @schema(frozen=True, config=_forbid)

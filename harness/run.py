@@ -42,7 +42,8 @@ from harness.stopping import deferred
 from harness.tracker import Tracker, cut_back, open_tracker
 from harness.train.optim import make_optimizer
 from harness.train.pretrain import continue_pretraining, corpus_of, pretrain
-from harness.train.rl import train_rl
+from harness.train.reward_model import train_reward_model
+from harness.train.rl import sampling_of, train_rl
 from harness.train.state import NonFinite, StepReport, TrainState
 
 SECONDS_BETWEEN_REPORTS = 0.5
@@ -106,13 +107,15 @@ def new_state(config: Config, optim: OptimConfig, seeds: tuple[int, ...]) -> Tra
 
 
 def from_bases(members: Stack) -> TrainState:
-    """Each member's pretrained base, which stays as the reference where a KL is asked for, and a fresh optimizer."""
+    """Each member's pretrained base, where a reference and a reward model begin too, and a fresh optimizer."""
     config = members[0].config
     state = new_state(config, config.optim, tuple(member.config.seed for member in members))
     bases = [run_folder(member.config.out, base_id(member.config)) for member in members]
     load_weights([(base.budgets, base.run_id) for base in bases], state.policy, config.base.steps)
     if config.algo.kl != "none":
         state.reference = copy.deepcopy(state.policy).requires_grad_(False)
+    if config.reward.learned is not None:
+        state.reward_model = copy.deepcopy(state.policy).requires_grad_(False)
     return state
 
 
@@ -247,16 +250,19 @@ def _import(folder: str, members: Stack, state: TrainState) -> None:
         save_weights(member.folder.budgets, member.folder.run_id, state.policy, Spent(step=member.job.until))
 
 
+def training_mixture(config: Config) -> Mixture:
+    """What RL draws: verified tasks alone, whatever else a study names."""
+    roles = config.tasks
+    return Mixture(select(roles.verified), difficulties=roles.difficulties, difficulty_decay=roles.difficulty_decay)
+
+
 def _rl(members: Stack, report: Report) -> None:
     """RL from the bases, scored at each budget as it passes; budgets passed before are scored from their weights."""
     config, job = members[0].config, members[0].job
     state = from_bases(members)
     _resume(members, state)
-    tasks = select(config.tasks.verified)
-    mixture = Mixture(
-        tuple(tasks), difficulties=config.tasks.difficulties, difficulty_decay=config.tasks.difficulty_decay
-    )
-    env = TextVectorEnv(len(members) * config.rl.problems * config.rl.group_size, tasks[0])
+    mixture = training_mixture(config)
+    env = TextVectorEnv(len(members) * config.rl.problems * config.rl.group_size, mixture.tasks[0])
     suite = suite_of(config)
     with open_trackers(members) as trackers, deferred() as stop, dumping(members, state):
         loop = _Loop(members, trackers, report, stop)
@@ -269,9 +275,11 @@ def _rl(members: Stack, report: Report) -> None:
             for i, rows in enumerate(score_budget(members, suite, state.policy, state.spent)):
                 trackers[i].log(axes(state.spent[i]) | eval_metrics(rows))
                 if state.step == 0:
-                    loop.say(members[i], alarms.before_rl(role_accuracy(rows, {t.name for t in tasks})))
+                    loop.say(members[i], alarms.before_rl(role_accuracy(rows, {t.name for t in mixture.tasks})))
 
         if state.step == 0:
+            if state.reward_model is not None:
+                train_reward_model(config, state, env, mixture, sampling_of(config, mixture))
             on_budget(state)
         after = lambda state, step: loop.after(state, step, on_budget)  # noqa: E731
         if config.objective == "rl":

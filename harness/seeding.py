@@ -11,7 +11,21 @@ import torch
 from torch import Tensor
 
 # Never renumber: the position of a purpose is part of every stream.
-PURPOSES = ("init", "documents", "problems", "sampling", "evaluation", "reward", "minibatch", "suite", "warmup", "continued")
+PURPOSES = (
+    "init",
+    "documents",
+    "problems",
+    "sampling",
+    "evaluation",
+    "reward",
+    "minibatch",
+    "suite",
+    "warmup",
+    "continued",
+    "preference_problems",
+    "preference_sampling",
+    "preference_labels",
+)
 _MASK = 0xFFFFFFFF
 
 

@@ -6,7 +6,7 @@ Shapes: S stacked seeds, P problems, G completions each, B = S·P·G rows (seed-
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,9 +14,6 @@ from torch import Tensor
 
 from envs.base import Problem
 from harness.seeding import Key
-
-if TYPE_CHECKING:
-    from harness.policy.transformer import Transformer
 
 Dataclass = TypeVar("Dataclass")
 
@@ -83,7 +80,7 @@ class RewardInputs:
     checked: Checked
     problems: Sequence[Problem]  # S·P
     keys: tuple[Key, ...]  # [S]
-    model: "Transformer | None" = None  # a learned reward's
+    scores: Tensor | None = None  # [B], a reward model's
 
 
 @dataclass(frozen=True)

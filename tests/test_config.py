@@ -64,6 +64,7 @@ OTHER = {
     "algo.clip_low": 0.1,
     "algo.clip_high": 0.3,
     "reward.name": "random_reward",
+    "reward.learned": {"steps": 1, "lr": 1e-3, "noise": 0.0},
     "reward.length_penalty": 0.1,
     "reward.truncation_penalty": 0.5,
     "optim.name": "muon",
@@ -82,7 +83,11 @@ OTHER = {
     "precision": "bf16",
 }
 # What another value of a leaf can only stand with.
-NEEDS = {"algo.kl": {"kl_coefficient": 0.5}, "algo.kl_coefficient": {"kl": "k3"}}
+NEEDS = {
+    "algo.kl": ("algo.kl_coefficient", 0.5),
+    "algo.kl_coefficient": ("algo.kl", "k3"),
+    "reward.learned": ("reward.name", "learned_reward"),
+}
 # These change no weight of any run.
 LABELS = {
     "tasks.unverified": [],
@@ -109,14 +114,16 @@ LABELS = {
     "out": "elsewhere",
     "plan": True,
 }
-# The vocabulary has one legal size; tests/policy/test_export.py takes bases from folders; the rest are options of the base's optimizer that pretraining does not read.
+# The vocabulary has one legal size; tests/policy/test_export.py takes bases from folders; the rest are
+# options of the base's optimizer that pretraining does not read.
 FIXED = {"model.vocab", "base.folder", "base.optim.minibatches", "base.optim.epochs", "base.optim.micro_batch"}
 
 
 def changed(leaf, value):
     whole = container()
     if leaf in NEEDS:
-        whole["algo"].update(NEEDS[leaf])
+        (group, name), value_of_it = NEEDS[leaf][0].split("."), NEEDS[leaf][1]
+        whole[group][name] = value_of_it
     branch = whole
     *path, last = leaf.split(".")
     for name in path:
@@ -208,6 +215,8 @@ def test_log2_budgets_are_the_powers_of_two_and_the_last_step():
         (["algo=reinforce", "algo.scale=group"], "algo.scale to none"),
         (["algo=reinforce_pp", "algo.scale=group"], "none or batch"),
         (["algo.kl=k1"], "a coefficient above 0"),
+        (["reward=learned_reward", "rl.group_size=5"], "make rl.group_size even"),
+        (["reward.name=learned_reward"], "choose it as a whole"),
         (["algo.kl_coefficient=0.1"], "a coefficient above 0"),
         (["evaluation.ks=[8]"], "pass@k needs at least k samples"),
         (["tasks.unverified=[toy.*]"], r"both hold toy\.symbolic"),
@@ -245,3 +254,8 @@ def test_cutting_the_sampling_distribution_is_a_configuration_error_with_the_rea
 def test_a_value_out_of_range_is_refused(leaf, value):
     with pytest.raises(ValidationError):
         changed(leaf, value)
+
+
+@pytest.mark.parametrize("leaf", ["steps=7", "lr=0.5", "noise=0.1"])
+def test_what_a_reward_is_learned_from_names_the_run(leaf):
+    assert run_id(tiny("reward=learned_reward", f"reward.learned.{leaf}")) != run_id(tiny("reward=learned_reward"))

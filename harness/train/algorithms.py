@@ -39,6 +39,7 @@ ALGORITHMS: dict[str, Algorithm] = {
 
 def flops_per_token(config: Config) -> int:
     """By the field's convention, in units of weights x tokens: 2 to sample, 6 for each epoch of updates, 2 for a pass
-    of the reference."""
+    of the reference, 2 for one of a reward model, whose training before RL is not counted."""
     sampling = 2 if ALGORITHMS[config.algo.name].sampled else 0
-    return sampling + 6 * config.optim.epochs + (2 if config.algo.kl != "none" else 0)
+    looking = (config.algo.kl != "none") + (config.reward.learned is not None)
+    return sampling + 6 * config.optim.epochs + 2 * looking

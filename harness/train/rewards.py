@@ -61,6 +61,13 @@ def format_reward(inputs: RewardInputs) -> Credit:
     return Credit(base=reward, outcome=reward)
 
 
+def learned_reward(inputs: RewardInputs) -> Credit:
+    """The score of a model of preferences (harness/train/reward_model.py)."""
+    assert inputs.scores is not None
+    reward = inputs.scores.masked_fill(~scorable(inputs.checked), float("nan"))
+    return Credit(base=reward, outcome=reward)
+
+
 def shaped(credit: Credit, rollouts: Rollouts, config: RewardConfig, max_tokens: int) -> Credit:
     """The outcome less its length and truncation penalties; `base`, which decides on silence, stays."""
     length = rollouts.loss_mask.sum(1) / max_tokens
@@ -83,4 +90,5 @@ REWARDS: dict[str, Callable[[RewardInputs], Credit]] = {
     "random_reward": random_reward,
     "shuffled_within_group": shuffled_within_group,
     "format_reward": format_reward,
+    "learned_reward": learned_reward,
 }

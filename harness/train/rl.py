@@ -22,6 +22,7 @@ from harness.train.batch import Judged, training_batches
 from harness.train.frozen import lagged_policy, reference_logprobs
 from harness.train.losses import LOSS_METRICS, LossInputs, regularisers
 from harness.train.optim import clip_gradients, learning_rate_factor, set_learning_rate, zero_gradients
+from harness.train.reward_model import reward_scores
 from harness.train.rewards import REWARDS, kl_in_reward, shaped
 from harness.train.rollouts import Sampling
 from harness.train.state import OnStep, Sampled, StepReport, Stopwatch, TrainState, check_finite
@@ -86,7 +87,9 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
         rollouts, checked = algorithm.episodes(sampler, env, problems, sampling, keys("sampling", state.seeds, step))
     with watch("update"):
         reference = reference_logprobs(state.reference, rollouts, sampling.temperature)
-        credit = REWARDS[cfg.reward.name](RewardInputs(rollouts, checked, problems, keys("reward", state.seeds, step)))
+        scores = None if state.reward_model is None else reward_scores(state.reward_model, rollouts)
+        judge = RewardInputs(rollouts, checked, problems, keys("reward", state.seeds, step), scores)
+        credit = REWARDS[cfg.reward.name](judge)
         credit = shaped(credit, rollouts, cfg.reward, sampling.max_tokens)
         credit = kl_in_reward(credit, rollouts, reference, cfg.algo)
         advantages = algorithm.advantage(credit, None, rollouts, cfg.algo)
@@ -109,7 +112,8 @@ def spent_after(
 ) -> tuple[Spent, ...]:
     """What each seed has spent, this step included; `trained` [S] tokens went through an update."""
     n, s = parameter_count(state.policy.config, embedding=False), len(state.seeds)
-    tokens, passes = rollouts.length.view(s, -1).sum(1).tolist(), 1 if state.reference is None else 2
+    tokens = rollouts.length.view(s, -1).sum(1).tolist()
+    passes = 1 + (state.reference is not None) + (state.reward_model is not None)
     return tuple(
         spent.rl_step(n, rollouts.rows // s, t, t * passes, updated, flops_per_token(cfg), seconds / s)
         for spent, t, updated in zip(state.spent, tokens, trained.tolist())

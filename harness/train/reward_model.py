@@ -1,0 +1,74 @@
+"""A learned reward: a model of noisy preferences between completions, the objective that cannot be checked.
+
+It starts as the base. Its score of a completion is the logit of one reserved id after the last token, trained before RL
+on pairs of the base's own completions of a problem (Bradley and Terry 1952; Christiano et al., arXiv 1706.03741, eq. 1)
+and frozen then. The gold score, whether the answer is right, is told beside it as train/accuracy: where the reward goes
+on rising and accuracy does not, the policy over-optimises (Gao et al., arXiv 2210.10760).
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from envs.base import Verdict
+from envs.mixture import Mixture
+from envs.vector import TextVectorEnv
+from harness.config import Config
+from harness.policy.transformer import Transformer
+from harness.seeding import Key, keys, uniforms
+from harness.train.optim import clip_gradients, make_optimizer, set_learning_rate, zero_gradients
+from harness.train.rollouts import Sampling, rollout
+from harness.train.state import TrainState
+from harness.types import Rollouts
+
+SCORE = 6  # a reserved id, which no document holds
+
+
+def reward_scores(model: Transformer, rollouts: Rollouts) -> Tensor:
+    """What the model makes of each row, [B]."""
+    ids = rollouts.ids.unflatten(0, (rollouts.seeds, -1))
+    hidden = model.hidden(ids)  # [S, R, T, width]
+    last = (rollouts.length - 1).unflatten(0, (rollouts.seeds, -1))[..., None, None]
+    read = hidden.gather(2, last.expand(-1, -1, 1, hidden.shape[-1]))[:, :, 0]
+    return model.logits(read)[..., SCORE].flatten()
+
+
+def preferred(correct: Tensor, noise: float, label_keys: tuple[Key, ...]) -> Tensor:
+    """[S, pairs] bool: whether the first of two completions, correct [S, pairs, 2], is preferred: the right one but for
+    a share `noise` of the pairs, and either where both are right or both wrong."""
+    difference = correct[..., 0].float() - correct[..., 1].float()
+    pairs = torch.arange(correct.shape[1], device=correct.device)
+    zero = torch.zeros(1, dtype=torch.int64, device=correct.device)
+    u = torch.stack([uniforms(key, pairs, zero)[:, 0] for key in label_keys])
+    return u < 0.5 + difference * (0.5 - noise)
+
+
+def preference_loss(scores: Tensor, first: Tensor) -> Tensor:
+    """-log σ(score of the preferred - score of the other), mean over pairs: scores [S, pairs, 2], first [S, pairs]."""
+    margin = scores[..., 0] - scores[..., 1]
+    return -F.logsigmoid(torch.where(first, margin, -margin)).mean(1)
+
+
+def train_reward_model(
+    cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture, sampling: Sampling
+) -> None:
+    """Trains state.reward_model on the preferences of cfg.reward.learned; the policy only samples."""
+    model, learned = state.reward_model, cfg.reward.learned
+    assert model is not None
+    assert learned is not None
+    optimizer = make_optimizer(model.requires_grad_(True), cfg.optim)
+    set_learning_rate(optimizer, learned.lr)
+    for step in range(learned.steps):
+        draws = keys("preference_problems", state.seeds, step)
+        problems = [p for key in draws for p in mixture.draw(cfg.rl.problems, key.generator())]
+        rollouts, checked = rollout(
+            state.policy, env, problems, sampling, keys("preference_sampling", state.seeds, step)
+        )
+        in_pairs = lambda x: x.unflatten(0, (len(state.seeds), -1, 2))  # noqa: E731
+        labels = keys("preference_labels", state.seeds, step)
+        first = preferred(in_pairs(checked.verdict == int(Verdict.CORRECT)), learned.noise, labels)
+        zero_gradients(model)
+        preference_loss(in_pairs(reward_scores(model, rollouts)), first).sum().backward()
+        clip_gradients(model, cfg.optim.grad_clip)
+        optimizer.step()
+    model.requires_grad_(False)
