@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from harness.analysis.table import TableError
+
 HUBER = 1e-3  # on residuals of log loss
 BOOTSTRAPS = 4_000
 LEVEL = 0.95
@@ -45,20 +47,25 @@ class Points:
 def points(frame: pl.DataFrame) -> Points:
     """The points of a table with columns params, tokens, loss; rows of one `run_id` are resampled together.
 
-    Raises ValueError naming the column or row that is wrong, or what the design lacks to identify five parameters.
+    Raises TableError naming the column or row that is wrong, or what the design lacks to identify five parameters.
     """
     missing = [name for name in ("params", "tokens", "loss") if name not in frame.columns]
     if missing:
-        raise ValueError(f"the pretraining law needs columns params, tokens and loss: {', '.join(missing)} not found")
-    values = frame.select(pl.col("params", "tokens", "loss").cast(pl.Float64)).to_numpy()
+        raise TableError(
+            f"the pretraining law needs columns params, tokens and loss: {', '.join(missing)} not found",
+            fix="rename or add what is missing: parameters, training tokens and final loss, one row a run",
+        )
+    numbers = frame.select(pl.col("params", "tokens", "loss").cast(pl.Float64, strict=False))
+    values = numbers.fill_null(np.nan).to_numpy()  # text that is no number is refused below, with its row
     bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)).all(axis=1))
     if len(bad):
-        raise ValueError(f"row {bad[0]}: params, tokens and loss must be positive and finite, not {values[bad[0]]}")
+        held = dict(zip(("params", "tokens", "loss"), values[bad[0]].tolist()))
+        raise TableError(f"row {bad[0] + 1}", f"must be positive and finite: {held}", "leave out runs without a loss")
     for column, name in enumerate(("params", "tokens")):
         if len(np.unique(values[:, column])) < 3:
-            raise ValueError(f"the pretraining law needs at least 3 different values of {name}: add runs that vary it")
+            raise TableError(f"the pretraining law needs at least 3 different values of {name}: add runs that vary it")
     if len(values) < 6:
-        raise ValueError(f"five parameters need at least 6 points, the table has {len(values)}")
+        raise TableError(f"five parameters need at least 6 points, the table has {len(values)}")
     labels = frame["run_id"].to_numpy() if "run_id" in frame.columns else np.arange(len(values))
     log_params, log_tokens, log_loss = np.log(values).T
     return Points(log_params, log_tokens, log_loss, np.unique(labels, return_inverse=True)[1])
@@ -209,7 +216,7 @@ def _estimate(value: float, draws: np.ndarray) -> dict[str, Any]:
 def pretraining_law(frame: pl.DataFrame, seed: int = 0, draws: int = BOOTSTRAPS) -> dict[str, Any]:
     """E, A, alpha, B, beta with bootstrap intervals, compute-optimal exponents and held-out errors, as strict JSON.
 
-    Raises ValueError where the table cannot identify the law (see `points`).
+    Raises TableError where the table cannot identify the law (see `points`).
     """
     data = points(frame)
     theta, loss = fit(data)

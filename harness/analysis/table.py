@@ -53,12 +53,14 @@ class Table:
     frame: one row per (run, budget, task, difficulty, setting); required columns typed, optional ones filled.
     problems: counts per problem (run_id, x, task, setting, problem, k, n_correct), or None.
     source: where it came from. notes: everything done to it or assumed about it, in plain words.
+    others: rows of the other evaluation splits, or None; nothing is measured on them, but cells are chosen by them.
     """
 
     frame: pl.DataFrame
     problems: pl.DataFrame | None
     source: str
     notes: tuple[str, ...]
+    others: pl.DataFrame | None = None
 
     @property
     def arms(self) -> list[str]:
@@ -111,9 +113,9 @@ def check_table(
     _check_values(frame, source)
     frame, mode_notes = _pair_independent_budgets(frame)
     _check_keys(frame, source)
-    frame, split_notes = _choose_split(frame, split)
+    frame, others, split_notes = _choose_split(frame, split)
     count = f"{frame.height} rows, {frame['run_id'].n_unique()} runs, {frame['arm'].n_unique()} arms"
-    return Table(frame, problems, source, (count, *notes, *split_notes, *mode_notes))
+    return Table(frame, problems, source, (count, *notes, *split_notes, *mode_notes), others)
 
 
 def read_frame(path: Path) -> pl.DataFrame:
@@ -227,15 +229,16 @@ def _check_values(frame: pl.DataFrame, source: str) -> None:
             raise TableError(f"{source}: column {name!r}, row {row + 1}{more}: the value{held} {fault}; {fix}")
 
 
-def _choose_split(frame: pl.DataFrame, split: str | None) -> tuple[pl.DataFrame, list[str]]:
-    """One evaluation split: tuning looks at validation, so mixing it with test would flatter."""
+def _choose_split(frame: pl.DataFrame, split: str | None) -> tuple[pl.DataFrame, pl.DataFrame | None, list[str]]:
+    """One evaluation split, and the rows of the others: tuning looks at validation, so mixing it in would flatter."""
     present = frame["split"].unique().sort().to_list()
     if len(present) == 1 or split is None:
-        return frame, []
+        return frame, None, []
     if split not in present:
         raise TableError(f"column 'split' holds {', '.join(present)} but not {split!r}; choose one with split=NAME")
-    kept = frame.filter(pl.col("split") == split)
-    return kept, [f"{kept.height} of {frame.height} rows used: those of split {split!r} (others: {', '.join(present)})"]
+    kept, others = frame.filter(pl.col("split") == split), frame.filter(pl.col("split") != split)
+    note = f"{kept.height} of {frame.height} rows used: those of split {split!r} (others: {', '.join(present)})"
+    return kept, others, [note]
 
 
 def _pair_independent_budgets(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:

@@ -11,19 +11,18 @@ import polars as pl
 from numpy.typing import NDArray
 
 from harness.analysis.contrasts import LEVEL, crossed, fieller, record, with_holm
-from harness.analysis.gains import Grid, by_base, grids, pair, together
+from harness.analysis.gains import Grid, by_base, grids, together
 from harness.analysis.intervals import estimate
 from harness.analysis.options import Options
 from harness.analysis.problem_pairs import gain_new_problems
 from harness.analysis.sharpening import sharpening
-from harness.analysis.table import CELL, Table
+from harness.analysis.slope_ratio import slope_ratio
+from harness.analysis.table import Table
 from harness.analysis.transfer_arms import contrasts, matched_verified_gain, matrix
 from harness.analysis.transfer_words import missing, sentences
 
 Array = NDArray[np.float64]
 ROLES = ("verified", "unverified")
-# Mean accuracy of the cells whose slopes are compared: near 0 and 1 the level bounds the slope.
-MIDDLE = (0.1, 0.9)
 
 
 def transfer_report(table: Table, options: Options) -> dict[str, Any]:
@@ -51,7 +50,7 @@ def _of_size(table: Table, options: Options, size: int | None) -> dict[str, Any]
         "level": LEVEL,
         "missing": missing(table, arms, tasks, options),
         **{role: _role(table, arms, tasks[role], control, options) for role in ROLES},
-        "slope_ratio": _slope_ratio(table, tasks, size, options),
+        "slope_ratio": slope_ratio(table, tasks, size, options),
         "contrasts": contrasts(arms, tasks["unverified"], options),
         "matched_verified_gain": matched_verified_gain(arms, tasks, options),
         "matrix": matrix(table, arms, control, options),
@@ -142,38 +141,4 @@ def _direct(arms: dict[str, Grid], tasks: list[str], control: str | None, option
         "share_of_gap_by_task": {
             task: fieller(real[:, j], direct[:, j]).record() for j, task in enumerate(found[0].columns)
         },
-    }
-
-
-def _slope_ratio(
-    table: Table, tasks: dict[str, list[str]], size: int | None, options: Options
-) -> dict[str, Any] | None:
-    """Slope per decade of the unverified tasks over that of the verified, over cells of middling accuracy."""
-    if not all(tasks.values()):
-        return None
-    whole = grids(table, size, by=CELL)[options.real_arm]
-    both = pair(whole, whole)
-    if both is None or len(both[0].x) < 2:
-        return None
-    grid, levels = both[0], both[0].values.mean(axis=(0, 1))
-    z = np.log10(grid.x)
-    weights = (z - z.mean()) / np.sum((z - z.mean()) ** 2)
-    slopes = by_base(np.einsum("nkt,k->nt", grid.values, weights), grid.units, options.min_bases)
-    kept = {role: [] for role in ROLES}
-    for role in ROLES:
-        for task in tasks[role]:
-            inside = [
-                j for j, cell in enumerate(grid.columns) if cell[0] == task and MIDDLE[0] <= levels[j] <= MIDDLE[1]
-            ]
-            if inside:
-                kept[role].append(slopes[:, inside].mean(axis=1))
-    if not all(kept.values()):
-        return None
-    unverified, verified = (np.mean(kept[role], axis=0) for role in ("unverified", "verified"))
-    return {
-        "verified": record(verified),
-        "unverified": record(unverified),
-        "ratio": fieller(unverified, verified).record(),
-        "cells_used": int(np.sum((levels >= MIDDLE[0]) & (levels <= MIDDLE[1]))),
-        "cells": len(levels),
     }

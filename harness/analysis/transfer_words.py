@@ -137,9 +137,13 @@ def _slopes(report: dict[str, Any]) -> str | None:
     slopes = report["slope_ratio"]
     if slopes is None:
         return None
+    beyond = " beyond guessing" if slopes["chance_corrected"] else ""
+    split = (
+        f"split {slopes['judged_on']!r}" if slopes["judged_on"] else "the scores themselves, for want of another split"
+    )
     text = (
         f"Slope per decade: {interval(slopes['verified'])} verified, {interval(slopes['unverified'])} unverified "
-        f"({slopes['cells_used']} of {slopes['cells']} cells, accuracy .1 to .9 in this evaluation)"
+        f"({slopes['cells_used']} of {slopes['cells']} cells, accuracy{beyond} .1 to .9 by {split})"
     )
     ratio = slopes["ratio"]
     if ratio["value"] is None:

@@ -8,6 +8,7 @@ import pytest
 from scipy.optimize import minimize
 
 from harness.analysis import pretraining_law as law
+from harness.analysis.table import TableError
 
 SIZES, TOKENS = np.logspace(5, 7, 6), np.logspace(6, 9, 6)
 
@@ -88,12 +89,13 @@ def test_runs_are_resampled_whole():
     ("frame", "says"),
     [
         (losses(0.0).drop("tokens"), "tokens"),
-        (losses(0.0).with_columns(loss=pl.lit(-1.0)), "row 0"),
+        (losses(0.0).with_columns(loss=pl.lit(-1.0)), r"row 1: .*'loss': -1.0"),
+        (losses(0.0).with_columns(loss=pl.lit("lost")), r"row 1: .*'loss': nan"),
         (losses(0.0).with_columns(params=pl.lit(1e6)), "3 different values of params"),
     ],
 )
 def test_a_table_that_cannot_identify_the_law_is_refused_with_the_fix(frame, says):
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(TableError, match=says):
         law.pretraining_law(frame)
 
 

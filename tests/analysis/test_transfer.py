@@ -153,6 +153,31 @@ def test_slope_ratio_is_the_ratio_of_planted_rises():
     assert ratio["low"] < 0.6 < ratio["high"]
 
 
+def test_slopes_are_compared_on_cells_that_another_split_finds_middling():
+    """One cell stands at 1 in the validation split: it is left out, whatever it does in the test split."""
+    frame = study_frame(seeds=3)
+    full = (pl.col("task") == "addition_worded") & (pl.col("difficulty") == 1)
+    n = pl.col("n_problems")
+    correct = pl.when(full).then(n).otherwise(pl.col("n_correct"))
+    validation = frame.with_columns(split=pl.lit("validation"), n_correct=correct, n_correct_sq=correct)
+    alone = transfer_report(check_table(frame), OPTIONS)
+    both = transfer_report(check_table(pl.concat([frame, validation])), OPTIONS)
+    assert (alone["slope_ratio"]["judged_on"], both["slope_ratio"]["judged_on"]) == (None, "validation")
+    assert (alone["slope_ratio"]["cells_used"], both["slope_ratio"]["cells_used"]) == (18, 17)
+    assert both["verified"] == alone["verified"]
+    assert "by the scores themselves, for want of another split" in " ".join(alone["sentences"])
+    assert "by split 'validation'" in " ".join(both["sentences"])
+
+
+def test_cells_near_guessing_are_not_compared():
+    """Cells of difficulty 1 start at .45: beyond guessing at .42 they stay below .1 for most of the window."""
+    frame = study_frame(rises={"true_reward": (0.02, 0.02)}, seeds=3, seed_sd=0.0)
+    guess = pl.when(pl.col("difficulty") == 1).then(0.42).otherwise(0.0)
+    plain = transfer_report(check_table(frame), OPTIONS)["slope_ratio"]
+    corrected = transfer_report(check_table(frame.with_columns(guess_rate=guess)), OPTIONS)["slope_ratio"]
+    assert (plain["cells_used"], corrected["cells_used"]) == (18, 12)
+
+
 def test_the_matrix_has_a_row_for_each_learning_arm_and_its_trained_families():
     rises = QUICKSTART | {"placebo_domain": (0.1, 0.0)}
     frame = study_frame(rises=rises)
