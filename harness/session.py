@@ -1,6 +1,9 @@
 """What the scripts do with jobs: say what is to come, launch, show, and say what came out."""
 
+import hashlib
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -11,9 +14,18 @@ from harness.errors import UserError
 from harness.launch.jobs import Job, JobResult, launch, places
 from harness.plan import plan_table
 from harness.progress import View, name_of
-from harness.runs import read_json, run_folder
+from harness.runs import read_json, run_folder, write_json
 from harness.scores import eval_metrics
-from harness.study import Study, context_of, to_do, warmup_x, write_tables
+from harness.study import (
+    Study,
+    code_version,
+    context_of,
+    is_done,
+    jobs_of,
+    to_do,
+    warmup_x,
+    write_tables,
+)
 
 LAST_LINES = 20
 
@@ -85,16 +97,53 @@ def require_done(results: Sequence[JobResult]) -> None:
 
 
 def report_study(study: Study, overrides: Sequence[str], console: Console) -> None:
-    """Tables, verdicts and report of what a study has measured so far, and their summary on the console."""
-    from harness.analysis.analyze import analyze
-    from harness.analysis.options import default_options
+    """Tables, verdicts and report of what a study has measured so far, and their summary on the console; all of it in
+    W&B too, if that is the tracker. The analysis of a table that has not changed is not made again."""
     from harness.analysis.report import summary
 
-    folder = write_tables(study)
-    options = default_options(warmup=warmup_x(study, folder))
-    found = analyze(folder, folder, options, context=context_of(study, overrides))
+    folder, notice = write_tables(study), unfinished(study)
+    found = _known_analysis(folder, study) or _analysed(folder, study, overrides, notice)
     console.print(summary(found["verdicts"], found["transfer"]))
-    console.print(f"run table: {folder}/table.parquet\nreport: {found['report']}", highlight=False)
+    if notice:
+        console.print(f"[bold yellow]{notice}[/]", highlight=False)
+    console.print(f"run table: {folder}/table.parquet\nreport: {folder}/report.html", highlight=False)
+
+
+def unfinished(study: Study) -> str:
+    """What a report of a half-finished study says first; "" if it is finished."""
+    runs = [job for job in jobs_of(study.entries, {}) if job.needs]
+    missing = sum(not is_done(job) for job in runs)
+    return f"{missing} of {len(runs)} runs are not done: this covers what was measured so far." if missing else ""
+
+
+def _fingerprint(folder: Path, study: Study) -> str:
+    """Of the tables, the study, the code that reads them, and where the results go."""
+    parts = [(folder / f"{name}.parquet").read_bytes() for name in ("table", "problems")]
+    about = (code_version(), study.config, study.entries[0].config.tracker, unfinished(study))
+    parts += [repr(each).encode() for each in about]
+    return hashlib.blake2b(b"".join(parts)).hexdigest()
+
+
+def _known_analysis(folder: Path, study: Study) -> dict[str, Any] | None:
+    """The analysis in the folder, if it was made whole from these tables by this code."""
+    if read_json(folder / "analysis.json") != _fingerprint(folder, study):
+        return None
+    return {name: read_json(folder / f"{name}.json") for name in ("verdicts", "transfer")}
+
+
+def _analysed(folder: Path, study: Study, overrides: Sequence[str], notice: str) -> dict[str, Any]:
+    from harness.analysis.analyze import analyze
+    from harness.analysis.options import default_options
+    from harness.publish import publish
+
+    (folder / "analysis.json").unlink(missing_ok=True)
+    options = default_options(warmup=warmup_x(study, folder))
+    found = analyze(folder, folder, options, context=context_of(study, overrides) | {"notice": notice})
+    tracker = study.entries[0].config.tracker
+    if tracker.name == "wandb":
+        publish(tracker, folder, study.config.name, found["verdicts"], found["transfer"])
+    write_json(folder / "analysis.json", _fingerprint(folder, study))
+    return found
 
 
 def accuracy_table(config: Config) -> RichTable:

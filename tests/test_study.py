@@ -1,13 +1,16 @@
 """A study is arms x bases x seeds, shares what can be shared, and puts every row at the right x."""
 
+import io
 from dataclasses import replace
 
 import polars as pl
 import pytest
+from rich.console import Console
 
 from harness.config import base_id, run_id
 from harness.errors import UserError
 from harness.run import run_job
+from harness.session import report_study
 from harness.study import Entry, expand, gather, is_done, jobs_of, to_do, write_tables
 from tests.toys import container, silent, tiny
 
@@ -139,3 +142,63 @@ def test_a_shared_run_stands_in_the_table_under_each_of_its_arms(tmp_path):
 def test_a_study_of_which_nothing_was_measured_says_so(tmp_path):
     with pytest.raises(UserError, match="nothing was measured"):
         write_tables(study(tmp_path))
+
+
+def metrics_of(folder):
+    return {path.parent.name: path.read_text() for path in folder.glob("runs/*/metrics.jsonl")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "new_runs"),
+    [
+        ({"seeds": (0, 1, 2)}, 3),  # one more of each arm
+        ({"arms": {**ARMS, "random_reward": ["reward=random_reward"]}}, 2),
+        ({"base_seeds": (0, 7)}, 1 + 6),  # a base, and all runs that start from it
+    ],
+    ids=["seeds", "arms", "bases"],
+)
+def test_what_is_added_to_a_finished_study_is_all_that_runs(tmp_path, changes, new_runs):
+    launched(study(tmp_path))
+    before = metrics_of(tmp_path)
+    grown = study(tmp_path, **changes)
+    jobs = to_do(jobs_of(grown.entries, {"study": "toy"}))
+    assert len(jobs) == new_runs
+    assert not before.keys() & {job.run_id for job in jobs}
+    for job in jobs:
+        run_job(job, silent)
+    assert before.items() <= metrics_of(tmp_path).items()
+    assert to_do(jobs_of(grown.entries, {"study": "toy"})) == []
+
+
+def test_budgets_added_to_a_finished_study_extend_its_runs_and_repeat_no_step(tmp_path):
+    launched(study(tmp_path))
+    before = metrics_of(tmp_path)
+    longer = study(tmp_path, user=["rl.steps=8"])
+    jobs = to_do(jobs_of(longer.entries, {"study": "toy"}))
+    assert {job.run_id for job in jobs} == {entry.run_id for entry in longer.entries} < before.keys()
+    for job in jobs:
+        run_job(job, silent)
+    trained = [entry.run_id for entry in longer.entries if entry.arm != "frozen"]
+    after = metrics_of(tmp_path)
+    assert all(after[run_id].startswith(before[run_id]) for run_id in trained)
+    assert all(len(after[run_id]) > len(before[run_id]) for run_id in trained)
+
+
+def reported(found):
+    console = Console(file=io.StringIO(), width=200)
+    report_study(found, [], console)
+    return console.file.getvalue(), (found.folder / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_the_report_of_a_half_finished_study_says_so_and_that_of_a_finished_one_does_not(tmp_path):
+    found = study(tmp_path)
+    jobs = jobs_of(found.entries, {"study": "toy"})
+    half = [*jobs[:2], replace(jobs[2], until=2, budgets=(0, 1, 2)), jobs[5]]
+    for job in half:
+        run_job(job, silent)
+    for text in reported(found):
+        assert "4 of 6 runs are not done: this covers what was measured so far." in text
+    launched(found)
+    for text in reported(found):
+        assert "runs are not done" not in text

@@ -43,8 +43,9 @@ def write_report(
 ) -> Path:
     """Writes `out/report.html` and `out/figures/*.png, *.pdf`; returns the page's path.
 
-    verdicts and transfer as written to their JSON files. context, all optional: title, question, commands, versions
-    (name -> version), runs (run_id -> address of its folder relative to `out`), allocation (as in allocation.json).
+    verdicts and transfer as written to their JSON files. context, all optional: title, question, notice (what a reader
+    must know first), commands, versions (name -> version), runs (run_id -> address of its folder relative to `out`),
+    allocation (as in allocation.json).
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +96,7 @@ def axis_choice(axes: Sequence[Axis]) -> str:
 
 
 def _lead(context: Mapping[str, Any]) -> str:
-    return paragraphs([context["question"]]) if context.get("question") else ""
+    return paragraphs([context[name] for name in ("question", "notice") if context.get(name)])
 
 
 def role_series(table: Table, real: str, role: str) -> list[Series]:
