@@ -1,6 +1,6 @@
 """Checkpoints: a folder written whole, then renamed; checked by hash on load.
 
-`step-00000064/` holds policy.safetensors, training.pt (optimizer, reward model, weights that a lagging sampler needs)
+`step-00000064/` holds policy.safetensors, training.pt (optimizer and all else that a step needs)
 and meta.json, which names the run, the step, what was spent and the hash of each file. Budgets keep policy.safetensors
 and meta.json alone.
 """
@@ -88,7 +88,8 @@ def _training(state: TrainState, member: int) -> bytes:
     lagged = [of_member(weights) for weights in state.lagged]
     data = io.BytesIO()
     reward_model = None if state.reward_model is None else of_member(state.reward_model.state_dict())
-    beside = {"lagged": lagged, "reward_model": reward_model}
+    success = None if state.success is None else _member(state.success, member)
+    beside = {"lagged": lagged, "reward_model": reward_model, "success": success}
     torch.save({"state": optimizer, "param_groups": whole["param_groups"], **beside}, data)
     return data.getvalue()
 
@@ -153,6 +154,8 @@ def load_checkpoint(sources: Sequence[Source], state: TrainState, step: int) -> 
     state.optimizer.load_state_dict({"state": entries, "param_groups": saved[0]["param_groups"]})
     if state.reward_model is not None:
         state.reward_model.load_state_dict(_stacked([each["reward_model"] for each in saved]))
+    if saved[0]["success"] is not None:
+        state.success = torch.cat([each["success"] for each in saved])
     state.lagged = [_stacked(weights) for weights in zip(*(each["lagged"] for each in saved))]
     state.spent = tuple(Spent(**meta["spent"]) for _, meta in read)
 

@@ -20,6 +20,7 @@ def check(config: "Config") -> None:
         corpus = select(config.base.tasks)
     except UnknownTask as error:
         raise UserError(str(error)) from None
+    _check_curriculum(config)
     _check_algorithm(config, verified)
     _check_roles(verified, unverified)
     _check_corpus(config, corpus)
@@ -93,6 +94,22 @@ def _check_algorithm(config: "Config", verified: tuple[Task, ...]) -> None:
             f"algo.kl={algo.kl} with algo.kl_coefficient={algo.kl_coefficient}",
             "a KL needs both its form and a coefficient above 0",
             "set both, such as algo.kl=k1 algo.kl_coefficient=1e-3, or neither (none and 0)",
+        )
+
+
+def _check_curriculum(config: "Config") -> None:
+    entries, weights = len(config.tasks.verified), len(config.tasks.weights)
+    if weights not in (0, entries):
+        raise UserError(
+            f"tasks.weights has {weights} entries",
+            f"tasks.verified has {entries}, each of which needs its own",
+            "name as many, or none",
+        )
+    if config.tasks.target_success is not None and config.objective == "continued_pretraining":
+        raise UserError(
+            "tasks.target_success with objective=continued_pretraining",
+            "what RL would have drawn depends on its successes, so its cost cannot be matched without it",
+            "set tasks.target_success=null for this arm",
         )
 
 

@@ -98,13 +98,16 @@ class ScheduleConfig:
 
 @schema(frozen=True, config=_forbid)
 class TasksConfig:
-    """Roles of a study, as names or patterns such as "*.symbolic". Training draws from `verified` alone, difficulty d
-    with weight difficulty_decay ** (d - 1)."""
+    """Roles of a study, as names or patterns such as "*.symbolic". Training draws from `verified` alone: each task with
+    the weight of the first entry that stands for it (`weights`, one an entry; none: all alike), difficulty d of it with
+    weight difficulty_decay ** (d - 1). With a target_success, more where the policy succeeds about so often."""
 
     verified: tuple[str, ...]
     unverified: tuple[str, ...]
     difficulties: tuple[PositiveInt, ...]
     difficulty_decay: PositiveFloat
+    weights: tuple[PositiveFloat, ...]
+    target_success: Annotated[float, Field(gt=0, lt=1)] | None
 
 
 @schema(frozen=True, config=_forbid)

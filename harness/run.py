@@ -252,8 +252,13 @@ def _import(folder: str, members: Stack, state: TrainState) -> None:
 
 def training_mixture(config: Config) -> Mixture:
     """What RL draws: verified tasks alone, whatever else a study names."""
-    roles = config.tasks
-    return Mixture(select(roles.verified), difficulties=roles.difficulties, difficulty_decay=roles.difficulty_decay)
+    roles, tasks = config.tasks, select(config.tasks.verified)
+    weight: dict[str, float] = {}
+    for entry, value in zip(roles.verified, roles.weights):
+        for task in select([entry]):
+            weight.setdefault(task.name, value)
+    weights = tuple(weight[task.name] for task in tasks) if weight else ()
+    return Mixture(tasks, weights, roles.difficulties, roles.difficulty_decay)
 
 
 def _rl(members: Stack, report: Report) -> None:

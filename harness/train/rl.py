@@ -19,6 +19,7 @@ from harness.seeding import keys
 from harness.train.advantages import silent_groups
 from harness.train.algorithms import ALGORITHMS, flops_per_token
 from harness.train.batch import Judged, training_batches
+from harness.train.curriculum import draw, odds, odds_metrics, remember, untried
 from harness.train.frozen import lagged_policy, reference_logprobs
 from harness.train.losses import LOSS_METRICS, LossInputs, regularisers
 from harness.train.optim import clip_gradients, learning_rate_factor, set_learning_rate, zero_gradients
@@ -81,8 +82,11 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
     sampling = sampling_of(cfg, mixture)
 
     with watch("rollout"):
-        draws = keys("problems", state.seeds, step)
-        problems = [p for key in draws for p in mixture.draw(cfg.rl.problems, key.generator())]
+        if step == 0:
+            state.success = untried(mixture, len(state.seeds), cfg.tasks.target_success)
+        chances = odds(mixture, state.success, cfg.tasks.target_success, len(state.seeds))
+        draws = zip(chances, keys("problems", state.seeds, step))
+        problems = [p for chance, key in draws for p in draw(mixture, chance, cfg.rl.problems, key.generator())]
         sampler = lagged_policy(state, cfg.rl.lag)
         rollouts, checked = algorithm.episodes(sampler, env, problems, sampling, keys("sampling", state.seeds, step))
     with watch("update"):
@@ -103,6 +107,8 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
 
     metrics = {name: torch.stack([each[name] for each in told]).mean(0) for name in told[0]}
     metrics |= step_metrics(rollouts, checked, credit, silent) | {"lr": torch.full((len(state.seeds),), lr)}
+    metrics |= odds_metrics(mixture, chances, cfg.tasks.target_success)
+    state.success = remember(state.success, mixture, problems, checked)
     state.spent = spent_after(cfg, state, rollouts, trained, sum(watch.seconds.values()))
     return StepReport(step, metrics, watch.seconds, Sampled(rollouts, checked, credit))
 

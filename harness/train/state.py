@@ -24,6 +24,7 @@ class TrainState:
     spent: tuple[Spent, ...] = ()  # [S], all at the same step
     reference: Transformer | None = None  # frozen; where the algorithm measures a KL from it
     reward_model: Transformer | None = None  # frozen once it is trained; where the reward is learned
+    success: Tensor | None = None  # [S, cells] of the mixture so far; where a curriculum aims at one
     lagged: list[dict[str, Tensor]] = field(default_factory=list)  # weights a lagging sampler needs, oldest first
 
     def __post_init__(self) -> None:
