@@ -82,7 +82,7 @@ def open_tracker(
     path = Path(run_dir) / METRICS
     _drop_torn_line(path)
     with path.open("a", buffering=1) as file:
-        if config.name == "none":
+        if config.name == "none" or _is_base_of_sweep(labels):
             yield Tracker(file)
             return
         with wandb_run(config, run_dir, run_id, run_config, labels, f"All metrics are in {path}") as act:
@@ -180,6 +180,11 @@ def wandb_run(
     finally:
         if run:
             guarded(run.finish, exit_code=status)
+
+
+def _is_base_of_sweep(labels: Mapping[str, Any]) -> bool:
+    """A W&B agent has one W&B run for each command, that of the RL run: the base that comes first stays out of it."""
+    return "WANDB_SWEEP_ID" in os.environ and labels.get("arm") == "base"
 
 
 def _log_samples(run: Any, run_dir: Path) -> None:
