@@ -1,5 +1,6 @@
 """What the scripts do with jobs: say what is to come, launch, show, and say what came out."""
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from envs.registry import select
 from harness.config import Config, evaluation_id, run_id
 from harness.errors import UserError
 from harness.launch.jobs import Job, JobResult, launch, places
+from harness.launch.together import by_torchrun, launch_together
 from harness.plan import plan_table
 from harness.progress import View, name_of
 from harness.runs import read_json, run_folder, write_json
@@ -41,7 +43,8 @@ def run_jobs(jobs: Sequence[Job], config: Config, console: Console) -> list[JobR
         return None
     results = []
     with View(missing, console) as view:
-        for result in launch(missing, config.launcher, on_progress=view.update):
+        start = launch_together if by_torchrun() else functools.partial(launch, launcher=config.launcher)
+        for result in start(missing, on_progress=view.update):
             results.append(result)
             view.finish(result)
     return results
