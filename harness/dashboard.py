@@ -33,7 +33,7 @@ def shown(folder: Path) -> Shown:
     """Reads manifest.json, table.parquet and verdicts.json of a study's folder. Raises UserError if one is missing."""
     missing = [name for name in ("manifest.json", "table.parquet", "verdicts.json") if not (folder / name).is_file()]
     if missing:
-        fix = "name the folder of a study that has run, such as study=outputs/studies/quickstart"
+        fix = "name the folder of a study that has run, such as folder=outputs/studies/quickstart"
         raise UserError(str(folder), f"holds no {' and no '.join(missing)}", fix)
     study = json.loads((folder / "manifest.json").read_text())["study"]["name"]
     rows = pl.read_parquet(folder / "table.parquet", columns=["task", "family", "role"]).unique().sort("task")

@@ -1,7 +1,7 @@
 """A W&B workspace that compares the arms of a study; as JSON only where no one is logged in. Examples:
 
-python scripts/dashboard.py study=outputs/studies/quickstart entity=me
-python scripts/dashboard.py study=outputs/studies/quickstart entity=me axis=compute/completions
+python scripts/dashboard.py folder=outputs/studies/quickstart entity=me
+python scripts/dashboard.py folder=outputs/studies/quickstart entity=me axis=compute/completions
 """
 
 import sys
@@ -24,7 +24,7 @@ def main(config) -> None:
     logged_in = wandb.login(prompt=False)
     if logged_in and config.entity is None:
         raise UserError("entity=null", "a workspace belongs to a user or team", "name it: entity=YOU")
-    folder = Path(config.study)
+    folder = Path(config.folder)
     view = workspace(shown(folder), config.entity or "ENTITY", config.project, config.axis)
     print(f"workspace: {write(view, folder / 'workspace.json')}")
     if logged_in:

@@ -1,6 +1,9 @@
 """The workspace shows every arm, task and slope of a study; agents of a W&B sweep call what the scripts understand."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,3 +129,15 @@ def test_the_base_of_an_agents_run_stays_out_of_its_w_and_b_run(tmp_path, monkey
     with pytest.warns(UserWarning, match="no server here"), open_tracker(config, tmp_path, "rl-1", {}, {"arm": "x"}):
         pass
     assert opened == ["x"]
+
+
+@pytest.mark.slow
+def test_without_a_login_the_script_writes_the_workspace_and_says_how_to_save_it(folder, tmp_path):
+    root = CONFIGS.parent
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    env = {**kept, "NETRC": str(tmp_path / "no-netrc"), "PYTHONPATH": str(root)}
+    command = [sys.executable, str(root / "scripts" / "dashboard.py"), f"folder={folder}"]
+    ended = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "not logged in" in ended.stdout
+    assert "Learning curves" in panels(folder / "workspace.json")
