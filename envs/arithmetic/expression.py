@@ -10,6 +10,8 @@ from envs.draw import integer, pick
 Tree = int | str | tuple[str, "Tree", "Tree"]
 """A number, a variable, or (operator, left, right)."""
 
+_TOKEN = re.compile(r"[0-9]+|[-+*()]")
+_EXPRESSION = re.compile(r"(?:(?:0|[1-9][0-9]{0,3})(?![0-9])|[-+*()])*")
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2}
 
 
@@ -68,9 +70,9 @@ def read(text: str, longest: int = 100) -> tuple[int, list[int]]:
     """
     if len(text) > longest:
         raise ValueError("too long")
-    tokens = re.findall(r"[0-9]+|.", text, re.DOTALL)
-    if not all(re.fullmatch(r"0|[1-9][0-9]{0,3}|[-+*()]", token) for token in tokens):
+    if not _EXPRESSION.fullmatch(text):
         raise ValueError("not an expression")
+    tokens = _TOKEN.findall(text)
     numbers = [int(token) for token in tokens if token.isdigit()]
     result, end = _sum(tokens, 0)
     if end != len(tokens):

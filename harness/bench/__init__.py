@@ -1,0 +1,1 @@
+"""Measurements behind the figures in docs: each module has `measure(progress)` and `page(measured)`."""
