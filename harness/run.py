@@ -40,6 +40,7 @@ from harness.scores import eval_metrics, role_accuracy, score_budget, suite_of
 from harness.seeding import keys
 from harness.stopping import deferred
 from harness.tracker import Tracker, cut_back, open_tracker
+from harness.train.distributed import agreed
 from harness.train.optim import make_optimizer
 from harness.train.pretrain import continue_pretraining, corpus_of, pretrain
 from harness.train.reward_model import train_reward_model
@@ -270,7 +271,7 @@ def _rl(members: Stack, report: Report) -> None:
     env = TextVectorEnv(len(members) * config.rl.problems * config.rl.group_size, mixture.tasks[0])
     suite = suite_of(config)
     with open_trackers(members) as trackers, deferred() as stop, dumping(members, state):
-        loop = _Loop(members, trackers, report, stop)
+        loop = _Loop(members, trackers, report, agreed(stop))
 
         def on_budget(state: TrainState) -> None:
             if state.step not in job.budgets:

@@ -13,7 +13,6 @@ from envs.registry import select
 from harness.config import Config, evaluation_id, run_id
 from harness.errors import UserError
 from harness.launch.jobs import Job, JobResult, launch, places
-from harness.launch.together import by_torchrun, launch_together
 from harness.plan import plan_table
 from harness.progress import View, name_of
 from harness.runs import read_json, run_folder, write_json
@@ -28,6 +27,7 @@ from harness.study import (
     warmup_x,
     write_tables,
 )
+from harness.together import by_torchrun, launch_together
 
 LAST_LINES = 20
 

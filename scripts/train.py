@@ -2,6 +2,7 @@
 
 python scripts/train.py seed=1 rl.steps=64
 python scripts/train.py -m seed=0,1,2 optim.lr=1e-4,2e-4
+torchrun --nproc-per-node 2 scripts/train.py seed=1
 """
 
 import sys
@@ -20,8 +21,9 @@ def train(containers) -> list[str]:
     from harness.session import accuracy_table, require_done, run_jobs, say_failures, say_queued
     from harness.study import Entry, jobs_of
     from harness.sweep import sweep_table
+    from harness.together import is_first
 
-    configs, console = [parse(container) for container in containers], Console()
+    configs, console = [parse(container) for container in containers], Console(quiet=not is_first())
     label = "single" if len(configs) == 1 else "sweep"
     entries = [Entry(label, config) for config in configs]
     results = run_jobs(jobs_of(entries, {"study": label}), configs[0], console)

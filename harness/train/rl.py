@@ -16,6 +16,7 @@ from harness.flops import Spent
 from harness.policy.score import completion_logits, token_entropy, token_logprobs
 from harness.policy.transformer import Transformer, parameter_count
 from harness.seeding import keys
+from harness.train import distributed
 from harness.train.advantages import silent_groups
 from harness.train.algorithms import ALGORITHMS, flops_per_token
 from harness.train.batch import Judged, training_batches
@@ -62,12 +63,14 @@ def update(state: TrainState, batch: Batch, cfg: Config, lr: float) -> dict[str,
     groups = batch.prompts.shape[1]
     totals = {name: torch.zeros_like(denominator) for name in ("loss", *LOSS_METRICS)}
     size = cfg.optim.micro_batch or max(groups, 1)
-    for start in range(0, groups, size):
-        loss_sum, metrics = losses(state.policy, batch.groups(start, start + size), cfg)
+    mine = distributed.share(groups)
+    for start in range(mine.start, mine.stop, size):
+        loss_sum, metrics = losses(state.policy, batch.groups(start, min(start + size, mine.stop)), cfg)
         loss = loss_sum / denominator
         loss.sum().backward()
         for name, value in {"loss": loss.detach(), **{k: v / per_token for k, v in metrics.items()}}.items():
             totals[name] = totals.get(name, 0) + value
+    totals = distributed.add_up(state.policy, totals)
     check_finite(state, totals, vars(batch))
     totals["grad_norm"] = clip_gradients(state.policy, cfg.optim.grad_clip)
     set_learning_rate(state.optimizer, lr)
@@ -88,7 +91,8 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
         draws = zip(chances, keys("problems", state.seeds, step))
         problems = [p for chance, key in draws for p in draw(mixture, chance, cfg.rl.problems, key.generator())]
         sampler = lagged_policy(state, cfg.rl.lag)
-        rollouts, checked = algorithm.episodes(sampler, env, problems, sampling, keys("sampling", state.seeds, step))
+        draws = keys("sampling", state.seeds, step)
+        rollouts, checked = distributed.played(algorithm.episodes, sampler, env, problems, sampling, draws)
     with watch("update"):
         reference = reference_logprobs(state.reference, rollouts, sampling.temperature)
         scores = None if state.reward_model is None else reward_scores(state.reward_model, rollouts)

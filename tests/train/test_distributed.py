@@ -1,0 +1,125 @@
+"""Several processes train one run as one process would."""
+
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from envs.vector import TextVectorEnv
+from harness.run import training_mixture
+from harness.train.distributed import connected
+from harness.train.rl import train_rl
+from tests.test_run import rows
+from tests.test_scripts import ROOT
+from tests.toys import TINY, tiny, toy_state, train
+
+STEPS = 20
+
+
+def trained(settings, seeds):
+    """(loss and accuracy of each step, weights) of a toy run in float64."""
+    torch.set_default_dtype(torch.float64)
+    config = tiny(*settings)
+    state, mixture, told = toy_state(*seeds, optim=config.optim), training_mixture(config), []
+    env = TextVectorEnv(len(seeds) * config.rl.problems * config.rl.group_size, mixture.tasks[0])
+    after = lambda _, report: told.append({k: v.tolist() for k, v in report.metrics.items()})  # noqa: E731
+    train_rl(config, state, env, mixture, STEPS, after)
+    return told, [w.detach().flatten().tolist() for w in state.policy.parameters()]
+
+
+def one_rank(rank, port, settings, seeds, results):
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    with connected():
+        results.put((rank, trained(settings, seeds)))
+
+
+def free_port():
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
+
+
+def alone(settings, seeds, results):
+    torch.set_num_threads(1)
+    results.put((0, trained(settings, seeds)))
+
+
+def results_of(target, arguments):
+    spawning = multiprocessing.get_context("spawn")
+    results, found = spawning.Queue(), {}
+    processes = [spawning.Process(target=target, args=(*args, results)) for args in arguments]
+    for process in processes:
+        process.start()
+    for _ in processes:
+        rank, value = results.get(timeout=120)
+        found[rank] = value
+    for process in processes:
+        process.join()
+    return found
+
+
+CHOICES = [
+    (("rl.problems=5",), (0,)),
+    (("algo=dapo", "reward=random_reward", "optim.minibatches=2", "optim.epochs=2", "optim.micro_batch=1"), (0,)),
+    (("algo=reinforce_pp", "algo.kl=k3", "algo.kl_coefficient=0.1", "rl.lag=1"), (0, 1)),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("settings", "seeds"), CHOICES, ids=[" ".join(settings) for settings, _ in CHOICES])
+def test_two_processes_train_as_one_does(settings, seeds):
+    """Twenty steps, shares that are not equal, minibatches that leave a rank without groups, stacked seeds."""
+    port = free_port()
+    pair = results_of(one_rank, [(rank, port, settings, seeds) for rank in (0, 1)])
+    (one,) = results_of(alone, [(settings, seeds)]).values()
+    assert pair[0] == pair[1]
+    told, weights = pair[0]
+    assert len(told) == STEPS
+    assert len({row["loss"][0] for row in told}) > STEPS / 2  # it is no curve of zeros
+    for mine, expected in zip(told, one[0], strict=True):
+        for name in expected:
+            assert mine[name] == pytest.approx(expected[name], abs=1e-5, nan_ok=True), name
+    for mine, expected in zip(weights, one[1], strict=True):
+        assert mine == pytest.approx(expected, abs=1e-5)
+
+
+SETTINGS = [setting for setting in TINY if not setting.startswith(("tracker", "rl.steps"))]
+
+
+def by_torchrun(*arguments, cwd):
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        str(free_port()),
+    ]
+    script = [str(ROOT / "scripts" / "train.py"), *SETTINGS, "tracker=none", f"out={cwd}", *arguments]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run([*command, *script], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_a_run_moves_between_one_process_and_several_and_only_one_of_them_speaks(tmp_path):
+    """Four steps on two processes, four more on one, four more on two, against twelve on one."""
+    first = by_torchrun("rl.steps=4", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr + first.stdout
+    assert first.stdout.count("run folders:") == 1
+    train(tiny("rl.steps=8", out=tmp_path))
+    last = by_torchrun("rl.steps=12", cwd=tmp_path)
+    assert last.returncode == 0, last.stderr + last.stdout
+    whole = rows(train(tiny("rl.steps=12", out=tmp_path / "whole")))
+    (folder,) = (tmp_path / "runs").glob("rl-*")
+    moved = rows(folder)
+    assert [row["compute/step"] for row in moved] == [row["compute/step"] for row in whole]
+    for mine, expected in zip(moved, whole, strict=True):
+        assert mine == pytest.approx(expected, abs=1e-4, nan_ok=True)
+    assert not (folder / "run.lock").exists()
