@@ -61,6 +61,7 @@ def finding(report: Mapping[str, Any]) -> str:
     """One word: transfers, none, harms, undecided, nothing, uncontrolled, or unknown.
 
     "none" needs a clear gain on verified tasks: where RL taught nothing, no gain elsewhere says nothing of transfer.
+    Against a control that fell, "transfers" needs a clear rise of the unverified tasks themselves.
     """
     role = report["unverified"]
     if role is None:
@@ -72,13 +73,18 @@ def finding(report: Mapping[str, Any]) -> str:
         return "undecided"
     inside = role["pooled"]["no_transfer_p"] < 0.05
     if gain["low"] > 0 and not inside:
-        return "transfers"
+        rose = (role["pooled"]["change"]["low"] or 0) > 0
+        return "transfers" if rose or not _control_fell(role["pooled"]) else "undecided"
     verified = report["verified"] and report["verified"]["pooled"]["gain"]["low"]
     if verified is None or verified <= 0:
         return "harms" if gain["high"] < 0 and not inside else "nothing"
     if inside:
         return "none"
     return "harms" if gain["high"] < 0 else "undecided"
+
+
+def _control_fell(pooled: Mapping[str, Any]) -> bool:
+    return (pooled["control_change"]["high"] or 0) < 0
 
 
 def answer(report: dict[str, Any]) -> str:
@@ -101,6 +107,9 @@ def answer(report: dict[str, Any]) -> str:
             return f"No transfer: the gain on unverified tasks, {gain} {beside}, lies within ±{margin:g}."
         case "harms":
             return f"RL harmed the unverified tasks: {gain} {beside}."
+    if (pooled["gain"]["low"] or 0) > 0:
+        own = interval(pooled["change"])
+        return f"Undecided: unverified tasks gained {gain} {beside}, which fell; by themselves they changed by {own}."
     return f"Undecided: unverified tasks gained {gain} {beside}; this excludes neither 0 nor a gain that matters."
 
 
@@ -112,6 +121,8 @@ def _role(report: dict[str, Any], role: str) -> str:
         text += (
             f"; the control changed by {interval(pooled['control_change'])}, so the gain is {interval(pooled['gain'])}"
         )
+        if _control_fell(pooled):
+            text += f", part of it the control's own fall: by itself the arm changed by {interval(pooled['change'])}"
     clear = [row["task"] for row in block["tasks"] if row["gain"]["p_holm"] < 0.05 and row["gain"]["mean"] > 0]
     text += f". {len(clear)} of {len(block['tasks'])} tasks gained clearly (Holm)"
     new = pooled["gain_new_tasks"]

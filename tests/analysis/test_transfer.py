@@ -35,6 +35,18 @@ def test_planted_gains_lie_in_their_intervals_with_the_controls_drift_subtracted
     assert finding(report) == "transfers"
 
 
+def test_a_gain_against_a_control_that_fell_is_no_transfer_unless_the_tasks_rose():
+    """The shuffled control lost .1; the real arm stands still on unverified tasks."""
+    fell = {**WHOLE, "true_reward": (0.2, 0.0), "shuffled_within_group": (-0.1, -0.1)}
+    report = transfer_report(study_table(rises=fell, seeds=8, problems=2000), OPTIONS)
+    assert gain(report)["low"] > 0
+    assert finding(report) == "undecided"
+    assert "which fell; by themselves" in report["sentences"][0]
+    assert "part of it the control's own fall" in report["sentences"][1]
+    rose = {**fell, "true_reward": (0.2, 0.1)}
+    assert finding(transfer_report(study_table(rises=rose, seeds=8, problems=2000), OPTIONS)) == "transfers"
+
+
 def test_ratio_to_direct_subtracts_the_control_above_and_below_and_the_share_does_not():
     direct = transfer_report(study_table(rises=WHOLE, seeds=8, problems=2000), OPTIONS)["unverified"]["direct"]
     assert direct["ratio"]["low"] < (0.15 - 0.05) / (0.25 - 0.05) < direct["ratio"]["high"]
