@@ -23,9 +23,10 @@ def main(container) -> None:
     from harness.config import plain
     from harness.session import report_study, require_done, run_jobs, say_failures, say_queued
     from harness.study import expand, jobs_of
+    from harness.together import is_first
     from harness.upkeep import prune, status_table
 
-    console, overrides = Console(), list(HydraConfig.get().overrides.task)
+    console, overrides = Console(quiet=not is_first()), list(HydraConfig.get().overrides.task)
     study = expand(lambda asked: plain(compose("study", list(asked))), overrides)
     jobs = jobs_of(study.entries, {"study": study.config.name})
     if container.status:
@@ -36,7 +37,7 @@ def main(container) -> None:
         report_study(study, overrides, console)
     else:
         results = run_jobs(jobs, study.entries[0].config, console)
-        if results is not None:
+        if results is not None and is_first():
             say_failures(results, console)
             if not say_queued(results, console):
                 report_study(study, overrides, console)
