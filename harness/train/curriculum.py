@@ -27,17 +27,19 @@ def untried(mixture: Mixture, seeds: int, target: float | None) -> Tensor | None
     return None if target is None else torch.full((seeds, len(mixture.cells())), target, dtype=torch.float64)
 
 
-def odds(mixture: Mixture, success: Tensor | None, target: float | None, seeds: int) -> np.ndarray:
-    """Probability of each cell, [S, cells]."""
-    plain = np.array([probability for *_, probability in mixture.cells()])
+def odds(mixture: Mixture, success: Tensor | None, target: float | None, seeds: int) -> Sequence[np.ndarray | None]:
+    """For each seed the probability of each cell, [cells]; None: the mixture's own."""
     if success is None or target is None:
-        return np.tile(plain, (seeds, 1))
+        return [None] * seeds
+    plain = np.array([probability for *_, probability in mixture.cells()])
     tilted = plain * np.exp(-0.5 * ((success.numpy() - target) / WIDTH) ** 2)
-    return (1 - FLOOR) * tilted / tilted.sum(1, keepdims=True) + FLOOR * plain
+    return list((1 - FLOOR) * tilted / tilted.sum(1, keepdims=True) + FLOOR * plain)
 
 
-def draw(mixture: Mixture, chances: np.ndarray, n: int, rng: np.random.Generator) -> list[Problem]:
-    """n problems of the training split; with the mixture's own probabilities, those that it would draw."""
+def draw(mixture: Mixture, chances: np.ndarray | None, n: int, rng: np.random.Generator) -> list[Problem]:
+    """n problems of the training split."""
+    if chances is None:
+        return mixture.draw(n, rng)
     cells = mixture.cells()
     chosen = np.searchsorted(np.cumsum(chances)[:-1], rng.random(n), side="right")
     return [draw_in_split(cells[i][0], cells[i][1], "train", rng) for i in chosen.tolist()]
@@ -58,9 +60,10 @@ def remember(success: Tensor | None, mixture: Mixture, problems: Sequence[Proble
     return out
 
 
-def odds_metrics(mixture: Mixture, chances: np.ndarray, target: float | None) -> dict[str, Tensor]:
-    """odds/{task}/{difficulty}, [S] each; nothing without a target, where they never change."""
-    if target is None:
+def odds_metrics(mixture: Mixture, chances: Sequence[np.ndarray | None]) -> dict[str, Tensor]:
+    """odds/{task}/{difficulty}, [S] each; nothing where they are the mixture's own, and never change."""
+    tilted = [chance for chance in chances if chance is not None]
+    if not tilted:
         return {}
     names = [f"odds/{task.name}/{difficulty}" for task, difficulty, _ in mixture.cells()]
-    return dict(zip(names, torch.from_numpy(chances.T.copy())))
+    return dict(zip(names, torch.from_numpy(np.stack(tilted, axis=1))))

@@ -111,7 +111,7 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
 
     metrics = {name: torch.stack([each[name] for each in told]).mean(0) for name in told[0]}
     metrics |= step_metrics(rollouts, checked, credit, silent) | {"lr": torch.full((len(state.seeds),), lr)}
-    metrics |= odds_metrics(mixture, chances, cfg.tasks.target_success)
+    metrics |= odds_metrics(mixture, chances)
     state.success = remember(state.success, mixture, problems, checked)
     state.spent = spent_after(cfg, state, rollouts, trained, sum(watch.seconds.values()))
     return StepReport(step, metrics, watch.seconds, Sampled(rollouts, checked, credit))

@@ -22,9 +22,10 @@ def rng(step=0):
     return Key("problems", 0, step).generator()
 
 
-def test_without_a_target_the_draws_are_those_of_the_mixture():
-    (chances,) = odds(MIXTURE, untried(MIXTURE, 1, None), None, 1)
-    assert draw(MIXTURE, chances, 50, rng()) == MIXTURE.draw(50, rng())
+def test_without_a_target_the_draws_are_those_of_the_mixture_and_so_they_are_on_target():
+    for target in (None, 0.4):
+        (chances,) = odds(MIXTURE, untried(MIXTURE, 1, target), target, 1)
+        assert draw(MIXTURE, chances, 50, rng()) == MIXTURE.draw(50, rng())
 
 
 def test_before_anything_was_drawn_a_target_changes_nothing():
