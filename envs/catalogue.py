@@ -1,24 +1,35 @@
 """What tasks there are, shown: families with examples, guess rates, small difficulties and speed, as Markdown."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
 from envs.base import Problem, Task
+from envs.registry import get
 from envs.splits import distinct_problems
 
 EXAMPLES = (1, 5, 10)
 ENOUGH = 512
 TIMED = 200
+LEVELS = range(1, 11)
+EASY, HARD = 0.8, 0.05
 INTRODUCTION = """# Tasks
 
-Written by `python scripts/tasks.py page=docs/tasks.md`. *Role*: a task with a verifier may be verified or unverified in
-a study; one without is only ever evaluated, by a hidden grader. *Guess rate*: success of the best answer that ignores
-the prompt, averaged over the difficulties. *Longest*: characters of prompt and answer at the highest difficulty.
-*Drawn*: problems a second on one core of the machine that wrote this page. A difficulty that has fewer than 512
-problems in the test split is named with the number it has. ↵ is a line break.
+Written by `python scripts/tasks.py page=docs/tasks.md success=docs/success`. *Role*: a task with a verifier may be
+verified or unverified in a study; one without is only ever evaluated, by a hidden grader. *Guess rate*: success of the
+best answer that ignores the prompt, averaged over the difficulties. *Longest*: characters of prompt and answer at the
+highest difficulty. *Drawn*: problems a second on one core of the machine that wrote this page. A difficulty that has
+fewer than 512 problems in the test split is named with the number it has. ↵ is a line break.
+"""
+SUCCESS = """## Initial success
+
+In percent, before any RL, by difficulty. Base: {base}.
+Made by `{command}`.
+A study needs success that spreads: {easy:.0%} or more somewhere and {hard:.0%} or less somewhere else; the last column
+says where it does not, and why.
 """
 
 
@@ -41,10 +52,44 @@ def example(task: Task, difficulty: int) -> Problem:
     return distinct_problems(task, difficulty, "train", 1, 0)[0]
 
 
-def page(tasks: Sequence[Task]) -> str:
-    """The Markdown page of these tasks, family by family."""
+def page(tasks: Sequence[Task], success: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The Markdown page of these tasks, family by family; at its end, what was measured of initial success."""
     sections = [section(list(group)) for _, group in groupby(tasks, key=lambda task: task.family)]
-    return "\n".join([INTRODUCTION, *sections])
+    return "\n".join([INTRODUCTION, *sections, *map(success_section, success)])
+
+
+def success_section(success: Mapping[str, Any]) -> str:
+    """Success of a base by difficulty, and whether it spreads as far as studies need. `success` is what
+    scripts/success.py wrote: {"command": …, "base": a sentence, "tasks": {name: {difficulty: [correct, completions]}}}.
+
+    Raises UnknownTask for a task that is no longer there.
+    """
+    header = [f"| task | {' | '.join(map(str, LEVELS))} | spread |", f"|---|{'---|' * len(LEVELS)}---|"]
+    rows = [success_row(get(name), cells) for name, cells in success["tasks"].items()]
+    return "\n".join(
+        [SUCCESS.format(command=success["command"], base=success["base"], easy=EASY, hard=HARD), *header, *rows, ""]
+    )
+
+
+def success_row(task: Task, cells: Mapping[str, Sequence[int]]) -> str:
+    """A task's success at each difficulty; a cell without problems in the split is empty."""
+    shares = {int(difficulty): correct / n for difficulty, (correct, n) in cells.items()}
+    shown = (f"{100 * shares[d]:.0f}" if d in shares else "" for d in LEVELS)
+    return f"| {task.name} | {' | '.join(shown)} | {spread(task, list(shares.values()))} |"
+
+
+def spread(task: Task, shares: Sequence[float]) -> str:
+    """ "yes", or what is missing of a spread from EASY to HARD, and why."""
+    easiest, hardest = max(shares), min(shares)
+    missing = []
+    if easiest < EASY:
+        missing.append(f"at most {easiest:.0%}: not learned in so much pretraining")
+    if hardest > HARD:
+        guessed = (
+            f"guessing gives {task.guess_rate:.0%}" if task.guess_rate > HARD / 2 else "learned at every difficulty"
+        )
+        missing.append(f"at least {hardest:.0%}: {guessed}")
+    return "; ".join(missing) or "yes"
 
 
 def section(tasks: Sequence[Task]) -> str:

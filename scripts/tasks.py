@@ -2,7 +2,7 @@
 
 python scripts/tasks.py show='[addition.*, store.symbolic]'
 python scripts/tasks.py imports='[my_package]' show='[mine.*]'
-python scripts/tasks.py page=docs/tasks.md
+python scripts/tasks.py page=docs/tasks.md success=docs/success
 """
 
 import sys
@@ -16,6 +16,7 @@ except ModuleNotFoundError as error:
 @app("tasks")
 def main(config) -> None:
     import importlib
+    import json
     from pathlib import Path
 
     from envs.catalogue import page
@@ -25,7 +26,11 @@ def main(config) -> None:
     try:
         for module in config.imports:
             importlib.import_module(module)
-        text = page(select(config.show))
+        files = sorted(Path(config.success).glob("*.json")) if config.success else []
+        if config.success and not files:
+            raise UserError(f"success={config.success}", "no measurement lies there", "run scripts/success.py")
+        success = [json.loads(file.read_text()) for file in files]
+        text = page(select(config.show), success)
     except UnknownTask as error:
         raise UserError(str(error)) from None
     except ModuleNotFoundError as error:

@@ -1,5 +1,6 @@
 """The pages on tasks say what the code does."""
 
+import json
 import re
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import envs
-from envs.catalogue import few_problems, rows, summary
+from envs.catalogue import few_problems, rows, spread, success_section, summary
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -43,6 +44,21 @@ def test_page_of_tasks_is_up_to_date(task):
     """docs/tasks.md says of each task what the code says, measured speeds aside."""
     page = {without_speed(line) for line in (DOCS / "tasks.md").read_text().splitlines()}
     assert [line for line in [summary(task), *rows(task)] if without_speed(line) not in page] == []
+
+
+def test_page_of_tasks_shows_every_measurement_of_initial_success():
+    page, files = (DOCS / "tasks.md").read_text(), sorted((DOCS / "success").glob("*.json"))
+    assert files
+    for file in files:
+        assert success_section(json.loads(file.read_text())) in page, file.name
+
+
+def test_spread_says_what_is_missing_and_why():
+    addition, comparison = envs.get("addition.symbolic"), envs.get("comparison.symbolic")
+    assert spread(addition, [0.9, 0.3, 0.01]) == "yes"
+    assert spread(addition, [0.3, 0.0]) == "at most 30%: not learned in so much pretraining"
+    assert spread(addition, [1.0, 0.5]) == "at least 50%: learned at every difficulty"
+    assert spread(comparison, [1.0, 0.34]) == "at least 34%: guessing gives 34%"
 
 
 def test_difficulties_with_few_problems_are_named():
