@@ -85,9 +85,7 @@ def spread(task: Task, shares: Sequence[float]) -> str:
     if easiest < EASY:
         missing.append(f"at most {easiest:.0%}: not learned in so much pretraining")
     if hardest > HARD:
-        guessed = (
-            f"guessing gives {task.guess_rate:.0%}" if task.guess_rate > HARD / 2 else "learned at every difficulty"
-        )
+        guessed = f"guessing gives {task.guess_rate:.0%}" if task.guess_rate > HARD / 2 else "no harder one was asked"
         missing.append(f"at least {hardest:.0%}: {guessed}")
     return "; ".join(missing) or "yes"
 

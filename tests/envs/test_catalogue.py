@@ -57,7 +57,7 @@ def test_spread_says_what_is_missing_and_why():
     addition, comparison = envs.get("addition.symbolic"), envs.get("comparison.symbolic")
     assert spread(addition, [0.9, 0.3, 0.01]) == "yes"
     assert spread(addition, [0.3, 0.0]) == "at most 30%: not learned in so much pretraining"
-    assert spread(addition, [1.0, 0.5]) == "at least 50%: learned at every difficulty"
+    assert spread(addition, [1.0, 0.5]) == "at least 50%: no harder one was asked"
     assert spread(comparison, [1.0, 0.34]) == "at least 34%: guessing gives 34%"
 
 
