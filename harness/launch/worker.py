@@ -77,11 +77,11 @@ def _report(send: Report, run_id: str, row: dict[str, Any]) -> None:
 
 def _read(connection: Connection, inbox: "queue.SimpleQueue[bytes]") -> None:
     """Hands jobs to the main thread. When the parent is gone, so is the worker: a run's state is safe at any moment."""
-    while True:
-        try:
+    try:
+        while True:
             inbox.put(connection.recv_bytes())
-        except (EOFError, OSError):
-            os._exit(0)
+    finally:  # whatever ended it: a worker that hears no parent must not live on
+        os._exit(0)
 
 
 if __name__ == "__main__":
