@@ -135,9 +135,10 @@ def warmup_x(study: Study, folder: Path) -> float:
 
     warmup = max(entry.config.schedule.warmup for entry in study.entries)
     spent = pl.read_parquet(folder / "table.parquet", columns=["x", "step"]).filter(pl.col("step") > 0)
-    per_step = spent.select((pl.col("x") / pl.col("step")).mean()).item()
-    end = warmup * (per_step or 0.0)
-    return end if 2 * end < (spent["x"].max() or 0.0) else 0.0
+    if spent.is_empty():
+        return 0.0
+    per_step, last = spent.select((pl.col("x") / pl.col("step")).mean(), pl.col("x").max().alias("last")).row(0)
+    return warmup * per_step if 2 * warmup * per_step < last else 0.0
 
 
 @functools.cache

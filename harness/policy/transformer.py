@@ -23,7 +23,7 @@ class _Normalise(torch.autograd.Function):
     that autograd would record costs three times as many passes over memory."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:  # ty: ignore[incompatible-method-override]
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         inverse = torch.linalg.vecdot(x, x)[..., None].div_(x.shape[-1]).add_(1e-6).rsqrt_()
         y = x * inverse
         ctx.save_for_backward(y, inverse)

@@ -46,7 +46,7 @@ def document(problem: Problem, answer: str) -> np.ndarray:
     calls = task.worked(problem).split("\n")[:-1] if task.max_turns > 1 and task.worked else []
     parts = [encode_prompt(problem.prompt)]
     for turn, call in enumerate(calls, start=1):
-        parts += [encode(call), [EOS], encode_reply(task.reply(problem, calls[:turn]).text)]
+        parts += [encode(call), np.array([EOS]), encode_reply(task.reply(problem, calls[:turn]).text)]
     return np.concatenate([*parts, encode(answer), [EOS]])
 
 
