@@ -26,6 +26,7 @@ from harness.errors import UserError, cannot_write, nearest
 from harness.stopping import raise_on_signals
 from harness.tracker import flatten
 
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 Body = Callable[[DictConfig], None]
 Sweep = Callable[[Sequence[dict[str, Any]]], Sequence[Any]]
 
@@ -53,6 +54,8 @@ def app(
 
 def _run(body: Body, config_name: str, config_module: str) -> int:
     """Runs the Hydra app; its exit status. Errors that the user can mend are printed without a traceback."""
+    for name in THREAD_VARIABLES:  # jobs set their own; here only small systems are solved, which threads slow down
+        os.environ.setdefault(name, "1")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them and leaving
     raise_on_signals()
     mistakes: list[UserError | ValidationError] = []

@@ -198,8 +198,8 @@ def gather(study: Study) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     for entry in study.entries:
         config = entry.config
         verified = {task.name for task in select(config.tasks.verified)}
-        labels = {"study": study.config.name, "run_id": entry.run_id, "arm": entry.arm, "seed": config.seed}
-        labels |= _base_columns(config) | {"code_version": code_version()}
+        run = {"run_id": entry.run_id, "arm": entry.arm, "seed": config.seed}  # an identity takes a millisecond
+        labels = {"study": study.config.name, **run, **_base_columns(config), "code_version": code_version()}
         for step, content in _evaluations(entry).items():
             axes = _axes(entry, reference, step, content["spent"])
             if axes is None:
@@ -208,9 +208,7 @@ def gather(study: Study) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
             for row in content["rows"]:
                 role = "verified" if row["task"] in verified else "unverified"
                 rows.append(labels | row | {"role": role, "split": config.evaluation.split} | x | axes)
-            problems += [
-                {"run_id": entry.run_id, "arm": entry.arm, "seed": config.seed, **x, **p} for p in content["problems"]
-            ]
+            problems += [{**run, **x, **problem} for problem in content["problems"]]
     return rows, problems
 
 
