@@ -23,10 +23,10 @@ from pydantic_core import ValidationError
 
 from harness.advice import from_validation, unknown_setting
 from harness.errors import UserError, cannot_write, nearest
+from harness.launch.local import BLAS_VARIABLES
 from harness.stopping import raise_on_signals
 from harness.tracker import flatten
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 Body = Callable[[DictConfig], None]
 Sweep = Callable[[Sequence[dict[str, Any]]], Sequence[Any]]
 
@@ -54,7 +54,7 @@ def app(
 
 def _run(body: Body, config_name: str, config_module: str) -> int:
     """Runs the Hydra app; its exit status. Errors that the user can mend are printed without a traceback."""
-    for name in THREAD_VARIABLES:  # jobs set their own; here only small systems are solved, which threads slow down
+    for name in BLAS_VARIABLES:  # jobs set their own; here only small systems are solved, which threads slow down
         os.environ.setdefault(name, "1")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them and leaving
     raise_on_signals()

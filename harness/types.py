@@ -8,11 +8,10 @@ from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from envs.base import Problem
+from envs.base import Problem, Verdict
 from harness.seeding import Key
 
 Dataclass = TypeVar("Dataclass")
@@ -130,10 +129,4 @@ def to_device(item: Dataclass, device: torch.device) -> Dataclass:
 
 def scorable(checked: Checked) -> Tensor:
     """[B] bool."""
-    from envs.base import Verdict
-
     return checked.verdict != int(Verdict.UNSCORABLE)
-
-
-def as_numpy(x: Tensor) -> np.ndarray:
-    return x.detach().cpu().numpy()

@@ -2,7 +2,7 @@
 
 Tokens are drawn by inverse CDF from keyed uniforms at temperature alone, and the log-probabilities returned are those
 of the law that drew them: the trainer's agree to rounding, so the ratio of the first update is 1. Top-k and top-p are
-not offered, because the trainer's full softmax would then be another law (docs/metrics.md, pitfall 3).
+not offered, because the trainer's full softmax would then be another law.
 """
 
 from dataclasses import dataclass
