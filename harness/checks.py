@@ -24,7 +24,8 @@ def check(config: "Config") -> None:
     _check_algorithm(config, verified)
     _check_roles(verified, unverified)
     _check_corpus(config, corpus)
-    _check_difficulties("tasks", verified, config.tasks.difficulties)
+    _check_difficulties("tasks.difficulties", verified, config.tasks.difficulties)
+    _check_longer(config, verified)
     if config.base.folder is not None:
         from harness.policy.export import origin_of
 
@@ -158,14 +159,26 @@ def _check_corpus(config: "Config", corpus: tuple[Task, ...]) -> None:
             f"choose from {', '.join(contexts)}",
         )
     used = tuple(task for task in corpus if config.base.contexts.get(task.context, 0) > 0)
-    _check_difficulties("base", used, config.base.difficulties)
+    _check_difficulties("base.difficulties", used, config.base.difficulties)
 
 
 def _check_difficulties(group: str, tasks: tuple[Task, ...], difficulties: tuple[int, ...]) -> None:
     try:
         Mixture(tasks, difficulties=difficulties).cells()
     except ValueError as error:
-        raise UserError(f"{group}.difficulties={list(difficulties)}: {error}") from None
+        raise UserError(f"{group}={list(difficulties)}: {error}") from None
+
+
+def _check_longer(config: "Config", verified: tuple[Task, ...]) -> None:
+    longer, trained = config.tasks.longer, config.tasks.difficulties
+    if longer and (not trained or set(longer) & set(trained)):
+        raise UserError(
+            f"tasks.longer={list(longer)} with tasks.difficulties={list(trained) or '[] (all)'}",
+            "these are to be evaluated and never trained",
+            "name in tasks.difficulties those that are trained, and others in tasks.longer",
+        )
+    if longer:
+        _check_difficulties("tasks.longer", verified, longer)
 
 
 def _check_context(config: "Config", tasks: tuple[Task, ...], corpus: tuple[Task, ...]) -> None:
@@ -173,7 +186,7 @@ def _check_context(config: "Config", tasks: tuple[Task, ...], corpus: tuple[Task
     tokens = max(config.sampling.max_tokens or 0, *(task.max_completion + 1 for task in tasks))
     needs = {}
     for task in tasks:
-        prompt, _ = task.longest(_shared(config.tasks.difficulties, task))
+        prompt, _ = task.longest(_shared(config.tasks.difficulties + config.tasks.longer, task))
         needs[f"{task.name}, with completions of up to {tokens},"] = _episode(task, prompt, tokens)
     for task in corpus:
         prompt, answer = task.longest(_shared(config.base.difficulties, task))

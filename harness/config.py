@@ -100,11 +100,13 @@ class ScheduleConfig:
 class TasksConfig:
     """Roles of a study, as names or patterns such as "*.symbolic". Training draws from `verified` alone: each task with
     the weight of the first entry that stands for it (`weights`, one an entry; none: all alike), difficulty d of it with
-    weight difficulty_decay ** (d - 1). With a target_success, more where the policy succeeds about so often."""
+    weight difficulty_decay ** (d - 1). With a target_success, more where the policy succeeds about so often. `longer`:
+    difficulties of the verified tasks that are never trained, only evaluated, as unverified tasks of their own."""
 
     verified: tuple[str, ...]
     unverified: tuple[str, ...]
     difficulties: tuple[PositiveInt, ...]
+    longer: tuple[PositiveInt, ...]
     difficulty_decay: PositiveFloat
     weights: tuple[PositiveFloat, ...]
     target_success: Annotated[float, Field(gt=0, lt=1)] | None
@@ -321,7 +323,7 @@ def run_id(config: Config) -> str:
         corpus = ("contexts", "difficulties", "difficulty_decay", "wrong_answers")
         plain["corpus"] = {"tasks": _names(config.base.tasks), **{name: plain["base"][name] for name in corpus}}
         plain["tasks"]["verified"] = _names(config.tasks.verified)
-        plain["tasks"].pop("unverified")
+        plain["tasks"] = {name: value for name, value in plain["tasks"].items() if name not in ("unverified", "longer")}
         if not config.schedule.has_horizon:
             plain["rl"].pop("steps")
     content = {key: plain[key] for key in kept}
@@ -333,5 +335,5 @@ def evaluation_id(config: Config) -> str:
     plain = dump(config)
     settings = {key: value for key, value in plain["evaluation"].items() if key != "rows"}
     roles = [_names(config.tasks.verified), _names(config.tasks.unverified)]
-    tasks = [*roles, list(config.tasks.difficulties)]
+    tasks = [*roles, list(config.tasks.difficulties), *([list(config.tasks.longer)] if config.tasks.longer else [])]
     return "evaluation-" + _hash({"schema": SCHEMA_VERSION, "tasks": tasks, **settings})

@@ -12,29 +12,27 @@ from rich.table import Table as RichTable
 from envs.registry import select
 from harness.config import Config, evaluation_id, run_id
 from harness.errors import UserError
+from harness.known import NOTHING, Known
 from harness.launch.jobs import Job, JobResult, launch, places
 from harness.plan import plan_table
 from harness.progress import View, name_of
 from harness.runs import read_json, run_folder, write_json
 from harness.scores import eval_metrics
-from harness.study import (
-    Study,
-    code_version,
-    context_of,
-    is_done,
-    jobs_of,
-    to_do,
-    warmup_x,
-    write_tables,
-)
+from harness.study import Study, is_done, jobs_of, to_do
+from harness.tables import code_version, context_of, warmup_x, write_tables
 from harness.together import by_torchrun, launch_together
 
 LAST_LINES = 20
 
 
-def run_jobs(jobs: Sequence[Job], config: Config, console: Console) -> list[JobResult] | None:
+def run_jobs(
+    jobs: Sequence[Job],
+    config: Config,
+    console: Console,
+    known: Known = NOTHING,
+) -> list[JobResult] | None:
     """Runs what is missing of `jobs`, with a progress view; None if only the plan was asked for."""
-    missing = to_do(jobs)
+    missing = to_do(jobs, known)
     if missing or config.plan:
         console.print(plan_table(jobs, missing, places(config.launcher, max(1, len(missing)))))
     else:
@@ -115,7 +113,7 @@ def report_study(study: Study, overrides: Sequence[str], console: Console) -> No
 def unfinished(study: Study) -> str:
     """What a report of a half-finished study says first; "" if it is finished."""
     runs = [job for job in jobs_of(study.entries, {}) if job.needs]
-    missing = sum(not is_done(job) for job in runs)
+    missing = sum(not is_done(job, study.known) for job in runs)
     return f"{missing} of {len(runs)} runs are not done: this covers what was measured so far." if missing else ""
 
 
@@ -140,7 +138,7 @@ def _analysed(folder: Path, study: Study, overrides: Sequence[str], notice: str)
     from harness.publish import publish
 
     (folder / "analysis.json").unlink(missing_ok=True)
-    options = default_options(warmup=warmup_x(study, folder))
+    options = default_options(**{"warmup": warmup_x(study, folder), **study.config.analysis})
     found = analyze(folder, folder, options, context=context_of(study, overrides) | {"notice": notice})
     tracker = study.entries[0].config.tracker
     if tracker.name == "wandb":

@@ -9,6 +9,7 @@ from rich.table import Table as RichTable
 
 from harness.checkpoint import saved_steps, step_folder
 from harness.config import parse
+from harness.known import NOTHING, Known
 from harness.launch.jobs import Job, places
 from harness.plan import cost, measured_rate
 from harness.progress import name_of
@@ -16,13 +17,13 @@ from harness.runs import RunFolder, is_held, run_folder
 from harness.study import is_done
 
 
-def state_of(job: Job) -> tuple[str, int, str]:
+def state_of(job: Job, known: Known = NOTHING) -> tuple[str, int, str]:
     """(done, running, failed, stopped or to do; step reached; the last line of what went wrong). A run that says it is
     running though no process holds it was killed, and counts as stopped."""
     folder = run_folder(job.run["out"], job.run_id)
     status = folder.status()
     step = max([status.get("step", 0), *saved_steps(folder.checkpoints)])
-    if is_done(job):
+    if is_done(job, known):
         return "done", job.until, ""
     if is_held(folder):
         return "running", step, ""
@@ -37,9 +38,9 @@ def _last_line(folder: RunFolder) -> str:
     return lines[-1] if lines else str(folder.status().get("error", ""))
 
 
-def status_table(jobs: Sequence[Job]) -> RichTable:
+def status_table(jobs: Sequence[Job], known: Known = NOTHING) -> RichTable:
     """One line a job, and in the title the counts and the time left at the speed measured now."""
-    states = [(job, *state_of(job)) for job in jobs]
+    states = [(job, *state_of(job, known)) for job in jobs]
     counts = Counter(state for _, state, _, _ in states)
     config = parse(jobs[0].run)
     left = [(job, 1 - step / job.until) for job, state, step, _ in states if state != "done"]

@@ -30,13 +30,13 @@ def main(container) -> None:
     study = expand(lambda asked: plain(compose("study", list(asked))), overrides)
     jobs = jobs_of(study.entries, {"study": study.config.name})
     if container.status:
-        console.print(status_table(jobs))
+        console.print(status_table(jobs, study.known))
     elif container.prune:
         console.print("deleted {} folders, {:.1f} MB".format(*(x / y for x, y in zip(prune(jobs), (1, 1e6)))))
     elif container.report:
         report_study(study, overrides, console)
     else:
-        results = run_jobs(jobs, study.entries[0].config, console)
+        results = run_jobs(jobs, study.entries[0].config, console, study.known)
         if results is not None and is_first():
             say_failures(results, console)
             if not say_queued(results, console):

@@ -93,6 +93,7 @@ NEEDS = {
 # These change no weight of any run.
 LABELS = {
     "tasks.unverified": [],
+    "tasks.longer": [3],
     "rl.steps": 8,
     "evaluation.split": "validation",
     "evaluation.problems": 5,

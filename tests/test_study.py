@@ -11,7 +11,8 @@ from harness.config import base_id, run_id
 from harness.errors import UserError
 from harness.run import run_job
 from harness.session import report_study
-from harness.study import Entry, expand, gather, is_done, jobs_of, to_do, write_tables
+from harness.study import Entry, expand, is_done, jobs_of, to_do
+from harness.tables import gather, write_tables
 from tests.toys import container, silent, tiny
 
 ARMS = {
@@ -21,11 +22,11 @@ ARMS = {
 }
 
 
-def study(tmp_path, arms=ARMS, seeds=(0, 1), base_seeds=(0,), axis="flops_convention", user=()):
+def study(tmp_path, arms=ARMS, seeds=(0, 1), base_seeds=(0,), axis="flops_convention", user=(), **more):
     def compose(overrides):
         whole = container(*overrides)
         about = {"name": "toy", "question": "?", "axis": axis, "arms": arms}
-        about |= {"seeds": list(seeds), "base_seeds": list(base_seeds)}
+        about |= {"seeds": list(seeds), "base_seeds": base_seeds, **more}
         return {**whole, "out": str(tmp_path), "study": about}
 
     return expand(compose, list(user))
@@ -202,3 +203,72 @@ def test_the_report_of_a_half_finished_study_says_so_and_that_of_a_finished_one_
     launched(found)
     for text in reported(found):
         assert "runs are not done" not in text
+
+
+def test_an_arm_of_several_lists_is_as_many_runs_of_each_seed(tmp_path):
+    sizes = {"true_reward": [[], ["model.width=32"]], "decay": [["schedule=linear", f"rl.steps={n}"] for n in (2, 4)]}
+    found = study(tmp_path, sizes, seeds=(0,))
+    assert [e.config.model.width for e in found.entries] == [16, 32, 16, 16]
+    assert len({e.run_id for e in found.entries}) == 4
+    launched(found)
+    rows, _ = gather(found)
+    assert {(r["arm"], r["step"], r["budgets_mode"]) for r in rows if r["arm"] == "decay" and r["step"] > 1} == {
+        ("decay", 2, "decay"),
+        ("decay", 4, "decay"),
+    }
+
+
+def test_each_seed_can_have_its_own_base(tmp_path):
+    found = study(tmp_path, {"a": []}, seeds=(3, 4), base_seeds="same")
+    assert [(e.config.base.seed, e.config.seed) for e in found.entries] == [(3, 3), (4, 4)]
+
+
+def without_runs(tmp_path):
+    import shutil
+
+    shutil.rmtree(tmp_path / "runs")
+
+
+def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(tmp_path):
+    folder = str(tmp_path / "results")
+    asked = {"folder": folder, "user": ["tasks.longer=[3]"]}
+    first = study(tmp_path, **asked)
+    launched(first)
+    write_tables(first)
+    before = [pl.read_parquet(f"{folder}/{name}.parquet") for name in ("table", "problems")]
+    without_runs(tmp_path)
+    again = study(tmp_path, **asked)
+    assert to_do(jobs_of(again.entries, {}), again.known) == []
+    write_tables(again)
+    for old, name in zip(before, ("table", "problems")):
+        new = pl.read_parquet(f"{folder}/{name}.parquet")
+        assert new.select(sorted(new.columns)).equals(old.select(sorted(old.columns)))
+    # One seed more: its runs and their base are all that is missing, and the table keeps what it had.
+    more = study(tmp_path, seeds=(0, 1, 2), **asked)
+    jobs = to_do(jobs_of(more.entries, {}), more.known)
+    assert [job.labels["arm"] for job in jobs] == ["base", *ARMS]
+    for job in jobs:
+        run_job(job, silent)
+    write_tables(more)
+    table = pl.read_parquet(f"{folder}/table.parquet")
+    assert table.height == before[0].height * 3 // 2
+    assert table["pretrain_tokens"].null_count() == 0
+    # A longer budget, or another evaluation, is not in the tables.
+    for user in (["rl.steps=8"], ["evaluation.samples=8"]):
+        other = study(tmp_path, folder=folder, user=[*asked["user"], *user])
+        assert len(to_do(jobs_of(other.entries, {}), other.known)) == 6  # the base is there again
+
+
+def test_difficulties_that_are_only_evaluated_are_unverified_tasks_of_their_own(tmp_path):
+    found = study(tmp_path, {"a": []}, seeds=(0,), user=["tasks.longer=[3]"])
+    launched(found)
+    rows, problems = gather(found)
+    assert {(r["task"], r["role"]) for r in rows if r["difficulty"] == 3} == {("toy.symbolic longer", "unverified")}
+    assert {r["task"] for r in problems if r["difficulty"] == 3} == {"toy.symbolic longer"}
+    plainly = study(tmp_path, {"a": []}, seeds=(0,))
+    assert [e.run_id for e in plainly.entries] == [e.run_id for e in found.entries]
+
+
+def test_difficulties_are_either_trained_or_only_evaluated(tmp_path):
+    with pytest.raises(UserError, match="evaluated and never trained"):
+        study(tmp_path, user=["tasks.longer=[2,3]"])

@@ -28,7 +28,7 @@ for _context, _prompt in PROMPTS.items():
             family="toy",
             context=_context,
             draw=partial(draw, _context),
-            difficulties=(1, 2),
+            difficulties=(1, 2, 3),
             difficulty_meaning="digits",
             max_prompt=len(_prompt) - 1,
             max_completion=3,

@@ -26,6 +26,7 @@ from harness.analysis.sections import (
     difficulty_section,
     laws_section,
     provenance_section,
+    registered_section,
     runs_section,
     verdicts_section,
 )
@@ -45,7 +46,7 @@ def write_report(
 
     verdicts and transfer as written to their JSON files. context, all optional: title, question, notice (what a reader
     must know first), commands, versions (name -> version), runs (run_id -> address of its folder relative to `out`),
-    allocation (as in allocation.json).
+    allocation (as in allocation.json), registered (hypotheses, primary, margins, exclusions, sizes, decided_later).
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,6 +60,7 @@ def write_report(
         curves_section(drawn, axes),
         laws_section(pools, {role: series[0] for role, series in drawn.items() if series}, axes),
         transfer_section(transfer),
+        *([registered_section(context["registered"])] if context.get("registered") else []),
         difficulty_section(by_task, axes, real),
         *([allocation_section(context["allocation"])] if context.get("allocation") else []),
         verdicts_section(verdicts),

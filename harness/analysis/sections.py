@@ -194,6 +194,14 @@ def runs_section(data: Table, links: Mapping[str, str]) -> Section:
     return Section("runs", "Runs", f"<details><summary>{len(rows)} runs</summary>{body}</details>")
 
 
+def registered_section(found: Record) -> Section:
+    """What was fixed before the first run, and apart from it what was decided after data were seen."""
+    fixed = {name: found[name] for name in ("primary", "margins", "exclusions", "sizes")}
+    later = bullets(found["decided_later"]) if found["decided_later"] else "<p>Nothing.</p>"
+    html = f"<h3>Hypotheses</h3>{bullets(found['hypotheses'])}{facts(fixed)}<h3>Decided later</h3>{later}"
+    return Section("registered", "Fixed before the first run", html)
+
+
 def provenance_section(data: Table, context: Mapping[str, Any]) -> Section:
     """The exact commands and versions, and what was done to the table."""
     commands = context.get("commands")

@@ -10,6 +10,7 @@ from rich.console import Console
 from harness.analysis.markup import number, p_value, table
 from harness.analysis.options import default_options
 from harness.analysis.report import summary
+from harness.analysis.sections import registered_section
 from harness.analysis.table import Table, check_table
 from harness.analysis.transfer import transfer_report
 from harness.analysis.verdict import verdicts
@@ -35,6 +36,15 @@ def page(tmp_path_factory):
 
 def test_the_sections_stand_in_order_with_the_answer_first(page):
     assert re.findall(r'<section id="(\w+)"', page.read_text()) == SECTIONS
+
+
+def test_what_was_fixed_beforehand_stands_apart_from_what_was_decided_later():
+    fixed = dict.fromkeys(("primary", "margins", "exclusions", "sizes"), "8 seeds")
+    section = registered_section({"hypotheses": ["it <grows>"], **fixed, "decided_later": ["one more arm"]}).render()
+    before, after = section.split("Decided later")
+    assert "it &lt;grows&gt;" in before
+    assert before.count("8 seeds") == 4
+    assert "one more arm" in after
 
 
 def test_nothing_is_fetched_and_plotly_is_there_once(page):

@@ -1,0 +1,159 @@
+"""A study's run table, problems table and manifest, gathered from run folders and from what its tables held already."""
+
+import functools
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from harness.config import Config, base_id, evaluation_id
+from harness.errors import UserError
+from harness.known import LONGER, Scores
+from harness.runs import read_json, run_folder, write_json
+from harness.study import Entry, Study, StudyConfig
+from harness.tracker import read_metrics
+
+
+def warmup_x(study: Study, folder: Path) -> float:
+    """Where learning-rate warm-up ends on the study's axis: the mean spend of a step times the warm-up's steps. 0 for a
+    study that is over before the window, at twice that, would begin."""
+    import polars as pl
+
+    warmup = max(entry.config.schedule.warmup for entry in study.entries)
+    spent = pl.read_parquet(folder / "table.parquet", columns=["x", "step"]).filter(pl.col("step") > 0)
+    if spent.is_empty():
+        return 0.0
+    per_step, last = spent.select((pl.col("x") / pl.col("step")).mean(), pl.col("x").max().alias("last")).row(0)
+    return warmup * per_step if 2 * warmup * per_step < last else 0.0
+
+
+@functools.cache
+def code_version() -> str:
+    """Version of the package, with the commit where this is a git checkout."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        release = version("rl-scaling")
+    except PackageNotFoundError:
+        release = "0"
+    where = Path(__file__).parent
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=where, capture_output=True, text=True)
+    return f"{release}+{git.stdout.strip()}" if git.returncode == 0 else release
+
+
+def _base_columns(study: Study, entry: Entry) -> Mapping[str, Any]:
+    from harness.policy.transformer import parameter_count
+
+    config = entry.config
+    rows = read_metrics(run_folder(config.out, base_id(config)).path)
+    if not rows and entry.run_id in study.known.bases:
+        return study.known.bases[entry.run_id]
+    last = rows[-20:]
+    return {
+        "base_id": base_id(config),
+        "base_seed": config.base.seed,
+        "model": config.model.name,
+        "model_params": parameter_count(config.model),
+        "pretrain_tokens": rows[-1]["compute/tokens"] if rows else None,
+        "pretrain_loss": sum(r["train/loss"] for r in last) / len(last) if rows else None,
+        "budgets_mode": "decay" if config.schedule.has_horizon else "prefix",
+    }
+
+
+def _scores(study: Study, entry: Entry) -> dict[int, Scores]:
+    """What was measured, by step; budgets not reached yet are absent."""
+    folder, which = run_folder(entry.config.out, entry.run_id), evaluation_id(entry.config)
+    known = study.known.scores(entry.run_id, which)
+    found = {step: read_json(folder.evaluation(which, step)) or known.get(step) for step in entry.config.budget_steps()}
+    return {step: content for step, content in found.items() if content is not None}
+
+
+def _axes(
+    entry: Entry, reference: Mapping[tuple, dict[int, Scores]], step: int, spent: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Budget axes of a row. A frozen run spends nothing: it stands at the budgets of the run that it is compared with,
+    the first arm's of the same replicate; None where that run has not come so far."""
+    if entry.config.objective == "frozen" and step > 0:
+        return reference.get(entry.replicate, {}).get(step, {}).get("spent")
+    return spent
+
+
+def _asked(config: Config, cell: Mapping[str, Any], verified: set[str]) -> dict[str, str]:
+    """Task and role of a cell. Difficulties that are only evaluated make a task of their own, which is unverified."""
+    if cell["difficulty"] in config.tasks.longer:
+        return {"task": cell["task"] + LONGER, "role": "unverified"}
+    return {"task": cell["task"], "role": "verified" if cell["task"] in verified else "unverified"}
+
+
+def gather(study: Study) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of the run table and of the problems table, of all that was measured so far."""
+    from envs.registry import select
+
+    first = next((e.arm for e in study.entries if e.config.objective != "frozen"), None)
+    scores = [_scores(study, entry) for entry in study.entries]
+    reference = {e.replicate: found for e, found in zip(study.entries, scores) if e.arm == first}
+    rows, problems = [], []
+    for entry, found in zip(study.entries, scores):
+        config = entry.config
+        verified = {task.name for task in select(config.tasks.verified)}
+        run = {"run_id": entry.run_id, "arm": entry.arm, "seed": config.seed}  # an identity takes a millisecond
+        labels = {"study": study.config.name, **run, **_base_columns(study, entry), "code_version": code_version()}
+        for step, content in found.items():
+            axes = _axes(entry, reference, step, content["spent"])
+            if axes is None:
+                continue
+            x = {"x": float(axes[study.config.axis])}
+            for row in content["rows"]:
+                rows.append(
+                    labels | row | _asked(config, row, verified) | {"split": config.evaluation.split} | x | axes
+                )
+            for row in content["problems"]:
+                problems.append(run | x | row | {"task": _asked(config, row, verified)["task"]})
+    return rows, problems
+
+
+def write_tables(study: Study) -> Path:
+    """table.parquet, problems.parquet and manifest.json in the study's folder; returns it. Raises UserError if nothing
+    was measured yet."""
+    import polars as pl
+
+    rows, problems = gather(study)
+    if not rows:
+        raise UserError(
+            f"study {study.config.name}: nothing was measured", "no run reached a budget", "see the failures above"
+        )
+    folder = study.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in (("table", rows), ("problems", problems)):
+        beside = folder / f".{name}.parquet"
+        pl.from_dicts(content, infer_schema_length=None).write_parquet(beside)
+        beside.replace(folder / f"{name}.parquet")
+    entries = [
+        {"arm": e.arm, "seed": e.config.seed, "base_seed": e.config.base.seed, "run_id": e.run_id,
+         "base_id": base_id(e.config), "evaluation_id": evaluation_id(e.config), "budgets": e.config.budget_steps()}
+        for e in study.entries
+    ]  # fmt: skip
+    plain = TypeAdapter(StudyConfig).dump_python(study.config, mode="json")
+    write_json(folder / "manifest.json", {"study": plain, "code_version": code_version(), "runs": entries})
+    return folder
+
+
+def context_of(study: Study, overrides: Sequence[str]) -> dict[str, Any]:
+    """What the report shows beside the numbers: question, command, versions, and where the run folders lie."""
+    from importlib.metadata import version
+
+    names = ("torch", "numpy", "gymnasium", "scipy", "polars")
+    command = " ".join(["python scripts/study.py", *overrides])
+    runs = {e.run_id: run_folder(e.config.out, e.run_id).path for e in study.entries}
+    return {
+        "title": study.config.name,
+        "question": study.config.question,
+        "commands": [command, f"python scripts/analyze.py table={study.folder} out={study.folder}"],
+        "versions": {"code": code_version(), **{name: version(name) for name in names}},
+        "registered": asdict(study.config.registered) if study.config.registered else None,
+        "runs": {run_id: os.path.relpath(path, study.folder) for run_id, path in runs.items()},
+    }
