@@ -91,6 +91,17 @@ class Task:
     setting: str = ""
 
     @property
+    def has_scratchpad(self) -> bool:
+        """Whether the worked solution holds steps; with several turns it holds the completions of an episode."""
+        return self.worked is not None and self.max_turns == 1
+
+    def scratchpad(self, problem: Problem) -> str:
+        """The steps of the worked solution, one a line, without the answer; "" where there are none."""
+        if self.worked is None or self.max_turns > 1:
+            return ""
+        return self.worked(problem).removesuffix(problem.answer).removesuffix("\n")
+
+    @property
     def has_verifier(self) -> bool:
         """Whether answers can be checked; where not, the task can only be unverified, and a grader scores it."""
         return self.verify is not unscorable

@@ -1,11 +1,14 @@
 """Combinations that cannot work, found before any compute is spent, each with its reason and a way out."""
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from envs.base import Task
 from envs.mixture import Mixture
-from envs.registry import UnknownTask, select
+from envs.registry import UnknownTask, get, select
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -160,6 +163,12 @@ def _check_corpus(config: "Config", corpus: tuple[Task, ...]) -> None:
         )
     used = tuple(task for task in corpus if config.base.contexts.get(task.context, 0) > 0)
     _check_difficulties("base.difficulties", used, config.base.difficulties)
+    if config.thinks and not any(task.has_scratchpad for task in used):
+        raise UserError(
+            f"base.worked={config.base.worked}",
+            "none of base.tasks has worked steps that a scratchpad could hold",
+            "add a task that has, or set base.worked=0",
+        )
 
 
 def _check_difficulties(group: str, tasks: tuple[Task, ...], difficulties: tuple[int, ...]) -> None:
@@ -189,8 +198,10 @@ def _check_context(config: "Config", tasks: tuple[Task, ...], corpus: tuple[Task
         prompt, _ = task.longest(_shared(config.tasks.difficulties + config.tasks.longer, task))
         needs[f"{task.name}, with completions of up to {tokens},"] = _episode(task, prompt, tokens)
     for task in corpus:
-        prompt, answer = task.longest(_shared(config.base.difficulties, task))
-        needs[f"a document of {task.name}"] = _episode(task, prompt, answer + 1)
+        difficulties = _shared(config.base.difficulties, task)
+        prompt, answer = task.longest(difficulties)
+        thought = _longest_scratchpad(task.name, max(difficulties or task.difficulties)) + 1 if config.thinks else 0
+        needs[f"a document of {task.name}"] = _episode(task, prompt, thought + answer + 1)
     name, need = max(needs.items(), key=lambda item: item[1])
     if need > config.model.context:
         raise UserError(
@@ -198,6 +209,13 @@ def _check_context(config: "Config", tasks: tuple[Task, ...], corpus: tuple[Task
             f"model.context is {config.model.context}",
             "raise model.context, ask for lower difficulties, or leave the task out",
         )
+
+
+@functools.cache
+def _longest_scratchpad(name: str, difficulty: int) -> int:
+    """Characters, among 64 problems: no task states a bound."""
+    task, rng = get(name), np.random.default_rng(0)
+    return max(len(task.scratchpad(task.draw(rng, difficulty))) for _ in range(64))
 
 
 def _episode(task: Task, prompt: int, tokens: int) -> int:

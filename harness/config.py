@@ -114,9 +114,10 @@ class TasksConfig:
 
 @schema(frozen=True, config=_forbid)
 class BaseConfig:
-    """How the base is pretrained. `contexts` are the weights of contexts in the corpus: exposure. `folder`: an exported
-    policy (scripts/export.py) to take instead; the rest of this section then counts for nothing, but for the corpus of
-    continued pretraining."""
+    """How the base is pretrained. `contexts` are the weights of contexts in the corpus: exposure. `worked`: share of
+    documents that show the steps in a scratchpad before the answer. `folder`: an exported policy (scripts/export.py) to
+    take instead; the rest of this section then counts for nothing, but for the corpus of continued pretraining, and for
+    `worked`, which says whether the policy thinks."""
 
     folder: str | None
     seed: NonNegativeInt
@@ -127,6 +128,7 @@ class BaseConfig:
     difficulties: tuple[PositiveInt, ...]
     difficulty_decay: PositiveFloat
     wrong_answers: Share
+    worked: Share
     optim: OptimConfig
     schedule: ScheduleConfig
 
@@ -254,6 +256,11 @@ class Config:
             _import(module)
         check(self)
 
+    @property
+    def thinks(self) -> bool:
+        """Whether the policy knows scratchpads, so that ANSWER stands before each of its answers."""
+        return self.base.worked > 0
+
     def budget_steps(self) -> tuple[int, ...]:
         """Ascending steps at which a run is evaluated, its last step among them."""
         last = self.rl.steps
@@ -300,14 +307,28 @@ def _names(patterns: tuple[str, ...]) -> list[str]:
     return [task.name for task in select(patterns)]
 
 
+# Options younger than the first runs, and their value where they are off: it leaves an identity what it was without.
+_LATER = {("base", "worked"): 0.0}
+
+
+def _named(config: Config) -> dict[str, Any]:
+    """The plain container that identities are made of."""
+    plain = dump(config)
+    for (section, name), off in _LATER.items():
+        if plain[section][name] == off:
+            del plain[section][name]
+    return plain
+
+
 def base_id(config: Config) -> str:
     """Identity of the base: what determines its weights."""
-    plain = dump(config)
+    plain = _named(config)
     plain["base"]["tasks"] = _names(config.base.tasks)
     if config.base.folder is not None:
         from harness.policy.export import origin_of
 
-        plain["base"] = {"weights": origin_of(Path(config.base.folder), config.model)["weights"]}
+        weights = origin_of(Path(config.base.folder), config.model)["weights"]
+        plain["base"] = {"weights": weights} | ({"thinks": True} if config.thinks else {})
     content = {key: plain[key] for key in ("model", "base", "precision")}
     return "base-" + _hash({"schema": SCHEMA_VERSION, **content})
 
@@ -315,12 +336,12 @@ def base_id(config: Config) -> str:
 def run_id(config: Config) -> str:
     """Identity of an RL run: what determines its weights at any step, so neither labels, paths and evaluation settings
     nor, where the schedule has no horizon, the number of steps: a longer budget extends a run."""
-    plain = dump(config)
+    plain = _named(config)
     kept = ["seed"]
     if config.objective != "frozen":
         kept += ["tasks", "rl", "algo", "optim", "schedule", "precision"]
         kept += ["sampling", "reward"] if config.objective == "rl" else ["corpus"]
-        corpus = ("contexts", "difficulties", "difficulty_decay", "wrong_answers")
+        corpus = {"contexts", "difficulties", "difficulty_decay", "wrong_answers", "worked"} & plain["base"].keys()
         plain["corpus"] = {"tasks": _names(config.base.tasks), **{name: plain["base"][name] for name in corpus}}
         plain["tasks"]["verified"] = _names(config.tasks.verified)
         plain["tasks"] = {name: value for name, value in plain["tasks"].items() if name not in ("unverified", "longer")}

@@ -1,10 +1,11 @@
 """What names a run, what does not, and mistakes that are found before any compute is spent."""
 
 import pytest
+from hydra import compose, initialize_config_module
 from pydantic_core import ValidationError
 
 from harness.advice import from_validation
-from harness.config import base_id, dump, evaluation_id, parse, run_id
+from harness.config import base_id, dump, evaluation_id, parse, plain, run_id
 from harness.errors import UserError
 from harness.tracker import flatten
 from tests.toys import container, tiny
@@ -34,6 +35,7 @@ OTHER = {
     "base.difficulties": [1],
     "base.difficulty_decay": 0.5,
     "base.wrong_answers": 0.2,
+    "base.worked": 0.5,
     "base.optim.name": "muon",
     "base.optim.lr": 1e-3,
     "base.optim.beta1": 0.8,
@@ -122,6 +124,9 @@ LABELS = {
 FIXED = {"model.vocab", "base.folder", "base.optim.minibatches", "base.optim.epochs", "base.optim.micro_batch"}
 
 
+SUMS = ("base.tasks=[addition.symbolic]", "base.contexts.worded=0", "base.difficulties=[5]")
+
+
 def changed(leaf, value):
     whole = container()
     if leaf in NEEDS:
@@ -174,6 +179,17 @@ def test_a_frozen_run_depends_on_base_and_seed_alone(leaf):
     assert frozen(setting) == frozen()
     assert frozen("seed=1") != frozen()
     assert frozen("base.steps=4") != frozen()
+
+
+def test_the_quickstarts_base_is_called_what_it_was_before_policies_could_think():
+    """Options that are off must not make anybody pretrain again. A change of configs/base/skills.yaml changes this."""
+    with initialize_config_module("configs", version_base="1.3"):
+        assert base_id(parse(plain(compose("train")))) == "base-67c6a86458ba"
+
+
+def test_documents_fit_until_they_show_their_steps():
+    """So that the refusal of the same settings with steps, below, is about the steps."""
+    assert tiny(*SUMS).base.worked == 0
 
 
 def test_a_pattern_is_the_tasks_that_it_stands_for():
@@ -233,6 +249,8 @@ def test_log2_budgets_are_the_powers_of_two_and_the_last_step():
         (["base.difficulties=[9]"], r"base\.difficulties"),
         (["base.contexts={symbolic:1.0,worded:1.0,wordy:1.0}"], "wordy"),
         (["model.context=8"], r"model\.context is 8"),
+        (["base.worked=0.5", "base.tasks=[store.*]"], "none of base.tasks has worked steps"),
+        (["base.worked=0.5", *SUMS], r"a document of addition\.symbolic may need"),
         (["sampling.max_tokens=60"], "completions of up to 60"),
         (["base.tasks=[expression.*,toy.*]", "base.difficulties=[]"], "a document of expression"),
         (["imports=[no_such_package]"], "no module is called 'no_such_package'"),

@@ -1,6 +1,7 @@
 """A task for the tests, in two contexts; importing this registers it. Any completion that starts early in ASCII is
 right, so an untrained policy already solves about four problems in ten, and every group carries signal."""
 
+import re
 from functools import partial
 
 import numpy as np
@@ -21,6 +22,12 @@ def verify(problem: Problem, completion: str) -> Verdict:
     return Verdict.CORRECT if "" < completion[:1] < "P" else Verdict.WRONG
 
 
+def worked(problem: Problem) -> str:
+    """The prompt's letter, its digits, then the answer."""
+    letter, *digits = re.findall(r"[a-z](?=[0-9])|[0-9]+", problem.prompt)
+    return "\n".join([letter, *digits, problem.answer])
+
+
 for _context, _prompt in PROMPTS.items():
     register(
         Task(
@@ -34,6 +41,7 @@ for _context, _prompt in PROMPTS.items():
             max_completion=3,
             answer_format=r"[A-Z]",
             verify=verify,
+            worked=worked,
             guess_rate=1.0,
         )
     )

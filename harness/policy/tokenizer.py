@@ -1,8 +1,8 @@
 """Characters to ids and back. The vocabulary is fixed: changing it invalidates every base model.
 
 ids 0-5 are special, 6-15 reserved, 16 newline, 17-111 printable ASCII. A prompt is `BOS text TURN`; the model answers
-after TURN and closes with EOS; environment text of a later turn is `ENV text TURN`. With a scratchpad the verifier
-reads what follows the last ANSWER.
+after TURN and closes with EOS; environment text of a later turn is `ENV text TURN`. A policy that thinks writes
+`scratchpad ANSWER text`: the verifier reads what follows the last ANSWER.
 """
 
 from collections.abc import Sequence
@@ -50,6 +50,12 @@ def encode_prompt(text: str) -> np.ndarray:
 def encode_reply(text: str) -> np.ndarray:
     """ids of environment text between two completions: ENV text TURN."""
     return np.concatenate(([ENV], encode(text), [TURN]))
+
+
+def encode_completion(text: str, scratchpad: str | None = None) -> np.ndarray:
+    """ids of a whole completion: text EOS, or scratchpad ANSWER text EOS, be the scratchpad empty."""
+    thought = [] if scratchpad is None else [encode(scratchpad), [ANSWER]]
+    return np.concatenate([*thought, encode(text), [EOS]])
 
 
 def answer_text(completion: Sequence[int]) -> str:

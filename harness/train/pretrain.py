@@ -4,6 +4,9 @@ A task of several turns gives whole episodes, calls and replies included, as its
 
 A share of the documents carries a wrong answer (another problem's, of the same task and difficulty): the corpus is then
 no clean supervision, the base knows the form of every task and the content of some, and RL has room to work in.
+
+With `worked` a share of the documents shows the steps: `BOS prompt TURN scratchpad ANSWER answer EOS`. In such a corpus
+ANSWER stands before the answer of the other documents too, so that ANSWER alone tells a policy to answer now.
 """
 
 from collections import Counter
@@ -19,7 +22,7 @@ from envs.mixture import Mixture
 from envs.registry import get, select
 from envs.splits import draw_in_split
 from harness.config import BaseConfig, Config, OptimConfig
-from harness.policy.tokenizer import EOS, PAD, encode, encode_prompt, encode_reply
+from harness.policy.tokenizer import PAD, encode_completion, encode_prompt, encode_reply
 from harness.policy.transformer import Transformer, parameter_count
 from harness.seeding import Key, keys
 from harness.train.algorithms import flops_per_token
@@ -35,26 +38,37 @@ def corpus_of(base: BaseConfig) -> Mixture:
     return Mixture(tuple(tasks), weights, base.difficulties, base.difficulty_decay)
 
 
-def wrong_answer(problem: Problem, rng: np.random.Generator) -> str:
-    """The answer of another problem of the same task, difficulty and split."""
-    return draw_in_split(get(problem.task), problem.difficulty, "train", rng).answer
+def another(problem: Problem, rng: np.random.Generator) -> Problem:
+    """A problem of the same task, difficulty and split."""
+    return draw_in_split(get(problem.task), problem.difficulty, "train", rng)
 
 
-def document(problem: Problem, answer: str) -> np.ndarray:
-    """The worked episode of a problem, ending in `answer`, token for token as a rollout would hold it."""
+def document(problem: Problem, answer: str, scratchpad: str | None = None) -> np.ndarray:
+    """The worked episode of a problem, ending in `answer`, token for token as a rollout would hold it. With a
+    scratchpad, be it empty, ANSWER opens the answer of every turn."""
     task = get(problem.task)
     calls = task.worked(problem).split("\n")[:-1] if task.max_turns > 1 and task.worked else []
     parts = [encode_prompt(problem.prompt)]
     for turn, call in enumerate(calls, start=1):
-        parts += [encode(call), np.array([EOS]), encode_reply(task.reply(problem, calls[:turn]).text)]
-    return np.concatenate([*parts, encode(answer), [EOS]])
+        parts.append(encode_completion(call, None if scratchpad is None else ""))
+        parts.append(encode_reply(task.reply(problem, calls[:turn]).text))
+    return np.concatenate([*parts, encode_completion(answer, scratchpad)])
 
 
-def draw_documents(mixture: Mixture, n: int, wrong_answers: float, rng: np.random.Generator) -> list[np.ndarray]:
-    """n documents of the training split."""
+def draw_documents(
+    mixture: Mixture, n: int, wrong_answers: float, rng: np.random.Generator, worked: float = 0.0
+) -> list[np.ndarray]:
+    """n documents of the training split; a wrong one holds another problem's answer, and its steps."""
     problems = mixture.draw(n, rng)
     wrong = rng.random(n) < wrong_answers
-    return [document(p, wrong_answer(p, rng) if w else p.answer) for p, w in zip(problems, wrong)]
+    solved = [another(p, rng) if w else p for p, w in zip(problems, wrong)]
+    if not worked:
+        return [document(p, s.answer) for p, s in zip(problems, solved)]
+    # From a stream of its own: the same problems, right and wrong, whatever the share.
+    shown = rng.spawn(1)[0].random(n) < worked
+    return [
+        document(p, s.answer, get(s.task).scratchpad(s) if show else "") for p, s, show in zip(problems, solved, shown)
+    ]
 
 
 def padded(documents: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
@@ -102,10 +116,10 @@ def learn(state: TrainState, corpora: Sequence[list[np.ndarray]], optim: OptimCo
 def _step(
     state: TrainState, draw: Callable[[Key], list[np.ndarray]], purpose: str, optim: OptimConfig, lr: float
 ) -> StepReport:
-    """Draws each seed's documents from its key and learns them."""
-    step, watch = state.step, Stopwatch()
+    """Draws each seed's documents from its key and learns them, cut where a rare scratchpad outgrows the context."""
+    step, watch, context = state.step, Stopwatch(), state.policy.config.context
     with watch("documents"):
-        corpora = [draw(key) for key in keys(purpose, state.seeds, step)]
+        corpora = [[document[:context] for document in draw(key)] for key in keys(purpose, state.seeds, step)]
     with watch("update"):
         metrics = learn(state, corpora, optim, lr)
     n, share = parameter_count(state.policy.config, embedding=False), sum(watch.seconds.values()) / len(corpora)
@@ -119,7 +133,7 @@ def _step(
 def pretrain_step(cfg: BaseConfig, state: TrainState, corpus: Mixture) -> StepReport:
     """One update on fresh documents."""
     lr = cfg.optim.lr * learning_rate_factor(cfg.schedule, state.step, cfg.steps)
-    draw = lambda key: draw_documents(corpus, cfg.documents, cfg.wrong_answers, key.generator())  # noqa: E731
+    draw = lambda key: draw_documents(corpus, cfg.documents, cfg.wrong_answers, key.generator(), cfg.worked)  # noqa: E731
     return _step(state, draw, "documents", cfg.optim, lr)
 
 
@@ -137,11 +151,13 @@ def rl_tokens(problems: Sequence[Problem], group_size: int) -> int:
     return group_size * sum(len(document(p, p.answer)) for p in problems)
 
 
-def documents_worth(tokens: float, corpus: Mixture, wrong_answers: float, key: Key) -> list[np.ndarray]:
+def documents_worth(
+    tokens: float, corpus: Mixture, wrong_answers: float, key: Key, worked: float = 0.0
+) -> list[np.ndarray]:
     """Fresh documents that hold as many tokens, to within one document."""
     rng, documents = key.generator(), []
     while tokens > 0:
-        for document in draw_documents(corpus, 32, wrong_answers, rng):
+        for document in draw_documents(corpus, 32, wrong_answers, rng, worked):
             if tokens < len(document) / 2:
                 return documents
             documents.append(document)
@@ -158,7 +174,7 @@ def continued_step(cfg: Config, state: TrainState, corpus: Mixture, mixture: Mix
     def draw(key: Key) -> list[np.ndarray]:
         problems = mixture.draw(cfg.rl.problems, Key("problems", key.seed, key.step).generator())
         tokens = flops_per_token(cfg) / 6 * rl_tokens(problems, cfg.rl.group_size)
-        return documents_worth(tokens, corpus, cfg.base.wrong_answers, key)
+        return documents_worth(tokens, corpus, cfg.base.wrong_answers, key, cfg.base.worked)
 
     return _step(state, draw, "continued", cfg.optim, lr)
 

@@ -16,6 +16,7 @@ from harness.policy.tokenizer import (
     answer_text,
     decode,
     encode,
+    encode_completion,
     encode_prompt,
     encode_reply,
 )
@@ -61,6 +62,9 @@ def test_the_verifier_reads_what_follows_the_last_answer_without_the_closing_eos
     assert answer_text([*encode("4"), EOS, EOS]) != "4"
 
 
-def test_prompts_and_replies_are_framed():
+def test_prompts_completions_and_replies_are_framed():
     assert encode_prompt("ab").tolist() == [BOS, *encode("ab"), TURN]
     assert encode_reply("ab").tolist() == [ENV, *encode("ab"), TURN]
+    assert encode_completion("ab").tolist() == [*encode("ab"), EOS]
+    assert encode_completion("ab", "").tolist() == [ANSWER, *encode("ab"), EOS]
+    assert encode_completion("ab", "c\nd").tolist() == [*encode("c\nd"), ANSWER, *encode("ab"), EOS]

@@ -11,7 +11,7 @@ from envs.registry import select
 from envs.splits import split_of
 from envs.vector import TextVectorEnv
 from harness.errors import UserError
-from harness.policy.tokenizer import BOS, ENV, EOS, TURN, decode
+from harness.policy.tokenizer import ANSWER, BOS, ENV, EOS, TURN, decode
 from harness.seeding import Key, keys
 from harness.train import pretrain as module
 from harness.train.algorithms import flops_per_token
@@ -116,11 +116,11 @@ def test_pretraining_lowers_the_loss_and_counts_what_it_read():
 
 
 def test_a_wrong_answer_is_the_answer_of_another_problem_of_the_same_kind():
-    from harness.train.pretrain import wrong_answer
+    from harness.train.pretrain import another
 
     task, rng = get("addition.symbolic"), np.random.default_rng(0)
     problem = task.draw(rng, 3)
-    assert all(len(wrong_answer(problem, rng)) in (3, 4) for _ in range(20))
+    assert all(len(another(problem, rng).answer) in (3, 4) for _ in range(20))
 
 
 # ---- the arm that goes on pretraining
@@ -190,16 +190,20 @@ def test_stacked_seeds_go_on_pretraining_as_separate_ones():
 # ---- documents of several turns
 
 
+@pytest.mark.parametrize("scratchpad", [None, ""])
 @pytest.mark.parametrize("name", ["store.symbolic", "calculator.worded", "spreadsheet.symbolic", "guess_number.worded"])
-def test_a_document_of_a_tool_task_is_a_right_episode_as_a_rollout_holds_it(name):
-    """Its completions, played, are answered as the document says, and end in the verdict correct."""
+def test_a_document_of_a_tool_task_is_a_right_episode_as_a_rollout_holds_it(name, scratchpad):
+    """Its completions, played, are answered as the document says, and end in the verdict correct; where policies think,
+    each of them opens with ANSWER."""
     task, rng = get(name), np.random.default_rng(0)
     for difficulty in task.difficulties:
         problem = task.draw(rng, difficulty)
-        first, *turns = "".join(map(chr, document(problem, problem.answer))).split(chr(ENV))
+        first, *turns = "".join(map(chr, document(problem, problem.answer, scratchpad))).split(chr(ENV))
         texts = [[decode([*map(ord, part)]) for part in turn.split(chr(TURN))] for turn in (first[1:], *turns)]
         assert texts[0][0] == problem.prompt
-        completions = [completion.removesuffix(decode([EOS])) for _, completion in texts]
+        opening = "" if scratchpad is None else decode([ANSWER])
+        assert all(completion.startswith(opening) for _, completion in texts)
+        completions = [completion.removeprefix(opening).removesuffix(decode([EOS])) for _, completion in texts]
         assert len(completions) <= task.max_turns
         for i, (shown, _) in enumerate(texts[1:], start=1):
             assert task.reply(problem, completions[:i]).text == shown
