@@ -81,15 +81,21 @@ def _weights(policy: Transformer, member: int) -> bytes:
     return save({name: _member(weight, member).contiguous() for name, weight in policy.state_dict().items()})
 
 
+def _models(state: TrainState) -> dict[str, Transformer]:
+    """What was trained beside the policy, where there is such a thing."""
+    models = {"reward_model": state.reward_model, "critic": state.critic}
+    return {name: model for name, model in models.items() if model is not None}
+
+
 def _training(state: TrainState, member: int) -> bytes:
     of_member = lambda tensors: {k: _member(v, member) for k, v in tensors.items()}  # noqa: E731
     whole = state.optimizer.state_dict()
     optimizer = {i: of_member(entry) for i, entry in whole["state"].items()}
     lagged = [of_member(weights) for weights in state.lagged]
     data = io.BytesIO()
-    reward_model = None if state.reward_model is None else of_member(state.reward_model.state_dict())
+    models = {name: of_member(model.state_dict()) for name, model in _models(state).items()}
     success = None if state.success is None else _member(state.success, member)
-    beside = {"lagged": lagged, "reward_model": reward_model, "success": success}
+    beside = {"lagged": lagged, "success": success, **models}
     torch.save({"state": optimizer, "param_groups": whole["param_groups"], **beside}, data)
     return data.getvalue()
 
@@ -152,8 +158,8 @@ def load_checkpoint(sources: Sequence[Source], state: TrainState, step: int) -> 
     saved = [torch.load(io.BytesIO(files["training.pt"]), weights_only=True) for files, _ in read]
     entries = {i: _stacked([each["state"][i] for each in saved]) for i in saved[0]["state"]}
     state.optimizer.load_state_dict({"state": entries, "param_groups": saved[0]["param_groups"]})
-    if state.reward_model is not None:
-        state.reward_model.load_state_dict(_stacked([each["reward_model"] for each in saved]))
+    for name, model in _models(state).items():
+        model.load_state_dict(_stacked([each[name] for each in saved]))
     if saved[0]["success"] is not None:
         state.success = torch.cat([each["success"] for each in saved])
     state.lagged = [_stacked(weights) for weights in zip(*(each["lagged"] for each in saved))]
@@ -188,12 +194,13 @@ def export_run(run: Path, step: int | None, out: Path) -> int:
 
 
 def save_dump(folder: Path, run_id: str, state: TrainState, error: NonFinite) -> Path:
-    """What is needed to look into a step that gave no number: the whole stack's batch (batch.pt) and weights
-    (policy.safetensors), and meta.json with the tensor's name and the step. Returns its folder."""
+    """What is needed to look into a step that gave no number: the whole stack's batch (batch.pt) and weights of what
+    learns (policy.safetensors …), and meta.json with the tensor's name and the step. Returns its folder."""
     where = step_folder(folder, error.step)
     batch = io.BytesIO()
     torch.save(error.batch, batch)
-    weights = save({name: weight.contiguous() for name, weight in state.policy.state_dict().items()})
+    whole = lambda model: save({name: weight.contiguous() for name, weight in model.state_dict().items()})  # noqa: E731
+    weights = {f"{name}.safetensors": whole(model) for name, model in state.learners.items()}
     meta = {"run_id": run_id, "seeds": state.seeds, "step": error.step, "tensor": error.tensor}
-    _write(where, {"policy.safetensors": weights, "batch.pt": batch.getvalue()}, meta)
+    _write(where, {**weights, "batch.pt": batch.getvalue()}, meta)
     return where

@@ -61,7 +61,7 @@ def _check_sizes(config: "Config") -> None:
 
 # Algorithms without a baseline, and those whose baseline is not the group's.
 _NO_BASELINE = ("reinforce", "expert_iteration", "sft")
-_NO_GROUP = (*_NO_BASELINE, "reinforce_pp")
+_NO_GROUP = (*_NO_BASELINE, "reinforce_pp", "ppo")
 
 
 def _check_algorithm(config: "Config", verified: tuple[Task, ...]) -> None:
@@ -71,6 +71,12 @@ def _check_algorithm(config: "Config", verified: tuple[Task, ...]) -> None:
             f"rl.group_size=1 with algo={algo.name}",
             "its baseline is the mean of a group, so one completion alone never carries signal",
             "set rl.group_size to 8 or 16",
+        )
+    if (algo.name == "ppo") != (algo.critic is not None):
+        raise UserError(
+            f"algo.name={algo.name} with algo.critic={algo.critic}",
+            "ppo, and no other algorithm, has a critic to train",
+            "choose it as a whole: algo=ppo",
         )
     if (config.reward.name == "learned_reward") != (config.reward.learned is not None):
         raise UserError(

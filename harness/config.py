@@ -153,6 +153,18 @@ class SamplingConfig:
 
 
 @schema(frozen=True, config=_forbid)
+class CriticConfig:
+    """What values are of and how they are learned: rewards t tokens later count discount^t, estimates over t tokens
+    gae_lambda^t; the critic learns lr_factor times as fast as the policy; value_clip bounds how far from its value
+    before the step a token's value is still pulled (null: no bound)."""
+
+    discount: Share
+    gae_lambda: Share
+    lr_factor: PositiveFloat
+    value_clip: PositiveFloat | None
+
+
+@schema(frozen=True, config=_forbid)
 class AlgoConfig:
     """An entry of the algorithm table (harness/train/algorithms.py) and its numbers.
 
@@ -160,11 +172,22 @@ class AlgoConfig:
     of their token means, over prompts of their token means, or (constant) over samples of their token sums over the
     longest completion allowed. denominator: of all scorable rollouts, or of those kept, whose advantage is not zero.
     The ratio is clipped to [1 - clip_low, 1 + clip_high]. kl: divergence from the base, in the reward (k1) or as a term
-    of the loss (k2, k3). Together with an entropy bonus these act on every group, so that none is left out.
+    of the loss (k2, k3). Together with an entropy bonus these act on every group, so that none is left out. A critic
+    learns from every group too.
     """
 
     name: Literal[
-        "reinforce", "reinforce_pp", "rloo", "grpo", "dr_grpo", "dapo", "cispo", "gspo", "expert_iteration", "sft"
+        "reinforce",
+        "reinforce_pp",
+        "rloo",
+        "grpo",
+        "dr_grpo",
+        "dapo",
+        "cispo",
+        "gspo",
+        "ppo",
+        "expert_iteration",
+        "sft",
     ]
     scale: Literal["none", "group", "batch"]
     aggregation: Literal["token", "sample", "prompt", "constant"]
@@ -174,11 +197,12 @@ class AlgoConfig:
     kl: Literal["none", "k1", "k2", "k3"]
     kl_coefficient: NonNegativeFloat
     entropy_bonus: NonNegativeFloat
+    critic: CriticConfig | None
 
     @property
     def acts_on_silence(self) -> bool:
         """Whether a group without signal still has something to say."""
-        return self.kl != "none" or self.entropy_bonus > 0
+        return self.kl != "none" or self.entropy_bonus > 0 or self.critic is not None
 
 
 @schema(frozen=True, config=_forbid)
@@ -308,7 +332,7 @@ def _names(patterns: tuple[str, ...]) -> list[str]:
 
 
 # Options younger than the first runs, and their value where they are off: it leaves an identity what it was without.
-_LATER = {("base", "worked"): 0.0}
+_LATER = {("algo", "critic"): None, ("base", "worked"): 0.0}
 
 
 def _named(config: Config) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from harness.scores import eval_metrics, role_accuracy, score_budget, suite_of
 from harness.seeding import keys
 from harness.stopping import deferred
 from harness.tracker import Tracker, cut_back, open_tracker
+from harness.train.critic import add_critic
 from harness.train.distributed import agreed
 from harness.train.optim import make_optimizer
 from harness.train.pretrain import continue_pretraining, corpus_of, pretrain
@@ -108,7 +109,7 @@ def new_state(config: Config, optim: OptimConfig, seeds: tuple[int, ...]) -> Tra
 
 
 def from_bases(members: Stack) -> TrainState:
-    """Each member's pretrained base, where a reference and a reward model begin too, and a fresh optimizer."""
+    """Each member's pretrained base, where reference, reward model and critic begin too, and a fresh optimizer."""
     config = members[0].config
     state = new_state(config, config.optim, tuple(member.config.seed for member in members))
     bases = [run_folder(member.config.out, base_id(member.config)) for member in members]
@@ -117,6 +118,8 @@ def from_bases(members: Stack) -> TrainState:
         state.reference = copy.deepcopy(state.policy).requires_grad_(False)
     if config.reward.learned is not None:
         state.reward_model = copy.deepcopy(state.policy).requires_grad_(False)
+    if config.objective == "rl":
+        add_critic(state, config.algo, config.optim)
     return state
 
 

@@ -112,14 +112,16 @@ class Batch:
     loss_tokens: Tensor  # [S]
     computed: Tensor  # [S] real tokens that the update runs over, each prompt once
     ref_logprobs: Tensor | None = None  # [S, R, C], of the frozen reference
+    values: Tensor | None = None  # [S, R, C], of the critic before the step
+    returns: Tensor | None = None  # [S, R, C]: what they should have been
 
     def groups(self, start: int, stop: int) -> "Batch":
         """A micro-batch of whole groups under the same denominator."""
         g = self.completions.shape[1] // self.prompts.shape[1]
         by_group = {name: getattr(self, name)[:, start:stop] for name in ("prompts", "prompt_length")}
-        rows = ("completions", "loss_mask", "sampler_logprobs", "advantages", "weight", "ref_logprobs")
-        values = {name: getattr(self, name) for name in rows}
-        by_row = {name: None if x is None else x[:, start * g : stop * g] for name, x in values.items()}
+        rows = ("completions", "loss_mask", "sampler_logprobs", "advantages", "weight")
+        found = {name: getattr(self, name) for name in (*rows, "ref_logprobs", "values", "returns")}
+        by_row = {name: None if x is None else x[:, start * g : stop * g] for name, x in found.items()}
         return replace(self, **by_group, **by_row)
 
 

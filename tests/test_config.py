@@ -4,6 +4,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from pydantic_core import ValidationError
 
+import harness.config as config_module
 from harness.advice import from_validation
 from harness.config import base_id, dump, evaluation_id, parse, plain, run_id
 from harness.errors import UserError
@@ -67,6 +68,7 @@ OTHER = {
     "algo.entropy_bonus": 0.01,
     "algo.clip_low": 0.1,
     "algo.clip_high": 0.3,
+    "algo.critic": {"discount": 1.0, "gae_lambda": 0.9, "lr_factor": 1.0, "value_clip": None},
     "reward.name": "random_reward",
     "reward.learned": {"steps": 1, "lr": 1e-3, "noise": 0.0},
     "reward.length_penalty": 0.1,
@@ -90,6 +92,7 @@ OTHER = {
 NEEDS = {
     "algo.kl": ("algo.kl_coefficient", 0.5),
     "algo.kl_coefficient": ("algo.kl", "k3"),
+    "algo.critic": ("algo.name", "ppo"),
     "reward.learned": ("reward.name", "learned_reward"),
 }
 # These change no weight of any run.
@@ -238,6 +241,9 @@ def test_log2_budgets_are_the_powers_of_two_and_the_last_step():
         (["tasks.target_success=0.5", "objective=continued_pretraining"], "cannot be matched"),
         (["reward=learned_reward", "rl.group_size=5"], "make rl.group_size even"),
         (["reward.name=learned_reward"], "choose it as a whole"),
+        (["algo.name=ppo"], "choose it as a whole"),
+        (["algo=ppo", "algo.name=rloo"], "choose it as a whole"),
+        (["algo=ppo", "algo.scale=group"], "none or batch"),
         (["algo.kl_coefficient=0.1"], "a coefficient above 0"),
         (["evaluation.ks=[8]"], "pass@k needs at least k samples"),
         (["tasks.unverified=[toy.*]"], r"both hold toy\.symbolic"),
@@ -282,3 +288,18 @@ def test_a_value_out_of_range_is_refused(leaf, value):
 @pytest.mark.parametrize("leaf", ["steps=7", "lr=0.5", "noise=0.1"])
 def test_what_a_reward_is_learned_from_names_the_run(leaf):
     assert run_id(tiny("reward=learned_reward", f"reward.learned.{leaf}")) != run_id(tiny("reward=learned_reward"))
+
+
+@pytest.mark.parametrize("leaf", ["discount=0.9", "gae_lambda=1.0", "lr_factor=2.0", "value_clip=0.2"])
+def test_how_a_critic_learns_names_the_run(leaf):
+    assert run_id(tiny("algo=ppo", f"algo.critic.{leaf}")) != run_id(tiny("algo=ppo"))
+
+
+def test_an_option_that_came_later_and_is_off_leaves_a_run_the_name_it_had(monkeypatch):
+    """The name is the hash of a content without it."""
+    seen = []
+    monkeypatch.setattr(config_module, "_hash", lambda content: seen.append(content) or "hash")
+    run_id(tiny())
+    assert all(name not in seen[-1][section] for section, name in config_module._LATER)
+    run_id(tiny("algo=ppo"))
+    assert seen[-1]["algo"]["critic"]["discount"] == 1.0

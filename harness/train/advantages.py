@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from harness.config import AlgoConfig
+from harness.config import AlgoConfig, CriticConfig
 from harness.types import Credit, Rollouts
 
 Advantage = Callable[[Credit, Tensor | None, Rollouts, AlgoConfig], Tensor]
@@ -28,9 +28,11 @@ def all_equal(x: Tensor, valid: Tensor) -> Tensor:
     return high <= low
 
 
-def silent_groups(advantage: Advantage, credit: Credit, rollouts: Rollouts, config: AlgoConfig) -> Tensor:
+def silent_groups(
+    advantage: Advantage, credit: Credit, rollouts: Rollouts, config: AlgoConfig, values: Tensor | None = None
+) -> Tensor:
     """[S, P] bool: every advantage of the group is exactly zero under its base reward, before shaping and KL."""
-    plain = advantage(Credit(base=credit.base, outcome=credit.base), None, rollouts, config)
+    plain = advantage(Credit(base=credit.base, outcome=credit.base), values, rollouts, config)
     return (rollouts.grouped(plain) == 0).flatten(2).all(-1)
 
 
@@ -86,11 +88,43 @@ def to_go(credit: Credit, values: Tensor | None, rollouts: Rollouts, config: Alg
     return torch.where(rollouts.loss_mask, earned.nan_to_num(0.0), 0.0)
 
 
-def batch_mean(credit: Credit, values: Tensor | None, rollouts: Rollouts, config: AlgoConfig) -> Tensor:
-    """What is still to come, minus its mean over all tokens of the seed's step, over their deviation (REINFORCE++:
-    Hu et al., arXiv 2501.03262, eq. 9)."""
-    earned = to_go(credit, values, rollouts, config)
+def _over_the_step(earned: Tensor, credit: Credit, rollouts: Rollouts, scale: str) -> Tensor:
+    """[B, T] minus its mean over all tokens of the seed's step, over the deviation asked for."""
     by_seed = lambda x: x.view(rollouts.seeds, 1, -1)  # noqa: E731
     valid = by_seed(rollouts.loss_mask & ~credit.outcome.isnan()[:, None])
     centred, _ = _centred(by_seed(earned), valid)
-    return _scaled(centred, valid, config.scale).view_as(earned)
+    return _scaled(centred, valid, scale).view_as(earned)
+
+
+def batch_mean(credit: Credit, values: Tensor | None, rollouts: Rollouts, config: AlgoConfig) -> Tensor:
+    """What is still to come, minus its mean over all tokens of the seed's step, over their deviation (REINFORCE++:
+    Hu et al., arXiv 2501.03262, eq. 9)."""
+    return _over_the_step(to_go(credit, values, rollouts, config), credit, rollouts, config.scale)
+
+
+def surprises(credit: Credit, values: Tensor, rollouts: Rollouts, critic: CriticConfig) -> Tensor:
+    """GAE: what a drawn token and those after it earned beyond what was expected before it, discounted (Schulman et
+    al., arXiv 1506.02438, eq. 16); 0 elsewhere and on unscorable rows.
+
+    values [B, T] stand before each drawn token. An episode ends with its last one, cut off or not, and what follows is
+    worth 0. Text of the environment takes no time: what it earned counts for the token before it.
+    """
+    token = torch.zeros_like(values) if credit.token is None else credit.token
+    earned, found = credit.outcome, []
+    surprise = after = torch.zeros_like(earned)
+    for t in reversed(range(values.shape[1])):
+        drawn, earned = rollouts.loss_mask[:, t], earned + token[:, t]
+        error = earned + critic.discount * after - values[:, t]
+        surprise = torch.where(drawn, error + critic.discount * critic.gae_lambda * surprise, surprise)
+        after = torch.where(drawn, values[:, t], after)
+        earned = torch.where(drawn, 0.0, earned)
+        found.append(torch.where(drawn, surprise, 0.0))
+    return torch.stack(found[::-1], dim=1).masked_fill(credit.outcome.isnan()[:, None], 0.0)
+
+
+def beyond_expected(credit: Credit, values: Tensor | None, rollouts: Rollouts, config: AlgoConfig) -> Tensor:
+    """GAE against a critic's values, standardised over the tokens of the seed's step as PPO's implementations do it
+    (Andrychowicz et al., arXiv 2006.05990, section 3.4)."""
+    assert values is not None
+    assert config.critic is not None
+    return _over_the_step(surprises(credit, values, rollouts, config.critic), credit, rollouts, config.scale)

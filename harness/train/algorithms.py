@@ -32,6 +32,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     "dapo": Algorithm(advantages.group_mean, losses.clipped_policy_gradient),
     "cispo": Algorithm(advantages.group_mean, losses.clipped_importance_weights),
     "gspo": Algorithm(advantages.group_mean, losses.sequence_policy_gradient),
+    "ppo": Algorithm(advantages.beyond_expected, losses.clipped_policy_gradient),
     "expert_iteration": Algorithm(advantages.to_go, losses.likelihood),
     "sft": Algorithm(advantages.to_go, losses.likelihood, demonstrate),
 }
@@ -39,7 +40,9 @@ ALGORITHMS: dict[str, Algorithm] = {
 
 def flops_per_token(config: Config) -> int:
     """By the field's convention, in units of weights x tokens: 2 to sample, 6 for each epoch of updates, 2 for a pass
-    of the reference, 2 for one of a reward model, whose training before RL is not counted."""
+    of the reference, 2 for one of a reward model, whose training before RL is not counted; a critic, which has as many
+    weights as the policy, looks and is updated too."""
     sampling = 2 if ALGORITHMS[config.algo.name].sampled else 0
-    looking = (config.algo.kl != "none") + (config.reward.learned is not None)
-    return sampling + 6 * config.optim.epochs + 2 * looking
+    critic = config.algo.critic is not None
+    looking = (config.algo.kl != "none") + (config.reward.learned is not None) + critic
+    return sampling + 6 * config.optim.epochs * (1 + critic) + 2 * looking

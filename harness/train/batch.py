@@ -20,6 +20,8 @@ class Judged:
     scorable: Tensor  # [B] bool
     keep: Tensor  # [S, P] bool: groups that take part in the update
     ref_logprobs: Tensor | None = None  # [B, T]
+    values: Tensor | None = None  # [B, T]
+    returns: Tensor | None = None  # [B, T]
 
 
 def _group_order(rollouts: Rollouts, minibatches: int, keys: tuple[Key, ...], epoch: int) -> Tensor:
@@ -90,6 +92,7 @@ def _batch(judged: Judged, groups: Tensor, mask: Tensor, weight: Tensor, share: 
     position = (start[..., None] + column).clamp(max=rollouts.ids.shape[1] - 1)
     inside = (column < after[..., None]) & real_rows[..., None]
     take = lambda x: x[rows[..., None], position]  # noqa: E731
+    if_there = lambda x: None if x is None else take(x)  # noqa: E731
     in_groups = lambda x: rollouts.grouped(x).sum(-1).gather(1, groups).sum(1)  # noqa: E731
     first = rows[:, :: rollouts.group_size]
     prompt_length = rollouts.prompt_length[first]
@@ -104,5 +107,7 @@ def _batch(judged: Judged, groups: Tensor, mask: Tensor, weight: Tensor, share: 
         denominator=in_groups(share),
         loss_tokens=in_groups(mask.sum(1)),
         computed=(prompt_length * real).sum(1) + inside.flatten(1).sum(1),
-        ref_logprobs=None if judged.ref_logprobs is None else take(judged.ref_logprobs),
+        ref_logprobs=if_there(judged.ref_logprobs),
+        values=if_there(judged.values),
+        returns=if_there(judged.returns),
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from envs.base import Problem
@@ -108,11 +108,11 @@ def joined(pieces: Sequence[Any], seeds: int, padding: dict[str, int]) -> Any:
 
 
 @torch.no_grad()
-def add_up(policy: Transformer, totals: dict[str, Tensor]) -> dict[str, Tensor]:
+def add_up(learners: nn.Module, totals: dict[str, Tensor]) -> dict[str, Tensor]:
     """Gradients (in place) and totals, summed over ranks: the same numbers on each."""
     if ranks() == 1:
         return totals
-    grads = [w.grad for w in policy.parameters() if w.grad is not None]
+    grads = [w.grad for w in learners.parameters() if w.grad is not None]
     flat = torch.cat([g.flatten() for g in grads])
     dist.all_reduce(flat)
     for g, summed in zip(grads, flat.split([g.numel() for g in grads]), strict=True):

@@ -1,6 +1,7 @@
 """Optimizers over stacked weights, per-seed gradient clipping, and schedules that are pure functions of the step."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,18 +23,23 @@ def learning_rate_factor(schedule: ScheduleConfig, step: int, steps: int) -> flo
     return warm * (0.5 - 0.5 * math.cos(math.pi * left) if schedule.name == "cosine" else left)
 
 
-def make_optimizer(policy: Transformer, config: OptimConfig) -> torch.optim.Optimizer:
-    """The optimizer asked for; members of a stacked policy do not touch. Norm gains are not decayed."""
+def parameter_groups(model: Transformer, config: OptimConfig, factor: float = 1.0) -> list[dict[str, Any]]:
+    """The model's weights by how they are to be changed, `factor` times as fast. Norm gains are not decayed."""
     groups = {}
-    for name, weight in policy.named_parameters():
+    for name, weight in model.named_parameters():
         decay = 0.0 if name.endswith("norm") else config.weight_decay
         matrices = _SIDE_BY_SIDE.get(name.rsplit(".", 1)[-1], 0) if config.name == "muon" else 0
-        kind = {"weight_decay": decay, "lr_factor": policy.lr_factor(name), "matrices": matrices}
+        kind = {"weight_decay": decay, "lr_factor": factor * model.lr_factor(name), "matrices": matrices}
         groups.setdefault(tuple(kind.values()), {"params": [], **kind})["params"].append(weight)
-    betas = (config.beta1, config.beta2)
+    return list(groups.values())
+
+
+def make_optimizer(model: Transformer, config: OptimConfig) -> torch.optim.Optimizer:
+    """The optimizer asked for; members of a stacked model do not touch."""
+    groups, betas = parameter_groups(model, config), (config.beta1, config.beta2)
     if config.name == "muon":
-        return Muon(groups.values(), config.lr, betas, config.eps)
-    return torch.optim.AdamW(groups.values(), config.lr, betas, config.eps, fused=True)
+        return Muon(groups, config.lr, betas, config.eps)
+    return torch.optim.AdamW(groups, config.lr, betas, config.eps, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

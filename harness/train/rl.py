@@ -1,8 +1,9 @@
 """The RL step, straight down the page.
 
 Sample G completions of each problem, check them, turn verdicts into advantages, take gradient steps. Against the
-algorithms as published there is no KL to a reference unless asked for, no critic, and by default one update a step: the
-policy that is updated is then the one that sampled, so the update is REINFORCE with the chosen baseline.
+algorithms as published there is no KL to a reference unless asked for, and by default one update a step: the policy
+that is updated is then the one that sampled, so the update is REINFORCE with the chosen baseline. Where an algorithm
+has no reference or no critic, that is None, and so is all that follows from it.
 """
 
 import torch
@@ -20,6 +21,7 @@ from harness.train import distributed
 from harness.train.advantages import silent_groups
 from harness.train.algorithms import ALGORITHMS, flops_per_token
 from harness.train.batch import Judged, training_batches
+from harness.train.critic import token_returns, token_values, value_losses, value_metrics
 from harness.train.curriculum import draw, odds, odds_metrics, remember, untried
 from harness.train.frozen import lagged_policy, reference_logprobs
 from harness.train.losses import LOSS_METRICS, LossInputs, regularisers
@@ -58,21 +60,25 @@ def losses(policy: Transformer, part: Batch, cfg: Config) -> tuple[Tensor, dict[
 
 def update(state: TrainState, batch: Batch, cfg: Config, lr: float) -> dict[str, Tensor]:
     """One optimizer step on a minibatch; gradients add up over micro-batches under one denominator."""
-    zero_gradients(state.policy)
+    learners = state.learners
+    zero_gradients(learners)
     denominator, per_token = batch.denominator.clamp(min=1), batch.loss_tokens.clamp(min=1)
     groups = batch.prompts.shape[1]
     totals = {name: torch.zeros_like(denominator) for name in ("loss", *LOSS_METRICS)}
     size = cfg.optim.micro_batch or max(groups, 1)
     mine = distributed.share(groups)
     for start in range(mine.start, mine.stop, size):
-        loss_sum, metrics = losses(state.policy, batch.groups(start, min(start + size, mine.stop)), cfg)
-        loss = loss_sum / denominator
-        loss.sum().backward()
-        for name, value in {"loss": loss.detach(), **{k: v / per_token for k, v in metrics.items()}}.items():
+        part = batch.groups(start, min(start + size, mine.stop))
+        loss, metrics = losses(state.policy, part, cfg)
+        critic_loss, more = value_losses(state.critic, part, cfg.algo)
+        ((loss + critic_loss) / denominator).sum().backward()
+        told = {name: value / per_token for name, value in (metrics | more).items()}
+        for name, value in {"loss": loss.detach() / denominator, **told}.items():
             totals[name] = totals.get(name, 0) + value
-    totals = distributed.add_up(state.policy, totals)
+    totals = distributed.add_up(learners, totals)
     check_finite(state, totals, vars(batch))
-    totals["grad_norm"] = clip_gradients(state.policy, cfg.optim.grad_clip)
+    norms = {name: clip_gradients(model, cfg.optim.grad_clip) for name, model in learners.items()}
+    totals["grad_norm"] = norms["policy"]
     set_learning_rate(state.optimizer, lr)
     state.optimizer.step()
     return totals
@@ -100,9 +106,12 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
         credit = REWARDS[cfg.reward.name](judge)
         credit = shaped(credit, rollouts, cfg.reward, sampling.max_tokens)
         credit = kl_in_reward(credit, rollouts, reference, cfg.algo)
-        advantages = algorithm.advantage(credit, None, rollouts, cfg.algo)
-        silent = silent_groups(algorithm.advantage, credit, rollouts, cfg.algo)
-        judged = Judged(rollouts, advantages, ~credit.base.isnan(), ~silent | cfg.algo.acts_on_silence, reference)
+        values = token_values(state.critic, rollouts)
+        advantages = algorithm.advantage(credit, values, rollouts, cfg.algo)
+        returns = token_returns(credit, values, rollouts, cfg.algo)
+        silent, scorable = silent_groups(algorithm.advantage, credit, rollouts, cfg.algo, values), ~credit.base.isnan()
+        keep = ~silent | cfg.algo.acts_on_silence
+        judged = Judged(rollouts, advantages, scorable, keep, reference, values, returns)
         trained, told = torch.zeros(len(state.seeds), dtype=torch.int64, device=silent.device), []
         shuffle = keys("minibatch", state.seeds, step)
         for batch in training_batches(judged, cfg.algo, cfg.optim, sampling.max_tokens, shuffle):
@@ -111,7 +120,7 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
 
     metrics = {name: torch.stack([each[name] for each in told]).mean(0) for name in told[0]}
     metrics |= step_metrics(rollouts, checked, credit, silent) | {"lr": torch.full((len(state.seeds),), lr)}
-    metrics |= odds_metrics(mixture, chances)
+    metrics |= odds_metrics(mixture, chances) | value_metrics(values, returns, rollouts, scorable)
     state.success = remember(state.success, mixture, problems, checked)
     state.spent = spent_after(cfg, state, rollouts, trained, sum(watch.seconds.values()))
     return StepReport(step, metrics, watch.seconds, Sampled(rollouts, checked, credit))
@@ -123,7 +132,8 @@ def spent_after(
     """What each seed has spent, this step included; `trained` [S] tokens went through an update."""
     n, s = parameter_count(state.policy.config, embedding=False), len(state.seeds)
     tokens = rollouts.length.view(s, -1).sum(1).tolist()
-    passes = 1 + (state.reference is not None) + (state.reward_model is not None)
+    passes = 1 + sum(model is not None for model in (state.reference, state.reward_model, state.critic))
+    trained = trained * len(state.learners)
     return tuple(
         spent.rl_step(n, rollouts.rows // s, t, t * passes, updated, flops_per_token(cfg), seconds / s)
         for spent, t, updated in zip(state.spent, tokens, trained.tolist())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.flops import Spent
 from harness.policy.transformer import Transformer
@@ -24,6 +24,7 @@ class TrainState:
     spent: tuple[Spent, ...] = ()  # [S], all at the same step
     reference: Transformer | None = None  # frozen; where the algorithm measures a KL from it
     reward_model: Transformer | None = None  # frozen once it is trained; where the reward is learned
+    critic: Transformer | None = None  # changed by `optimizer` too; where the algorithm has one
     success: Tensor | None = None  # [S, cells] of the mixture so far; where a curriculum aims at one
     lagged: list[dict[str, Tensor]] = field(default_factory=list)  # weights a lagging sampler needs, oldest first
 
@@ -33,6 +34,12 @@ class TrainState:
     @property
     def step(self) -> int:
         return self.spent[0].step
+
+    @property
+    def learners(self) -> nn.ModuleDict:
+        """The models that an update changes, by name."""
+        models = {"policy": self.policy, "critic": self.critic}
+        return nn.ModuleDict({name: model for name, model in models.items() if model is not None})
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class NonFinite(RuntimeError):
 def check_finite(state: TrainState, metrics: dict[str, Tensor], batch: dict[str, Any]) -> None:
     """Raises NonFinite naming the first tensor that holds one: a poisoned step is never skipped in silence. `batch`
     goes with it; the weights are still those before the update."""
-    gradients = {f"the gradient of {name}": weight.grad for name, weight in state.policy.named_parameters()}
+    gradients = {f"the gradient of {name}": weight.grad for name, weight in state.learners.named_parameters()}
     for name, value in (metrics | gradients).items():
         if value is not None and not torch.isfinite(value).all():
             raise NonFinite(name, state.step, batch)

@@ -44,6 +44,7 @@ OPTIONS = [
     ("algo.kl=k1", "algo.kl_coefficient=0.1", "algo=reinforce_pp"),
     ("algo.kl=k3", "algo.kl_coefficient=0.1", "algo.entropy_bonus=0.01", "reward.length_penalty=0.2"),
     ("algo=sft", "rl.group_size=1"),
+    ("algo=ppo", "optim.minibatches=2"),
 ]
 
 
@@ -88,7 +89,7 @@ def test_epochs_go_over_the_same_rollouts_again():
 @pytest.mark.parametrize(
     ("settings", "passes"),
     [((), 8), (("algo.kl=k3", "algo.kl_coefficient=0.1"), 10), (("optim.epochs=2",), 14),
-     (("algo=sft", "rl.group_size=1"), 6)],
+     (("algo=sft", "rl.group_size=1"), 6), (("algo=ppo",), 16), (("algo=ppo", "optim.epochs=2"), 28)],
 )  # fmt: skip
 def test_flops_of_a_token_follow_the_convention(settings, passes):
     config = tiny(*settings)

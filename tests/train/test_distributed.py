@@ -11,6 +11,7 @@ import torch
 
 from envs.vector import TextVectorEnv
 from harness.run import training_mixture
+from harness.train.critic import add_critic
 from harness.train.distributed import connected
 from harness.train.rl import train_rl
 from tests.test_run import rows
@@ -25,6 +26,7 @@ def trained(settings, seeds):
     torch.set_default_dtype(torch.float64)
     config = tiny(*settings)
     state, mixture, told = toy_state(*seeds, optim=config.optim), training_mixture(config), []
+    add_critic(state, config.algo, config.optim)
     env = TextVectorEnv(len(seeds) * config.rl.problems * config.rl.group_size, mixture.tasks[0])
     after = lambda _, report: told.append({k: v.tolist() for k, v in report.metrics.items()})  # noqa: E731
     train_rl(config, state, env, mixture, STEPS, after)
@@ -67,6 +69,7 @@ def results_of(target, arguments):
 CHOICES = [
     (("rl.problems=5",), (0,)),
     (("algo=dapo", "reward=random_reward", "optim.minibatches=2", "optim.epochs=2", "optim.micro_batch=1"), (0,)),
+    (("algo=ppo", "algo.critic.value_clip=0.1", "optim.minibatches=2", "rl.problems=5"), (0, 1)),
     (("algo=reinforce_pp", "algo.kl=k3", "algo.kl_coefficient=0.1", "rl.lag=1"), (0, 1)),
 ]
 

@@ -63,8 +63,27 @@ def test_a_gradient_that_is_no_number_is_named(tmp_path, monkeypatch):
         return loss + (policy.blocks[0].down.flatten(1).sum(1) * 0).sqrt(), metrics
 
     monkeypatch.setattr(rl, "losses", steep)
-    with pytest.raises(NonFinite, match=r"the gradient of blocks\.0\.down is not finite"):
+    with pytest.raises(NonFinite, match=r"the gradient of policy\.blocks\.0\.down is not finite"):
         run_job(rl_job(config), silent)
+
+
+def test_a_critic_without_a_number_is_named_and_dumped_beside_the_policy(tmp_path, monkeypatch):
+    config = tiny("algo=ppo", out=tmp_path)
+    run_job(base_job(config), silent)
+    plain = rl.value_losses
+
+    def poisoned(*arguments):
+        loss, metrics = plain(*arguments)
+        return loss, {name: value * torch.nan for name, value in metrics.items()}
+
+    monkeypatch.setattr(rl, "value_losses", poisoned)
+    with pytest.raises(NonFinite, match="step 0: value_loss"):
+        run_job(rl_job(config), silent)
+    dump = step_folder(run_folder(tmp_path, run_id(config)).path / "dump", 0)
+    policy, critic = (load_file(dump / f"{name}.safetensors") for name in ("policy", "critic"))
+    assert policy.keys() == critic.keys()
+    assert (critic["head"] == 0).all()
+    assert torch.equal(policy["embedding"], critic["embedding"])
 
 
 def test_pretraining_dumps_its_documents(tmp_path, monkeypatch):

@@ -12,6 +12,8 @@ CHOICES = [
     ("algo=dapo", "optim.epochs=2", "optim.minibatches=2"),
     ("algo=reinforce_pp", "algo.kl=k1", "algo.kl_coefficient=0.1"),
     ("algo=cispo", "algo.kl=k3", "algo.kl_coefficient=0.1", "algo.entropy_bonus=0.01"),
+    ("algo=ppo", "optim.epochs=2", "rl.lag=1"),
+    ("algo=ppo", "optim=muon", "reward=learned_reward", "reward.learned.steps=2"),
     ("algo=sft", "rl.group_size=1"),
     ("algo=expert_iteration", "rl.lag=1"),
     ("objective=continued_pretraining",),

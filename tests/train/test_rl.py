@@ -15,6 +15,7 @@ from harness.seeding import keys
 from harness.train.advantages import silent_groups
 from harness.train.algorithms import ALGORITHMS
 from harness.train.batch import Judged, training_batches
+from harness.train.critic import add_critic
 from harness.train.optim import clip_gradients
 from harness.train.rl import rl_step, update
 from harness.train.state import NonFinite
@@ -205,6 +206,7 @@ def steps(config, n, *seeds):
     """State, weights by seed and reports after n RL steps."""
     state = toy_state(*seeds, optim=config.optim)
     state.reference = copy.deepcopy(state.policy) if config.algo.kl != "none" else None
+    add_critic(state, config.algo, config.optim)
     mixture = Mixture(select(config.tasks.verified), difficulties=config.tasks.difficulties)
     env = TextVectorEnv(len(seeds) * config.rl.problems * config.rl.group_size, mixture.tasks[0])
     reports = [rl_step(config, state, env, mixture) for _ in range(n)]

@@ -1,0 +1,282 @@
+"""The critic: values and their targets by hand, and what it changes in a step and what it leaves alone."""
+
+import copy
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from harness.config import CriticConfig
+from harness.train.advantages import silent_groups, surprises
+from harness.train.algorithms import ALGORITHMS
+from harness.train.batch import Judged, training_batches
+from harness.train.critic import add_critic, token_returns, token_values, value_losses, value_metrics
+from harness.train.losses import ValueInputs, value_loss
+from harness.train.rl import update
+from tests.toys import algo, tiny, toy_state
+from tests.train.test_rl import GROUPS, assert_same, rewards, steps
+from tests.train.toy_rollouts import credit_of, hand_made, played, toy_problems
+
+NAN = float("nan")
+HALF = CriticConfig(discount=0.5, gae_lambda=0.5, lr_factor=1.0, value_clip=None)
+PLAIN = CriticConfig(discount=1.0, gae_lambda=1.0, lr_factor=1.0, value_clip=None)
+
+# Two completions of three tokens (after one of the prompt), rewards 1 and 0.
+VALUES = torch.tensor([[0.0, 0.5, 0.2, 0.4], [0.0, 0.0, 1.0, 0.5]])
+# From the last token on, with discount ½ and discount·lambda ¼:
+#   1 - .4 = .6;   ½·.4 - .2 + ¼·.6 = .15;     ½·.2 - .5 + ¼·.15 = -.3625
+#   0 - .5 = -.5;  ½·.5 - 1 - ¼·.5 = -.875;    ½·1 - 0 - ¼·.875 = .28125
+SURPRISES = torch.tensor([[0.0, -0.3625, 0.15, 0.6], [0.0, 0.28125, -0.875, -0.5]])
+
+
+def two_by_three():
+    return hand_made([[1, 0]]).rollouts, credit_of([[1.0, 0.0]])
+
+
+def ppo(critic=PLAIN, **changes):
+    return replace(algo("ppo", **changes), critic=critic)
+
+
+def test_two_completions_of_three_tokens_by_hand():
+    rollouts, credit = two_by_three()
+    torch.testing.assert_close(surprises(credit, VALUES, rollouts, HALF), SURPRISES)
+    returns = token_returns(credit, VALUES, rollouts, ppo(HALF))
+    torch.testing.assert_close(returns, SURPRISES + VALUES)
+
+
+def test_advantages_are_surprises_standardised_over_the_steps_tokens():
+    rollouts, credit = two_by_three()
+    drawn = SURPRISES[:, 1:]
+    centred = ALGORITHMS["ppo"].advantage(credit, VALUES, rollouts, ppo(HALF, scale="none"))[:, 1:]
+    torch.testing.assert_close(centred, drawn - drawn.mean())
+    scaled = ALGORITHMS["ppo"].advantage(credit, VALUES, rollouts, ppo(HALF, scale="batch"))[:, 1:]
+    torch.testing.assert_close(scaled, (drawn - drawn.mean()) / drawn.std(correction=0))
+
+
+def test_a_critic_that_expects_nothing_undiscounted_is_reinforce_pp():
+    """Costs of single tokens and an unscorable row included."""
+    rollouts = hand_made([[1, 0, 2], [0, 1, 1]]).rollouts
+    token = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)) * rollouts.loss_mask
+    credit = replace(credit_of([[1.0, 0.0, NAN], [0.0, 1.0, 1.0]]), token=token)
+    expected = ALGORITHMS["reinforce_pp"].advantage(credit, None, rollouts, algo("reinforce_pp"))
+    expected = torch.where(credit.outcome.isnan()[:, None], 0.0, expected)
+    torch.testing.assert_close(ALGORITHMS["ppo"].advantage(credit, torch.zeros(6, 4), rollouts, ppo()), expected)
+
+
+def test_values_that_were_right_leave_no_surprise():
+    """Two tokens to go at ½ each: the reward of 1 is worth ¼, ½, 1."""
+    rollouts, credit = two_by_three()
+    right = torch.tensor([[0.0, 0.25, 0.5, 1.0], [0.0, 0.0, 0.0, 0.0]])
+    assert (surprises(credit, right, rollouts, HALF) == 0).all()
+
+
+def test_text_of_the_environment_takes_no_time_and_what_it_earns_counts_for_the_token_before():
+    rollouts, credit = two_by_three()
+    longer = lambda x, fill: torch.cat((x[:, :2], torch.full_like(x[:, :2], fill), x[:, 2:]), dim=1)  # noqa: E731
+    between = replace(rollouts, loss_mask=longer(rollouts.loss_mask, False), ids=longer(rollouts.ids, 0))
+    found = surprises(credit, longer(VALUES, 7.0), between, HALF)
+    torch.testing.assert_close(found, longer(SURPRISES, 0.0))
+    token = torch.zeros(2, 6)
+    token[0, 2] = 3.0
+    paid = surprises(replace(credit, token=token), longer(VALUES, 7.0), between, HALF)
+    torch.testing.assert_close(paid - found, torch.tensor([[0.0, 3.0, 0, 0, 0, 0], [0.0] * 6]))
+
+
+def test_an_unscorable_row_gets_nothing_and_moves_nothing_but_a_value_that_is_no_number_shows():
+    rollouts = hand_made([[1, 0, 2]]).rollouts
+    values = torch.cat((VALUES, torch.ones(1, 4)))
+    found = surprises(credit_of([[1.0, 0.0, NAN]]), values, rollouts, HALF)
+    torch.testing.assert_close(found, torch.cat((SURPRISES, torch.zeros(1, 4))))
+    values[0, 2] = NAN
+    assert surprises(credit_of([[1.0, 0.0, NAN]]), values, rollouts, HALF)[0, 1].isnan()
+
+
+def test_advantages_do_not_reduce_over_seeds():
+    rollouts, credit = hand_made([[1, 0], [0, 0]], seeds=2).rollouts, credit_of([[1.0, 0.0], [5.0, 0.0]])
+    together = ALGORITHMS["ppo"].advantage(credit, VALUES.repeat(2, 1), rollouts, ppo(HALF))
+    alone = ALGORITHMS["ppo"].advantage(credit_of([[1.0, 0.0]]), VALUES, two_by_three()[0], ppo(HALF))
+    torch.testing.assert_close(together[:2], alone)
+
+
+def value_inputs():
+    """Values, what they were and what they should be; [1, 2, 3]."""
+    values = torch.tensor([[[0.5, 0.9, 0.2], [0.0, 0.4, 1.0]]]).requires_grad_()
+    old = torch.tensor([[[0.5, 0.4, 0.6], [0.0, 0.1, 1.0]]])
+    returns = torch.tensor([[[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]])
+    mask = torch.tensor([[[True, True, True], [True, True, False]]])
+    return ValueInputs(values, old, returns, mask, torch.tensor([[1.0, 0.5]]))
+
+
+def test_the_value_loss_by_hand():
+    """Halved squares: (.25 + .01 + .64)/2 and, at half the weight, (0 + .16)/2."""
+    given = value_inputs()
+    loss, metrics = value_loss(given, None)
+    assert loss.item() == pytest.approx(0.45 + 0.5 * 0.08)
+    assert metrics["value_loss"].item() == pytest.approx(0.45 + 0.08)
+    loss.sum().backward()
+    expected = torch.tensor([[[-0.5, -0.1, -0.8], [0.0, 0.2, 0.0]]])
+    torch.testing.assert_close(given.values.grad, expected)
+
+
+def test_the_clipped_value_loss_by_hand():
+    """Held within .2 of .4 and .6, the second and third values of the good row are .6 and .4; that of the bad row .3.
+    The larger square counts: .16 of .01 and .16, .64 of .64 and .36, .16 of .16 and .09. Where the held one counts,
+    nothing pulls any more."""
+    given = value_inputs()
+    loss, _ = value_loss(given, 0.2)
+    assert loss.item() == pytest.approx(0.5 * (0.25 + 0.16 + 0.64) + 0.5 * 0.5 * 0.16)
+    loss.sum().backward()
+    torch.testing.assert_close(given.values.grad, torch.tensor([[[-0.5, 0.0, -0.8], [0.0, 0.2, 0.0]]]))
+
+
+@pytest.mark.parametrize("poison", [NAN, math.inf])
+@pytest.mark.parametrize("clip", [None, 0.2])
+def test_what_stands_at_masked_places_never_counts(poison, clip):
+    clean = value_inputs()
+    dirty = replace(
+        clean,
+        returns=clean.returns.masked_fill(~clean.mask, poison),
+        old_values=clean.old_values.masked_fill(~clean.mask, poison),
+    )
+    assert torch.equal(value_loss(clean, clip)[0], value_loss(dirty, clip)[0])
+
+
+# ---- inside the step
+
+
+def judged_batch(seeds=(0,), *settings, dtype=torch.float64):
+    """The whole of a toy step as one minibatch, with values and returns at random; and the state that played it."""
+    config = tiny("algo=ppo", *settings)
+    state = toy_state(*seeds, optim=config.optim)
+    add_critic(state, config.algo, config.optim)
+    rollouts, _ = played(state.policy, toy_problems(GROUPS), state.seeds)
+    credit = credit_of(rewards().repeat(len(seeds), 1))
+    random = torch.randn(2, *rollouts.ids.shape, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    rollouts = replace(rollouts, sampler_logprobs=rollouts.sampler_logprobs.to(dtype))
+    advantages = ALGORITHMS["ppo"].advantage(credit, random[0].float(), rollouts, config.algo).to(dtype)
+    keep = torch.ones(len(seeds), GROUPS, dtype=torch.bool)
+    judged = Judged(rollouts, advantages, ~credit.outcome.isnan(), keep, None, *random)
+    (batch,) = training_batches(judged, config.algo, config.optim, 4, ())
+    return batch, config, state
+
+
+def critic_gradients(batch, *settings):
+    """Of one update in float64, of a critic whose head is not zero, so that all its weights have one."""
+    config = tiny("algo=ppo", "optim.grad_clip=1e9", *settings)
+    state = toy_state(0, optim=config.optim)
+    add_critic(state, config.algo, config.optim)
+    state.critic.head.data.copy_(state.policy.head.data)
+    state.learners.double()
+    update(state, batch, config, 0.0)
+    return [w.grad.clone() for w in state.critic.parameters()]
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 5])
+def test_microbatching_does_not_change_the_critics_gradient(micro_batch):
+    batch, _, _ = judged_batch()
+    assert_same(critic_gradients(batch, f"optim.micro_batch={micro_batch}"), critic_gradients(batch))
+
+
+def test_padding_does_not_change_the_critics_gradient():
+    batch, _, _ = judged_batch()
+    names = ("completions", "loss_mask", "sampler_logprobs", "advantages", "prompts", "values", "returns")
+    wide = {name: torch.nn.functional.pad(getattr(batch, name), (0, 5)) for name in names}
+    assert_same(critic_gradients(replace(batch, **wide)), critic_gradients(batch))
+
+
+def test_policy_and_critic_do_not_touch():
+    """Neither's gradient changes with what the other is to learn."""
+    batch, config, state = judged_batch(dtype=torch.float32)
+    other = {
+        "policy": replace(batch, returns=batch.returns + 1),
+        "critic": replace(batch, advantages=batch.advantages * 2),
+    }
+    for name, changed in other.items():
+        a, b = copy.deepcopy(state), copy.deepcopy(state)
+        update(a, batch, config, 0.0)
+        update(b, changed, config, 0.0)
+        grads = lambda s: [w.grad for w in s.learners[name].parameters()]  # noqa: B023, E731
+        assert all(torch.equal(x, y) for x, y in zip(grads(a), grads(b)))
+
+
+def test_at_first_nothing_is_expected_and_what_is_scored_later_is_what_was_looked_at():
+    """The values of the rows as they were played are those of the update, where prompts are shared: with each its own
+    return, the loss is 0."""
+    batch, config, state = judged_batch(dtype=torch.float32)
+    rollouts, _ = played(state.policy, toy_problems(GROUPS))
+    assert (token_values(state.critic, rollouts) == 0).all()
+    state.critic.head.data.copy_(state.policy.head.data)
+    values = token_values(state.critic, rollouts)
+    assert values.abs().max() > 0.1
+    assert (values[~rollouts.loss_mask] == 0).all()
+    judged = Judged(rollouts, values, torch.ones(rollouts.rows, dtype=torch.bool), torch.ones(1, GROUPS) > 0, None)
+    judged = replace(judged, values=values, returns=values)
+    (batch,) = training_batches(judged, config.algo, config.optim, 4, ())
+    loss, metrics = value_losses(state.critic, batch, config.algo)
+    assert loss.item() < 1e-9
+    off = replace(batch, returns=batch.returns + 1)
+    assert value_losses(state.critic, off, config.algo)[1]["value_loss"].item() == pytest.approx(
+        0.5 * batch.loss_mask.sum().item(), rel=1e-5
+    )
+    assert set(metrics) == {"value_loss"}
+
+
+def test_the_critic_learns_at_its_own_rate_by_the_policys_optimizer():
+    config = tiny("algo=ppo", "algo.critic.lr_factor=3.0", "optim.weight_decay=0.1", "model.base_width=8")
+    state = toy_state(0, optim=config.optim, model=config.model)
+    add_critic(state, config.algo, config.optim)
+    rate = {id(w): group["lr_factor"] for group in state.optimizer.param_groups for w in group["params"]}
+    decay = {id(w): group["weight_decay"] for group in state.optimizer.param_groups for w in group["params"]}
+    for a, b in zip(state.policy.parameters(), state.critic.parameters(), strict=True):
+        assert rate[id(b)] == 3 * rate[id(a)]
+        assert decay[id(a)] == decay[id(b)]
+
+
+def test_each_is_clipped_by_its_own_norm():
+    batch, config, state = judged_batch((0,), "optim.grad_clip=10.0", dtype=torch.float32)
+    told = update(state, replace(batch, returns=batch.returns * 1e6), config, 0.0)
+    norm = lambda model: sum(w.grad.square().sum() for w in model.parameters()).sqrt().item()  # noqa: E731
+    assert norm(state.critic) == pytest.approx(config.optim.grad_clip, rel=1e-4)
+    assert told["grad_norm"].item() == pytest.approx(norm(state.policy), rel=1e-4)
+    assert norm(state.policy) < 9
+
+
+def test_no_group_is_left_out():
+    """The first two groups are all wrong and all right: without a critic neither would take part under rloo."""
+    config = tiny("algo=ppo")
+    rollouts, credit = hand_made([[0, 0], [1, 1], [1, 0]]).rollouts, credit_of([[0.0, 0.0], [1.0, 1.0], [1.0, 0.0]])
+    values = 0.3 * rollouts.loss_mask
+    assert not silent_groups(ALGORITHMS["ppo"].advantage, credit, rollouts, config.algo, values).any()
+    assert config.algo.acts_on_silence
+    quiet = ("reward=format_reward", "sampling.max_tokens=1", "sampling.temperature=1.1", "rl.problems=2")
+    state, _, (report,) = steps(tiny("algo=ppo", *quiet), 1, 0)
+    assert report.metrics["no_signal_groups"].item() == 1
+    n = sum(w.numel() for w in state.policy.parameters()) - state.policy.embedding.numel()
+    updated = state.spent[0].flops - 2 * 2 * n * state.spent[0].tokens
+    assert updated > 2 * 6 * n * report.sampled.rollouts.loss_mask.sum().item()
+
+
+def test_explained_variance_by_hand():
+    """Values that are right: 1; the same everywhere: 0; those of the other row: worse than none."""
+    rollouts = hand_made([[1, 0]], tokens=2).rollouts
+    returns = torch.tensor([[9.0, 1.0], [9.0, 0.0]])
+    told = lambda values: value_metrics(  # noqa: E731
+        torch.tensor(values), returns, rollouts, torch.ones(2, dtype=torch.bool)
+    )["explained_variance"].item()
+    assert told([[5.0, 1.0], [7.0, 0.0]]) == 1
+    assert told([[5.0, 0.2], [7.0, 0.2]]) == pytest.approx(0)
+    assert told([[5.0, 0.0], [7.0, 1.0]]) == pytest.approx(-3)
+    assert value_metrics(None, None, rollouts, torch.ones(2, dtype=torch.bool)) == {}
+
+
+def test_the_critic_comes_to_expect_what_it_is_shown():
+    """Returns at random, one for each drawn token, by heart."""
+    batch, config, state = judged_batch((0,), "optim.lr=3e-3", "optim.grad_clip=10.0", dtype=torch.float32)
+    told = [update(state, batch, config, config.optim.lr)["value_loss"].item() for _ in range(80)]
+    assert told[-1] < told[0] / 4
+
+
+def test_an_algorithm_without_a_critic_tells_nothing_of_one():
+    _, _, (report,) = steps(tiny(), 1, 0)
+    assert not {"value_loss", "explained_variance"} & set(report.metrics)
