@@ -12,7 +12,7 @@ from typing import Any
 from harness.flops import Spent
 from harness.runs import read_json
 
-LONGER = " longer"  # joins the name of a verified task at difficulties that are only evaluated
+LONGER = " longer"  # joins the name of a task at difficulties that are only evaluated
 AXES = tuple(asdict(Spent()))
 BASE_COLUMNS = ("base_id", "base_seed", "model", "model_params", "pretrain_tokens", "pretrain_loss", "budgets_mode")
 CELL = ("task", "difficulty", "setting")

@@ -17,9 +17,9 @@ from harness.seeding import keys
 
 
 def suite_of(config: Config) -> tuple[Cell, ...]:
-    verified, unverified, asked = select(config.tasks.verified), select(config.tasks.unverified), config.tasks
-    cells = build_suite((*verified, *unverified), asked.difficulties, config.evaluation)
-    return cells + (build_suite(verified, asked.longer, config.evaluation) if asked.longer else ())
+    asked, tasks = config.tasks, (*select(config.tasks.verified), *select(config.tasks.unverified))
+    cells = build_suite(tasks, asked.difficulties, config.evaluation)
+    return cells + (build_suite(tasks, asked.longer, config.evaluation) if asked.longer else ())
 
 
 def score_budget(
