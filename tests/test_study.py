@@ -263,8 +263,9 @@ def test_difficulties_that_are_only_evaluated_are_unverified_tasks_of_their_own(
     found = study(tmp_path, {"a": []}, seeds=(0,), user=["tasks.longer=[3]"])
     launched(found)
     rows, problems = gather(found)
-    assert {(r["task"], r["role"]) for r in rows if r["difficulty"] == 3} == {("toy.symbolic longer", "unverified")}
-    assert {r["task"] for r in problems if r["difficulty"] == 3} == {"toy.symbolic longer"}
+    longer = {"toy.symbolic longer", "toy.worded longer"}
+    assert {(r["task"], r["role"]) for r in rows if r["difficulty"] == 3} == {(task, "unverified") for task in longer}
+    assert {r["task"] for r in problems if r["difficulty"] == 3} == longer
     plainly = study(tmp_path, {"a": []}, seeds=(0,))
     assert [e.run_id for e in plainly.entries] == [e.run_id for e in found.entries]
 
