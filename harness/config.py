@@ -220,7 +220,9 @@ class RewardConfig:
     """Which reward, and its shaping: length_penalty times the share of the token limit that a completion took, and
     truncation_penalty for one that reached the limit, are taken off."""
 
-    name: Literal["true_reward", "random_reward", "shuffled_within_group", "format_reward", "learned_reward"]
+    name: Literal[
+        "true_reward", "random_reward", "shuffled_within_group", "format_reward", "length_reward", "learned_reward"
+    ]
     length_penalty: NonNegativeFloat
     truncation_penalty: NonNegativeFloat
     learned: LearnedConfig | None

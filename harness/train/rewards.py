@@ -61,6 +61,18 @@ def format_reward(inputs: RewardInputs) -> Credit:
     return Credit(base=reward, outcome=reward)
 
 
+def length_reward(inputs: RewardInputs) -> Credit:
+    """1 for a completion whose text is as long as that of a right one of its group, whatever it says: what the true
+    reward says of length alone. A group without a right one stays silent."""
+    rollouts = inputs.rollouts
+    # The stop token is no text: a completion that was cut off says as much with one token less.
+    length = rollouts.loss_mask.sum(1) - (rollouts.stop_reason == int(StopReason.STOP)).long()
+    length, right = rollouts.grouped(length), rollouts.grouped(inputs.checked.verdict == int(Verdict.CORRECT))
+    as_one_right = ((length[..., :, None] == length[..., None, :]) & right[..., None, :]).any(-1).flatten()
+    reward = as_one_right.float().masked_fill(~scorable(inputs.checked), float("nan"))
+    return Credit(base=reward, outcome=reward)
+
+
 def learned_reward(inputs: RewardInputs) -> Credit:
     """The score of a model of preferences (harness/train/reward_model.py)."""
     assert inputs.scores is not None
@@ -90,5 +102,6 @@ REWARDS: dict[str, Callable[[RewardInputs], Credit]] = {
     "random_reward": random_reward,
     "shuffled_within_group": shuffled_within_group,
     "format_reward": format_reward,
+    "length_reward": length_reward,
     "learned_reward": learned_reward,
 }

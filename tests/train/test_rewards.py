@@ -13,6 +13,7 @@ from harness.train.rewards import (
     REWARDS,
     format_reward,
     kl_in_reward,
+    length_reward,
     random_reward,
     shaped,
     shuffled_within_group,
@@ -66,6 +67,35 @@ def test_the_format_reward_pays_form_alone():
     form = [[True, False, True, True]]
     credit = format_reward(hand_made([[WRONG, CORRECT, CORRECT, UNSCORABLE]], well_formed=form))
     assert same(credit.outcome, torch.tensor([1.0, 0.0, 1.0, torch.nan]))
+
+
+def of_lengths(verdicts, lengths, stopped):
+    """Rows of so many drawn tokens of at most 3, that ended with the stop token or were cut off."""
+    inputs = hand_made(verdicts)
+    column, length = torch.arange(4), torch.tensor(lengths).flatten()
+    rollouts = replace(
+        inputs.rollouts,
+        loss_mask=(column > 0) & (column <= length[:, None]),
+        stop_reason=(~torch.tensor(stopped).flatten()).long(),
+    )
+    return replace(inputs, rollouts=rollouts)
+
+
+def test_the_length_reward_pays_for_the_length_of_a_right_answer_whatever_it_says():
+    """Right ones of 1 and of 2 characters in the first group, none in the second."""
+    inputs = of_lengths(
+        [[CORRECT, WRONG, WRONG, CORRECT, WRONG, UNSCORABLE], [WRONG, WRONG, UNSCORABLE, WRONG, WRONG, WRONG]],
+        [[2, 2, 1, 3, 3, 2], [1, 2, 3, 1, 2, 3]],
+        [[True, True, True, True, True, True], [True] * 6],
+    )
+    expected = [1.0, 1.0, 0.0, 1.0, 1.0, torch.nan, 0.0, 0.0, torch.nan, 0.0, 0.0, 0.0]
+    assert same(length_reward(inputs).base, torch.tensor(expected))
+
+
+def test_the_stop_token_is_no_part_of_the_length():
+    """Three tokens of which one stops are two characters; cut off, they are three."""
+    inputs = of_lengths([[CORRECT, WRONG, WRONG, WRONG]], [[3, 3, 2, 2]], [[True, False, False, True]])
+    assert length_reward(inputs).base.tolist() == [1.0, 0.0, 1.0, 0.0]
 
 
 @pytest.mark.parametrize("name", sorted(set(REWARDS) - {"learned_reward"}))
