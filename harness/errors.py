@@ -31,6 +31,14 @@ def cannot_write(error: OSError) -> UserError | None:
     return UserError(f"cannot write {error.filename or ''}".strip(), error.strerror or "", fix)
 
 
+def headline(error: str) -> str:
+    """The line of an error's text that says what happened: of a traceback the exception, not the notes after it."""
+    lines = error.strip().splitlines() or [""]
+    traced = [i for i, line in enumerate(lines) if line.startswith(("Traceback", "  File "))]
+    after = lines[traced[-1] + 1 :] if traced else lines
+    return next((line for line in after if not line.startswith(" ")), lines[-1])
+
+
 def nearest(word: str, names: Iterable[str], most: int = 4) -> list[str]:
     """The names that `word` was probably meant to be, best first. Dotted names also match by their last part."""
     names = list(dict.fromkeys(names))

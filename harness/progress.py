@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from harness.errors import headline
 from harness.launch.jobs import Job, JobResult
 
 SECONDS_BETWEEN_PLAIN_LINES = 15.0
@@ -69,7 +71,7 @@ class View:
         self._all(f"{name_of(job)} at step {row['step']}/{row['until']}  {brief(row)}")
 
     def finish(self, result: JobResult) -> None:
-        """A job has ended; a failure is said at once, with its last line, and in full at the end."""
+        """A job has ended; a failure is said at once, in a line, and in full at the end."""
         job = result.job
         if job.run_id in self.lines:
             self.bars.remove_task(self.lines.pop(job.run_id))
@@ -77,9 +79,8 @@ class View:
         if result.status == "done":
             self._all(f"{name_of(job)} done in {result.seconds:.0f} s", always=True)
         else:
-            lines = (result.error or "").strip().splitlines() or [""]
-            said = lines[-1] if lines[0].startswith("Traceback") else lines[0]
-            self.console.print(f"[bold red]{result.status}[/] {name_of(job)}: {said}", highlight=False)
+            said = escape(f"{name_of(job)}: {headline(result.error or '')}")
+            self.console.print(f"[bold red]{result.status}[/] {said}", highlight=False)
 
     def _all(self, line: str, always: bool = False) -> None:
         done, now = sum(self.steps.values()), time.monotonic()

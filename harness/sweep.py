@@ -11,13 +11,33 @@ from harness.runs import read_json, run_folder
 from harness.scores import role_accuracy
 from harness.tracker import flatten
 
+LONGEST_ARM = 60
+
 
 def changed_settings(configs: Sequence[Config]) -> list[dict[str, Any]]:
-    """For each configuration its values of the settings that are not the same in all."""
+    """For each configuration its values of the settings that are not the same in all, but for those that follow from
+    the name of their group (algo.clip_low from algo.name)."""
     flat = [flatten(dump(config)) for config in configs]
     names = dict.fromkeys(name for settings in flat for name in settings)
     differing = [name for name in names if any(settings.get(name) != flat[0].get(name) for settings in flat)]
-    return [{name: settings.get(name) for name in differing} for settings in flat]
+    kept = [name for name in differing if not any(_follows(name, other, flat) for other in differing)]
+    return [{name: settings.get(name) for name in kept} for settings in flat]
+
+
+def _follows(name: str, other: str, flat: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether `other` names the group of `name`, and no two configurations of one group differ in it."""
+    if name == other or not other.endswith(".name") or not name.startswith(other.removesuffix("name")):
+        return False
+    pairs = {(str(settings.get(other)), str(settings.get(name))) for settings in flat}
+    return len(pairs) == len({choice for choice, _ in pairs})
+
+
+def arms(configs: Sequence[Config]) -> list[str]:
+    """What tells each run from the others but for its seed, as in "optim.lr=0.01"; it becomes the W&B job type, so that
+    seeds fall together. "" where nothing but seeds change."""
+    changed = changed_settings(configs)
+    said = ([f"{k.removesuffix('.name')}={v}" for k, v in values.items() if k != "seed"] for values in changed)
+    return [" ".join(words)[:LONGEST_ARM] for words in said]
 
 
 def accuracies(config: Config, role: str) -> dict[int, float]:

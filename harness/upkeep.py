@@ -5,10 +5,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from harness.checkpoint import saved_steps, step_folder
 from harness.config import parse
+from harness.errors import headline
 from harness.known import NOTHING, Known
 from harness.launch.jobs import Job, places
 from harness.plan import cost, measured_rate
@@ -18,7 +20,7 @@ from harness.study import is_done
 
 
 def state_of(job: Job, known: Known = NOTHING) -> tuple[str, int, str]:
-    """(done, running, failed, stopped or to do; step reached; the last line of what went wrong). A run that says it is
+    """(done, running, failed, stopped or to do; step reached; what went wrong, in a line). A run that says it is
     running though no process holds it was killed, and counts as stopped."""
     folder = run_folder(job.run["out"], job.run_id)
     status = folder.status()
@@ -28,14 +30,13 @@ def state_of(job: Job, known: Known = NOTHING) -> tuple[str, int, str]:
     if is_held(folder):
         return "running", step, ""
     if status.get("state") == "failed":
-        return "failed", step, _last_line(folder)
+        return "failed", step, _error(folder)
     return ("stopped" if status or step else "to do"), min(step, job.until), ""
 
 
-def _last_line(folder: RunFolder) -> str:
+def _error(folder: RunFolder) -> str:
     path = folder.path / "traceback.txt"
-    lines = path.read_text().strip().splitlines() if path.is_file() else []
-    return lines[-1] if lines else str(folder.status().get("error", ""))
+    return headline(path.read_text()) if path.is_file() else str(folder.status().get("error", ""))
 
 
 def status_table(jobs: Sequence[Job], known: Known = NOTHING) -> RichTable:
@@ -51,7 +52,7 @@ def status_table(jobs: Sequence[Job], known: Known = NOTHING) -> RichTable:
     for column in ("run", "state", "step", "folder", "error"):
         table.add_column(column, overflow="fold")
     for job, state, step, error in states:
-        table.add_row(name_of(job), state, f"{step}/{job.until}", job.run_id, error)
+        table.add_row(name_of(job), state, f"{step}/{job.until}", job.run_id, escape(error))
     return table
 
 

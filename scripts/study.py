@@ -32,7 +32,8 @@ def main(container) -> None:
     if container.status:
         console.print(status_table(jobs, study.known))
     elif container.prune:
-        console.print("deleted {} folders, {:.1f} MB".format(*(x / y for x, y in zip(prune(jobs), (1, 1e6)))))
+        folders, freed = prune(jobs)
+        console.print(f"deleted {folders} folders, {freed / 1e6:.1f} MB")
     elif container.report:
         report_study(study, overrides, console)
     else:

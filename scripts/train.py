@@ -20,12 +20,12 @@ def train(containers) -> list[str]:
     from harness.config import parse
     from harness.session import accuracy_table, require_done, run_jobs, say_failures, say_queued
     from harness.study import Entry, jobs_of
-    from harness.sweep import sweep_table
+    from harness.sweep import arms, sweep_table
     from harness.together import is_first
 
     configs, console = [parse(container) for container in containers], Console(quiet=not is_first())
     label = "single" if len(configs) == 1 else "sweep"
-    entries = [Entry(label, config) for config in configs]
+    entries = [Entry(arm or label, config) for arm, config in zip(arms(configs), configs)]
     results = run_jobs(jobs_of(entries, {"study": label}), configs[0], console)
     if results is not None:
         say_failures(results, console)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hydra.errors import HydraException
 
 from harness.advice import from_validation, unknown_setting
 from harness.cli import explain
-from harness.errors import UserError, nearest
+from harness.errors import UserError, headline, nearest
 
 TOY = ("toy", "tests.toy_configs")
 
@@ -64,6 +65,20 @@ def test_text_that_is_no_override_is_said_so():
 
 def test_right_overrides_are_left_alone():
     assert explained("rl.steps=3", "seed=1,2", "+new=1", "hydra.verbose=true", "rl={steps: 1}") == "as Hydra says"
+
+
+def test_the_headline_of_an_error_is_what_was_raised_last_and_not_a_note_on_it():
+    error = ValueError("first\n  second")
+    error.add_note("a note")
+    try:
+        try:
+            raise KeyError("cause")
+        except KeyError as cause:
+            raise error from cause
+    except ValueError:
+        assert headline(traceback.format_exc()) == "ValueError: first"
+    assert headline("killed by SIGKILL\n  ask for less") == "killed by SIGKILL"
+    assert headline("") == ""
 
 
 def test_nearest_prefers_the_same_last_part():

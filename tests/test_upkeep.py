@@ -29,7 +29,8 @@ def test_each_state_is_told(done, monkeypatch):
     folder = run_folder(other.out, run_id(other))
     folder.path.mkdir()
     folder.set_status("failed", 2, error="ValueError: no")
-    (folder.path / "traceback.txt").write_text("Traceback\n  in f\nValueError: no such thing\n")
+    traceback = "Traceback (most recent call last):\n  File f\n    f()\nValueError: no such thing\nA note on it.\n"
+    (folder.path / "traceback.txt").write_text(traceback)
     assert state_of(rl_job(other)) == ("failed", 2, "ValueError: no such thing")
     with locked(folder):
         monkeypatch.setattr("harness.runs.os.getpid", lambda: -1)  # held by a process that is not this one

@@ -1,13 +1,14 @@
 """A sweep of many jobs, of which ten are killed and five raise; and what W&B holds of a sweep with failures."""
 
+import json
 import os
 import signal
-from pathlib import Path
 
 import pytest
 
 from harness.launch.jobs import Job, LocalConfig, launch
 from harness.tracker import read_metrics
+from tests.test_scripts import SETTINGS, runs_of, script
 from tests.wandb_files import wandb_runs
 
 LOCAL = LocalConfig("local", 2, 1, 0.1, 1, 10.0)
@@ -33,47 +34,31 @@ def test_of_200_jobs_ten_killed_and_five_raising_195_give_their_result_and_the_r
     assert {run_id for run_id, result in ended.items() if result.attempts == 2} == doomed
 
 
-def jobs_with_tracker(folder: Path) -> list[Job]:
-    """Eight jobs that log to W&B; the third and the sixth raise after their first row."""
-    return [Job(f"run-{i}", {"do": "track", "out": str(folder), "fails": i in (2, 5)}, until=3) for i in range(8)]
-
-
-def check_tracked(folder: Path) -> None:
-    runs = wandb_runs(folder)
-    assert [run["id"] for run in runs] == [f"run-{i}" for i in range(8)]
-    assert [run["exit_code"] for run in runs] == [1 if i in (2, 5) else 0 for i in range(8)]
-    for i, run in enumerate(runs):
-        assert run["rows"] == read_metrics(folder / f"run-{i}")
-        assert [row["train/mark"] for row in run["rows"]] == [i] * (1 if i in (2, 5) else 3)
+# A learning rate of 1e38 spoils the policy in its first update; with the entropy bonus, by which groups without signal
+# take part in the update too, the second step then has no finite loss, and raises.
+EIGHT_JOBS = ("seed=0,1", "optim.lr=1e-2,1e-3,1e-4,1e38", "model.norm=none", "algo.entropy_bonus=1e-3")
+LAUNCHERS = ("launcher=local", "launcher=ray", "hydra/launcher=basic")
 
 
 @pytest.mark.slow
-def test_a_local_sweep_gives_each_job_its_own_w_and_b_run_and_marks_the_failed(tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    ended = list(launch(jobs_with_tracker(tmp_path), LOCAL, "tests.launch.works:act"))
-    assert sorted(result.job.run_id for result in ended if result.status == "failed") == ["run-2", "run-5"]
-    check_tracked(tmp_path)
-
-
-@pytest.mark.slow
-def test_a_serial_sweep_in_one_process_gives_each_job_its_own_w_and_b_run(tmp_path, monkeypatch):
-    """As Hydra's own serial launcher runs it."""
-    from harness.launch.worker import attempt
-
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    for job in jobs_with_tracker(tmp_path):
-        attempt("tests.launch.works:act", job, lambda row: None)
-    check_tracked(tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
-def test_a_ray_sweep_gives_each_job_its_own_w_and_b_run_and_marks_the_failed(tmp_path, monkeypatch):
-    pytest.importorskip("ray")
-    from harness.launch.jobs import RayConfig
-
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    ray_config = RayConfig("ray", None, 2, 1.0, 0.0, 0, 10.0)
-    ended = list(launch(jobs_with_tracker(tmp_path), ray_config, "tests.launch.works:act"))
-    assert sorted(result.job.run_id for result in ended if result.status == "failed") == ["run-2", "run-5"]
-    check_tracked(tmp_path)
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_sweep_of_8_jobs_of_which_2_raise_gives_8_w_and_b_runs_the_two_marked_failed(tmp_path, launcher):
+    if launcher == "launcher=ray":
+        pytest.importorskip("ray")
+    tiny = [setting for setting in SETTINGS if not setting.startswith("optim.lr")]
+    ended = script("train", "-m", *EIGHT_JOBS, *tiny, "tracker=wandb", f"out={tmp_path}", launcher, cwd=tmp_path)
+    assert ended.returncode == 2, ended.stderr + ended.stdout
+    said = " ".join(ended.stdout.split())  # lines are wrapped
+    assert said.count("NonFinite: step 1: loss is not finite") == 2 * 2  # at once, and in full at the end
+    found = {}
+    for folder in runs_of(tmp_path, "rl-"):
+        (mirror,) = wandb_runs(folder)
+        config = json.loads((folder / "config.json").read_text())
+        assert mirror["id"] == folder.name
+        assert (mirror["config"]["seed"], mirror["config"]["optim.lr"]) == (config["seed"], config["optim"]["lr"])
+        assert mirror["rows"] == [{k: v for k, v in row.items() if v is not None} for row in read_metrics(folder)]
+        steps = [row["compute/step"] for row in mirror["rows"] if "train/loss" in row]
+        found[config["seed"], config["optim"]["lr"]] = (mirror["exit_code"], steps)
+    assert found == {
+        (seed, lr): (1, [1]) if lr == 1e38 else (0, [1, 2, 3, 4]) for seed in (0, 1) for lr in (1e-2, 1e-3, 1e-4, 1e38)
+    }

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from harness.errors import UserError
 from harness.stopping import deferred
-from harness.tracker import WandbTracker, open_tracker
 
 
 def act(job, report):
@@ -98,17 +97,6 @@ def _report_and_sleep(job, report):
     return job.until
 
 
-def _track(job, report):
-    run_dir = Path(job.run["out"]) / job.run_id
-    run_dir.mkdir(parents=True)
-    config = WandbTracker("wandb", "p", None, "compute/step", ())
-    with open_tracker(config, run_dir, job.run_id, {}, job.labels) as tracker:
-        for step in range(job.until):
-            tracker.log({"compute/step": step, "train/mark": int(job.run_id.split("-")[1])})
-            if job.run["fails"]:
-                raise ValueError("planted")
-
-
 ACTS = {
     "return": _return,
     "sleep": _sleep,
@@ -123,5 +111,4 @@ ACTS = {
     "unwritable": _unwritable,
     "say_node": _say_node,
     "report_and_sleep": _report_and_sleep,
-    "track": _track,
 }
