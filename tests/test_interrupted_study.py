@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from harness.tracker import read_metrics
 from tests.launch.test_local import alive
 from tests.test_scripts import ROOT, SETTINGS, script
 
@@ -31,6 +32,15 @@ def table(out, name="table"):
     """Rows without times, and without the version: a commit made while the test runs is not its concern."""
     frame = pl.read_parquet(out / "studies" / "quickstart" / f"{name}.parquet")
     return frame.drop("seconds", "code_version", strict=False)
+
+
+def metrics(out):
+    """{run_id: rows of metrics.jsonl} without what is measured in seconds."""
+    timed = ("time/", "perf/", "compute/seconds")
+    return {
+        folder.name: [{k: v for k, v in row.items() if not k.startswith(timed)} for row in read_metrics(folder)]
+        for folder in (out / "runs").iterdir()
+    }
 
 
 def finished(out, *settings):
@@ -71,8 +81,8 @@ def kill_amid_the_work(out, delay):
     return workers if launching.returncode else []
 
 
-def test_a_study_whose_launching_process_is_killed_five_times_ends_with_the_table_of_an_unbroken_one(tmp_path):
-    """Its workers end by themselves."""
+def test_a_study_whose_launching_process_is_killed_five_times_ends_with_the_tables_of_an_unbroken_one(tmp_path):
+    """And with its metrics: no row is missing or written twice. Its workers end by themselves."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
@@ -89,3 +99,4 @@ def test_a_study_whose_launching_process_is_killed_five_times_ends_with_the_tabl
     finished(broken)
     for name in ("table", "problems"):
         assert_frame_equal(table(broken, name), table(whole, name), check_exact=True)
+    assert metrics(broken) == metrics(whole)
