@@ -95,7 +95,7 @@ def _training(state: TrainState, member: int) -> bytes:
     data = io.BytesIO()
     models = {name: of_member(model.state_dict()) for name, model in _models(state).items()}
     success = None if state.success is None else _member(state.success, member)
-    beside = {"lagged": lagged, "success": success, **models}
+    beside = {"lagged": lagged, "success": success, "retired": state.retired[member], **models}
     torch.save({"state": optimizer, "param_groups": whole["param_groups"], **beside}, data)
     return data.getvalue()
 
@@ -162,6 +162,7 @@ def load_checkpoint(sources: Sequence[Source], state: TrainState, step: int) -> 
         model.load_state_dict(_stacked([each[name] for each in saved]))
     if saved[0]["success"] is not None:
         state.success = torch.cat([each["success"] for each in saved])
+    state.retired = tuple(each.get("retired", {}) for each in saved)  # older checkpoints know of none
     state.lagged = [_stacked(weights) for weights in zip(*(each["lagged"] for each in saved))]
     state.spent = tuple(Spent(**meta["spent"]) for _, meta in read)
 

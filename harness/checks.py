@@ -115,12 +115,13 @@ def _check_curriculum(config: "Config") -> None:
             f"tasks.verified has {entries}, each of which needs its own",
             "name as many, or none",
         )
-    if config.tasks.target_success is not None and config.objective == "continued_pretraining":
-        raise UserError(
-            "tasks.target_success with objective=continued_pretraining",
-            "what RL would have drawn depends on its successes, so its cost cannot be matched without it",
-            "set tasks.target_success=null for this arm",
-        )
+    for name in ("target_success", "retire_at"):
+        if getattr(config.tasks, name) is not None and config.objective == "continued_pretraining":
+            raise UserError(
+                f"tasks.{name} with objective=continued_pretraining",
+                "what RL would have drawn depends on its successes, so its cost cannot be matched without it",
+                f"set tasks.{name}=null for this arm",
+            )
 
 
 def _check_demonstrations(config: "Config", verified: tuple[Task, ...]) -> None:

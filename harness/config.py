@@ -100,8 +100,9 @@ class ScheduleConfig:
 class TasksConfig:
     """Roles of a study, as names or patterns such as "*.symbolic". Training draws from `verified` alone: each task with
     the weight of the first entry that stands for it (`weights`, one an entry; none: all alike), difficulty d of it with
-    weight difficulty_decay ** (d - 1). With a target_success, more where the policy succeeds about so often. `longer`:
-    difficulties of the verified tasks that are never trained, only evaluated, as unverified tasks of their own."""
+    weight difficulty_decay ** (d - 1). With a target_success, more where the policy succeeds about so often. A
+    problem whose pass rate in a step reached retire_at is not drawn again. `longer`: difficulties of the verified tasks
+    that are never trained, only evaluated, as unverified tasks of their own."""
 
     verified: tuple[str, ...]
     unverified: tuple[str, ...]
@@ -110,6 +111,7 @@ class TasksConfig:
     difficulty_decay: PositiveFloat
     weights: tuple[PositiveFloat, ...]
     target_success: Annotated[float, Field(gt=0, lt=1)] | None
+    retire_at: Annotated[float, Field(gt=0, le=1)] | None
 
 
 @schema(frozen=True, config=_forbid)

@@ -22,7 +22,7 @@ from harness.train.advantages import silent_groups
 from harness.train.algorithms import ALGORITHMS, flops_per_token
 from harness.train.batch import Judged, training_batches
 from harness.train.critic import token_returns, token_values, value_losses, value_metrics
-from harness.train.curriculum import draw, odds, odds_metrics, remember, untried
+from harness.train.curriculum import draw, odds, odds_metrics, remember, retire, retired_metrics, untried
 from harness.train.frozen import lagged_policy, reference_logprobs
 from harness.train.losses import LOSS_METRICS, LossInputs, regularisers
 from harness.train.optim import clip_gradients, learning_rate_factor, set_learning_rate, zero_gradients
@@ -94,8 +94,9 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
         if step == 0:
             state.success = untried(mixture, len(state.seeds), cfg.tasks.target_success)
         chances = odds(mixture, state.success, cfg.tasks.target_success, len(state.seeds))
-        draws = zip(chances, keys("problems", state.seeds, step))
-        problems = [p for chance, key in draws for p in draw(mixture, chance, cfg.rl.problems, key.generator())]
+        draws = zip(chances, state.retired, keys("problems", state.seeds, step))
+        drawn = (draw(mixture, chance, gone, cfg.rl.problems, key.generator()) for chance, gone, key in draws)
+        problems = [problem for of_seed in drawn for problem in of_seed]
         sampler = lagged_policy(state, cfg.rl.lag)
         draws = keys("sampling", state.seeds, step)
         rollouts, checked = distributed.played(algorithm.episodes, sampler, env, problems, sampling, draws)
@@ -120,8 +121,10 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
 
     metrics = {name: torch.stack([each[name] for each in told]).mean(0) for name in told[0]}
     metrics |= step_metrics(rollouts, checked, credit, silent) | {"lr": torch.full((len(state.seeds),), lr)}
-    metrics |= odds_metrics(mixture, chances) | value_metrics(values, returns, rollouts, scorable)
     state.success = remember(state.success, mixture, problems, checked)
+    state.retired = retire(state.retired, problems, checked, cfg.tasks.retire_at, step)
+    metrics |= odds_metrics(mixture, chances) | retired_metrics(state.retired, cfg.tasks.retire_at)
+    metrics |= value_metrics(values, returns, rollouts, scorable)
     state.spent = spent_after(cfg, state, rollouts, trained, sum(watch.seconds.values()))
     return StepReport(step, metrics, watch.seconds, Sampled(rollouts, checked, credit))
 

@@ -26,10 +26,12 @@ class TrainState:
     reward_model: Transformer | None = None  # frozen once it is trained; where the reward is learned
     critic: Transformer | None = None  # changed by `optimizer` too; where the algorithm has one
     success: Tensor | None = None  # [S, cells] of the mixture so far; where a curriculum aims at one
+    retired: tuple[dict[tuple[str, int], int], ...] = ()  # [S] problems that are not drawn again (curriculum.Retired)
     lagged: list[dict[str, Tensor]] = field(default_factory=list)  # weights a lagging sampler needs, oldest first
 
     def __post_init__(self) -> None:
         self.spent = self.spent or (Spent(),) * len(self.seeds)
+        self.retired = self.retired or ({},) * len(self.seeds)
 
     @property
     def step(self) -> int:

@@ -45,6 +45,7 @@ OPTIONS = [
     ("algo.kl=k3", "algo.kl_coefficient=0.1", "algo.entropy_bonus=0.01", "reward.length_penalty=0.2"),
     ("algo=sft", "rl.group_size=1"),
     ("algo=ppo", "optim.minibatches=2"),
+    ("tasks.retire_at=0.25", "tasks.difficulties=[1]", "rl.problems=16"),
 ]
 
 

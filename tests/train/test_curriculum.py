@@ -6,9 +6,10 @@ import torch
 
 from envs.mixture import Mixture
 from envs.registry import select
+from harness.policy.tokenizer import decode
 from harness.run import training_mixture
 from harness.seeding import Key
-from harness.train.curriculum import FLOOR, MEMORY, draw, odds, remember, untried
+from harness.train.curriculum import FLOOR, MEMORY, draw, name_of, odds, remember, retire, untried
 from harness.types import Checked
 from tests.toys import tiny
 from tests.train.test_rl import steps
@@ -25,7 +26,7 @@ def rng(step=0):
 def test_without_a_target_the_draws_are_those_of_the_mixture_and_so_they_are_on_target():
     for target in (None, 0.4):
         (chances,) = odds(MIXTURE, untried(MIXTURE, 1, target), target, 1)
-        assert draw(MIXTURE, chances, 50, rng()) == MIXTURE.draw(50, rng())
+        assert draw(MIXTURE, chances, {}, 50, rng()) == MIXTURE.draw(50, rng())
 
 
 def test_before_anything_was_drawn_a_target_changes_nothing():
@@ -40,7 +41,7 @@ def test_cells_on_target_are_drawn_more_and_none_is_forgotten():
     np.testing.assert_allclose(chances, 0.9 * tilted / tilted.sum() + 0.1 * PLAIN)
     assert chances.sum() == pytest.approx(1)
     assert (chances >= FLOOR * PLAIN).all()
-    drawn = [(p.task, p.difficulty) for p in draw(MIXTURE, chances, 4000, rng())]
+    drawn = [(p.task, p.difficulty) for p in draw(MIXTURE, chances, {}, 4000, rng())]
     for (task, difficulty, _), chance in zip(MIXTURE.cells(), chances):
         share = drawn.count((task.name, difficulty)) / 4000
         assert share == pytest.approx(chance, abs=4 * (chance / 4000) ** 0.5)
@@ -63,10 +64,69 @@ def test_what_was_drawn_can_be_drawn_again_from_the_metrics():
     names = [f"odds/{task.name}/{difficulty}" for task, difficulty, _ in mixture.cells()]
     for step, report in enumerate(reports):
         chances = np.array([report.metrics[name].item() for name in names])
-        again = draw(mixture, chances, 8, rng(step))
+        again = draw(mixture, chances, {}, 8, rng(step))
         ids = report.sampled.rollouts.ids[:: config.rl.group_size, 1:3]
         assert [chr(row[0] - 17 + 32) for row in ids.tolist()] == [p.prompt[0] for p in again]
     assert not np.allclose(chances, [p for *_, p in mixture.cells()])
+
+
+# ---- problems that are not drawn again
+
+
+def drawn(problems):
+    return {name_of(problem) for problem in problems}
+
+
+@pytest.mark.parametrize("target", [None, 0.4])
+def test_a_retired_problem_is_never_drawn_while_there_are_others(target):
+    """Half of what 50 draws find is retired; what is not keeps its place."""
+    (chances,) = odds(MIXTURE, untried(MIXTURE, 1, target), target, 1)
+    before = draw(MIXTURE, chances, {}, 50, rng())
+    gone = dict.fromkeys(sorted(drawn(before))[::2], 0)
+    after = draw(MIXTURE, chances, gone, 50, rng())
+    assert len(after) == 50
+    assert not drawn(after) & set(gone)
+    assert [b for a, b in zip(before, after) if name_of(a) not in gone] == [a for a in before if name_of(a) not in gone]
+    assert draw(MIXTURE, chances, gone, 50, rng()) == after
+
+
+def test_where_nothing_else_is_left_retired_problems_are_drawn_again():
+    mixture = Mixture(select(["toy.symbolic"]), difficulties=(1,))
+    everything = dict.fromkeys(drawn(mixture.draw(3000, rng(9))), 0)
+    assert draw(mixture, None, everything, 20, rng()) == draw(mixture, None, everything, 20, rng())
+    assert len(draw(mixture, None, everything, 20, rng())) == 20
+
+
+def test_a_problem_is_retired_at_its_pass_rate_in_its_seed_alone_and_once():
+    """Shares ½ and, of two that can be scored, 1; then none that can be scored, and ¾."""
+    problems = [select(["addition.symbolic"])[0].draw(rng(i), 3) for i in range(4)]
+    verdict = [[CORRECT, WRONG, CORRECT, WRONG], [CORRECT, UNSCORABLE, CORRECT, UNSCORABLE]]
+    verdict += [[UNSCORABLE] * 4, [CORRECT, CORRECT, CORRECT, WRONG]]
+    checked = Checked(torch.tensor(verdict).flatten(), torch.ones(16, dtype=torch.bool))
+    a, b, c, d = map(name_of, problems)
+    assert retire([{}, {}], problems, checked, 0.51, 7) == ({b: 7}, {d: 7})
+    assert retire([{}, {c: 1}], problems, checked, 0.5, 7) == ({a: 7, b: 7}, {c: 1, d: 7})
+    assert retire([{a: 3}, {}], problems, checked, 0.5, 7) == ({a: 3, b: 7}, {d: 7})
+    assert retire([{c: 1}, {}], problems, checked, None, 7) == ({c: 1}, {})
+
+
+def test_the_draws_of_every_step_can_be_drawn_again_from_what_is_retired_at_the_end():
+    """Of the 180 problems or so, some are met again."""
+    config = tiny("tasks.retire_at=0.5", "tasks.difficulties=[1]", "rl.problems=16")
+    state, _, reports = steps(config, 8, 0)
+    (retired,), mixture = state.retired, training_mixture(config)
+    met = set()
+    for step, report in enumerate(reports):
+        gone = {name: when for name, when in retired.items() if when < step}
+        again = draw(mixture, None, gone, 16, rng(step))
+        ids = report.sampled.rollouts.ids[:: config.rl.group_size, 1:3].tolist()
+        assert [decode(row) for row in ids] == [problem.prompt[:2] for problem in again]
+        assert not drawn(again) & set(gone)
+        met |= drawn(mixture.draw(16, rng(step))) & set(gone)
+        count = sum(when <= step for when in retired.values())
+        assert report.metrics["retired_problems"].item() == count
+    assert len(met) > 5  # the plain mixture would have met these again
+    assert len(retired) > 30
 
 
 def test_weights_are_those_of_the_entries_of_verified():

@@ -18,6 +18,7 @@ CHOICES = [
     ("algo=expert_iteration", "rl.lag=1"),
     ("objective=continued_pretraining",),
     ("tasks.target_success=0.5",),
+    ("tasks.retire_at=0.25", "tasks.difficulties=[1]", "rl.problems=16"),
     ("reward=learned_reward", "reward.learned.steps=3", "algo.kl=k1", "algo.kl_coefficient=0.1"),
     ("optim=muon", "model.norm=layernorm", "model.norm_position=post", "model.base_width=8"),
 ]
