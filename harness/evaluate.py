@@ -20,7 +20,7 @@ from envs.registry import get
 from envs.splits import distinct_problems
 from envs.vector import TextVectorEnv
 from harness.config import EvaluationConfig
-from harness.policy.score import answer_logprobs
+from harness.policy.score import score_completions
 from harness.policy.tokenizer import EOS, answer_text, encode, encode_prompt
 from harness.policy.transformer import Transformer
 from harness.seeding import Key
@@ -71,12 +71,11 @@ def _identities(problems: Sequence[Problem], samples: int) -> torch.Tensor:
     return torch.tensor([h % (2**32 // samples) for h in hashes])
 
 
-def _chunks(suite: Sequence[Cell], rows: int, samples: int) -> Iterator[list[Problem]]:
-    """Problems of all cells in order, as many at once as `rows` completions allow."""
-    problems = [problem for cell in suite for problem in cell.problems]
-    size = max(1, rows // samples)
-    for first in range(0, len(problems), size):
-        yield problems[first : first + size]
+def _chunks(problems: Sequence[Problem], rows: int, samples: int) -> list[np.ndarray]:
+    """Indices of problems, as many at once as `rows` completions allow; prompts of like length go together, so that
+    little padding is computed."""
+    order = np.argsort([len(problem.prompt) for problem in problems], kind="stable")
+    return np.split(order, range(size := max(1, rows // samples), len(order), size))
 
 
 def evaluate(
@@ -91,21 +90,20 @@ def evaluate(
         temperature=config.temperature,
         max_turns=max(task.max_turns for task in tasks),
     )
-    s = len(keys)
-    verdicts, answers, logprobs = [], [[] for _ in keys], []
-    for problems in _chunks(suite, config.rows, config.samples * s):
-        env = TextVectorEnv(len(problems) * config.samples * s, problems[0].task)
-        rollouts, checked = rollout(policy, env, problems * s, sampling, keys, _identities(problems, config.samples))
+    problems = [problem for cell in suite for problem in cell.problems]
+    s, n, k = len(keys), len(problems), config.samples
+    verdict, texts = np.empty((s, n, k), dtype=np.int64), np.empty((s, n, k), dtype=object)
+    logprob = np.empty((s, n))
+    for chunk in _chunks(problems, config.rows, k * s):
+        some = [problems[i] for i in chunk]
+        env = TextVectorEnv(len(some) * k * s, some[0].task)
+        rollouts, checked = rollout(policy, env, some * s, sampling, keys, _identities(some, k))
         last_turn = rollouts.loss_mask & (rollouts.turn == rollouts.turn.amax(1, keepdim=True))
-        texts = [answer_text(row[mask]) for row, mask in zip(rollouts.ids.cpu().numpy(), last_turn.cpu().numpy())]
-        verdict = checked.verdict.cpu().numpy().reshape(s, -1, config.samples)
-        verdicts.append(_graded(verdict, problems, np.array(texts, dtype=object).reshape(verdict.shape)))
-        for i, own in enumerate(answers):
-            own += texts[i * len(texts) // s : (i + 1) * len(texts) // s]
-        logprobs.append(_gold_logprobs(policy, problems))
-    verdict, logprob, k = np.concatenate(verdicts, axis=1), np.concatenate(logprobs, axis=1), config.samples
-    grids = [[tuple(own[i : i + k]) for i in range(0, len(own), k)] for own in answers]
-    return [list(_by_cell(suite, verdict[i], grids[i], logprob[i])) for i in range(s)]
+        said = [answer_text(row[mask]) for row, mask in zip(rollouts.ids.cpu().numpy(), last_turn.cpu().numpy())]
+        texts[:, chunk] = np.array(said, dtype=object).reshape(s, -1, k)
+        verdict[:, chunk] = _graded(checked.verdict.cpu().numpy().reshape(s, -1, k), some, texts[:, chunk])
+        logprob[:, chunk] = _gold_logprobs(policy, some)
+    return [list(_by_cell(suite, verdict[i], list(map(tuple, texts[i])), logprob[i])) for i in range(s)]
 
 
 def _graded(verdict: np.ndarray, problems: Sequence[Problem], texts: np.ndarray) -> np.ndarray:
@@ -132,13 +130,14 @@ def _by_cell(suite: Sequence[Cell], verdict: np.ndarray, answers: list, logprobs
 
 def _gold_logprobs(policy: Transformer, problems: Sequence[Problem]) -> np.ndarray:
     """[S, problems]: log p of the canonical answer and the stop token, after the first prompt."""
-    prompts = [encode_prompt(problem.prompt) for problem in problems]
-    whole = [np.concatenate((p, encode(problem.answer), [EOS])) for p, problem in zip(prompts, problems)]
-    ids, mask = padded(whole)
-    mask = mask & (torch.arange(ids.shape[1]) >= torch.tensor([len(p) for p in prompts])[:, None])
     device = policy.embedding.device
-    ids, mask = (x.to(device).expand(policy.seeds, -1, -1) for x in (ids, mask))
-    return answer_logprobs(policy, ids, mask).cpu().numpy()
+    prompts, real = padded([encode_prompt(problem.prompt) for problem in problems])
+    answers, mask = padded([np.append(encode(problem.answer), EOS) for problem in problems])
+    each = lambda x: x.to(device).expand(policy.seeds, *x.shape)  # noqa: E731
+    prompts, length, answers, mask = map(each, (prompts, real.sum(1), answers, mask))
+    with torch.no_grad():
+        logprobs = score_completions(policy, prompts, length, answers, 1.0)
+    return torch.where(mask, logprobs, 0.0).sum(-1).cpu().numpy()
 
 
 def pass_at_k(correct: np.ndarray, n: int, k: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import torch
 
 import tests.toy_task  # noqa: F401  (registers the task)
 from envs import get
@@ -12,6 +13,8 @@ from envs.splits import distinct_problems, split_of
 from harness.evaluate import (
     Cell,
     Score,
+    _chunks,
+    _gold_logprobs,
     _graded,
     build_suite,
     majority_correct,
@@ -20,7 +23,10 @@ from harness.evaluate import (
     score_row,
     small_cells,
 )
-from tests.toys import tiny
+from harness.policy.score import score
+from harness.policy.tokenizer import EOS, TURN, encode, encode_prompt
+from harness.train.pretrain import padded
+from tests.toys import tiny, toy_state
 
 TASKS = tuple(get(name) for name in ("toy.symbolic", "toy.worded"))
 
@@ -47,7 +53,7 @@ def test_k_above_n_is_refused():
         pass_at_k(np.array([1]), 2, 3)
 
 
-def score(answers, right, scorable=None):
+def scored(answers, right, scorable=None):
     problems = build_suite(TASKS[:1], (1,), tiny("evaluation.problems=9").evaluation)[0].problems[: len(answers)]
     correct = np.array([[a == right for a in row] for row in answers])
     scorable = np.ones_like(correct) if scorable is None else np.array(scorable)
@@ -55,14 +61,14 @@ def score(answers, right, scorable=None):
 
 
 def test_majority_takes_the_most_frequent_of_the_first_k_and_the_earliest_of_a_tie():
-    found = score([["A", "B", "B", "A", "A"], ["B", "A", "A", "B", "B"], ["C", "D", "A", "A", "A"]], "A")
+    found = scored([["A", "B", "B", "A", "A"], ["B", "A", "A", "B", "B"], ["C", "D", "A", "A", "A"]], "A")
     assert majority_correct(found, 3).tolist() == [False, True, False]
     assert majority_correct(found, 4).tolist() == [True, False, True]
     assert majority_correct(found, 5).tolist() == [True, False, True]
 
 
 def test_a_row_of_the_table_counts_what_was_seen():
-    found = score([["A", "B", "B", "A"], ["B", "B", "B", "B"]], "A", [[True, False, True, True], [True] * 4])
+    found = scored([["A", "B", "B", "A"], ["B", "B", "B", "B"]], "A", [[True, False, True, True], [True] * 4])
     row = score_row(found, (2, 4))
     assert (row["n_problems"], row["k"], row["n_correct"], row["n_correct_sq"], row["n_scorable"]) == (2, 4, 2, 4, 7)
     assert (row["task"], row["family"], row["context"], row["difficulty"]) == ("toy.symbolic", "toy", "symbolic", 1)
@@ -102,3 +108,25 @@ def test_a_grader_scores_what_no_verifier_checks_and_is_not_asked_otherwise(monk
     monkeypatch.setattr("harness.evaluate.grade", lambda problem, text: pytest.fail("asked"))
     checked = distinct_problems(get("addition.symbolic"), 2, "test", 1, 0)[0]
     assert _graded(np.zeros((1, 1, 2), dtype=int), [checked], texts).tolist() == [[[0, 0]]]
+
+
+def test_every_problem_is_in_one_chunk_among_prompts_of_like_length():
+    problems = [
+        p for cell in build_suite(TASKS, (1, 2), tiny("evaluation.problems=9").evaluation) for p in cell.problems
+    ]
+    chunks = _chunks(problems, 30, 4)
+    assert sorted(np.concatenate(chunks)) == list(range(len(problems)))
+    assert max(map(len, chunks)) == 7
+    lengths = [len(problems[i].prompt) for chunk in chunks for i in chunk]
+    assert lengths == sorted(lengths)
+
+
+def test_the_log_probability_of_an_answer_is_that_of_the_plain_forward():
+    policy = toy_state(0, 1).policy
+    problems = [p for cell in build_suite(TASKS, (1, 2), tiny().evaluation) for p in cell.problems]
+    whole = [np.concatenate((encode_prompt(p.prompt), encode(p.answer), [EOS])) for p in problems]
+    ids, real = padded(whole)
+    after = real & ((ids == TURN).cumsum(1) - (ids == TURN).long() > 0)
+    plain = score(policy, ids.expand(2, -1, -1), 1.0).detach()
+    expected = torch.where(after, plain, 0.0).sum(-1)
+    np.testing.assert_allclose(_gold_logprobs(policy, problems), expected.numpy(), rtol=0, atol=1e-5)

@@ -42,6 +42,21 @@ class Cache:
     length: Tensor
     filled: int = 0
 
+    def keep(self, prompts: Tensor, group_size: int) -> "Cache":
+        """What is held of these prompts, [S, P'], and of their completions."""
+        s, every = len(prompts), self.length.shape[1] // group_size
+        heads = len(self.prompt_bias) // (s * every)
+        at = prompts + torch.arange(s, device=prompts.device)[:, None] * every
+        at = (at.flatten()[:, None] * heads + torch.arange(heads, device=at.device)).flatten()
+        chosen = lambda pairs: [(k[at], v[at]) for k, v in pairs]  # noqa: E731
+        length = of_groups(self.length, prompts, group_size)
+        return Cache(chosen(self.prompt), chosen(self.completion), self.prompt_bias[at], length, self.filled)
+
+
+def of_groups(x: Tensor, prompts: Tensor, group_size: int) -> Tensor:
+    """Rows of these prompts' groups: x [S, P·G], prompts [S, P'] -> [S, P'·G]."""
+    return x.unflatten(1, (-1, group_size)).gather(1, prompts[..., None].expand(-1, -1, group_size)).flatten(1)
+
 
 def bias_of(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """0 where `mask` allows a look, -inf elsewhere."""

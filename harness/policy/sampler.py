@@ -10,9 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from harness.policy.attention import of_groups
 from harness.policy.tokenizer import EOS
 from harness.policy.transformer import Transformer
 from harness.types import StopReason
+
+# Finished groups leave the batch once no more than this share of it lives: leaving copies what stays.
+FULL_ENOUGH = 0.8
 
 
 @dataclass(frozen=True)
@@ -54,19 +58,23 @@ def sample(
     last, cache = policy.prefill(prompts, length, group_size, max_tokens)
     logits = policy.logits(last).repeat_interleave(group_size, dim=1)  # [S, rows, V]
     ids = torch.zeros((s, rows, max_tokens), dtype=torch.int64, device=device)
-    logprobs = torch.zeros((s, rows, max_tokens), device=device)
-    alive = torch.ones((s, rows), dtype=torch.bool, device=device) if active is None else active.clone()
-    drawn = torch.zeros((s, rows), dtype=torch.int64, device=device)
-    stopped = torch.zeros_like(alive)
+    logprobs, taken = torch.zeros(ids.shape, device=device), torch.zeros_like(ids, dtype=torch.bool)
+    alive = torch.ones((s, rows), dtype=torch.bool, device=device) if active is None else active
+    at = torch.arange(rows, device=device).expand(s, rows)  # where the rows at hand stand among all
     for c in range(max_tokens):
-        token, logprob = draw(logits, uniforms[..., c], temperature)
-        ids[..., c] = token * alive
-        logprobs[..., c] = logprob * alive
-        drawn += alive
-        stopped |= alive & (token == EOS)
+        token, logprob = draw(logits, uniforms[..., c].gather(1, at), temperature)
+        for out, value in ((ids, token), (logprobs, logprob), (taken, alive)):
+            out[..., c].scatter_(1, at, value * alive)
         alive = alive & (token != EOS)
-        if c + 1 == max_tokens or not alive.any():
+        living = alive.unflatten(1, (-1, group_size)).any(-1)
+        most = int(living.sum(1).max())
+        if c + 1 == max_tokens or most == 0:
             break
+        if most <= FULL_ENOUGH * living.shape[1]:
+            kept = living.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]  # seeds keep as many
+            cache = cache.keep(kept, group_size)
+            at, alive, token = (of_groups(x, kept, group_size) for x in (at, alive, token))
         logits = policy.logits(policy.decode(token, cache))
+    stopped = ((ids == EOS) & taken).any(-1)
     reason = torch.where(stopped, int(StopReason.STOP), int(StopReason.LENGTH))
-    return Completions(ids, logprobs, drawn, reason)
+    return Completions(ids, logprobs, taken.sum(-1), reason)

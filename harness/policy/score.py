@@ -65,9 +65,3 @@ def score_completions(
 ) -> Tensor:
     """log p of each completion token at this temperature, [S, P·G, C]; arguments of `completion_logits`."""
     return token_logprobs(completion_logits(policy, prompts, prompt_length, completions), completions, temperature)
-
-
-@torch.no_grad()
-def answer_logprobs(policy: Transformer, ids: Tensor, mask: Tensor) -> Tensor:
-    """Summed log-probability at temperature 1 of the masked tokens of each row: ids, mask [S, R, T] -> [S, R]."""
-    return torch.where(mask, score(policy, ids, 1.0), 0.0).sum(-1)

@@ -145,3 +145,20 @@ def test_rows_that_are_not_active_draw_nothing_and_disturb_nobody():
     assert torch.equal(some.ids[0, active], every.ids[0, active])
     assert (some.length[0, ~active] == 0).all()
     assert (some.ids[0, ~active] == 0).all()
+
+
+def test_groups_that_have_ended_leave_the_batch_and_no_token_changes(monkeypatch):
+    """Against a batch that keeps all its rows to the end; each seed loses other groups."""
+    prompts, length, group, out, widths = PROMPTS.repeat(1, 4, 1), LENGTHS.repeat(4)[None], 2, {}, {}
+    u = torch.stack([uniforms_of(Key("sampling", seed), 12 * group) for seed in (5, 6)])
+    for share in (0.0, 1.0):
+        monkeypatch.setattr("harness.policy.sampler.FULL_ENOUGH", share)
+        policy, widths[share] = eager_to_stop(5, 6, bias=10.0), []
+        decode = policy.decode
+        policy.decode = lambda ids, cache, w=widths[share], f=decode: w.append(ids.shape[1]) or f(ids, cache)
+        out[share] = sample(policy, prompts.expand(2, -1, -1), length.expand(2, -1), group, TOKENS, 1.0, u)
+    assert widths[0.0] == [24] * 5
+    assert widths[1.0][0] > widths[1.0][-1] > 0
+    for name in ("ids", "length", "stop_reason"):
+        assert torch.equal(getattr(out[0.0], name), getattr(out[1.0], name)), name
+    torch.testing.assert_close(out[0.0].logprobs, out[1.0].logprobs, rtol=0, atol=1e-5)
