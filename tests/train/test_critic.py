@@ -253,8 +253,9 @@ def test_no_group_is_left_out():
     state, _, (report,) = steps(tiny("algo=ppo", *quiet), 1, 0)
     assert report.metrics["no_signal_groups"].item() == 1
     n = sum(w.numel() for w in state.policy.parameters()) - state.policy.embedding.numel()
-    updated = state.spent[0].flops - 2 * 2 * n * state.spent[0].tokens
-    assert updated > 2 * 6 * n * report.sampled.rollouts.loss_mask.sum().item()
+    rollouts, spent = report.sampled.rollouts, state.spent[0]
+    updated = rollouts.prompt_length[:: config.rl.group_size].sum().item() + rollouts.loss_mask.sum().item()
+    assert spent.flops == n * (2 * 2 * spent.tokens + 2 * 6 * updated)  # policy and critic each look, and are updated
 
 
 def test_explained_variance_by_hand():
