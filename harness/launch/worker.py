@@ -19,6 +19,7 @@ from typing import Any
 
 from harness.errors import UserError, cannot_write
 from harness.launch.jobs import Job
+from harness.launch.memory import keep_freed_memory
 from harness.stopping import Stopped, raise_on_signals
 
 Report = Callable[[dict[str, Any]], None]
@@ -37,6 +38,7 @@ def attempt(work: str, job: Job, report: Report) -> dict[str, Any]:
     traceback, so that a sweep goes on. A value that is not JSON counts as the work's error.
     """
     start = time.monotonic()
+    keep_freed_memory()
     try:
         module, function = work.split(":")
         data = getattr(importlib.import_module(module), function)(job, report)

@@ -11,6 +11,7 @@ ANSWER stands before the answer of the other documents too, so that ANSWER alone
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import pairwise, zip_longest
 
 import numpy as np
 import torch
@@ -28,6 +29,9 @@ from harness.seeding import Key, keys
 from harness.train.algorithms import flops_per_token
 from harness.train.optim import clip_gradients, learning_rate_factor, set_learning_rate, zero_gradients
 from harness.train.state import OnStep, StepReport, Stopwatch, TrainState, check_finite
+
+# Of one forward pass, padding included. On a CPU more would leave the cache and fewer are all overhead.
+TOKENS_AT_ONCE = {"cpu": 768, "cuda": 1 << 16}
 
 
 def corpus_of(base: BaseConfig) -> Mixture:
@@ -87,22 +91,30 @@ def token_losses(policy: Transformer, ids: Tensor, mask: Tensor) -> tuple[Tensor
     return (loss * mask[..., 1:]).flatten(1).sum(1), mask[..., 1:].flatten(1).sum(1)
 
 
+def pieces(corpora: Sequence[Sequence[np.ndarray]], tokens: int) -> list[slice]:
+    """Cuts corpora, each sorted by length, into pieces of one document, or of several and at most so many tokens when
+    padded: little padding is computed, and what a piece needs stays in the cache."""
+    width = [max(map(len, documents)) for documents in zip_longest(*corpora, fillvalue=())]
+    cuts = [0]
+    for i, longest in enumerate(width):
+        if i > cuts[-1] and (i + 1 - cuts[-1]) * longest > tokens:
+            cuts.append(i)
+    return [slice(*ends) for ends in pairwise([*cuts, len(width)] if width else [])]
+
+
 def learn(state: TrainState, corpora: Sequence[list[np.ndarray]], optim: OptimConfig, lr: float) -> dict[str, Tensor]:
-    """One update on each seed's documents. They go shortest first in quarters, so that little padding is computed."""
+    """One update on each seed's documents, piece by piece."""
     device = state.policy.embedding.device
     corpora = [sorted(corpus, key=len) for corpus in corpora]
     predicted = torch.tensor([sum(len(d) - 1 for d in corpus) for corpus in corpora], device=device)
     zero_gradients(state.policy)
     total = torch.zeros(len(corpora), device=device)
-    quarter = -(-max(map(len, corpora)) // 4)
-    for first in range(0, 4 * quarter, quarter):
-        pieces = [padded(corpus[first : first + quarter]) for corpus in corpora]
-        rows, width = (max(ids.shape[i] for ids, _ in pieces) for i in (0, 1))
-        if not rows:
-            break
+    for piece in pieces(corpora, TOKENS_AT_ONCE[device.type]):
+        parts = [padded(corpus[piece]) for corpus in corpora]
+        rows, width = (max(ids.shape[i] for ids, _ in parts) for i in (0, 1))
         fill = lambda x: F.pad(x, (0, width - x.shape[1], 0, rows - x.shape[0]))  # noqa: B023, E731
-        ids = torch.stack([fill(ids) for ids, _ in pieces]).to(device)
-        mask = torch.stack([fill(mask) for _, mask in pieces]).to(device)
+        ids = torch.stack([fill(ids) for ids, _ in parts]).to(device)
+        mask = torch.stack([fill(mask) for _, mask in parts]).to(device)
         loss, _ = token_losses(state.policy, ids, mask)
         (loss / predicted).sum().backward()
         total += loss.detach() / predicted

@@ -1,5 +1,7 @@
 """Pretraining documents and their loss."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -22,7 +24,9 @@ from harness.train.pretrain import (
     document,
     documents_worth,
     draw_documents,
+    learn,
     padded,
+    pieces,
     pretrain,
     pretrain_step,
     rl_tokens,
@@ -90,8 +94,33 @@ def base_state(base, *seeds):
     return TrainState(seeds, policy, make_optimizer(policy, base.optim))
 
 
-def test_stacked_bases_are_pretrained_as_separate_ones():
-    base = tiny("base.documents=10").base  # quarters of 3, 3, 3 and 1
+def test_pieces_hold_every_document_once_and_few_tokens_of_any_corpus():
+    corpora = [sorted(documents(n, 0.0), key=len) for n in (40, 33)]
+    cut = pieces(corpora, 60)
+    for corpus in corpora:
+        assert [d.tolist() for piece in cut for d in corpus[piece]] == [d.tolist() for d in corpus]
+        sizes = [padded(corpus[piece])[0].numel() for piece in cut]
+        assert max(sizes) <= 60
+        assert len(cut) < 20
+    assert len(pieces(corpora, 1)) == 40
+    assert pieces([[], []], 60) == []
+
+
+def test_pieces_change_the_gradient_by_no_more_than_rounding(monkeypatch):
+    corpus, gradients, losses = documents(30), [], []
+    for tokens in (10**6, 40):
+        monkeypatch.setitem(module.TOKENS_AT_ONCE, "cpu", tokens)
+        state = toy_state(0)
+        losses.append(learn(state, [corpus], replace(tiny().base.optim, grad_clip=1e9), 0.0)["loss"])
+        gradients.append([w.grad for w in state.policy.parameters()])
+    torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-5)
+    for whole, pieced in zip(*gradients):
+        torch.testing.assert_close(whole, pieced, rtol=1e-5, atol=1e-5)
+
+
+def test_stacked_bases_are_pretrained_as_separate_ones(monkeypatch):
+    monkeypatch.setitem(module.TOKENS_AT_ONCE, "cpu", 40)
+    base = tiny("base.documents=10").base
     mixture = corpus_of(base)
     together = base_state(base, 3, 8)
     reports = [pretrain_step(base, together, mixture) for _ in range(3)]
@@ -177,7 +206,8 @@ def test_continued_pretraining_reads_no_document_of_its_base_again(monkeypatch):
     assert sum(document in before for document in after) < len(after) / 4
 
 
-def test_stacked_seeds_go_on_pretraining_as_separate_ones():
+def test_stacked_seeds_go_on_pretraining_as_separate_ones(monkeypatch):
+    monkeypatch.setitem(module.TOKENS_AT_ONCE, "cpu", 40)
     """Though they draw different numbers of documents."""
     _, together, _ = continued(seeds=(3, 8))
     for s, seed in enumerate((3, 8)):
