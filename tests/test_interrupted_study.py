@@ -49,8 +49,9 @@ def finished(out, *settings):
     return ended.stdout
 
 
-def rows_written(out):
-    return sum(path.stat().st_size for path in out.glob("runs/*/metrics.jsonl"))
+def bytes_written(out, kind):
+    """Of all rows of metrics of the runs of a kind: how far the work has come."""
+    return sum(path.stat().st_size for path in out.glob(f"runs/{kind}*/metrics.jsonl"))
 
 
 def workers_of(pid):
@@ -65,15 +66,15 @@ def workers_of(pid):
     return found
 
 
-def kill_amid_the_work(out, delay):
-    """Launches the study, and kills the launching process alone `delay` seconds after its workers began to write.
-    Returns the workers that it left; none if the study was over before."""
+def kill_amid_the_work(out, kind, written, delay):
+    """Launches the study, and kills the launching process alone `delay` seconds after the runs of a kind have written
+    so many bytes. Returns the workers that it left; none if the study was over before."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(ROOT / "scripts" / "study.py"), *LONGER, f"out={out}"]
-    before, quiet = rows_written(out), subprocess.DEVNULL
+    quiet = subprocess.DEVNULL
     launching = subprocess.Popen(command, cwd=out, env=env, stdout=quiet, stderr=quiet, start_new_session=True)
-    while rows_written(out) == before and launching.poll() is None:
-        time.sleep(0.005)
+    while bytes_written(out, kind) < written and launching.poll() is None:
+        time.sleep(0.002)
     time.sleep(delay)
     workers = workers_of(launching.pid)
     launching.kill()
@@ -87,15 +88,15 @@ def test_a_study_whose_launching_process_is_killed_five_times_ends_with_the_tabl
     whole.mkdir()
     broken.mkdir()
     finished(whole)
-    moments, hits = random.Random(7), 0
-    for _ in range(5):
-        workers = kill_amid_the_work(broken, moments.uniform(0, 0.6))
-        hits += bool(workers)
+    moments = random.Random(7)
+    shares = [("base", moments.random()), *(("rl", (quarter + moments.random()) / 4) for quarter in range(4))]
+    for kind, share in shares:  # once in pretraining, and in each quarter of RL
+        workers = kill_amid_the_work(broken, kind, share * bytes_written(whole, kind), moments.uniform(0, 0.05))
+        assert workers, "the kill came too late to interrupt anything"
         end = time.monotonic() + 20
         while any(alive(pid) for pid in workers):
             assert time.monotonic() < end, "a worker outlived the launching process"
             time.sleep(0.02)
-    assert hits >= 3, "the kills came too late to interrupt anything"
     finished(broken)
     for name in ("table", "problems"):
         assert_frame_equal(table(broken, name), table(whole, name), check_exact=True)
