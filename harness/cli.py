@@ -122,7 +122,8 @@ def _parse(texts: Sequence[str]) -> list[Override]:
             overrides += parser.parse_overrides([text])
         except OverrideParseException:
             fix = "write key=value, in quotes if there are brackets, spaces or commas: 'rl.steps=64'"
-            raise UserError(text, "cannot be read as a setting", fix) from None
+            inner = "\n  a value with = in it goes in quotes of its own: '+study.arms.other=[\"algo=grpo\"]'"
+            raise UserError(text, "cannot be read as a setting", fix + inner * (text.count("=") > 1)) from None
     return overrides
 
 

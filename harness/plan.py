@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from rich.table import Table as RichTable
 
-from harness.config import Config, base_id, parse
+from harness.config import Config, base_id, evaluation_id, parse
 from harness.launch.jobs import Job
+from harness.runs import run_folder
 
 BYTES_PER_WEIGHT = 4
 # FLOP/s while sampling one token at a time, as a share of those of an update: measured .2 to .5 at nano and micro.
@@ -47,8 +48,16 @@ def measured_rate(config: Config) -> float:
     return 6.0 * parameter_count(config.model, embedding=False) * ids.numel() / best
 
 
+def reached(job: Job) -> int:
+    """The step from which the job's run goes on."""
+    from harness.checkpoint import saved_steps
+
+    folder = run_folder(job.run["out"], job.run_id)
+    return min(job.until, max([folder.status().get("step", 0), *saved_steps(folder.checkpoints)]))
+
+
 def cost(job: Job, rate: float) -> Cost:
-    """What a job takes from its first step, at `rate` FLOP/s."""
+    """What a job still takes, at `rate` FLOP/s."""
     from envs.registry import select
     from harness.policy.transformer import parameter_count
     from harness.train.algorithms import flops_per_token
@@ -56,17 +65,19 @@ def cost(job: Job, rate: float) -> Cost:
     config = parse(job.run)
     n, weights = parameter_count(config.model, embedding=False), parameter_count(config.model) * BYTES_PER_WEIGHT
     if job.run_id == base_id(config):
-        tokens = job.until * config.base.documents * 24.0
+        tokens = (job.until - reached(job)) * config.base.documents * 24.0
         return Cost(tokens, 6 * n * tokens, 0.0, 6 * n * tokens / rate, 4 * weights, is_base=True)
     tasks = [*select(config.tasks.verified), *select(config.tasks.unverified)]
     length = sum(t.max_prompt + t.max_completion for t in tasks) / len(tasks) * 0.6
     cells = len(tasks) * len(config.tasks.difficulties or tasks[0].difficulties)
-    scored = len(job.budgets) * cells * config.evaluation.problems * config.evaluation.samples * length
+    folder, which = run_folder(config.out, job.run_id), evaluation_id(config)
+    budgets = sum(not folder.evaluation(which, budget).is_file() for budget in job.budgets)
+    scored = budgets * cells * config.evaluation.problems * config.evaluation.samples * length
     trained = config.objective != "frozen"
-    tokens = float(trained * job.until * config.rl.problems * config.rl.group_size * length)
+    tokens = float(trained * (job.until - reached(job)) * config.rl.problems * config.rl.group_size * length)
     per_token = flops_per_token(config)
     seconds = (tokens * n * (2 / SAMPLING_SHARE + per_token - 2) + scored * n * 2 / SAMPLING_SHARE) / rate
-    return Cost(tokens, per_token * n * tokens, 2 * n * scored, seconds, weights * (len(job.budgets) + 6))
+    return Cost(tokens, per_token * n * tokens, 2 * n * scored, seconds, weights * (budgets + 6))
 
 
 def plan_table(jobs: Sequence[Job], to_do: Sequence[Job], parallel: int) -> RichTable:

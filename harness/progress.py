@@ -80,7 +80,8 @@ class View:
             self._all(f"{name_of(job)} done in {result.seconds:.0f} s", always=True)
         else:
             said = escape(f"{name_of(job)}: {headline(result.error or '')}")
-            self.console.print(f"[bold red]{result.status}[/] {said}", highlight=False)
+            colour = "green" if result.status == "submitted" else "red"
+            self.console.print(f"[bold {colour}]{result.status}[/] {said}", highlight=False)
 
     def _all(self, line: str, always: bool = False) -> None:
         done, now = sum(self.steps.values()), time.monotonic()

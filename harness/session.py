@@ -19,8 +19,8 @@ from harness.progress import View, name_of
 from harness.runs import read_json, run_folder, write_json
 from harness.scores import eval_metrics
 from harness.study import Study, is_done, jobs_of, to_do
-from harness.tables import code_version, context_of, warmup_x, write_tables
-from harness.together import by_torchrun, launch_together
+from harness.tables import code_version, context_of, left_out, warmup_x, write_tables
+from harness.together import by_torchrun, is_first, launch_together
 
 LAST_LINES = 20
 
@@ -97,16 +97,31 @@ def require_done(results: Sequence[JobResult]) -> None:
         raise UserError(f"{len(bad)} of {len(results)} jobs did not finish", fix=fix)
 
 
+def run_study(study: Study, jobs: Sequence[Job], overrides: Sequence[str], console: Console) -> None:
+    """Runs what is missing of the study's `jobs`, says what failed, and reports. Raises UserError, before anything is
+    spent, where the tables could not be written."""
+    left_out(study)
+    results = run_jobs(jobs, study.entries[0].config, console, study.known)
+    if results is not None and is_first():
+        say_failures(results, console)
+        if not say_queued(results, console):
+            report_study(study, overrides, console)
+        require_done(results)
+
+
 def report_study(study: Study, overrides: Sequence[str], console: Console) -> None:
     """Tables, verdicts and report of what a study has measured so far, and their summary on the console; all of it in
     W&B too, if that is the tracker. The analysis of a table that has not changed is not made again."""
     from harness.analysis.report import summary
 
-    folder, notice = write_tables(study), unfinished(study)
+    others, notice = left_out(study), unfinished(study)
+    folder = write_tables(study)
     found = _known_analysis(folder, study) or _analysed(folder, study, overrides, notice)
     console.print(summary(found["verdicts"], found["transfer"]))
     if notice:
         console.print(f"[bold yellow]{notice}[/]", highlight=False)
+    if others:
+        console.print(f"The tables held {len(others)} other runs before; study.name=… keeps both.", highlight=False)
     console.print(f"run table: {folder}/table.parquet\nreport: {folder}/report.html", highlight=False)
 
 

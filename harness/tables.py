@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -19,16 +20,19 @@ from harness.tracker import read_metrics
 
 
 def warmup_x(study: Study, folder: Path) -> float:
-    """Where learning-rate warm-up ends on the study's axis: the mean spend of a step times the warm-up's steps. 0 for a
-    study that is over before the window, at twice that, would begin."""
+    """Where learning-rate warm-up ends on the study's axis: the mean spend of a step times the warm-up's steps. 0 where
+    an arm has no two budgets yet in the window, which begins at twice that."""
     import polars as pl
 
     warmup = max(entry.config.schedule.warmup for entry in study.entries)
-    spent = pl.read_parquet(folder / "table.parquet", columns=["x", "step"]).filter(pl.col("step") > 0)
+    spent = pl.read_parquet(folder / "table.parquet", columns=["arm", "x", "step"]).filter(pl.col("step") > 0)
     if spent.is_empty():
         return 0.0
-    per_step, last = spent.select((pl.col("x") / pl.col("step")).mean(), pl.col("x").max().alias("last")).row(0)
-    return warmup * per_step if 2 * warmup * per_step < last else 0.0
+    per_step = spent.select((pl.col("x") / pl.col("step")).mean()).item()
+    budgets = spent.group_by("arm", "step").agg(pl.col("x").min()).sort("step")
+    last_but_one = budgets.group_by("arm").agg(pl.col("x").slice(-2, 1))["x"].list.first()
+    reached = last_but_one.null_count() == 0 and last_but_one.min() >= 2 * warmup * per_step
+    return warmup * per_step if reached else 0.0
 
 
 @functools.cache
@@ -116,16 +120,30 @@ def gather(study: Study) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return rows, problems
 
 
+def left_out(study: Study) -> set[str]:
+    """run_ids of which the study's tables hold scores, and which it does not ask for: new tables will not hold them.
+    Raises UserError where these scores lie nowhere else."""
+    out = study.entries[0].config.out
+    found = {run_id for run_id, _ in study.known.runs} - {entry.run_id for entry in study.entries}
+    if lost := [run_id for run_id in found if not run_folder(out, run_id).path.is_dir()]:
+        raise UserError(
+            f"the tables in {study.folder} hold {len(lost)} runs that were not asked for and have no run folder",
+            "new tables would lose them",
+            "ask for them too, or name another study: study.name=…",
+        )
+    return found
+
+
 def write_tables(study: Study) -> Path:
     """table.parquet, problems.parquet and manifest.json in the study's folder; returns it. Raises UserError if nothing
-    was measured yet."""
+    was measured yet, and as `left_out` does."""
     import polars as pl
 
+    left_out(study)
     rows, problems = gather(study)
     if not rows:
-        raise UserError(
-            f"study {study.config.name}: nothing was measured", "no run reached a budget", "see the failures above"
-        )
+        fix = "launch it first, or see what failed by status=true"
+        raise UserError(f"study {study.config.name}: nothing was measured", "no run reached a budget", fix)
     folder = study.folder
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in (("table", rows), ("problems", problems)):
@@ -147,7 +165,7 @@ def context_of(study: Study, overrides: Sequence[str]) -> dict[str, Any]:
     from importlib.metadata import version
 
     names = ("torch", "numpy", "gymnasium", "scipy", "polars")
-    command = " ".join(["python scripts/study.py", *overrides])
+    command = shlex.join(["python", "scripts/study.py", *overrides])
     runs = {e.run_id: run_folder(e.config.out, e.run_id).path for e in study.entries}
     return {
         "title": study.config.name,

@@ -13,7 +13,7 @@ from harness.config import parse
 from harness.errors import headline
 from harness.known import NOTHING, Known
 from harness.launch.jobs import Job, places
-from harness.plan import cost, measured_rate
+from harness.plan import cost, measured_rate, reached
 from harness.progress import name_of
 from harness.runs import RunFolder, is_held, run_folder
 from harness.study import is_done
@@ -24,14 +24,14 @@ def state_of(job: Job, known: Known = NOTHING) -> tuple[str, int, str]:
     running though no process holds it was killed, and counts as stopped."""
     folder = run_folder(job.run["out"], job.run_id)
     status = folder.status()
-    step = max([status.get("step", 0), *saved_steps(folder.checkpoints)])
+    step = reached(job)
     if is_done(job, known):
         return "done", job.until, ""
     if is_held(folder):
         return "running", step, ""
     if status.get("state") == "failed":
         return "failed", step, _error(folder)
-    return ("stopped" if status or step else "to do"), min(step, job.until), ""
+    return ("stopped" if status or step else "to do"), step, ""
 
 
 def _error(folder: RunFolder) -> str:
@@ -44,9 +44,9 @@ def status_table(jobs: Sequence[Job], known: Known = NOTHING) -> RichTable:
     states = [(job, *state_of(job, known)) for job in jobs]
     counts = Counter(state for _, state, _, _ in states)
     config = parse(jobs[0].run)
-    left = [(job, 1 - step / job.until) for job, state, step, _ in states if state != "done"]
+    left = [job for job, state, _, _ in states if state != "done"]
     rate = measured_rate(config) if left else 1.0
-    seconds = sum(cost(job, rate).seconds * share for job, share in left) / places(config.launcher, max(1, len(left)))
+    seconds = sum(cost(job, rate).seconds for job in left) / places(config.launcher, max(1, len(left)))
     title = ", ".join(f"{n} {state}" for state, n in counts.items())
     table = RichTable(title=f"{title}; about {seconds / 60:.1f} min left" if left else title, title_justify="left")
     for column in ("run", "state", "step", "folder", "error"):

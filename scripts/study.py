@@ -21,7 +21,7 @@ def main(container) -> None:
     from rich.console import Console
 
     from harness.config import plain
-    from harness.session import report_study, require_done, run_jobs, say_failures, say_queued
+    from harness.session import report_study, run_study
     from harness.study import expand, jobs_of
     from harness.together import is_first
     from harness.upkeep import prune, status_table
@@ -37,12 +37,7 @@ def main(container) -> None:
     elif container.report:
         report_study(study, overrides, console)
     else:
-        results = run_jobs(jobs, study.entries[0].config, console, study.known)
-        if results is not None and is_first():
-            say_failures(results, console)
-            if not say_queued(results, console):
-                report_study(study, overrides, console)
-            require_done(results)
+        run_study(study, jobs, overrides, console)
 
 
 if __name__ == "__main__":

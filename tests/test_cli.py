@@ -61,6 +61,7 @@ def test_a_name_from_another_trainer_gets_ours():
 def test_text_that_is_no_override_is_said_so():
     assert "cannot be read as a setting" in explained("seed=[1")
     assert "cannot be read as a setting" in explained("seed")
+    assert """'+study.arms.other=["algo=grpo"]'""" in explained("+study.arms.mine=[algo=rloo]")
 
 
 def test_right_overrides_are_left_alone():

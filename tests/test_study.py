@@ -12,7 +12,7 @@ from harness.errors import UserError
 from harness.run import run_job
 from harness.session import report_study
 from harness.study import Entry, expand, is_done, jobs_of, to_do
-from harness.tables import gather, write_tables
+from harness.tables import gather, left_out, warmup_x, write_tables
 from tests.toys import container, silent, tiny
 
 ARMS = {
@@ -203,6 +203,40 @@ def test_the_report_of_a_half_finished_study_says_so_and_that_of_a_finished_one_
     launched(found)
     for text in reported(found):
         assert "runs are not done" not in text
+
+
+def test_runs_that_a_study_no_longer_asks_for_are_said_and_never_lost(tmp_path):
+    """They leave its tables; where their folders are gone, new tables are refused."""
+    both, one = study(tmp_path), study(tmp_path, seeds=(0,))
+    launched(both)
+    write_tables(both)
+    held = pl.read_parquet(both.folder / "table.parquet")
+    assert left_out(study(tmp_path)) == set()
+    assert left_out(one) == {entry.run_id for entry in both.entries if entry.config.seed == 1}
+    write_tables(one)
+    write_tables(study(tmp_path))
+    without_runs(tmp_path)
+    with pytest.raises(UserError, match="hold 3 runs that were not asked for and have no run folder"):
+        write_tables(study(tmp_path, seeds=(0,)))
+    assert pl.read_parquet(both.folder / "table.parquet").sort(pl.all()).equals(held.sort(pl.all()))
+
+
+@pytest.mark.parametrize(
+    ("last_steps", "counts"),
+    [((8, 8), False), ((16, 16), False), ((32, 32), True), ((32, 4), False)],
+    ids=["over before the window", "one budget in it", "two budgets in it", "one arm is too young"],
+)
+def test_warm_up_is_cut_off_where_every_arm_has_two_budgets_after_it(tmp_path, last_steps, counts):
+    """A step of the second arm costs 2% less, so that its budgets lie a little before those of the first."""
+    found = study(tmp_path, {"a": ["schedule.warmup=4"], "b": ["schedule.warmup=4"]})
+    rows = [
+        {"arm": arm, "step": step, "x": each * step}
+        for arm, each, last in (("a", 100.0, last_steps[0]), ("b", 98.0, last_steps[1]))
+        for step in (0, 1, 2, 4, 8, 16, 32)
+        if step <= last
+    ]
+    pl.DataFrame(rows).write_parquet(tmp_path / "table.parquet")
+    assert warmup_x(found, tmp_path) == (pytest.approx(4 * 99.0) if counts else 0.0)
 
 
 def test_an_arm_of_several_lists_is_as_many_runs_of_each_seed(tmp_path):

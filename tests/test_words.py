@@ -73,6 +73,19 @@ def test_the_plan_counts_a_run_as_rl_also_when_its_base_is_there_already(tmp_pat
     assert cost(jobs[0], 1e9).is_base
 
 
+def test_the_plan_of_a_longer_run_counts_only_what_is_missing(tmp_path):
+    train(tiny(out=tmp_path))
+    longer, other = tiny("rl.steps=12", out=tmp_path), tiny("evaluation.samples=8", out=tmp_path)
+    fresh = tiny("rl.steps=12", "seed=7", out=tmp_path)
+    rest, whole = cost(rl_job(longer), 1e9), cost(rl_job(fresh), 1e9)
+    assert rest.tokens == pytest.approx(whole.tokens * 8 / 12)
+    # Scored at 0, 1, 2 and 4; 8 and 12 are missing.
+    assert rest.evaluation_flops == pytest.approx(whole.evaluation_flops * 2 / 6)
+    scored_anew = cost(rl_job(other), 1e9)
+    assert scored_anew.tokens == 0
+    assert scored_anew.evaluation_flops > 0
+
+
 def test_the_plan_is_written_before_anything_is_spent(tmp_path):
     config = tiny(out=tmp_path)
     jobs = jobs_of([Entry("a", config)], {})

@@ -80,6 +80,8 @@ class SubmititPool:
 
     def submit(self, jobs: Sequence[Job]) -> None:
         new = [job for job in jobs if not self._adopt(job)]
+        if not new:  # submitit warns of a batch without jobs
+            return
         packs = [new[start : start + self._config.pack] for start in range(0, len(new), self._config.pack)]
         names = [uuid.uuid4().hex for _ in packs]
         with self._executor.batch():
