@@ -24,6 +24,7 @@ def check(config: "Config") -> None:
     except UnknownTask as error:
         raise UserError(str(error)) from None
     _check_curriculum(config)
+    _check_thinking(config)
     _check_algorithm(config, verified)
     _check_roles(verified, unverified)
     _check_corpus(config, corpus)
@@ -124,6 +125,21 @@ def _check_curriculum(config: "Config") -> None:
             )
 
 
+def _check_thinking(config: "Config") -> None:
+    budgets = {"sampling.thinking": [config.sampling.thinking], "evaluation.thinking": list(config.evaluation.thinking)}
+    for name, asked in budgets.items():
+        if any(asked) and not config.thinks:
+            raise UserError(
+                f"{name}={asked if len(asked) > 1 else asked[0]} with base.worked=0",
+                "a base whose documents show no steps has nothing to think with, and never saw where an answer begins",
+                "pretrain one that has, with base.worked=0.5",
+            )
+    if len(set(config.evaluation.thinking)) < len(config.evaluation.thinking):
+        raise UserError(
+            f"evaluation.thinking={list(config.evaluation.thinking)}", "a budget stands twice", "name each once"
+        )
+
+
 def _check_demonstrations(config: "Config", verified: tuple[Task, ...]) -> None:
     if config.rl.group_size != 1:
         raise UserError(
@@ -200,6 +216,8 @@ def _check_longer(config: "Config", verified: tuple[Task, ...]) -> None:
 def _check_context(config: "Config", tasks: tuple[Task, ...], corpus: tuple[Task, ...]) -> None:
     """One length budget serves all tasks of a rollout: the longest completion of any of them."""
     tokens = max(config.sampling.max_tokens or 0, *(task.max_completion + 1 for task in tasks))
+    if config.thinks:
+        tokens += max(config.sampling.thinking, *config.evaluation.thinking) + 1
     needs = {}
     for task in tasks:
         prompt, _ = task.longest(_shared(config.tasks.difficulties + config.tasks.longer, task))

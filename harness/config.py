@@ -148,10 +148,12 @@ class RLSizes:
 
 @schema(frozen=True, config=_forbid)
 class SamplingConfig:
-    """max_tokens of a completion, its stop token included; null: the longest answer of the tasks, plus one."""
+    """max_tokens of an answer, its stop token included; null: the longest answer of the tasks, plus one. thinking: the
+    tokens that a policy which thinks may draw before its answer; then ANSWER is forced, and takes no gradient."""
 
     temperature: PositiveFloat
     max_tokens: PositiveInt | None
+    thinking: NonNegativeInt
 
 
 @schema(frozen=True, config=_forbid)
@@ -232,12 +234,14 @@ class RewardConfig:
 
 @schema(frozen=True, config=_forbid)
 class EvaluationConfig:
-    """`problems` of each task and difficulty, `samples` completions of each; pass@k at each of `ks`."""
+    """`problems` of each task and difficulty, `samples` completions of each; pass@k at each of `ks`. A policy that
+    thinks is scored at each of the `thinking` budgets, a setting of its own in the run table."""
 
     split: Literal["train", "validation", "test"]
     problems: PositiveInt
     samples: PositiveInt
     ks: tuple[PositiveInt, ...]
+    thinking: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
     temperature: PositiveFloat
     seed: NonNegativeInt
     rows: PositiveInt  # at once: memory, never results
@@ -289,6 +293,16 @@ class Config:
         """Whether the policy knows scratchpads, so that ANSWER stands before each of its answers."""
         return self.base.worked > 0
 
+    @property
+    def thinking(self) -> int | None:
+        """The thinking budget of training; None for a policy that does not think."""
+        return self.sampling.thinking if self.thinks else None
+
+    @property
+    def evaluated_thinking(self) -> tuple[int | None, ...]:
+        """Those of the evaluation; (None,) for a policy that does not think."""
+        return self.evaluation.thinking if self.thinks else (None,)
+
     def budget_steps(self) -> tuple[int, ...]:
         """Ascending steps at which a run is evaluated, its last step among them."""
         last = self.rl.steps
@@ -336,7 +350,12 @@ def _names(patterns: tuple[str, ...]) -> list[str]:
 
 
 # Options younger than the first runs, and their value where they are off: it leaves an identity what it was without.
-_LATER = {("algo", "critic"): None, ("base", "worked"): 0.0}
+_LATER = {
+    ("algo", "critic"): None,
+    ("base", "worked"): 0.0,
+    ("sampling", "thinking"): 0,
+    ("evaluation", "thinking"): [0],
+}
 
 
 def _named(config: Config) -> dict[str, Any]:
@@ -371,6 +390,7 @@ def run_id(config: Config) -> str:
         kept += ["sampling", "reward"] if config.objective == "rl" else ["corpus"]
         corpus = {"contexts", "difficulties", "difficulty_decay", "wrong_answers", "worked"} & plain["base"].keys()
         plain["corpus"] = {"tasks": _names(config.base.tasks), **{name: plain["base"][name] for name in corpus}}
+        plain["corpus"] |= {name: plain["sampling"][name] for name in plain["sampling"].keys() & {"thinking"}}
         plain["tasks"]["verified"] = _names(config.tasks.verified)
         plain["tasks"] = {name: value for name, value in plain["tasks"].items() if name not in ("unverified", "longer")}
         if not config.schedule.has_horizon:
@@ -381,7 +401,7 @@ def run_id(config: Config) -> str:
 
 def evaluation_id(config: Config) -> str:
     """Identity of an evaluation: its settings and tasks."""
-    plain = dump(config)
+    plain = _named(config)
     settings = {key: value for key, value in plain["evaluation"].items() if key != "rows"}
     roles = [_names(config.tasks.verified), _names(config.tasks.unverified)]
     tasks = [*roles, list(config.tasks.difficulties), *([list(config.tasks.longer)] if config.tasks.longer else [])]

@@ -9,7 +9,8 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, groupby
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from envs.splits import distinct_problems
 from envs.vector import TextVectorEnv
 from harness.config import EvaluationConfig
 from harness.policy.score import score_completions
-from harness.policy.tokenizer import EOS, answer_text, encode, encode_prompt
+from harness.policy.tokenizer import ANSWER, answer_in, completion_text, encode_completion, encode_prompt
 from harness.policy.transformer import Transformer
 from harness.seeding import Key
 from harness.train.pretrain import padded
@@ -30,22 +31,33 @@ from harness.train.rollouts import Sampling, rollout
 
 @dataclass(frozen=True)
 class Cell:
-    """The fixed problems of one task and difficulty; fewer than asked where the difficulty has fewer."""
+    """The fixed problems of one task and difficulty; fewer than asked where the difficulty has fewer. thinking: the
+    budget to answer them with; None for a policy that does not think."""
 
     task: str
     difficulty: int
     problems: tuple[Problem, ...]
+    thinking: int | None = None
+
+    @property
+    def setting(self) -> str:
+        """What the run table's column of that name says."""
+        thinking = "" if self.thinking is None else f"thinking={self.thinking}"
+        return ", ".join(filter(None, (get(self.task).setting, thinking)))
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a policy did in a cell. correct, scorable: [problems, samples] bool. answers as text, for majority votes."""
+    """What a policy did in a cell. correct, scorable: [problems, samples] bool. answers as text, for majority votes.
+    length: mean of the tokens drawn for a completion. sample: completions of the first problem, scratchpads and all."""
 
     cell: Cell
     correct: np.ndarray
     scorable: np.ndarray
     answers: tuple[tuple[str, ...], ...]
-    answer_logprob: float  # mean over problems of log p(answer and stop token | prompt), nats
+    answer_logprob: float  # mean over problems of log p(answer and stop token | prompt), nats; without thinking
+    length: float
+    sample: tuple[str, ...]
 
 
 def build_suite(tasks: Sequence[Task], difficulties: Sequence[int], config: EvaluationConfig) -> tuple[Cell, ...]:
@@ -57,6 +69,11 @@ def build_suite(tasks: Sequence[Task], difficulties: Sequence[int], config: Eval
                 problems = distinct_problems(task, difficulty, config.split, config.problems, config.seed)
                 cells.append(Cell(task.name, difficulty, problems))
     return tuple(cell for cell in cells if cell.problems)
+
+
+def at_budgets(suite: Sequence[Cell], budgets: Sequence[int | None]) -> tuple[Cell, ...]:
+    """The cells at each thinking budget."""
+    return tuple(replace(cell, thinking=budget) for budget in budgets for cell in suite)
 
 
 def small_cells(suite: Sequence[Cell], asked: int) -> list[Cell]:
@@ -82,39 +99,55 @@ def evaluate(
     policy: Transformer, suite: Sequence[Cell], config: EvaluationConfig, keys: tuple[Key, ...]
 ) -> list[list[Score]]:
     """Scores of each policy of a stack, a cell each: [S][cells]. Neither chunks, order nor stacking change
-    anything: streams are keyed by each policy's own key and the problem."""
+    anything: streams are keyed by each policy's own key and the problem, and are the same at every thinking budget."""
+    alike = (list(cells) for _, cells in groupby(suite, key=lambda cell: cell.thinking))
+    parts = [_evaluate_alike(policy, cells, config, keys) for cells in alike]
+    return [list(chain(*own)) for own in zip(*parts)]
+
+
+def _evaluate_alike(
+    policy: Transformer, suite: Sequence[Cell], config: EvaluationConfig, keys: tuple[Key, ...]
+) -> list[list[Score]]:
+    """`evaluate` of cells that have one thinking budget."""
     tasks = [get(cell.task) for cell in suite]
     sampling = Sampling(
         group_size=config.samples,
         max_tokens=max(get(cell.task).longest([cell.difficulty])[1] for cell in suite) + 1,
         temperature=config.temperature,
         max_turns=max(task.max_turns for task in tasks),
+        thinking=suite[0].thinking,
     )
     problems = [problem for cell in suite for problem in cell.problems]
     s, n, k = len(keys), len(problems), config.samples
     verdict, texts = np.empty((s, n, k), dtype=np.int64), np.empty((s, n, k), dtype=object)
-    logprob = np.empty((s, n))
+    logprob, length = np.empty((s, n)), np.empty((s, n, k))
     for chunk in _chunks(problems, config.rows, k * s):
         some = [problems[i] for i in chunk]
         env = TextVectorEnv(len(some) * k * s, some[0].task)
         rollouts, checked = rollout(policy, env, some * s, sampling, keys, _identities(some, k))
-        last_turn = rollouts.loss_mask & (rollouts.turn == rollouts.turn.amax(1, keepdim=True))
-        said = [answer_text(row[mask]) for row, mask in zip(rollouts.ids.cpu().numpy(), last_turn.cpu().numpy())]
+        # A forced ANSWER, which the policy did not draw, is part of what it said.
+        last_turn = rollouts.loss_mask | (rollouts.ids == ANSWER)
+        last_turn &= rollouts.turn == rollouts.turn.amax(1, keepdim=True)
+        said = [completion_text(row[mask]) for row, mask in zip(rollouts.ids.cpu().numpy(), last_turn.cpu().numpy())]
         texts[:, chunk] = np.array(said, dtype=object).reshape(s, -1, k)
         verdict[:, chunk] = _graded(checked.verdict.cpu().numpy().reshape(s, -1, k), some, texts[:, chunk])
-        logprob[:, chunk] = _gold_logprobs(policy, some)
-    return [list(_by_cell(suite, verdict[i], list(map(tuple, texts[i])), logprob[i])) for i in range(s)]
+        logprob[:, chunk] = _gold_logprobs(policy, some, sampling.thinking)
+        length[:, chunk] = rollouts.loss_mask.sum(1).cpu().numpy().reshape(s, -1, k)
+    return [list(_by_cell(suite, verdict[i], texts[i], logprob[i], length[i])) for i in range(s)]
 
 
 def _graded(verdict: np.ndarray, problems: Sequence[Problem], texts: np.ndarray) -> np.ndarray:
     """verdict [S, problems, samples], with the graders' word where a task has no verifier of its own."""
     for j, problem in enumerate(problems):
         if not get(problem.task).has_verifier:
-            verdict[:, j] = [[grade(problem, text).verdict for text in own] for own in texts[:, j]]
+            verdict[:, j] = [[grade(problem, answer_in(text)).verdict for text in own] for own in texts[:, j]]
     return verdict
 
 
-def _by_cell(suite: Sequence[Cell], verdict: np.ndarray, answers: list, logprobs: np.ndarray) -> Iterator[Score]:
+def _by_cell(
+    suite: Sequence[Cell], verdict: np.ndarray, texts: np.ndarray, logprobs: np.ndarray, lengths: np.ndarray
+) -> Iterator[Score]:
+    """verdict, texts and lengths [problems, samples], logprobs [problems], of one policy."""
     start = 0
     for cell in suite:
         rows = slice(start, start + len(cell.problems))
@@ -123,16 +156,20 @@ def _by_cell(suite: Sequence[Cell], verdict: np.ndarray, answers: list, logprobs
             cell=cell,
             correct=verdict[rows] == int(Verdict.CORRECT),
             scorable=verdict[rows] != int(Verdict.UNSCORABLE),
-            answers=tuple(answers[rows]),
+            answers=tuple(tuple(map(answer_in, own)) for own in texts[rows]),
             answer_logprob=float(logprobs[rows].mean()),
+            length=float(lengths[rows].mean()),
+            sample=tuple(texts[rows.start]),
         )
 
 
-def _gold_logprobs(policy: Transformer, problems: Sequence[Problem]) -> np.ndarray:
-    """[S, problems]: log p of the canonical answer and the stop token, after the first prompt."""
+def _gold_logprobs(policy: Transformer, problems: Sequence[Problem], thinking: int | None) -> np.ndarray:
+    """[S, problems]: log p of the canonical answer and the stop token, after the first prompt; of a policy that thinks,
+    where it is told to answer at once."""
     device = policy.embedding.device
-    prompts, real = padded([encode_prompt(problem.prompt) for problem in problems])
-    answers, mask = padded([np.append(encode(problem.answer), EOS) for problem in problems])
+    opening = np.array([ANSWER] if thinking is not None else [], dtype=np.int64)
+    prompts, real = padded([np.append(encode_prompt(problem.prompt), opening) for problem in problems])
+    answers, mask = padded([encode_completion(problem.answer) for problem in problems])
     each = lambda x: x.to(device).expand(policy.seeds, *x.shape)  # noqa: E731
     prompts, length, answers, mask = map(each, (prompts, real.sum(1), answers, mask))
     with torch.no_grad():
@@ -168,7 +205,7 @@ def score_row(score: Score, ks: Sequence[int]) -> dict[str, float | int | str]:
         "family": task.family,
         "context": task.context,
         "difficulty": score.cell.difficulty,
-        "setting": task.setting,
+        "setting": score.cell.setting,
         "n_problems": n,
         "k": k,
         "n_correct": int(per_problem.sum()),
@@ -176,6 +213,7 @@ def score_row(score: Score, ks: Sequence[int]) -> dict[str, float | int | str]:
         "n_scorable": int(score.scorable.sum()),
         "guess_rate": task.guess_rate,
         "answer_logprob": score.answer_logprob,
+        "completion_length_mean": score.length,
     }
     row |= {f"pass_at_{i}": float(pass_at_k(per_problem, k, i).mean()) for i in ks}
     return row | {f"majority_at_{i}": float(majority_correct(score, i).mean()) for i in ks if i > 2}
@@ -183,7 +221,7 @@ def score_row(score: Score, ks: Sequence[int]) -> dict[str, float | int | str]:
 
 def problem_rows(score: Score) -> list[dict[str, int | str]]:
     """One row per problem: what pairs arms problem by problem."""
-    cell = {"task": score.cell.task, "setting": get(score.cell.task).setting, "difficulty": score.cell.difficulty}
+    cell = {"task": score.cell.task, "setting": score.cell.setting, "difficulty": score.cell.difficulty}
     return [
         cell | {"problem": f"{problem.hash:016x}", "k": len(correct), "n_correct": int(correct.sum())}
         for problem, correct in zip(score.cell.problems, score.correct)

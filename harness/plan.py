@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from rich.table import Table as RichTable
 
 from harness.config import Config, base_id, evaluation_id, parse
@@ -61,18 +62,22 @@ def cost(job: Job, rate: float) -> Cost:
     from envs.registry import select
     from harness.policy.transformer import parameter_count
     from harness.train.algorithms import flops_per_token
+    from harness.train.pretrain import corpus_of, draw_documents
 
     config = parse(job.run)
     n, weights = parameter_count(config.model, embedding=False), parameter_count(config.model) * BYTES_PER_WEIGHT
     if job.run_id == base_id(config):
-        tokens = (job.until - reached(job)) * config.base.documents * 24.0
+        some = draw_documents(corpus_of(config.base), 64, 0.0, np.random.default_rng(0), config.base.worked)
+        tokens = (job.until - reached(job)) * config.base.documents * sum(map(len, some)) / len(some)
         return Cost(tokens, 6 * n * tokens, 0.0, 6 * n * tokens / rate, 4 * weights, is_base=True)
     tasks = [*select(config.tasks.verified), *select(config.tasks.unverified)]
     length = sum(t.max_prompt + t.max_completion for t in tasks) / len(tasks) * 0.6
     cells = len(tasks) * len(config.tasks.difficulties or tasks[0].difficulties)
     folder, which = run_folder(config.out, job.run_id), evaluation_id(config)
     budgets = sum(not folder.evaluation(which, budget).is_file() for budget in job.budgets)
-    scored = budgets * cells * config.evaluation.problems * config.evaluation.samples * length
+    answered = budgets * cells * config.evaluation.problems * config.evaluation.samples
+    scored = answered * sum(length + (budget or 0) for budget in config.evaluated_thinking)
+    length += config.thinking or 0
     trained = config.objective != "frozen"
     tokens = float(trained * (job.until - reached(job)) * config.rl.problems * config.rl.group_size * length)
     per_token = flops_per_token(config)
@@ -113,6 +118,6 @@ def few_problems(config: Config, most: int = 4) -> str:
     from harness.scores import suite_of
 
     small = small_cells(suite_of(config), config.evaluation.problems)
-    named = [f"{cell.task} {cell.difficulty}: {len(cell.problems)}" for cell in small]
+    named = list(dict.fromkeys(f"{cell.task} {cell.difficulty}: {len(cell.problems)}" for cell in small))
     more = f" and {len(named) - most} more" if len(named) > most else ""
     return f"{', '.join(named[:most])}{more} (of {config.evaluation.problems} asked)" if named else ""

@@ -9,7 +9,7 @@ from typing import Any
 
 from envs.registry import select
 from harness.config import Config, evaluation_id
-from harness.evaluate import Cell, Score, build_suite, evaluate, problem_rows, score_row
+from harness.evaluate import Cell, Score, at_budgets, build_suite, evaluate, problem_rows, score_row
 from harness.flops import Spent
 from harness.policy.transformer import Transformer
 from harness.runs import Member, Stack, read_json, write_json
@@ -19,7 +19,8 @@ from harness.seeding import keys
 def suite_of(config: Config) -> tuple[Cell, ...]:
     asked, tasks = config.tasks, (*select(config.tasks.verified), *select(config.tasks.unverified))
     cells = build_suite(tasks, asked.difficulties, config.evaluation)
-    return cells + (build_suite(tasks, asked.longer, config.evaluation) if asked.longer else ())
+    longer = build_suite(tasks, asked.longer, config.evaluation) if asked.longer else ()
+    return at_budgets(cells + longer, config.evaluated_thinking)
 
 
 def score_budget(
@@ -40,8 +41,8 @@ def _write_scores(member: Member, scores: list[Score], spent: Spent, path: Path)
     rows = [score_row(score, member.config.evaluation.ks) for score in scores]
     problems = [row for score in scores for row in problem_rows(score)]
     samples = [
-        {"task": s.cell.task, "difficulty": s.cell.difficulty, "prompt": s.cell.problems[0].prompt,
-         "answer": s.cell.problems[0].answer, "completions": list(s.answers[0])}
+        {"task": s.cell.task, "difficulty": s.cell.difficulty, "setting": s.cell.setting,
+         "prompt": s.cell.problems[0].prompt, "answer": s.cell.problems[0].answer, "completions": list(s.sample)}
         for s in scores
     ]  # fmt: skip
     write_lines(member.folder.path / "samples" / f"step-{spent.step:08d}.jsonl", samples)
@@ -58,21 +59,27 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def eval_metrics(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """eval/{task}/{mean@1, pass@k, majority@k}: means over a task's difficulties, each counting the same."""
-    by_task: dict[str, list[Mapping[str, Any]]] = {}
+    """eval/{task}/{mean@1, pass@k, majority@k}: means over a task's cells, each counting the same; and, where a task
+    was scored in several settings, eval/{task}/{setting}/… of each."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        by_task.setdefault(row["task"], []).append(row)
+        for name in (row["task"], f"{row['task']}/{row['setting']}"):
+            groups.setdefault(name, []).append(row)
     out = {}
-    for task, cells in by_task.items():
-        out[f"eval/{task}/mean@1"] = sum(r["n_correct"] / (r["n_problems"] * r["k"]) for r in cells) / len(cells)
+    for name, cells in groups.items():
+        task, in_setting, _ = name.partition("/")
+        if in_setting and len(cells) == len(groups[task]):
+            continue  # its only setting
+        out[f"eval/{name}/mean@1"] = sum(r["n_correct"] / (r["n_problems"] * r["k"]) for r in cells) / len(cells)
         for column in cells[0]:
             if column.startswith(("pass_at_", "majority_at_")):
-                name = column.replace("_at_", "@")
-                out[f"eval/{task}/{name}"] = sum(r[column] for r in cells) / len(cells)
+                measure = column.replace("_at_", "@")
+                out[f"eval/{name}/{measure}"] = sum(r[column] for r in cells) / len(cells)
     return out
 
 
 def role_accuracy(rows: Iterable[Mapping[str, Any]], tasks: set[str]) -> float:
     """mean@1 over the given tasks, each counting the same."""
-    values = [v for name, v in eval_metrics(rows).items() if name.endswith("/mean@1") and name.split("/")[1] in tasks]
+    found = eval_metrics(rows)
+    values = [found[f"eval/{task}/mean@1"] for task in tasks if f"eval/{task}/mean@1" in found]
     return sum(values) / len(values)

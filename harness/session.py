@@ -163,7 +163,8 @@ def _analysed(folder: Path, study: Study, overrides: Sequence[str], notice: str)
 
 
 def accuracy_table(config: Config) -> RichTable:
-    """Accuracy of one run at its budgets: mean@1 per task over its difficulties, verified tasks first."""
+    """Accuracy of one run at its budgets: mean@1 per task over its cells, verified tasks first; below a task that was
+    scored in several settings, each of them."""
     folder, which = run_folder(config.out, run_id(config)), evaluation_id(config)
     table = RichTable(title=f"held-out accuracy ({config.evaluation.split})", title_justify="left")
     table.add_column("task")
@@ -173,8 +174,13 @@ def accuracy_table(config: Config) -> RichTable:
         if content is not None:
             columns[step] = eval_metrics(content["rows"])
             table.add_column(f"step {step}", justify="right")
+    names = list(dict.fromkeys(name for column in columns.values() for name in column))
     for role in ("verified", "unverified"):
         for task in select(getattr(config.tasks, role)):
-            values = (columns[step].get(f"eval/{task.name}/mean@1") for step in columns)
-            table.add_row(f"{task.name} ({role})", *("-" if v is None else f"{v:.3f}" for v in values))
+            of_task = [name for name in names if name.startswith(f"eval/{task.name}/") and name.endswith("/mean@1")]
+            for name in of_task:
+                _, _, *setting, _ = name.split("/")
+                values = (columns[step].get(name) for step in columns)
+                label = f"  {setting[0]}" if setting else f"{task.name} ({role})"
+                table.add_row(label, *("-" if v is None else f"{v:.3f}" for v in values))
     return table

@@ -5,7 +5,7 @@ from typing import Any
 
 from envs.base import Task
 from harness.config import Config, base_id, dump
-from harness.evaluate import build_suite, evaluate
+from harness.evaluate import at_budgets, build_suite, evaluate
 from harness.launch.jobs import Job
 from harness.policy.transformer import Transformer
 from harness.run import from_bases, run_job
@@ -31,7 +31,8 @@ def initial_success(config: Config, say: Say) -> dict[str, Any]:
 
 
 def _cells(config: Config, policy: Transformer, task: Task) -> dict[str, list[int]]:
-    suite = build_suite([task], config.base.difficulties, config.evaluation)
+    cells = build_suite([task], config.base.difficulties, config.evaluation)
+    suite = at_budgets(cells, config.evaluated_thinking[:1])
     (scores,) = evaluate(policy, suite, config.evaluation, keys("evaluation", (config.seed,), 0))
     return {str(s.cell.difficulty): [int(s.correct.sum()), s.correct.size] for s in scores}
 

@@ -60,6 +60,7 @@ OTHER = {
     "rl.lag": 2,
     "sampling.temperature": 0.9,
     "sampling.max_tokens": 2,
+    "sampling.thinking": 8,
     "algo.name": "grpo",
     "algo.scale": "none",
     "algo.aggregation": "sample",
@@ -95,6 +96,8 @@ NEEDS = {
     "algo.kl_coefficient": ("algo.kl", "k3"),
     "algo.critic": ("algo.name", "ppo"),
     "reward.learned": ("reward.name", "learned_reward"),
+    "sampling.thinking": ("base.worked", 0.5),
+    "evaluation.thinking": ("base.worked", 0.5),
 }
 # These change no weight of any run.
 LABELS = {
@@ -105,6 +108,7 @@ LABELS = {
     "evaluation.problems": 5,
     "evaluation.samples": 8,
     "evaluation.ks": [2],
+    "evaluation.thinking": [8],
     "evaluation.temperature": 0.5,
     "evaluation.seed": 3,
     "evaluation.rows": 128,
@@ -146,19 +150,24 @@ def changed(leaf, value):
     return parse(whole)
 
 
+def unchanged(leaf):
+    """What to compare with: options of thinking only stand with a base that thinks."""
+    return tiny("base.worked=0.5") if NEEDS.get(leaf, ("",))[0] == "base.worked" else tiny()
+
+
 def test_every_leaf_of_the_configuration_is_sorted_into_one_of_two_kinds():
     assert set(flatten(container())) == set(OTHER) | set(LABELS) | FIXED
 
 
 @pytest.mark.parametrize("leaf", sorted(set(OTHER) - set(LABELS)))
 def test_whatever_changes_weights_changes_the_runs_identity(leaf):
-    assert run_id(changed(leaf, OTHER[leaf])) != run_id(tiny())
+    assert run_id(changed(leaf, OTHER[leaf])) != run_id(unchanged(leaf))
 
 
 @pytest.mark.parametrize("leaf", sorted(name for name, value in LABELS.items() if value is not None))
 def test_labels_paths_and_evaluation_settings_do_not(leaf):
-    other = changed(leaf, LABELS[leaf])
-    assert (run_id(other), base_id(other)) == (run_id(tiny()), base_id(tiny()))
+    other, same = changed(leaf, LABELS[leaf]), unchanged(leaf)
+    assert (run_id(other), base_id(other)) == (run_id(same), base_id(same))
 
 
 def test_the_tracker_is_no_part_of_the_identity():
@@ -168,7 +177,7 @@ def test_the_tracker_is_no_part_of_the_identity():
 @pytest.mark.parametrize("leaf", sorted(OTHER))
 def test_the_base_depends_on_the_model_the_base_part_and_the_precision_alone(leaf):
     of_base = leaf.startswith(("model.", "base.")) or leaf == "precision"
-    assert (base_id(changed(leaf, OTHER[leaf])) != base_id(tiny())) == of_base
+    assert (base_id(changed(leaf, OTHER[leaf])) != base_id(unchanged(leaf))) == of_base
 
 
 def test_the_number_of_steps_counts_where_the_schedule_has_a_horizon():
@@ -191,6 +200,11 @@ def test_the_quickstarts_base_is_called_what_it_was_before_policies_could_think(
         assert base_id(parse(plain(compose("train")))) == "base-67c6a86458ba"
 
 
+def test_what_continued_pretraining_costs_depends_on_how_long_rl_would_think():
+    ids = {run_id(tiny("objective=continued_pretraining", "base.worked=0.5", f"sampling.thinking={n}")) for n in (0, 8)}
+    assert len(ids) == 2
+
+
 def test_documents_fit_until_they_show_their_steps():
     """So that the refusal of the same settings with steps, below, is about the steps."""
     assert tiny(*SUMS).base.worked == 0
@@ -205,7 +219,7 @@ def test_a_pattern_is_the_tasks_that_it_stands_for():
 
 @pytest.mark.parametrize("leaf", sorted(name for name in LABELS if name.startswith("evaluation.")))
 def test_an_evaluation_is_identified_by_its_settings_but_not_by_its_chunks(leaf):
-    same = evaluation_id(changed(leaf, LABELS[leaf])) == evaluation_id(tiny())
+    same = evaluation_id(changed(leaf, LABELS[leaf])) == evaluation_id(unchanged(leaf))
     assert same == (leaf == "evaluation.rows")
 
 
@@ -257,6 +271,10 @@ def test_log2_budgets_are_the_powers_of_two_and_the_last_step():
         (["base.difficulties=[9]"], r"base\.difficulties"),
         (["base.contexts={symbolic:1.0,worded:1.0,wordy:1.0}"], "wordy"),
         (["model.context=8"], r"model\.context is 8"),
+        (["sampling.thinking=8"], "pretrain one that has"),
+        (["evaluation.thinking=[0,8]"], "pretrain one that has"),
+        (["base.worked=0.5", "evaluation.thinking=[8,8]"], "a budget stands twice"),
+        (["base.worked=0.5", "evaluation.thinking=[0,60]"], "completions of up to 65"),
         (["base.worked=0.5", "base.tasks=[store.*]"], "none of base.tasks has worked steps"),
         (["base.worked=0.5", *SUMS], r"a document of addition\.symbolic may need"),
         (["sampling.max_tokens=60"], "completions of up to 60"),
@@ -302,6 +320,8 @@ def test_an_option_that_came_later_and_is_off_leaves_a_run_the_name_it_had(monke
     seen = []
     monkeypatch.setattr(config_module, "_hash", lambda content: seen.append(content) or "hash")
     run_id(tiny())
-    assert all(name not in seen[-1][section] for section, name in config_module._LATER)
+    assert all(name not in seen[-1].get(section, {}) for section, name in config_module._LATER)
+    evaluation_id(tiny())
+    assert all(name not in seen[-1] for section, name in config_module._LATER if section == "evaluation")
     run_id(tiny("algo=ppo"))
     assert seen[-1]["algo"]["critic"]["discount"] == 1.0

@@ -57,7 +57,8 @@ def scored(answers, right, scorable=None):
     problems = build_suite(TASKS[:1], (1,), tiny("evaluation.problems=9").evaluation)[0].problems[: len(answers)]
     correct = np.array([[a == right for a in row] for row in answers])
     scorable = np.ones_like(correct) if scorable is None else np.array(scorable)
-    return Score(Cell("toy.symbolic", 1, problems), correct, scorable, tuple(map(tuple, answers)), -1.5)
+    cell = Cell("toy.symbolic", 1, problems)
+    return Score(cell, correct, scorable, tuple(map(tuple, answers)), -1.5, 2.0, tuple(answers[0]))
 
 
 def test_majority_takes_the_most_frequent_of_the_first_k_and_the_earliest_of_a_tie():
@@ -129,4 +130,4 @@ def test_the_log_probability_of_an_answer_is_that_of_the_plain_forward():
     after = real & ((ids == TURN).cumsum(1) - (ids == TURN).long() > 0)
     plain = score(policy, ids.expand(2, -1, -1), 1.0).detach()
     expected = torch.where(after, plain, 0.0).sum(-1)
-    np.testing.assert_allclose(_gold_logprobs(policy, problems), expected.numpy(), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(_gold_logprobs(policy, problems, None), expected.numpy(), rtol=0, atol=1e-5)

@@ -126,3 +126,13 @@ def test_a_job_is_called_by_its_arm_and_seed():
     assert (name_of(base), name_of(run)) == ("base seed 4", "true_reward seed 2")
     assert base.run_id == base_id(tiny("base.seed=4"))
     assert base.run == dump(tiny("base.seed=4", "seed=2"))
+
+
+def test_the_plan_counts_what_is_thought_before_answers():
+    config = tiny("base.worked=0.5")
+    thinking = tiny("base.worked=0.5", "sampling.thinking=20", "evaluation.thinking=[0,20]")
+    short, long = (cost(rl_job(c), 1e9) for c in (config, thinking))
+    assert long.tokens > 2 * short.tokens
+    assert long.evaluation_flops > 3 * short.evaluation_flops
+    bases = [cost(base_job(c), 1e9).tokens for c in (tiny(), config)]
+    assert bases[0] < bases[1]

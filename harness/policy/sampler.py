@@ -3,6 +3,9 @@
 Tokens are drawn by inverse CDF from keyed uniforms at temperature alone, and the log-probabilities returned are those
 of the law that drew them: the trainer's agree to rounding, so the ratio of the first update is 1. Top-k and top-p are
 not offered, because the trainer's full softmax would then be another law.
+
+A policy that thinks has a budget: after so many tokens without ANSWER, ANSWER is put next (budget forcing, as
+in s1, arXiv 2501.19393), and the tokens of the answer begin to count.
 """
 
 from dataclasses import dataclass
@@ -11,7 +14,7 @@ import torch
 from torch import Tensor
 
 from harness.policy.attention import of_groups
-from harness.policy.tokenizer import EOS
+from harness.policy.tokenizer import ANSWER, EOS
 from harness.policy.transformer import Transformer
 from harness.types import StopReason
 
@@ -24,8 +27,9 @@ class Completions:
     """[S, R, C] tokens, right-padded with 0, where R counts prompts x group size."""
 
     ids: Tensor
-    logprobs: Tensor
-    length: Tensor  # [S, R], the stop token included
+    logprobs: Tensor  # 0 where the token was forced
+    drawn: Tensor  # bool: tokens that the policy drew
+    length: Tensor  # [S, R], stop token and forced token included
     stop_reason: Tensor  # [S, R]
 
 
@@ -48,33 +52,44 @@ def sample(
     temperature: float,
     uniforms: Tensor,
     active: Tensor | None = None,
+    thinking: int | None = None,
 ) -> Completions:
-    """Completions of right-padded prompts.
+    """Completions of right-padded prompts, of at most max_tokens tokens.
 
-    prompts [S, P, T], length [S, P], uniforms [S, P·group_size, max_tokens]; rows where `active` [S, P·group_size] is
-    False get no token.
+    With `thinking` these are the tokens of the answer; up to `thinking` tokens, and ANSWER, may come before. prompts
+    [S, P, T], length [S, P], uniforms [S, P·group_size, all tokens that a row may have]; rows where `active`
+    [S, P·group_size] is False get no token.
     """
     s, rows, device = prompts.shape[0], prompts.shape[1] * group_size, prompts.device
-    last, cache = policy.prefill(prompts, length, group_size, max_tokens)
+    room = uniforms.shape[-1]
+    last, cache = policy.prefill(prompts, length, group_size, room)
     logits = policy.logits(last).repeat_interleave(group_size, dim=1)  # [S, rows, V]
-    ids = torch.zeros((s, rows, max_tokens), dtype=torch.int64, device=device)
+    ids = torch.zeros((s, rows, room), dtype=torch.int64, device=device)
     logprobs, taken = torch.zeros(ids.shape, device=device), torch.zeros_like(ids, dtype=torch.bool)
+    drawn = torch.zeros_like(taken)
     alive = torch.ones((s, rows), dtype=torch.bool, device=device) if active is None else active
+    answering = torch.full_like(alive, thinking is None)
+    left = torch.full((s, rows), max_tokens, device=device)  # for the answer
     at = torch.arange(rows, device=device).expand(s, rows)  # where the rows at hand stand among all
-    for c in range(max_tokens):
+    for c in range(room):
         token, logprob = draw(logits, uniforms[..., c].gather(1, at), temperature)
-        for out, value in ((ids, token), (logprobs, logprob), (taken, alive)):
-            out[..., c].scatter_(1, at, value * alive)
-        alive = alive & (token != EOS)
+        forced = ~answering if c == thinking else torch.zeros_like(answering)
+        token, own = token.masked_fill(forced, ANSWER), alive & ~forced
+        for out, value in ((ids, token * alive), (logprobs, logprob * own), (taken, alive), (drawn, own)):
+            out[..., c].scatter_(1, at, value)
+        left = left - answering.long()
+        alive = alive & (token != EOS) & (left > 0)
+        answering = answering | (token == ANSWER)
         living = alive.unflatten(1, (-1, group_size)).any(-1)
         most = int(living.sum(1).max())
-        if c + 1 == max_tokens or most == 0:
+        if most == 0:
             break
         if most <= FULL_ENOUGH * living.shape[1]:
             kept = living.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]  # seeds keep as many
             cache = cache.keep(kept, group_size)
-            at, alive, token = (of_groups(x, kept, group_size) for x in (at, alive, token))
+            rows_at_hand = (at, alive, token, answering, left)
+            at, alive, token, answering, left = (of_groups(x, kept, group_size) for x in rows_at_hand)
         logits = policy.logits(policy.decode(token, cache))
     stopped = ((ids == EOS) & taken).any(-1)
     reason = torch.where(stopped, int(StopReason.STOP), int(StopReason.LENGTH))
-    return Completions(ids, logprobs, taken.sum(-1), reason)
+    return Completions(ids, logprobs, drawn, taken.sum(-1), reason)

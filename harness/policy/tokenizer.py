@@ -58,11 +58,17 @@ def encode_completion(text: str, scratchpad: str | None = None) -> np.ndarray:
     return np.concatenate([*thought, encode(text), [EOS]])
 
 
+def completion_text(completion: Sequence[int]) -> str:
+    """The text of a completion, scratchpad and all, without the EOS that closed it."""
+    ids = list(completion)
+    return decode(ids[:-1] if ids and ids[-1] == EOS else ids)
+
+
+def answer_in(text: str) -> str:
+    """What a verifier reads of the text of a completion: all that follows the last ANSWER."""
+    return text.rpartition(_GLYPHS[ANSWER])[2]
+
+
 def answer_text(completion: Sequence[int]) -> str:
     """What a verifier reads: the text after the last ANSWER, without the EOS that closed it."""
-    ids = list(completion)
-    if ids and ids[-1] == EOS:
-        ids.pop()
-    if ANSWER in ids:
-        ids = ids[len(ids) - ids[::-1].index(ANSWER) :]
-    return decode(ids)
+    return answer_in(completion_text(completion))

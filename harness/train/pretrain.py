@@ -28,6 +28,7 @@ from harness.policy.transformer import Transformer, parameter_count
 from harness.seeding import Key, keys
 from harness.train.algorithms import flops_per_token
 from harness.train.optim import clip_gradients, learning_rate_factor, set_learning_rate, zero_gradients
+from harness.train.rollouts import thought
 from harness.train.state import OnStep, StepReport, Stopwatch, TrainState, check_finite
 
 # Of one forward pass, padding included. On a CPU more would leave the cache and fewer are all overhead.
@@ -158,9 +159,10 @@ def pretrain(cfg: BaseConfig, state: TrainState, corpus: Mixture, until: int, on
 # ---- the arm that goes on pretraining instead of RL
 
 
-def rl_tokens(problems: Sequence[Problem], group_size: int) -> int:
-    """Tokens of an RL step on these problems, if every episode is as long as the worked one."""
-    return group_size * sum(len(document(p, p.answer)) for p in problems)
+def rl_tokens(problems: Sequence[Problem], group_size: int, thinking: int | None = None) -> int:
+    """Tokens of an RL step on these problems, if every episode is as long as the worked one; of its steps, as many as
+    the thinking budget allows."""
+    return group_size * sum(len(document(p, p.answer, thought(p, thinking))) for p in problems)
 
 
 def documents_worth(
@@ -185,7 +187,7 @@ def continued_step(cfg: Config, state: TrainState, corpus: Mixture, mixture: Mix
 
     def draw(key: Key) -> list[np.ndarray]:
         problems = mixture.draw(cfg.rl.problems, Key("problems", key.seed, key.step).generator())
-        tokens = flops_per_token(cfg) / 6 * rl_tokens(problems, cfg.rl.group_size)
+        tokens = flops_per_token(cfg) / 6 * rl_tokens(problems, cfg.rl.group_size, cfg.thinking)
         return documents_worth(tokens, corpus, cfg.base.wrong_answers, key, cfg.base.worked)
 
     return _step(state, draw, "continued", cfg.optim, lr)

@@ -34,10 +34,12 @@ from harness.types import Batch, Checked, Credit, RewardInputs, Rollouts, StopRe
 
 
 def sampling_of(cfg: Config, mixture: Mixture) -> Sampling:
-    """How training samples: the length budget is that of the longest answer, plus the stop token."""
+    """How training samples: an answer's budget is the longest one's length, plus the stop token."""
     longest = max(task.longest([difficulty])[1] for task, difficulty, _ in mixture.cells()) + 1
     turns = max(task.max_turns for task in mixture.tasks)
-    return Sampling(cfg.rl.group_size, cfg.sampling.max_tokens or longest, cfg.sampling.temperature, turns)
+    return Sampling(
+        cfg.rl.group_size, cfg.sampling.max_tokens or longest, cfg.sampling.temperature, turns, cfg.thinking
+    )
 
 
 def losses(policy: Transformer, part: Batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
@@ -105,7 +107,7 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
         scores = None if state.reward_model is None else reward_scores(state.reward_model, rollouts)
         judge = RewardInputs(rollouts, checked, problems, keys("reward", state.seeds, step), scores)
         credit = REWARDS[cfg.reward.name](judge)
-        credit = shaped(credit, rollouts, cfg.reward, sampling.max_tokens)
+        credit = shaped(credit, rollouts, cfg.reward, sampling.room)
         credit = kl_in_reward(credit, rollouts, reference, cfg.algo)
         values = token_values(state.critic, rollouts)
         advantages = algorithm.advantage(credit, values, rollouts, cfg.algo)
@@ -115,7 +117,7 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
         judged = Judged(rollouts, advantages, scorable, keep, reference, values, returns)
         trained, told = torch.zeros(len(state.seeds), dtype=torch.int64, device=silent.device), []
         shuffle = keys("minibatch", state.seeds, step)
-        for batch in training_batches(judged, cfg.algo, cfg.optim, sampling.max_tokens, shuffle):
+        for batch in training_batches(judged, cfg.algo, cfg.optim, sampling.room, shuffle):
             told.append(update(state, batch, cfg, lr))
             trained = trained + batch.computed
 

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from envs.base import Problem, Verdict
+from envs.registry import get
 from envs.vector import TextVectorEnv
 from harness.policy.sampler import sample
 from harness.policy.score import score
-from harness.policy.tokenizer import EOS, PAD, answer_text, encode, encode_prompt, encode_reply
+from harness.policy.tokenizer import ANSWER, PAD, answer_text, encode_completion, encode_prompt, encode_reply
 from harness.policy.transformer import Transformer
 from harness.seeding import Key, uniforms
 from harness.types import Checked, Rollouts, StopReason
@@ -21,12 +22,19 @@ TURN_STRIDE = 1 << 16
 
 @dataclass(frozen=True)
 class Sampling:
-    """group_size G completions of each problem; max_tokens a turn, the stop token included; up to max_turns turns."""
+    """group_size G completions of each problem; max_tokens an answer, the stop token included; up to max_turns turns.
+    thinking: tokens before the answer, after which ANSWER is forced; None for a policy that does not think."""
 
     group_size: int
     max_tokens: int
     temperature: float
     max_turns: int = 1
+    thinking: int | None = None
+
+    @property
+    def room(self) -> int:
+        """Tokens that a completion may take, a forced ANSWER included."""
+        return self.max_tokens + (0 if self.thinking is None else self.thinking + 1)
 
 
 @dataclass
@@ -39,15 +47,17 @@ class _Tape:
     turn: Tensor
     length: Tensor
 
-    def append(self, ids: Tensor, count: Tensor, turn: int, logprobs: Tensor | None = None) -> None:
-        """The first count[b] of ids[b] [B, C]; drawn tokens come with their logprobs, the environment's without."""
+    def append(
+        self, ids: Tensor, count: Tensor, turn: int, drawn: Tensor | None = None, logprobs: Tensor | None = None
+    ) -> None:
+        """The first count[b] of ids[b] [B, C]; a policy's come with which it drew, and their logprobs."""
         column = torch.arange(ids.shape[1], device=ids.device)
         row, source = torch.nonzero(column < count[:, None], as_tuple=True)
         target = self.length[row] + source
         self.ids[row, target] = ids[row, source]
         self.turn[row, target] = turn
-        if logprobs is not None:
-            self.loss_mask[row, target] = True
+        if drawn is not None and logprobs is not None:
+            self.loss_mask[row, target] = drawn[row, source]
             self.logprobs[row, target] = logprobs[row, source]
         self.length = self.length + count
 
@@ -78,10 +88,10 @@ def _sample_turn(
     prompts = tape.ids[::group, :width].unflatten(0, (s, -1))
     length = tape.length[::group].unflatten(0, (s, -1))
     # A stride of its own for each turn: what a token is drawn from must not depend on the limit of the turns before.
-    positions = torch.arange(sampling.max_tokens, device=device) + turn * TURN_STRIDE
+    positions = torch.arange(sampling.room, device=device) + turn * TURN_STRIDE
     u = torch.stack([uniforms(key, rows, positions) for key in keys])
     done = active.unflatten(0, (s, -1))
-    return sample(policy, prompts, length, group, sampling.max_tokens, sampling.temperature, u, done)
+    return sample(policy, prompts, length, group, sampling.max_tokens, sampling.temperature, u, done, sampling.thinking)
 
 
 @torch.no_grad()
@@ -107,7 +117,7 @@ def rollout(
     if identities is None:
         identities = torch.arange(len(problems) // s)
     rows = (identities[:, None] * g + torch.arange(g)).flatten().to(device)
-    capacity = width + sampling.max_tokens if sampling.max_turns == 1 else policy.config.context
+    capacity = width + sampling.room if sampling.max_turns == 1 else policy.config.context
     tape = _Tape(
         ids=torch.full((b, capacity), PAD, device=device),
         loss_mask=torch.zeros((b, capacity), dtype=torch.bool, device=device),
@@ -122,7 +132,7 @@ def rollout(
     for turn in range(sampling.max_turns):
         drawn = _sample_turn(policy, tape, sampling, keys, rows, turn, active)
         count = drawn.length.flatten()
-        tape.append(drawn.ids.flatten(0, 1), count, turn, drawn.logprobs.flatten(0, 1))
+        tape.append(drawn.ids.flatten(0, 1), count, turn, drawn.drawn.flatten(0, 1), drawn.logprobs.flatten(0, 1))
         stop_reason = torch.where(active, drawn.stop_reason.flatten(), stop_reason)
         completions = [answer_text(row[:n]) for row, n in zip(drawn.ids.flatten(0, 1).tolist(), count.tolist())]
         texts, _, terminations, truncations, infos = env.step(completions)
@@ -130,7 +140,7 @@ def rollout(
         if not active.any() or turn + 1 == sampling.max_turns:
             break
         replies, reply_length = _pad([encode_reply(text) for text in texts], device)
-        fits = tape.length + reply_length + sampling.max_tokens <= capacity
+        fits = tape.length + reply_length + sampling.room <= capacity
         out_of_room |= active & ~fits
         active &= fits
         tape.append(replies, reply_length * active, turn + 1)
@@ -155,6 +165,11 @@ def rollout(
     return rollouts, checked
 
 
+def thought(problem: Problem, thinking: int | None) -> str | None:
+    """The scratchpad of the task's own solution, as far as the budget goes; None where nothing thinks."""
+    return None if thinking is None else get(problem.task).scratchpad(problem)[:thinking]
+
+
 @torch.no_grad()
 def demonstrate(
     policy: Transformer,
@@ -163,17 +178,20 @@ def demonstrate(
     sampling: Sampling,
     keys: tuple[Key, ...],
 ) -> tuple[Rollouts, Checked]:
-    """Instead of completions, the canonical answer of each problem (S·P, seed-major), one a problem. They are scored as
-    if the policy had drawn them, so that all that is told of rollouts can be told of them."""
+    """Instead of completions, the canonical answer of each problem (S·P, seed-major), one a problem, after as much of
+    its steps as the thinking budget allows. They are scored as if the policy had drawn them, so that all that is told
+    of rollouts can be told of them."""
     s, b, device = len(keys), len(problems), policy.embedding.device
     env.reset(options={"problems": list(problems)})
     _, _, _, _, infos = env.step([problem.answer for problem in problems])
     prompts = [encode_prompt(problem.prompt) for problem in problems]
-    whole = [np.concatenate((p, encode(problem.answer), [EOS])) for p, problem in zip(prompts, problems)]
-    ids, length = _pad(whole, device)
+    solutions = [encode_completion(problem.answer, thought(problem, sampling.thinking)) for problem in problems]
+    ids, length = _pad([np.concatenate(pair) for pair in zip(prompts, solutions)], device)
     prompt_length = torch.tensor([len(p) for p in prompts], device=device)
-    column = torch.arange(ids.shape[1], device=device)
-    mask = (column >= prompt_length[:, None]) & (column < length[:, None])
+    place = torch.arange(ids.shape[1], device=device) - prompt_length[:, None]
+    mask = (place >= 0) & (place < (length - prompt_length)[:, None])
+    if sampling.thinking is not None:
+        mask &= (place != sampling.thinking) | (ids != ANSWER)  # there the sampler would force it
     logprobs = score(policy, ids.unflatten(0, (s, -1)), sampling.temperature).flatten(0, 1)
     rollouts = Rollouts(
         ids=ids,

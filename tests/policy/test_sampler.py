@@ -7,7 +7,7 @@ from scipy import stats
 
 from harness.policy.sampler import draw, sample
 from harness.policy.score import score, score_completions
-from harness.policy.tokenizer import EOS
+from harness.policy.tokenizer import ANSWER, EOS
 from harness.seeding import Key, uniforms
 from harness.types import StopReason
 from tests.toys import toy_state
@@ -18,28 +18,29 @@ LENGTHS = torch.tensor([5, 3, 4])
 KEYS = (Key("sampling", 0),)
 
 
-def eager_to_stop(*seeds, bias=2.0):
-    """A policy that stops now and then: rows of all lengths."""
+def eager_to_stop(*seeds, bias=2.0, ids=(EOS,)):
+    """A policy that draws these ids more often, and so stops now and then: rows of all lengths."""
     policy = toy_state(*seeds).policy
     with torch.no_grad():
-        policy.head[:, :, EOS] += 0.3 * bias
+        policy.head[:, :, ids] += 0.3 * bias
     return policy
 
 
-def uniforms_of(key, rows):
-    return uniforms(key, torch.arange(rows), torch.arange(TOKENS))
+def uniforms_of(key, rows, room=TOKENS):
+    return uniforms(key, torch.arange(rows), torch.arange(room))
 
 
 def drawn(policy, group_size=4, temperature=1.0, keys=KEYS, **options):
-    s = policy.seeds
-    u = torch.stack([uniforms_of(key, len(PROMPTS) * group_size) for key in keys])
+    s, thinking = policy.seeds, options.get("thinking")
+    room = TOKENS if thinking is None else thinking + 1 + TOKENS
+    u = torch.stack([uniforms_of(key, len(PROMPTS) * group_size, room) for key in keys])
     prompts, lengths = PROMPTS.expand(s, -1, -1), LENGTHS.expand(s, -1)
     return sample(policy, prompts, lengths, group_size, TOKENS, temperature, u, **options)
 
 
 def whole_rows(out, group_size):
     """prompt + completion without a gap, and the mask of drawn tokens, [S, R, T]."""
-    s, rows, width = *out.ids.shape[:2], PROMPTS.shape[1] + TOKENS
+    s, rows, width = *out.ids.shape[:2], PROMPTS.shape[1] + out.ids.shape[-1]
     ids, mask = torch.zeros(s, rows, width, dtype=torch.int64), torch.zeros(s, rows, width, dtype=torch.bool)
     for i in range(s):
         for r in range(rows):
@@ -138,27 +139,94 @@ def test_stacked_policies_draw_what_each_draws_alone():
         torch.testing.assert_close(alone.logprobs[0], together.logprobs[s], rtol=0, atol=1e-5)
 
 
-def test_rows_that_are_not_active_draw_nothing_and_disturb_nobody():
+@pytest.mark.parametrize("thinking", [None, 2])
+def test_rows_that_are_not_active_draw_nothing_and_disturb_nobody(thinking):
     policy = eager_to_stop(0)
     active = torch.arange(12).remainder(3) > 0
-    some, every = drawn(policy, active=active[None]), drawn(policy)
+    some, every = (drawn(policy, thinking=thinking, **rows) for rows in ({"active": active[None]}, {}))
     assert torch.equal(some.ids[0, active], every.ids[0, active])
     assert (some.length[0, ~active] == 0).all()
     assert (some.ids[0, ~active] == 0).all()
+    assert not some.drawn[0, ~active].any()
 
 
-def test_groups_that_have_ended_leave_the_batch_and_no_token_changes(monkeypatch):
+@pytest.mark.parametrize("thinking", [None, 3])
+def test_groups_that_have_ended_leave_the_batch_and_no_token_changes(thinking, monkeypatch):
     """Against a batch that keeps all its rows to the end; each seed loses other groups."""
     prompts, length, group, out, widths = PROMPTS.repeat(1, 4, 1), LENGTHS.repeat(4)[None], 2, {}, {}
-    u = torch.stack([uniforms_of(Key("sampling", seed), 12 * group) for seed in (5, 6)])
+    room = TOKENS + (0 if thinking is None else thinking + 1)
+    u = torch.stack([uniforms_of(Key("sampling", seed), 12 * group, room) for seed in (5, 6)])
     for share in (0.0, 1.0):
         monkeypatch.setattr("harness.policy.sampler.FULL_ENOUGH", share)
-        policy, widths[share] = eager_to_stop(5, 6, bias=10.0), []
+        policy, widths[share] = thinker(5, 6, bias=8.0) if thinking else eager_to_stop(5, 6, bias=10.0), []
         decode = policy.decode
         policy.decode = lambda ids, cache, w=widths[share], f=decode: w.append(ids.shape[1]) or f(ids, cache)
-        out[share] = sample(policy, prompts.expand(2, -1, -1), length.expand(2, -1), group, TOKENS, 1.0, u)
-    assert widths[0.0] == [24] * 5
+        several = prompts.expand(2, -1, -1), length.expand(2, -1)
+        out[share] = sample(policy, *several, group, TOKENS, 1.0, u, thinking=thinking)
+    assert widths[0.0] == [24] * (room - 1)
     assert widths[1.0][0] > widths[1.0][-1] > 0
-    for name in ("ids", "length", "stop_reason"):
+    for name in ("ids", "drawn", "length", "stop_reason"):
         assert torch.equal(getattr(out[0.0], name), getattr(out[1.0], name)), name
     torch.testing.assert_close(out[0.0].logprobs, out[1.0].logprobs, rtol=0, atol=1e-5)
+
+
+# ---- thinking
+
+
+def thinker(*seeds, bias=0.8):
+    """A policy that begins its answer, or stops, now and then."""
+    return eager_to_stop(*seeds, bias=bias, ids=(ANSWER, EOS))
+
+
+@pytest.mark.parametrize("thinking", [0, 1, 3, 8])
+def test_the_answer_is_begun_at_the_end_of_the_budget_by_whoever_has_not_begun_it(thinking):
+    out = drawn(thinker(0), group_size=32, thinking=thinking)
+    assert (out.drawn.sum(-1) < out.length).any()
+    for ids, by_policy, logprobs, n in zip(out.ids[0], out.drawn[0], out.logprobs[0], out.length[0].tolist()):
+        begun = ids[:n].tolist().index(ANSWER) if ANSWER in ids[:n] else None
+        assert begun is not None or ids[n - 1] == EOS  # or it stopped before
+        assert (begun or 0) <= thinking
+        forced = [] if begun != thinking else [begun]
+        assert (~by_policy[:n]).nonzero().flatten().tolist() == forced
+        assert not by_policy[n:].any()
+        assert (logprobs[by_policy] < 0).all()
+        assert (logprobs[~by_policy] == 0).all()
+
+
+def test_whenever_the_answer_begins_it_has_its_own_room():
+    out = drawn(thinker(0), group_size=64, thinking=4)
+    begun = (out.ids == ANSWER).float().argmax(-1)
+    answered = (out.ids == ANSWER).any(-1)
+    after = (out.length - begun - 1)[answered]
+    cut = (out.stop_reason == int(StopReason.LENGTH))[answered]
+    assert after.max() == TOKENS
+    assert (after[cut] == TOKENS).all()
+    assert {0, 1, 2, 3, 4} == set(begun[answered & (out.stop_reason == int(StopReason.LENGTH))].tolist())
+
+
+@pytest.mark.parametrize("temperature", [1.0, 1.7])
+def test_tokens_that_a_thinking_policy_draws_have_the_log_probs_of_the_full_forward(temperature):
+    """After a forced token too."""
+    policy = thinker(0)
+    out = drawn(policy, temperature=temperature, thinking=2)
+    ids, mask = whole_rows(out, 4)
+    inside = torch.arange(out.ids.shape[-1]) < out.length[..., None]
+    scored = score(policy, ids, temperature)[mask]
+    by_policy = out.drawn[inside]
+    assert not by_policy.all()
+    torch.testing.assert_close(scored[by_policy], out.logprobs[inside][by_policy], rtol=0, atol=1e-5)
+
+
+def test_a_longer_budget_begins_with_the_same_tokens():
+    short, long = (drawn(thinker(0), group_size=16, thinking=n) for n in (2, 6))
+    assert torch.equal(short.ids[..., :2], long.ids[..., :2])
+    assert not torch.equal(short.ids[..., :3], long.ids[..., :3])
+
+
+def test_stacked_policies_think_as_each_does_alone():
+    keys = (Key("sampling", 5), Key("sampling", 6))
+    together = drawn(thinker(5, 6), keys=keys, thinking=2)
+    for s, key in enumerate(keys):
+        alone = drawn(thinker(key.seed), keys=(key,), thinking=2)
+        assert torch.equal(alone.ids[0], together.ids[s])
+        assert torch.equal(alone.drawn[0], together.drawn[s])

@@ -1,0 +1,168 @@
+"""Documents that show the steps, and policies that write some of their own before they answer."""
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from envs import Reply, Verdict, get
+from envs.registry import TASKS
+from envs.vector import TextVectorEnv
+from harness.policy.score import score
+from harness.policy.tokenizer import ANSWER, EOS, TURN, answer_text, decode
+from harness.seeding import Key, keys
+from harness.train import pretrain as module
+from harness.train.pretrain import corpus_of, document, draw_documents, pretrain_step, rl_tokens
+from harness.train.rollouts import Sampling, demonstrate, rollout
+from tests.toys import tiny, toy_state
+from tests.train.toy_rollouts import toy_problems
+
+ADDITION = ("base.tasks=[addition.symbolic]", "base.contexts.worded=0", "base.difficulties=[3]")
+
+
+def documents(n, worked, wrong=0.0, settings=ADDITION):
+    return draw_documents(corpus_of(tiny(*settings).base), n, wrong, Key("documents", 0).generator(), worked)
+
+
+def parts(document):
+    """Prompt, scratchpad (None without ANSWER) and answer."""
+    ids = document.tolist()
+    turn = ids.index(TURN)
+    thought = decode(ids[turn + 1 : ids.index(ANSWER)]) if ANSWER in ids else None
+    return decode(ids[1:turn]), thought, answer_text(ids[turn + 1 :])
+
+
+def sums(prompt):
+    """The worked solution of an addition, digit by digit."""
+    a, b = (part[::-1] for part in prompt.rstrip("=").split("+"))
+    lines, carry = [], 0
+    for x, y in zip(a, b):
+        total = int(x) + int(y) + carry
+        lines.append(f"{x}+{y}+{carry}={total}")
+        carry = total // 10
+    return "\n".join(lines)
+
+
+def test_a_share_of_the_documents_shows_the_steps_and_in_all_of_them_ANSWER_opens_the_answer():
+    found = [parts(held) for held in documents(2000, 0.3)]
+    assert np.mean([thought != "" for _, thought, _ in found]) == pytest.approx(0.3, abs=0.04)
+    for prompt, thought, answer in found:
+        assert thought.rstrip("\n") in ("", sums(prompt)) or thought.startswith(sums(prompt) + "\n")
+        assert int(answer) == sum(map(int, prompt.rstrip("=").split("+")))
+        assert not thought.endswith("\n")
+
+
+def test_without_a_share_documents_are_to_the_byte_what_they_were_before_there_was_one():
+    """Of addition and of a task of several turns, with wrong answers; the hash was taken before."""
+    settings = ("base.tasks=[addition.*,calculator.*]", "base.difficulties=[1,2,3]", "model.context=400")
+    held = b"".join(d.tobytes() for d in documents(256, 0.0, 0.1, settings))
+    assert hashlib.blake2b(held, digest_size=8).hexdigest() == "527b2a8b6779b3d3"
+
+
+def test_problems_and_right_and_wrong_answers_are_the_same_whatever_the_share():
+    shares = [[(p, a) for p, _, a in map(parts, documents(200, share, 0.4))] for share in (0.0, 0.2, 1.0)]
+    assert shares[0] == shares[1] == shares[2]
+
+
+def test_a_wrong_document_shows_the_steps_that_lead_to_its_wrong_answer():
+    for prompt, thought, answer in map(parts, documents(50, 1.0, 1.0)):
+        leading = "".join(line[-1] for line in reversed(thought.split("\n")))
+        assert answer.endswith(leading[-3:])
+        assert not thought.startswith(sums(prompt))
+
+
+def test_every_task_with_steps_gives_them_without_the_answer():
+    rng = np.random.default_rng(0)
+    for name in ("sorting.worded", "gcd.symbolic", "function.symbolic", "toy.symbolic"):
+        task = get(name)
+        problem = task.draw(rng, 2)
+        steps = task.scratchpad(problem)
+        assert steps + "\n" + problem.answer == task.worked(problem)
+        ids = document(problem, problem.answer, steps).tolist()
+        assert ids.count(ANSWER) == 1
+        assert (ids[-1], answer_text(ids[ids.index(ANSWER) :])) == (EOS, problem.answer)
+    assert get("calculator.symbolic").scratchpad(get("calculator.symbolic").draw(rng, 2)) == ""
+
+
+def test_a_document_that_outgrows_the_context_is_cut(monkeypatch):
+    read, learn = [], module.learn
+    noted = lambda state, corpora, *rest: read.extend(corpora[0]) or learn(state, corpora, *rest)  # noqa: E731
+    monkeypatch.setattr(module, "learn", noted)
+    config = tiny("base.worked=1", "base.difficulties=[2]")
+    state = toy_state(0, model=replace(config.model, context=12))
+    pretrain_step(config.base, state, corpus_of(config.base))
+    assert max(map(len, read)) == 12
+    assert state.spent[0].tokens == sum(map(len, read))
+
+
+# ---- rollouts
+
+
+def played(problems, thinking, tokens=4, group=4, turns=1):
+    """Rollouts and verdicts of a policy that begins its answer, or stops, now and then."""
+    policy = toy_state(0).policy
+    with torch.no_grad():
+        policy.head[:, :, [ANSWER, EOS]] += 0.25
+    env = TextVectorEnv(len(problems) * group, problems[0].task)
+    return policy, *rollout(policy, env, problems, Sampling(group, tokens, 1.0, turns, thinking), (Key("sampling", 0),))
+
+
+def test_a_forced_token_stands_in_the_row_and_takes_no_gradient():
+    policy, rollouts, _ = played(toy_problems(8), thinking=3)
+    scored, mask = score(policy, rollouts.ids[None], 1.0)[0], rollouts.loss_mask
+    torch.testing.assert_close(rollouts.sampler_logprobs[mask], scored[mask], rtol=0, atol=1e-5)
+    assert (rollouts.sampler_logprobs[~mask] == 0).all()
+    for row, n, length, drawn in zip(rollouts.ids, rollouts.prompt_length, rollouts.length, mask):
+        (undrawn,) = (~drawn[n:length]).nonzero(as_tuple=True)
+        assert undrawn.tolist() in ([], [3])
+        assert row[n:length][undrawn].tolist() == [ANSWER] * len(undrawn)
+    assert 0 < (~mask).sum() - rollouts.prompt_length.sum() < mask.numel()
+
+
+@pytest.mark.parametrize("thinking", [0, 3])
+def test_the_verdict_is_of_what_follows_the_last_ANSWER_drawn_or_forced(thinking):
+    problems = toy_problems(16)
+    _, rollouts, checked = played(problems, thinking)
+    task, found = get(problems[0].task), []
+    for row, n, length, i in zip(rollouts.ids, rollouts.prompt_length, rollouts.length, rollouts.problem):
+        found.append(int(task.verify(problems[i], answer_text(row[n:length].tolist()))))
+    assert checked.verdict.tolist() == found
+    whole = [decode(row[n:length].tolist()) for row, n, length in zip(*map_rows(rollouts))]
+    assert found != [int(task.verify(problems[0], text)) for text in whole]
+
+
+def map_rows(rollouts):
+    return rollouts.ids, rollouts.prompt_length, rollouts.length
+
+
+def test_every_turn_has_a_budget_of_its_own(monkeypatch):
+    def respond(problem, completions):
+        return Reply("more") if len(completions) < 3 else Reply(verdict=Verdict.CORRECT)
+
+    problem = toy_problems(1)[0]
+    task = replace(get(problem.task), name="long.symbolic", max_turns=3, max_reply=4, respond=respond)
+    monkeypatch.setitem(TASKS, task.name, task)
+    _, rollouts, _ = played([replace(problem, task=task.name)] * 4, thinking=2, turns=3)
+    for turn in range(3):
+        forced = (rollouts.ids == ANSWER) & ~rollouts.loss_mask & (rollouts.turn == turn)
+        assert forced.any()
+        assert forced.sum(1).max() == 1
+
+
+@pytest.mark.parametrize("thinking", [None, 0, 2, 4, 9])
+def test_a_demonstration_shows_as_many_steps_as_the_budget_allows(thinking):
+    """The toy's steps are four tokens: a letter, a line break and two digits, three where the number has one. ANSWER is
+    not the demonstrator's where the sampler would have forced it."""
+    problems = toy_problems(6)
+    config, env = Sampling(1, 4, 1.0, thinking=thinking), TextVectorEnv(6, "toy.symbolic")
+    rollouts, checked = demonstrate(toy_state(0).policy, env, problems, config, keys("sampling", (0,), 0))
+    assert checked.verdict.tolist() == [1] * 6
+    for problem, row, n, length, mask in zip(problems, *map_rows(rollouts), rollouts.loss_mask):
+        steps = get(problem.task).scratchpad(problem)[: thinking or 0]
+        text = decode(row[n:length].tolist())
+        assert text == ("A⟨EOS⟩" if thinking is None else f"{steps}⟨ANSWER⟩A⟨EOS⟩")
+        undrawn = (~mask[n:length]).nonzero().flatten().tolist()
+        assert undrawn == ([thinking] if thinking is not None and len(steps) == thinking else [])
+    assert rl_tokens(problems, 3, thinking) == 3 * rollouts.length.sum().item()
