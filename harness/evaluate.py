@@ -173,8 +173,7 @@ def _gold_logprobs(policy: Transformer, problems: Sequence[Problem], thinking: i
     each = lambda x: x.to(device).expand(policy.seeds, *x.shape)  # noqa: E731
     prompts, length, answers, mask = map(each, (prompts, real.sum(1), answers, mask))
     with torch.no_grad():
-        logprobs = score_completions(policy, prompts, length, answers, 1.0)
-    return torch.where(mask, logprobs, 0.0).sum(-1).cpu().numpy()
+        return score_completions(policy, prompts, length, answers, mask, 1.0).sum(-1).cpu().numpy()
 
 
 def pass_at_k(correct: np.ndarray, n: int, k: int) -> np.ndarray:

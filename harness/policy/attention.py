@@ -164,3 +164,29 @@ class SharedPrompt:
         mixed = both[..., :t] @ pv + (both[..., t:].reshape(-1, c, c) @ cv.flatten(0, 1)).view(-1, g * c, d)
         mixed = mixed.view(s, p, h, g, c, d).permute(0, 1, 3, 4, 2, 5).reshape(s, p * g * c, h * d)
         return torch.cat((looked, mixed), dim=1)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The attention given, for tokens that stand at the places `at` [S, M] among all `tokens` that it lays out, so that
+    nothing else is computed of the places left out, which nothing may look at."""
+
+    attention: Attention
+    at: Tensor
+    tokens: int
+
+    def __call__(self, qkv: Tensor, layer: int) -> Tensor:
+        return self.take(self.attention(self.put(qkv), layer))
+
+    def take(self, x: Tensor) -> Tensor:
+        """x [S, tokens, ...] -> [S, M, ...]."""
+        return x.flatten(0, 1).index_select(0, self._rows()).unflatten(0, self.at.shape)
+
+    def put(self, x: Tensor) -> Tensor:
+        """x [S, M, ...] -> [S, tokens, ...], 0 at the places left out."""
+        everywhere = x.new_zeros((len(x) * self.tokens, *x.shape[2:]))
+        return everywhere.index_add(0, self._rows(), x.flatten(0, 1)).unflatten(0, (len(x), self.tokens))
+
+    def _rows(self) -> Tensor:
+        seeds = torch.arange(len(self.at), device=self.at.device)
+        return (self.at + seeds[:, None] * self.tokens).flatten()

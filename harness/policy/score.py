@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.policy.attention import SharedPrompt, bias_of, causal
+from harness.policy.attention import Packed, SharedPrompt, bias_of, causal
 from harness.policy.transformer import Transformer
 
 
@@ -28,11 +28,14 @@ def score(policy: Transformer, ids: Tensor, temperature: float) -> Tensor:
     return F.pad(token_logprobs(policy(ids[..., :-1]), ids[..., 1:], temperature), (1, 0))
 
 
-def completion_logits(policy: Transformer, prompts: Tensor, prompt_length: Tensor, completions: Tensor) -> Tensor:
+def completion_logits(
+    policy: Transformer, prompts: Tensor, prompt_length: Tensor, completions: Tensor, mask: Tensor
+) -> Tensor:
     """Logits of each completion token given its prompt and what came before, [S, P·G, C, V].
 
-    prompts [S, P, T] right-padded, prompt_length [S, P] (at least 2), completions [S, P·G, C]. A prompt's last token
-    goes with each completion, whose first token it predicts.
+    prompts [S, P, T] right-padded, prompt_length [S, P] (at least 2), completions and mask [S, P·G, C]. What is asked
+    for are the tokens of the mask: of those after a row's last one nothing is computed. A prompt's last token goes with
+    each completion, whose first token it predicts.
     """
     p = prompts.shape[1]
     rows, c = completions.shape[1:]
@@ -43,6 +46,7 @@ def completion_logits(policy: Transformer, prompts: Tensor, prompt_length: Tenso
 
     device = prompts.device
     slots = torch.arange(context.shape[-1], device=device)
+    real = slots < seen[..., None]
     # Only padding may lie beyond the context: where one row's prompt and another's completion are long.
     positions = (seen[..., None] + torch.arange(c, device=device)).clamp(max=policy.config.context - 1)  # [S, P, C]
     dtype = policy.embedding.dtype
@@ -51,17 +55,27 @@ def completion_logits(policy: Transformer, prompts: Tensor, prompt_length: Tenso
         group_size=rows // p,
         prompt_rotation=policy.rotation(slots),
         completion_rotation=policy.rotation(positions[:, :, None, None, None]),
-        prompt_bias=bias_of(slots < seen[..., None], dtype),
+        prompt_bias=bias_of(real, dtype),
         causal_prompt=bias_of(causal(len(slots), device), dtype),
         causal_completion=bias_of(causal(c, device), dtype),
     )
     flat = torch.cat((context.flatten(1), queries.flatten(1)), dim=1)
-    hidden = policy.flat_hidden(flat, attention)[:, context[0].numel() :]
+    needed = mask.flip(-1).cummax(-1).values.flip(-1)
+    packed = Packed(attention, _places(torch.cat((real.flatten(1), needed.flatten(1)), dim=1)), flat.shape[1])
+    hidden = packed.put(policy.flat_hidden(packed.take(flat), packed))[:, context[0].numel() :]
     return policy.logits(hidden.unflatten(1, (rows, c)))
 
 
+def _places(real: Tensor) -> Tensor:
+    """[S, M] places of what is real [S, N], in order; seeds with fewer are filled up with others."""
+    most = int(real.sum(1).max())
+    return (~real).to(torch.int8).argsort(dim=1, stable=True)[:, :most]
+
+
 def score_completions(
-    policy: Transformer, prompts: Tensor, prompt_length: Tensor, completions: Tensor, temperature: float
+    policy: Transformer, prompts: Tensor, prompt_length: Tensor, completions: Tensor, mask: Tensor, temperature: float
 ) -> Tensor:
-    """log p of each completion token at this temperature, [S, P·G, C]; arguments of `completion_logits`."""
-    return token_logprobs(completion_logits(policy, prompts, prompt_length, completions), completions, temperature)
+    """log p of each completion token of the mask at this temperature, [S, P·G, C], 0 elsewhere; arguments of
+    `completion_logits`."""
+    logits = completion_logits(policy, prompts, prompt_length, completions, mask)
+    return torch.where(mask, token_logprobs(logits, completions, temperature), 0.0)

@@ -45,7 +45,7 @@ def sampling_of(cfg: Config, mixture: Mixture) -> Sampling:
 def losses(policy: Transformer, part: Batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss and metrics of a micro-batch, sums over its tokens, [S] each."""
     temperature = cfg.sampling.temperature
-    logits = completion_logits(policy, part.prompts, part.prompt_length, part.completions)
+    logits = completion_logits(policy, part.prompts, part.prompt_length, part.completions, part.loss_mask)
     inputs = LossInputs(
         token_logprobs(logits, part.completions, temperature),
         part.sampler_logprobs,

@@ -60,13 +60,25 @@ def test_decoding_with_a_cache_gives_the_log_probs_of_the_full_forward_at_this_t
     assert not torch.allclose(score(policy, ids, 2 * temperature)[mask], out.logprobs[inside], atol=1e-2)
 
 
-def test_the_shared_prompt_forward_equals_the_plain_one():
-    policy = eager_to_stop(0, 1)
+def test_the_shared_prompt_forward_and_its_gradient_equal_the_plain_ones():
+    """Also where a token in the midst of a completion was not drawn; nothing is computed of padding."""
+    policy, seen = eager_to_stop(0, 1), []
+    policy.blocks[0].register_forward_hook(lambda module, given, out: seen.append(out.shape[1]))
     out = drawn(policy, keys=(Key("sampling", 0), Key("sampling", 1)))
-    ids, mask = whole_rows(out, 4)
-    shared = score_completions(policy, PROMPTS.expand(2, -1, -1), LENGTHS.expand(2, -1), out.ids, 1.3)
-    inside = torch.arange(TOKENS) < out.length[..., None]
-    torch.testing.assert_close(shared[inside], score(policy, ids, 1.3)[mask], rtol=0, atol=1e-5)
+    ids, whole = whole_rows(out, 4)
+    column = torch.arange(TOKENS)
+    inside = (column < out.length[..., None]) & (column != 1)
+    whole &= torch.arange(whole.shape[-1]) != LENGTHS.repeat_interleave(4)[:, None] + 1
+    given = (PROMPTS.expand(2, -1, -1), LENGTHS.expand(2, -1), out.ids, inside, 1.3)
+    shared = score_completions(policy, *given)
+    assert (shared[~inside] == 0).all()
+    needed = torch.where(out.length == 2, 1, out.length)  # of a row of two only the first is asked for
+    assert seen[-1] == int((LENGTHS - 1).sum() + needed.sum(1).max())
+    plain = score(policy, ids, 1.3)
+    torch.testing.assert_close(shared[inside], plain[whole], rtol=0, atol=1e-5)
+    gradients = [torch.autograd.grad(x.square().sum(), list(policy.parameters())) for x in (shared, plain[whole])]
+    for ours, theirs in zip(*gradients):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
 
 
 def test_draws_follow_the_softmax_law():
