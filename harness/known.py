@@ -24,13 +24,37 @@ Scores = dict[str, Any]  # of a run at a step: {"spent": axes, "rows": of the ru
 
 @dataclass(frozen=True)
 class Known:
-    """runs: (run_id, evaluation_id) -> step -> scores. bases: run_id -> the columns that tell of its base."""
+    """evaluations: run_id -> evaluation_id. table, problems: run_id -> its rows, a polars frame each: as Python objects
+    they would take thirty times the memory."""
 
-    runs: Mapping[tuple[str, str], Mapping[int, Scores]] = field(default_factory=dict)
-    bases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    evaluations: Mapping[str, str] = field(default_factory=dict)
+    table: Mapping[str, Any] = field(default_factory=dict)
+    problems: Mapping[str, Any] = field(default_factory=dict)
 
-    def scores(self, run_id: str, evaluation_id: str) -> Mapping[int, Scores]:
-        return self.runs.get((run_id, evaluation_id), {})
+    def steps(self, run_id: str, evaluation_id: str) -> set[int]:
+        """The steps of which scores are known."""
+        found = run_id in self.table and self.evaluations.get(run_id) == evaluation_id
+        return set(self.table[run_id]["step"]) if found else set()
+
+    def scores(self, run_id: str, evaluation_id: str) -> dict[int, Scores]:
+        """By step."""
+        scores: dict[int, Scores] = {step: {"rows": [], "problems": []} for step in self.steps(run_id, evaluation_id)}
+        if not scores:
+            return {}
+        step_of: dict[float, int] = {}
+        for row in self.table[run_id].iter_rows(named=True):
+            scores[row["step"]]["spent"] = {axis: row[axis] for axis in AXES}
+            own = {k: v for k, v in _own(row).items() if k not in LABELS and v is not None}
+            scores[row["step"]]["rows"].append(own)
+            step_of[row["x"]] = row["step"]
+        for row in self.problems[run_id].iter_rows(named=True):
+            own = {k: v for k, v in _own(row).items() if k not in ("run_id", "arm", "seed", "x")}
+            scores[step_of[row["x"]]]["problems"].append(own)
+        return scores
+
+    def base(self, run_id: str) -> Mapping[str, Any] | None:
+        """The columns that tell of a run's base."""
+        return self.table[run_id].row(0, named=True) if run_id in self.table else None
 
 
 NOTHING = Known()
@@ -47,24 +71,10 @@ def known_in(folder: Path) -> Known:
         return Known()
     import polars as pl
 
+    def by_run(name: str, key: list[str]) -> dict[str, Any]:
+        # Two arms may share a run; its scores are the same in both.
+        whole = pl.read_parquet(folder / f"{name}.parquet").unique(["run_id", *key, *CELL], maintain_order=True)
+        return {part["run_id"][0]: part for part in whole.partition_by("run_id", maintain_order=True)}
+
     evaluations = {run["run_id"]: run["evaluation_id"] for run in manifest["runs"]}
-    runs: dict[tuple[str, str], dict[int, Scores]] = {}
-    bases: dict[str, Mapping[str, Any]] = {}
-    step_of: dict[tuple[str, float], int] = {}
-    # Two arms may share a run; its scores are the same in both.
-    table = pl.read_parquet(folder / "table.parquet").unique(["run_id", "step", *CELL], maintain_order=True)
-    for row in table.iter_rows(named=True):
-        run_id, step = row["run_id"], row["step"]
-        scores = runs.setdefault((run_id, evaluations[run_id]), {})
-        at = scores.setdefault(step, {"spent": {axis: row[axis] for axis in AXES}, "rows": [], "problems": []})
-        at["rows"].append({k: v for k, v in _own(row).items() if k not in LABELS and v is not None})
-        bases.setdefault(run_id, {name: row[name] for name in BASE_COLUMNS})
-        step_of[run_id, row["x"]] = step
-    problems = pl.read_parquet(folder / "problems.parquet").unique(
-        ["run_id", "x", *CELL, "problem"], maintain_order=True
-    )
-    for row in problems.iter_rows(named=True):
-        run_id = row.pop("run_id")
-        at = runs[run_id, evaluations[run_id]][step_of[run_id, row.pop("x")]]
-        at["problems"].append({k: v for k, v in _own(row).items() if k not in ("arm", "seed")})
-    return Known(runs, bases)
+    return Known(evaluations, by_run("table", ["step"]), by_run("problems", ["x", "problem"]))

@@ -148,7 +148,7 @@ def is_done(job: Job, known: Known = NOTHING) -> bool:
     config = parse(job.run)
     folder = run_folder(config.out, job.run_id)
     status = folder.status()
-    if job.needs and set(job.budgets) <= known.scores(job.run_id, evaluation_id(config)).keys():
+    if job.needs and set(job.budgets) <= known.steps(job.run_id, evaluation_id(config)):
         return True
     if status.get("state") != "done" or status["step"] < job.until:
         return False

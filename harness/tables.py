@@ -7,16 +7,19 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
 from harness.config import Config, base_id, evaluation_id
 from harness.errors import UserError
-from harness.known import LONGER, Scores
+from harness.known import BASE_COLUMNS, LONGER, Scores
 from harness.runs import read_json, run_folder, write_json
 from harness.study import Entry, Study, StudyConfig
 from harness.tracker import read_metrics
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def warmup_x(study: Study, folder: Path) -> float:
@@ -54,8 +57,8 @@ def _base_columns(study: Study, entry: Entry) -> Mapping[str, Any]:
 
     config = entry.config
     rows = read_metrics(run_folder(config.out, base_id(config)).path)
-    if not rows and entry.run_id in study.known.bases:
-        return study.known.bases[entry.run_id]
+    if not rows and (known := study.known.base(entry.run_id)):
+        return {name: known[name] for name in BASE_COLUMNS}
     last = rows[-20:]
     return {
         "base_id": base_id(config),
@@ -93,38 +96,51 @@ def _asked(config: Config, cell: Mapping[str, Any], verified: set[str]) -> dict[
     return {"task": cell["task"], "role": "verified" if cell["task"] in verified else "unverified"}
 
 
-def gather(study: Study) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of the run table and of the problems table, of all that was measured so far."""
+def _rows_of(
+    study: Study, entry: Entry, reference: Mapping[tuple, dict[int, Scores]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """A run's rows of the run table and of the problems table."""
     from envs.registry import select
 
-    first = next((e.arm for e in study.entries if e.config.objective != "frozen"), None)
-    scores = [_scores(study, entry) for entry in study.entries]
-    reference = {e.replicate: found for e, found in zip(study.entries, scores) if e.arm == first}
-    rows, problems = [], []
-    for entry, found in zip(study.entries, scores):
-        config = entry.config
-        verified = {task.name for task in select(config.tasks.verified)}
-        run = {"run_id": entry.run_id, "arm": entry.arm, "seed": config.seed}  # an identity takes a millisecond
-        labels = {"study": study.config.name, **run, **_base_columns(study, entry), "code_version": code_version()}
-        for step, content in found.items():
-            axes = _axes(entry, reference, step, content["spent"])
-            if axes is None:
-                continue
-            x = {"x": float(axes[study.config.axis])}
-            for row in content["rows"]:
-                rows.append(
-                    labels | row | _asked(config, row, verified) | {"split": config.evaluation.split} | x | axes
-                )
-            for row in content["problems"]:
-                problems.append(run | x | row | {"task": _asked(config, row, verified)["task"]})
+    config, rows, problems = entry.config, [], []
+    verified = {task.name for task in select(config.tasks.verified)}
+    run = {"run_id": entry.run_id, "arm": entry.arm, "seed": config.seed}  # an identity takes a millisecond
+    labels = {"study": study.config.name, **run, **_base_columns(study, entry), "code_version": code_version()}
+    for step, content in _scores(study, entry).items():
+        axes = _axes(entry, reference, step, content["spent"])
+        if axes is None:
+            continue
+        x = {"x": float(axes[study.config.axis])}
+        for row in content["rows"]:
+            rows.append(labels | row | _asked(config, row, verified) | {"split": config.evaluation.split} | x | axes)
+        for row in content["problems"]:
+            problems.append(run | x | row | {"task": _asked(config, row, verified)["task"]})
     return rows, problems
+
+
+def gather(study: Study) -> tuple["pl.DataFrame", "pl.DataFrame"]:
+    """The run table and the problems table of all that was measured so far; empty where nothing was."""
+    import polars as pl
+
+    first = next((e.arm for e in study.entries if e.config.objective != "frozen"), None)
+    reference = {
+        e.replicate: {step: {"spent": content["spent"]} for step, content in _scores(study, e).items()}
+        for e in study.entries
+        if e.arm == first
+    }
+    tables: tuple[list[pl.DataFrame], list[pl.DataFrame]] = ([], [])
+    for entry in study.entries:  # one at a time: as Python objects the problems of a run take 30 MB
+        for table, rows in zip(tables, _rows_of(study, entry, reference)):
+            table.append(pl.from_dicts(rows, infer_schema_length=None) if rows else pl.DataFrame())
+    table, problems = (pl.concat(parts, how="diagonal_relaxed") for parts in tables)
+    return table, problems
 
 
 def left_out(study: Study) -> set[str]:
     """run_ids of which the study's tables hold scores, and which it does not ask for: new tables will not hold them.
     Raises UserError where these scores lie nowhere else."""
     out = study.entries[0].config.out
-    found = {run_id for run_id, _ in study.known.runs} - {entry.run_id for entry in study.entries}
+    found = study.known.table.keys() - {entry.run_id for entry in study.entries}
     if lost := [run_id for run_id in found if not run_folder(out, run_id).path.is_dir()]:
         raise UserError(
             f"the tables in {study.folder} hold {len(lost)} runs that were not asked for and have no run folder",
@@ -137,18 +153,16 @@ def left_out(study: Study) -> set[str]:
 def write_tables(study: Study) -> Path:
     """table.parquet, problems.parquet and manifest.json in the study's folder; returns it. Raises UserError if nothing
     was measured yet, and as `left_out` does."""
-    import polars as pl
-
     left_out(study)
-    rows, problems = gather(study)
-    if not rows:
+    table, problems = gather(study)
+    if table.is_empty():
         fix = "launch it first, or see what failed by status=true"
         raise UserError(f"study {study.config.name}: nothing was measured", "no run reached a budget", fix)
     folder = study.folder
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in (("table", rows), ("problems", problems)):
+    for name, content in (("table", table), ("problems", problems)):
         beside = folder / f".{name}.parquet"
-        pl.from_dicts(content, infer_schema_length=None).write_parquet(beside)
+        content.write_parquet(beside)
         beside.replace(folder / f"{name}.parquet")
     entries = [
         {"arm": e.arm, "seed": e.config.seed, "base_seed": e.config.base.seed, "run_id": e.run_id,
