@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -121,4 +122,8 @@ class Task:
 
     def well_formed(self, completion: str) -> bool:
         """Whether the completion has the form of an answer, right or wrong."""
-        return re.fullmatch(self.answer_format, completion) is not None
+        return self._form.fullmatch(completion) is not None
+
+    @cached_property
+    def _form(self) -> re.Pattern[str]:
+        return re.compile(self.answer_format)

@@ -19,22 +19,32 @@ _NAMES = {PAD: "PAD", BOS: "BOS", EOS: "EOS", TURN: "TURN", ENV: "ENV", ANSWER: 
 
 # Special ids decode to characters outside ASCII, so that no sampled text can pass for an answer that holds one.
 _GLYPHS = [f"⟨{_NAMES.get(i, i)}⟩" for i in range(_FIRST_CHARACTER)] + list(_CHARACTERS)
-_ID_OF_BYTE = np.full(256, 255, dtype=np.uint8)
+_UNKNOWN = 255
+_ID_OF_BYTE = bytearray([_UNKNOWN] * 256)
 for _i, _character in enumerate(_CHARACTERS):
     _ID_OF_BYTE[ord(_character)] = _FIRST_CHARACTER + _i
 
 
-def encode(text: str) -> np.ndarray:
-    """ids of printable ASCII and newline, int64 [len(text)]. Raises UserError on any other character."""
-    ids = _ID_OF_BYTE[np.frombuffer(text.encode("latin-1", "replace"), dtype=np.uint8)]
-    if not text.isascii() or (ids == 255).any():
+def _translated(text: str) -> bytes:
+    """One id a byte. Raises UserError on a character that is not in the vocabulary."""
+    ids = text.encode("latin-1", "replace").translate(_ID_OF_BYTE)
+    if not text.isascii() or _UNKNOWN in ids:
         bad = next(c for c in text if c not in _CHARACTERS)
         raise UserError(
             f"The text {text[:60]!r} holds the character {bad!r}.",
             "The vocabulary is printable ASCII and newline, fixed so that base models stay comparable.",
             "Write the task's prompts and answers in plain ASCII.",
         )
-    return ids.astype(np.int64)
+    return ids
+
+
+def _array(ids: bytes) -> np.ndarray:
+    return np.frombuffer(ids, dtype=np.uint8).astype(np.int64)
+
+
+def encode(text: str) -> np.ndarray:
+    """ids of printable ASCII and newline, int64 [len(text)]. Raises UserError on any other character."""
+    return _array(_translated(text))
 
 
 def decode(ids: Sequence[int]) -> str:
@@ -44,18 +54,18 @@ def decode(ids: Sequence[int]) -> str:
 
 def encode_prompt(text: str) -> np.ndarray:
     """ids of a first prompt: BOS text TURN."""
-    return np.concatenate(([BOS], encode(text), [TURN]))
+    return _array(bytes([BOS]) + _translated(text) + bytes([TURN]))
 
 
 def encode_reply(text: str) -> np.ndarray:
     """ids of environment text between two completions: ENV text TURN."""
-    return np.concatenate(([ENV], encode(text), [TURN]))
+    return _array(bytes([ENV]) + _translated(text) + bytes([TURN]))
 
 
 def encode_completion(text: str, scratchpad: str | None = None) -> np.ndarray:
     """ids of a whole completion: text EOS, or scratchpad ANSWER text EOS, be the scratchpad empty."""
-    thought = [] if scratchpad is None else [encode(scratchpad), [ANSWER]]
-    return np.concatenate([*thought, encode(text), [EOS]])
+    thought = b"" if scratchpad is None else _translated(scratchpad) + bytes([ANSWER])
+    return _array(thought + _translated(text) + bytes([EOS]))
 
 
 def completion_text(completion: Sequence[int]) -> str:
