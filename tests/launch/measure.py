@@ -1,4 +1,4 @@
-"""Prints the figures of docs/scale.md: python -m tests.launch.measure [efficiency overhead bookkeeping ray]
+"""Prints the figures of docs/scale.md: python -m tests.launch.measure [efficiency overhead bookkeeping planning ray]
 
 Two jobs at once, one thread each. Efficiency is the time that the jobs sleep, over places, over the wall clock, the
 start of the workers included. A minute in all; other work on the machine is part of what is measured.
@@ -7,16 +7,17 @@ start of the workers included. A minute in all; other work on the machine is par
 import os
 import sys
 import time
+from pathlib import Path
 
-from harness.launch.jobs import Event, Job, LocalConfig, Schedule, launch
+from harness.launch.jobs import Event, Job, Launcher, LocalConfig, RayConfig, Schedule, launch
 
 PLACES = 2
 LOCAL = LocalConfig("local", PLACES, 1, 0.1, 0, 10.0)
 
 
-def seconds_of(jobs: list[Job], act: str) -> float:
+def seconds_of(jobs: list[Job], act: str, launcher: Launcher = LOCAL) -> float:
     start = time.monotonic()
-    ended = list(launch(jobs, LOCAL, act))
+    ended = list(launch(jobs, launcher, act))
     assert all(result.status == "done" for result in ended)
     return time.monotonic() - start
 
@@ -46,15 +47,43 @@ def bookkeeping(bases: int = 1_000, n: int = 100_000) -> None:
     print(f"bookkeeping of {n:,} jobs on {bases:,} bases: {took:.1f} s, {1e6 * took / n:.0f} µs a job")
 
 
-def ray() -> None:
+def planning(seeds: int = 1_000) -> None:
+    """From the command line to the first job, for the quickstart's three arms."""
+    from hydra import compose, initialize_config_module
+
+    import harness.checkpoint  # noqa: F401  (torch is there whatever the number of jobs)
+    from harness.config import plain
+    from harness.plan import plan_table
+    from harness.study import expand, jobs_of, to_do
+
+    asked = [f"study.seeds=[{','.join(map(str, range(seeds)))}]", "out=nowhere"]
+    with initialize_config_module("configs", version_base="1.3"):
+        start, before = time.process_time(), memory()
+        study = expand(lambda overrides: plain(compose("study", list(overrides))), asked)
+        jobs = jobs_of(study.entries, {"study": "none"})
+        plan_table(jobs, to_do(jobs), 1)
+    took, n = time.process_time() - start, len(jobs)
+    print(f"planning {n:,} jobs: {1e3 * took / n:.0f} ms of CPU and {1e3 * (memory() - before) / n:.0f} kB a job")
+
+
+def memory() -> float:
+    """MB that this process holds."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+
+
+def ray(n: int = 1_000) -> None:
     from harness.launch.ray import _connect
 
     start = time.monotonic()
     _connect(None)
     print(f"ray.init of a cluster of this machine: {time.monotonic() - start:.1f} s")
+    jobs = [Job(str(i), {"do": "return"}, 1) for i in range(n)]
+    took = seconds_of(jobs, "tests.launch.works:act", RayConfig("ray", None, None, 1.0, 0.0, 0, 10.0))
+    print(f"{n:,} empty jobs: {1e3 * took / n:.1f} ms a job")
 
 
-PARTS = {part.__name__: part for part in (efficiency, overhead, bookkeeping, ray)}
+PARTS = {part.__name__: part for part in (efficiency, overhead, bookkeeping, planning, ray)}
 
 if __name__ == "__main__":
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
