@@ -63,6 +63,7 @@ class SimulatedPool:
 
     def submit(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
+            assert job.run_id not in self._running
             node, left = self._free.pop(), self._left.setdefault(job.run_id, job.run["seconds"])
             self._jobs[job.run_id], self._running[job.run_id] = job, (node, self.now)
             heapq.heappush(self._ends, (self.now + self.config.start + left, job.run_id, node, self.now))
