@@ -134,6 +134,12 @@ def _check_thinking(config: "Config") -> None:
                 "a base whose documents show no steps has nothing to think with, and never saw where an answer begins",
                 "pretrain one that has, with base.worked=0.5",
             )
+    if config.reward.name == "process_reward" and not config.thinking:
+        raise UserError(
+            "reward=process_reward with sampling.thinking=0",
+            "it pays for steps, and there is no room to write any",
+            "set base.worked=0.5 and sampling.thinking to the length of the steps, such as 64",
+        )
     if len(set(config.evaluation.thinking)) < len(config.evaluation.thinking):
         raise UserError(
             f"evaluation.thinking={list(config.evaluation.thinking)}", "a budget stands twice", "name each once"

@@ -225,7 +225,13 @@ class RewardConfig:
     truncation_penalty for one that reached the limit, are taken off."""
 
     name: Literal[
-        "true_reward", "random_reward", "shuffled_within_group", "format_reward", "length_reward", "learned_reward"
+        "true_reward",
+        "random_reward",
+        "shuffled_within_group",
+        "format_reward",
+        "length_reward",
+        "learned_reward",
+        "process_reward",
     ]
     length_penalty: NonNegativeFloat
     truncation_penalty: NonNegativeFloat

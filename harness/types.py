@@ -80,6 +80,7 @@ class RewardInputs:
     problems: Sequence[Problem]  # S·P
     keys: tuple[Key, ...]  # [S]
     scores: Tensor | None = None  # [B], a reward model's
+    steps: Tensor | None = None  # [B, T], what right lines of scratchpads earn
 
 
 @dataclass(frozen=True)

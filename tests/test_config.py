@@ -271,6 +271,7 @@ def test_log2_budgets_are_the_powers_of_two_and_the_last_step():
         (["base.difficulties=[9]"], r"base\.difficulties"),
         (["base.contexts={symbolic:1.0,worded:1.0,wordy:1.0}"], "wordy"),
         (["model.context=8"], r"model\.context is 8"),
+        (["base.worked=0.5", "reward=process_reward"], "no room to write any"),
         (["sampling.thinking=8"], "pretrain one that has"),
         (["evaluation.thinking=[0,8]"], "pretrain one that has"),
         (["base.worked=0.5", "evaluation.thinking=[8,8]"], "a budget stands twice"),

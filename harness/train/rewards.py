@@ -80,6 +80,14 @@ def learned_reward(inputs: RewardInputs) -> Credit:
     return Credit(base=reward, outcome=reward)
 
 
+def process_reward(inputs: RewardInputs) -> Credit:
+    """The verifier's word, and as much again for the steps, each where it was taken (harness/train/steps.py); after
+    process supervision (arXiv 2211.14275, 2305.20050), with the worked solution in the place of a judge."""
+    assert inputs.steps is not None
+    reward = correctness(inputs)
+    return Credit(base=reward + inputs.steps.sum(1), outcome=reward, token=inputs.steps)
+
+
 def shaped(credit: Credit, rollouts: Rollouts, config: RewardConfig, max_tokens: int) -> Credit:
     """The outcome less its length and truncation penalties; `base`, which decides on silence, stays."""
     length = rollouts.loss_mask.sum(1) / max_tokens
@@ -104,4 +112,5 @@ REWARDS: dict[str, Callable[[RewardInputs], Credit]] = {
     "format_reward": format_reward,
     "length_reward": length_reward,
     "learned_reward": learned_reward,
+    "process_reward": process_reward,
 }

@@ -18,7 +18,7 @@ from harness.policy.score import completion_logits, token_entropy, token_logprob
 from harness.policy.transformer import Transformer, parameter_count
 from harness.seeding import keys
 from harness.train import distributed
-from harness.train.advantages import silent_groups
+from harness.train.advantages import silent_groups, whole_return
 from harness.train.algorithms import ALGORITHMS, flops_per_token
 from harness.train.batch import Judged, training_batches
 from harness.train.critic import token_returns, token_values, value_losses, value_metrics
@@ -30,6 +30,7 @@ from harness.train.reward_model import reward_scores
 from harness.train.rewards import REWARDS, kl_in_reward, shaped
 from harness.train.rollouts import Sampling
 from harness.train.state import OnStep, Sampled, StepReport, Stopwatch, TrainState, check_finite
+from harness.train.steps import right_steps, steps_metrics
 from harness.types import Batch, Checked, Credit, RewardInputs, Rollouts, StopReason
 
 
@@ -105,7 +106,8 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
     with watch("update"):
         reference = reference_logprobs(state.reference, rollouts, sampling.temperature)
         scores = None if state.reward_model is None else reward_scores(state.reward_model, rollouts)
-        judge = RewardInputs(rollouts, checked, problems, keys("reward", state.seeds, step), scores)
+        steps = right_steps(rollouts, problems, sampling.thinking)
+        judge = RewardInputs(rollouts, checked, problems, keys("reward", state.seeds, step), scores, steps)
         credit = REWARDS[cfg.reward.name](judge)
         credit = shaped(credit, rollouts, cfg.reward, sampling.room)
         credit = kl_in_reward(credit, rollouts, reference, cfg.algo)
@@ -126,7 +128,7 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
     state.success = remember(state.success, mixture, problems, checked)
     state.retired = retire(state.retired, problems, checked, cfg.tasks.retire_at, step)
     metrics |= odds_metrics(mixture, chances) | retired_metrics(state.retired, cfg.tasks.retire_at)
-    metrics |= value_metrics(values, returns, rollouts, scorable)
+    metrics |= value_metrics(values, returns, rollouts, scorable) | steps_metrics(steps, rollouts.seeds)
     state.spent = spent_after(cfg, state, rollouts, trained, sum(watch.seconds.values()))
     return StepReport(step, metrics, watch.seconds, Sampled(rollouts, checked, credit))
 
@@ -150,7 +152,7 @@ def step_metrics(rollouts: Rollouts, checked: Checked, credit: Credit, silent: T
     by_seed = lambda x: x.float().unflatten(0, (rollouts.seeds, -1)).flatten(1)  # noqa: E731
     drawn = rollouts.loss_mask.sum(1)
     return {
-        "reward_mean": by_seed(credit.outcome).nanmean(1),
+        "reward_mean": by_seed(whole_return(credit)).nanmean(1),
         "accuracy": by_seed(checked.verdict == int(Verdict.CORRECT)).mean(1),
         "unscorable": by_seed(checked.verdict == int(Verdict.UNSCORABLE)).mean(1),
         "no_signal_groups": silent.float().mean(1),

@@ -35,7 +35,8 @@ def hand_made(
         group_size=g,
     )
     form = torch.tensor(well_formed).flatten() if well_formed else torch.ones(b, dtype=torch.bool)
-    return RewardInputs(rollouts, Checked(verdict.flatten(), form), [], keys("reward", range(seeds), 0))
+    checked, steps = Checked(verdict.flatten(), form), torch.zeros(b, tokens)
+    return RewardInputs(rollouts, checked, [], keys("reward", range(seeds), 0), steps=steps)
 
 
 def credit_of(rewards: list[list[float]] | Tensor) -> Credit:
