@@ -31,9 +31,10 @@ class Rotation:
 class Cache:
     """Keys and values of P prompts, and of their G completions each up to `slots` tokens; static, written in place.
 
-    A prompt's stand once for its group. prompt: [layers] of (k, v) [S·P·heads, T, d]; completion: [layers] of (k, v)
-    [S·P·heads, G, slots, d]. prompt_bias [S·P·heads, 1, T] hides padding; length [S, P·G] is the position of each row's
-    next token; filled counts the completion tokens so far.
+    A prompt's stand once for its group. prompt: [layers] of (k, v) [S·P·heads, T, d]; completion: [layers] of k
+    [S·P·heads, G, slots, d] and v [S·P·heads, G, d, slots], as products with one token read them fastest. prompt_bias
+    [S·P·heads, 1, T] hides padding; length [S, P·G] is the position of each row's next token; filled counts the
+    completion tokens so far.
     """
 
     prompt: list[tuple[Tensor, Tensor]]
@@ -48,7 +49,7 @@ class Cache:
         heads = len(self.prompt_bias) // (s * every)
         at = prompts + torch.arange(s, device=prompts.device)[:, None] * every
         at = (at.flatten()[:, None] * heads + torch.arange(heads, device=at.device)).flatten()
-        chosen = lambda pairs: [(k[at], v[at]) for k, v in pairs]  # noqa: E731
+        chosen = lambda pairs: [tuple(x.index_select(0, at) for x in pair) for pair in pairs]  # noqa: E731
         length = of_groups(self.length, prompts, group_size)
         return Cache(chosen(self.prompt), chosen(self.completion), self.prompt_bias[at], length, self.filled)
 
@@ -117,8 +118,8 @@ class Decode:
         qk = self.rotation(qkv[:, :, :2])
         by_group = lambda x: x.unflatten(1, (-1, g)).transpose(2, 3).reshape(n, g, d)  # noqa: E731
         q, now = by_group(qk[:, :, 0]), self.cache.filled
-        k[:, :, now], v[:, :, now] = by_group(qk[:, :, 1]), by_group(qkv[:, :, 2])
-        k, v = k[:, :, : now + 1].flatten(0, 1), v[:, :, : now + 1].flatten(0, 1)  # [n·G, now + 1, d]
+        k[:, :, now], v[..., now] = by_group(qk[:, :, 1]), by_group(qkv[:, :, 2])
+        k, v = k[:, :, : now + 1].flatten(0, 1), v[..., : now + 1].flatten(0, 1).mT  # [n·G, now + 1, d]
         q = q.to(k.dtype)
         to_self = (q.reshape(n * g, 1, d) @ k.mT).view(n, g, -1) * d**-0.5
         both = (

@@ -36,10 +36,10 @@ class Completions:
 def draw(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Inverse-CDF sample: logits [..., V], uniform [...] -> (ids [...], logprobs [...]) at this temperature."""
     logprobs = (logits / temperature).log_softmax(-1)
-    cdf = logprobs.exp().cumsum(-1)
+    cdf = logprobs.exp().cumsum_(-1)
     # Scaled by the last entry: rounding may leave it a hair off 1.
-    ids = (cdf < (uniform * cdf[..., -1]).unsqueeze(-1)).sum(-1).clamp_(max=logits.shape[-1] - 1)
-    return ids, logprobs.gather(-1, ids.unsqueeze(-1)).squeeze(-1)
+    ids = torch.searchsorted(cdf, uniform.unsqueeze(-1) * cdf[..., -1:]).clamp_(max=logits.shape[-1] - 1)
+    return ids.squeeze(-1), logprobs.gather(-1, ids).squeeze(-1)
 
 
 @torch.no_grad()

@@ -156,7 +156,7 @@ class Transformer(nn.Module):
         hidden = self.hidden(prompts, kept)
         last = hidden.gather(2, (length - 1)[..., None, None].expand(-1, -1, 1, hidden.shape[-1]))[:, :, 0]
         n, d = s * p * self.config.heads, self.config.head_width
-        empty = [(k.new_zeros((n, group_size, slots, d)), k.new_zeros((n, group_size, slots, d))) for k, _ in kept]
+        empty = [(k.new_empty((n, group_size, slots, d)), k.new_empty((n, group_size, d, slots))) for k, _ in kept]
         bias = bias_of(torch.arange(t, device=prompts.device) < length[..., None], kept[0][0].dtype)
         bias = bias[:, :, None, None].expand(-1, -1, self.config.heads, -1, -1).flatten(0, 2)
         return last, Cache(kept, empty, bias, length.repeat_interleave(group_size, dim=1))
