@@ -30,8 +30,10 @@ def poison(monkeypatch, step):
     monkeypatch.setattr(rl, "losses", poisoned)
 
 
-def test_a_run_stops_there_with_a_dump_and_a_resume_goes_on(tmp_path, monkeypatch):
-    config = tiny(*SETTINGS, out=tmp_path / "a")
+@pytest.mark.parametrize("algorithm", ["rloo", "ppo"])
+def test_a_run_stops_there_with_a_dump_and_a_resume_goes_on(algorithm, tmp_path, monkeypatch):
+    settings = (*SETTINGS, f"algo={algorithm}")
+    config = tiny(*settings, out=tmp_path / "a")
     run_job(base_job(config), silent)
     poison(monkeypatch, 7)
     with pytest.raises(NonFinite, match="step 7: loss") as error:
@@ -50,7 +52,7 @@ def test_a_run_stops_there_with_a_dump_and_a_resume_goes_on(tmp_path, monkeypatc
     assert all(torch.equal(w, before[name]) for name, w in load_file(dump / "policy.safetensors").items())
 
     run_job(rl_job(config), silent)  # the fault was a passing one
-    assert_same_run(folder.path, train(tiny(*SETTINGS, out=tmp_path / "b")))
+    assert_same_run(folder.path, train(tiny(*settings, out=tmp_path / "b")))
 
 
 def test_a_gradient_that_is_no_number_is_named(tmp_path, monkeypatch):

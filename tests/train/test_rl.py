@@ -223,7 +223,7 @@ def test_the_ratio_of_the_first_update_is_one():
     assert report.metrics["grad_norm"].item() > 0
 
 
-@pytest.mark.parametrize("reward", ["true_reward", "shuffled_within_group", "random_reward"])
+@pytest.mark.parametrize("reward", ["true_reward", "shuffled_within_group", "random_reward", "length_reward"])
 @pytest.mark.parametrize("minibatches", [1, 2])
 def test_stacked_seeds_train_as_separate_runs_do(reward, minibatches):
     """Weight decay and unequal numbers of silent groups included."""
