@@ -21,9 +21,10 @@ from pydantic import TypeAdapter
 from safetensors.torch import load, save
 from torch import Tensor
 
-from harness.config import SCHEMA_VERSION, ModelConfig
+from harness.config import ModelConfig
 from harness.errors import UserError
 from harness.flops import Spent
+from harness.identity import SCHEMA_VERSION
 from harness.policy.export import write_folder
 from harness.policy.transformer import Transformer
 from harness.train.state import NonFinite, TrainState

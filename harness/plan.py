@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from rich.table import Table as RichTable
 
-from harness.config import Config, base_id, evaluation_id, parse
+from harness.config import Config, parse
+from harness.identity import base_id, evaluation_id
 from harness.launch.jobs import Job
 from harness.runs import run_folder
 

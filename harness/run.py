@@ -29,8 +29,9 @@ from harness.checkpoint import (
     saved_steps,
     step_folder,
 )
-from harness.config import Config, OptimConfig, base_id, dump, evaluation_id, parse
+from harness.config import Config, OptimConfig, dump, parse
 from harness.flops import Spent
+from harness.identity import base_id, evaluation_id
 from harness.launch.jobs import Job
 from harness.launch.worker import job_from
 from harness.policy.export import read_folder

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.config import Config, base_id
+from harness.config import Config
 from harness.errors import UserError
+from harness.identity import base_id
 from harness.launch.jobs import Job
 from harness.stopping import Stopped
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from envs.registry import select
-from harness.config import Config, evaluation_id
+from harness.config import Config
 from harness.evaluate import Cell, Score, at_budgets, build_suite, evaluate, problem_rows, score_row
 from harness.flops import Spent
+from harness.identity import evaluation_id
 from harness.policy.transformer import Transformer
 from harness.runs import Member, Stack, read_json, write_json
 from harness.seeding import keys

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from envs.registry import select
-from harness.config import Config, evaluation_id, run_id
+from harness.config import Config
 from harness.errors import UserError
+from harness.identity import evaluation_id, run_id
 from harness.known import NOTHING, Known
 from harness.launch.jobs import Job, JobResult, launch, places
 from harness.plan import plan_table

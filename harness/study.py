@@ -9,8 +9,9 @@ from typing import Any, Literal
 from pydantic import ConfigDict, NonNegativeInt, TypeAdapter
 from pydantic.dataclasses import dataclass as schema
 
-from harness.config import Config, base_id, dump, evaluation_id, parse, run_id
+from harness.config import Config, dump, parse
 from harness.errors import UserError
+from harness.identity import base_id, evaluation_id, run_id
 from harness.known import NOTHING, Known, known_in
 from harness.launch.jobs import Job
 from harness.runs import run_folder

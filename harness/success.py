@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from envs.base import Task
-from harness.config import Config, base_id, dump
+from harness.config import Config, dump
 from harness.evaluate import at_budgets, build_suite, evaluate
+from harness.identity import base_id
 from harness.launch.jobs import Job
 from harness.policy.transformer import Transformer
 from harness.run import from_bases, run_job

@@ -6,7 +6,8 @@ from typing import Any
 from rich.table import Table as RichTable
 
 from envs.registry import select
-from harness.config import Config, dump, evaluation_id, run_id
+from harness.config import Config, dump
+from harness.identity import evaluation_id, run_id
 from harness.runs import read_json, run_folder
 from harness.scores import role_accuracy
 from harness.tracker import flatten

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from harness.config import Config, base_id, evaluation_id
+from harness.config import Config
 from harness.errors import UserError
+from harness.identity import base_id, evaluation_id
 from harness.known import BASE_COLUMNS, LONGER, Scores
 from harness.runs import read_json, run_folder, write_json
 from harness.study import Entry, Study, StudyConfig

@@ -39,7 +39,8 @@ def launch_together(jobs: Sequence[Job], on_progress: Progress) -> Iterator[JobR
 
 
 def _run(job: Job, on_progress: Progress) -> None:
-    from harness.config import base_id, parse
+    from harness.config import parse
+    from harness.identity import base_id
     from harness.run import run_job
     from harness.train.distributed import gathered
 

@@ -4,10 +4,11 @@ import pytest
 from hydra import compose, initialize_config_module
 from pydantic_core import ValidationError
 
-import harness.config as config_module
+import harness.identity as identity_module
 from harness.advice import from_validation
-from harness.config import base_id, dump, evaluation_id, parse, plain, run_id
+from harness.config import dump, parse, plain
 from harness.errors import UserError
+from harness.identity import base_id, evaluation_id, run_id
 from harness.tracker import flatten
 from tests.toys import container, tiny
 
@@ -319,10 +320,25 @@ def test_how_a_critic_learns_names_the_run(leaf):
 def test_an_option_that_came_later_and_is_off_leaves_a_run_the_name_it_had(monkeypatch):
     """The name is the hash of a content without it."""
     seen = []
-    monkeypatch.setattr(config_module, "_hash", lambda content: seen.append(content) or "hash")
+    monkeypatch.setattr(identity_module, "_hash", lambda content: seen.append(content) or "hash")
     run_id(tiny())
-    assert all(name not in seen[-1].get(section, {}) for section, name in config_module._LATER)
+    assert all(name not in seen[-1].get(section, {}) for section, name in identity_module._LATER)
     evaluation_id(tiny())
-    assert all(name not in seen[-1] for section, name in config_module._LATER if section == "evaluation")
+    assert all(name not in seen[-1] for section, name in identity_module._LATER if section == "evaluation")
     run_id(tiny("algo=ppo"))
     assert seen[-1]["algo"]["critic"]["discount"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "run", "base"),
+    [
+        ([], "rl-ea1fce9e8fcd", "base-67c6a86458ba"),
+        (["objective=continued_pretraining"], "continued_pretraining-c33b8ae14945", "base-67c6a86458ba"),
+        (["objective=frozen"], "frozen-23135ae11ed1", "base-67c6a86458ba"),
+        (["base=all", "model=micro", "model.context=512"], "rl-fd02007fc7db", "base-faf52e0b5b0d"),
+    ],
+)
+def test_a_new_option_that_is_off_renames_no_run_that_was_made_before(overrides, run, base):
+    with initialize_config_module("configs", version_base="1.3"):
+        config = parse(plain(compose("train", overrides=overrides)))
+    assert (run_id(config), base_id(config), evaluation_id(config)) == (run, base, "evaluation-ce8d52383f94")

@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 
 from harness import run as run_module
 from harness.checkpoint import saved_steps, step_folder
-from harness.config import base_id, dump, evaluation_id, run_id
+from harness.config import dump
 from harness.errors import UserError
 from harness.evaluate import evaluate, score_row
+from harness.identity import base_id, evaluation_id, run_id
 from harness.run import from_bases, run_job
 from harness.runs import Member, read_json, run_folder
 from harness.scores import suite_of

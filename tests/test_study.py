@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from harness.config import base_id, run_id
 from harness.errors import UserError
+from harness.identity import base_id, run_id
 from harness.run import run_job
 from harness.session import report_study
 from harness.study import Entry, expand, is_done, jobs_of, to_do

@@ -2,7 +2,7 @@
 
 from envs.splits import split_of
 from harness import success
-from harness.config import base_id
+from harness.identity import base_id
 from harness.runs import run_folder
 from harness.success import initial_success
 from tests.toys import silent, tiny

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from harness.checkpoint import saved_steps
-from harness.config import run_id
+from harness.identity import run_id
 from harness.runs import locked, run_folder
 from harness.study import is_done
 from harness.upkeep import prune, state_of, status_table

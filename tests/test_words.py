@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from harness import alarms
-from harness.config import base_id, dump
+from harness.config import dump
+from harness.identity import base_id
 from harness.launch.jobs import JobResult
 from harness.plan import cost, plan_table
 from harness.progress import View, brief, name_of

@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 
 import configs
 import tests.toy_task  # noqa: F401  (a spawned process computes identities before it parses a configuration)
-from harness.config import AlgoConfig, Config, ModelConfig, OptimConfig, base_id, dump, parse, plain, run_id
+from harness.config import AlgoConfig, Config, ModelConfig, OptimConfig, dump, parse, plain
+from harness.identity import base_id, run_id
 from harness.launch.jobs import Job
 from harness.policy.transformer import Transformer
 from harness.run import run_job

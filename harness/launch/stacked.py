@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 
-from harness.config import base_id, dump, parse
+from harness.config import dump, parse
+from harness.identity import base_id
 from harness.launch.jobs import Event, Job, LocalConfig, StackedConfig
 from harness.launch.local import LocalPool
 

@@ -7,7 +7,8 @@ import pytest
 from safetensors.torch import load_file
 
 from harness.checkpoint import step_folder
-from harness.config import base_id, dump, evaluation_id, run_id
+from harness.config import dump
+from harness.identity import base_id, evaluation_id, run_id
 from harness.launch.jobs import StackedConfig, launch
 from harness.launch.stacked import stack_key, stacks_of
 from harness.run import run_stack

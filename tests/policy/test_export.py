@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from harness.checkpoint import export_run
-from harness.config import base_id, run_id
 from harness.errors import UserError
+from harness.identity import base_id, run_id
 from harness.policy.export import from_hugging_face, read_folder, to_hugging_face, write_folder
 from harness.policy.tokenizer import encode_prompt
 from harness.policy.transformer import Transformer

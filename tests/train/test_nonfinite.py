@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from harness.checkpoint import saved_steps, step_folder
-from harness.config import base_id, run_id
+from harness.identity import base_id, run_id
 from harness.run import run_job
 from harness.runs import run_folder
 from harness.train import pretrain, rl
