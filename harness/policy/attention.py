@@ -4,11 +4,14 @@ Each maps qkv [S, N, 3, heads, head width] of one layer to [S, N, width]. All us
 sequences here they beat flash attention on a CPU.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+WIDE = 16  # float32 numbers in the widest register of a CPU
 
 
 class Attention(Protocol):
@@ -79,8 +82,20 @@ def upcast(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
+def weights_of(scores: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """Softmax over the last axis of scores that stand side by side, in float32, given as `dtype`.
+
+    Rows are filled up to WIDE with -inf: PyTorch takes shorter ones number by number on a CPU, ten times as slowly.
+    """
+    short = WIDE - sum(x.shape[-1] for x in scores)
+    if short > 0:
+        scores = (*scores, scores[0].new_full((1,), float("-inf")).expand(*scores[0].shape[:-1], short))
+    whole = torch.cat(tuple(scores), dim=-1) if len(scores) > 1 else scores[0]
+    return upcast(whole).softmax(-1).to(dtype)
+
+
 def _mix(scores: Tensor, v: Tensor) -> Tensor:
-    return upcast(scores).softmax(-1).to(v.dtype) @ v
+    return weights_of((scores,), v.dtype)[..., : v.shape[-2]] @ v
 
 
 @dataclass(frozen=True)
@@ -122,11 +137,10 @@ class Decode:
         k, v = k[:, :, : now + 1].flatten(0, 1), v[..., : now + 1].flatten(0, 1).mT  # [n·G, now + 1, d]
         q = q.to(k.dtype)
         to_self = (q.reshape(n * g, 1, d) @ k.mT).view(n, g, -1) * d**-0.5
-        both = (
-            upcast(torch.cat((_scores(q, prompt_k, self.cache.prompt_bias), to_self), dim=-1)).softmax(-1).to(v.dtype)
-        )
+        both = weights_of((_scores(q, prompt_k, self.cache.prompt_bias), to_self), v.dtype)
         t = prompt_k.shape[1]
-        mixed = both[..., :t] @ prompt_v + (both[..., t:].reshape(n * g, 1, -1) @ v).view(n, g, d)
+        own = both[..., t : t + now + 1].reshape(n * g, 1, -1)
+        mixed = both[..., :t] @ prompt_v + (own @ v).view(n, g, d)
         return mixed.view(s, -1, h, g, d).transpose(2, 3).reshape(s, rows, h * d)
 
 
@@ -161,8 +175,9 @@ class SharedPrompt:
         prompt_bias = self.prompt_bias[:, :, None, None].expand(-1, -1, h, -1, -1).flatten(0, 2)  # [S·P·h, 1, T]
         to_prompt = _scores(cq.flatten(1, 2), pk, prompt_bias)  # [S·P·h, G·C, T]
         to_self = _scores(cq.flatten(0, 1), ck.flatten(0, 1), self.causal_completion)  # [S·P·h·G, C, C]
-        both = upcast(torch.cat((to_prompt, to_self.view(-1, g * c, c)), dim=-1)).softmax(-1).to(pv.dtype)
-        mixed = both[..., :t] @ pv + (both[..., t:].reshape(-1, c, c) @ cv.flatten(0, 1)).view(-1, g * c, d)
+        both = weights_of((to_prompt, to_self.view(-1, g * c, c)), pv.dtype)
+        own = both[..., t : t + c].reshape(-1, c, c)
+        mixed = both[..., :t] @ pv + (own @ cv.flatten(0, 1)).view(-1, g * c, d)
         mixed = mixed.view(s, p, h, g, c, d).permute(0, 1, 3, 4, 2, 5).reshape(s, p * g * c, h * d)
         return torch.cat((looked, mixed), dim=1)
 
