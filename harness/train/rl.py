@@ -103,6 +103,8 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
         sampler = lagged_policy(state, cfg.rl.lag)
         draws = keys("sampling", state.seeds, step)
         rollouts, checked = distributed.played(algorithm.episodes, sampler, env, problems, sampling, draws)
+        # Without it a broken policy, which draws wrong answers alone, would go on in silence: no group has signal.
+        check_finite(state, {"sampler_logprobs": rollouts.sampler_logprobs}, vars(rollouts))
     with watch("update"):
         reference = reference_logprobs(state.reference, rollouts, sampling.temperature)
         scores = None if state.reward_model is None else reward_scores(state.reward_model, rollouts)

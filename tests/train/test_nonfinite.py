@@ -101,3 +101,11 @@ def test_pretraining_dumps_its_documents(tmp_path, monkeypatch):
         run_job(base_job(config), silent)
     dump = step_folder(run_folder(tmp_path, base_id(config)).path / "dump", 0)
     assert len(torch.load(dump / "batch.pt", weights_only=True)["documents"][0]) == 8
+
+
+def test_a_policy_whose_samples_have_no_probability_stops_the_run(tmp_path):
+    """Its weights may be finite and its loss 0: every answer is wrong, so no group says anything."""
+    config = tiny("optim.lr=1e38", "model.norm=none", "optim.weight_decay=0", out=tmp_path)
+    run_job(base_job(config), silent)
+    with pytest.raises(NonFinite, match="step 1: sampler_logprobs is not finite"):
+        run_job(rl_job(config), silent)
