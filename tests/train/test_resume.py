@@ -21,6 +21,7 @@ CHOICES = [
     ("tasks.retire_at=0.25", "tasks.difficulties=[1]", "rl.problems=16"),
     ("reward=learned_reward", "reward.learned.steps=3", "algo.kl=k1", "algo.kl_coefficient=0.1"),
     ("base.worked=0.5", "sampling.thinking=6", "evaluation.thinking=[0,6]", "reward=process_reward"),
+    ("base.worked=0.5", "sampling.thinking=3", "reward=process_reward", "algo=ppo", "rl.lag=1"),
     ("base.worked=0.5", "sampling.thinking=3", "algo=sft", "rl.group_size=1"),
     ("base.worked=0.5", "sampling.thinking=6", "objective=continued_pretraining"),
     ("optim=muon", "model.norm=layernorm", "model.norm_position=post", "model.base_width=8"),
