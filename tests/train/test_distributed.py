@@ -71,6 +71,7 @@ CHOICES = [
     (("algo=dapo", "reward=random_reward", "optim.minibatches=2", "optim.epochs=2", "optim.micro_batch=1"), (0,)),
     (("algo=ppo", "algo.critic.value_clip=0.1", "optim.minibatches=2", "rl.problems=5"), (0, 1)),
     (("algo=reinforce_pp", "algo.kl=k3", "algo.kl_coefficient=0.1", "rl.lag=1"), (0, 1)),
+    (("base.worked=0.5", "sampling.thinking=6", "reward=process_reward"), (0,)),
 ]
 
 
