@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 WIDE = 16  # float32 numbers in the widest register of a CPU
+# Rows that are asked together while decoding, and tokens of theirs: of more, too many are each other's.
+BUNDLE, BUNDLE_PLACES = 8, 512
 
 
 class Attention(Protocol):
@@ -32,34 +34,60 @@ class Rotation:
 
 @dataclass
 class Cache:
-    """Keys and values of P prompts, and of their G completions each up to `slots` tokens; static, written in place.
+    """Keys and values of what rows have seen; static, written in place.
 
-    A prompt's stand once for its group. prompt: [layers] of (k, v) [S·P·heads, T, d]; completion: [layers] of k
-    [S·P·heads, G, slots, d] and v [S·P·heads, G, d, slots], as products with one token read them fastest. prompt_bias
-    [S·P·heads, 1, T] hides padding; length [S, P·G] is the position of each row's next token; filled counts the
-    completion tokens so far.
+    Rows come in bundles of g that have a prompt in common. layers: (keys, values), [n, T + slots·g, d] each, where
+    n = S·bundles·heads: the prompt once, then a place a row for each further token. A bundle is asked as a whole, and
+    `bias` [n, g, T + slots·g] hides padding and the tokens of its other rows: one product of g rows is far cheaper than
+    g products of one. length [S, R] is the position of each row's next token; filled counts the places written.
     """
 
-    prompt: list[tuple[Tensor, Tensor]]
-    completion: list[tuple[Tensor, Tensor]]
-    prompt_bias: Tensor
+    layers: list[tuple[Tensor, Tensor]]
+    bias: Tensor
     length: Tensor
-    filled: int = 0
+    filled: int
 
-    def keep(self, prompts: Tensor, group_size: int) -> "Cache":
-        """What is held of these prompts, [S, P'], and of their completions."""
-        s, every = len(prompts), self.length.shape[1] // group_size
-        heads = len(self.prompt_bias) // (s * every)
-        at = prompts + torch.arange(s, device=prompts.device)[:, None] * every
+    @property
+    def bundle(self) -> int:
+        return self.bias.shape[1]
+
+    def keep(self, bundles: Tensor) -> "Cache":
+        """What is held of these bundles, [S, kept]."""
+        s, every = len(bundles), self.length.shape[1] // self.bundle
+        heads = len(self.bias) // (s * every)
+        at = bundles + torch.arange(s, device=bundles.device)[:, None] * every
         at = (at.flatten()[:, None] * heads + torch.arange(heads, device=at.device)).flatten()
-        chosen = lambda pairs: [tuple(x.index_select(0, at) for x in pair) for pair in pairs]  # noqa: E731
-        length = of_groups(self.length, prompts, group_size)
-        return Cache(chosen(self.prompt), chosen(self.completion), self.prompt_bias[at], length, self.filled)
+        layers = [(k.index_select(0, at), v.index_select(0, at)) for k, v in self.layers]
+        return Cache(layers, self.bias.index_select(0, at), of_bundles(self.length, bundles, self.bundle), self.filled)
 
 
-def of_groups(x: Tensor, prompts: Tensor, group_size: int) -> Tensor:
-    """Rows of these prompts' groups: x [S, P·G], prompts [S, P'] -> [S, P'·G]."""
-    return x.unflatten(1, (-1, group_size)).gather(1, prompts[..., None].expand(-1, -1, group_size)).flatten(1)
+def of_bundles(x: Tensor, bundles: Tensor, size: int) -> Tensor:
+    """Rows of these bundles: x [S, R], bundles [S, kept] -> [S, kept·size]."""
+    return x.unflatten(1, (-1, size)).gather(1, bundles[..., None].expand(-1, -1, size)).flatten(1)
+
+
+def new_cache(kept: list[tuple[Tensor, Tensor]], length: Tensor, group_size: int, slots: int) -> Cache:
+    """Room for `slots` tokens of each of group_size rows a prompt. kept: [layers] of the prompts' keys and values
+    [S·P·heads, T, d]; length [S, P]."""
+    s, p = length.shape
+    t, d = kept[0][0].shape[1:]
+    most = max(1, min(BUNDLE, BUNDLE_PLACES // slots))
+    g = max(size for size in range(1, most + 1) if group_size % size == 0)
+    places, times = t + slots * g, group_size // g
+
+    def roomy(x: Tensor) -> Tensor:
+        x = x.view(s, p, 1, -1, t, d).expand(-1, -1, times, -1, -1, -1).flatten(0, 3)
+        out = x.new_empty((len(x), places, d))
+        out[:, :t] = x
+        return out
+
+    slot = torch.arange(places, device=length.device) - t
+    own = (slot >= 0) & (slot % g == torch.arange(g, device=length.device)[:, None])
+    seen = own | (slot < length[..., None, None] - t)  # [S, P, g, places]
+    heads = len(kept[0][0]) // (s * p)
+    bias = bias_of(seen, kept[0][0].dtype)[:, :, None, None].expand(-1, -1, times, heads, -1, -1).flatten(0, 3)
+    layers = [(roomy(k), roomy(v)) for k, v in kept]
+    return Cache(layers, bias, length.repeat_interleave(group_size, dim=1), t)
 
 
 def bias_of(mask: Tensor, dtype: torch.dtype) -> Tensor:
@@ -123,24 +151,18 @@ class Decode:
     """One token of each row, which sees its prompt and the completion so far; writes its own key and value."""
 
     cache: Cache
-    rotation: Rotation  # [S, R, 1, 1, d]
+    rotation: Rotation  # [S, bundles, 1, g, d]
 
     def __call__(self, qkv: Tensor, layer: int) -> Tensor:
         s, rows, _, h, d = qkv.shape
-        prompt_k, prompt_v = self.cache.prompt[layer]
-        k, v = self.cache.completion[layer]
-        n, g = k.shape[:2]  # n = S·P·heads
-        qk = self.rotation(qkv[:, :, :2])
-        by_group = lambda x: x.unflatten(1, (-1, g)).transpose(2, 3).reshape(n, g, d)  # noqa: E731
-        q, now = by_group(qk[:, :, 0]), self.cache.filled
-        k[:, :, now], v[..., now] = by_group(qk[:, :, 1]), by_group(qkv[:, :, 2])
-        k, v = k[:, :, : now + 1].flatten(0, 1), v[..., : now + 1].flatten(0, 1).mT  # [n·G, now + 1, d]
-        q = q.to(k.dtype)
-        to_self = (q.reshape(n * g, 1, d) @ k.mT).view(n, g, -1) * d**-0.5
-        both = weights_of((_scores(q, prompt_k, self.cache.prompt_bias), to_self), v.dtype)
-        t = prompt_k.shape[1]
-        own = both[..., t : t + now + 1].reshape(n * g, 1, -1)
-        mixed = both[..., :t] @ prompt_v + (own @ v).view(n, g, d)
+        keys, values = self.cache.layers[layer]
+        n, g, start = len(keys), self.cache.bundle, self.cache.filled
+        bundled = qkv.view(s, -1, g, 3, h, d).permute(3, 0, 1, 4, 2, 5).contiguous()  # [3, S, bundles, h, g, d]
+        q, k = (x.reshape(n, g, d) for x in self.rotation(bundled[:2]))
+        keys[:, start : start + g], values[:, start : start + g] = k, bundled[2].view(n, g, d)
+        end = start + g
+        weights = weights_of((_scores(q.to(keys.dtype), keys[:, :end], self.cache.bias[..., :end]),), values.dtype)
+        mixed = weights[..., :end] @ values[:, :end]
         return mixed.view(s, -1, h, g, d).transpose(2, 3).reshape(s, rows, h * d)
 
 

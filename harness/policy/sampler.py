@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.policy.attention import of_groups
+from harness.policy.attention import of_bundles
 from harness.policy.tokenizer import ANSWER, EOS
 from harness.policy.transformer import Transformer
 from harness.types import StopReason
 
-# Finished groups leave the batch once no more than this share of it lives: leaving copies what stays.
+# Finished bundles leave the batch once no more than this share of it lives: leaving copies what stays.
 FULL_ENOUGH = 0.8
 
 
@@ -80,15 +80,15 @@ def sample(
         left = left - answering.long()
         alive = alive & (token != EOS) & (left > 0)
         answering = answering | (token == ANSWER)
-        living = alive.unflatten(1, (-1, group_size)).any(-1)
+        living = alive.unflatten(1, (-1, cache.bundle)).any(-1)
         most = int(living.sum(1).max())
         if most == 0:
             break
         if most <= FULL_ENOUGH * living.shape[1]:
             kept = living.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]  # seeds keep as many
-            cache = cache.keep(kept, group_size)
+            cache = cache.keep(kept)
             rows_at_hand = (at, alive, token, answering, left)
-            at, alive, token, answering, left = (of_groups(x, kept, group_size) for x in rows_at_hand)
+            at, alive, token, answering, left = (of_bundles(x, kept, cache.bundle) for x in rows_at_hand)
         logits = policy.logits(policy.decode(token, cache))
     stopped = ((ids == EOS) & taken).any(-1)
     reason = torch.where(stopped, int(StopReason.STOP), int(StopReason.LENGTH))

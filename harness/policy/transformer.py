@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.config import ModelConfig
-from harness.policy.attention import Attention, Cache, Decode, Rotation, Rows, bias_of, causal, upcast
+from harness.policy.attention import Attention, Cache, Decode, Rotation, Rows, bias_of, causal, new_cache, upcast
 from harness.seeding import Key, torch_generator
 
 
@@ -151,22 +151,17 @@ class Transformer(nn.Module):
     def prefill(self, prompts: Tensor, length: Tensor, group_size: int, slots: int) -> tuple[Tensor, Cache]:
         """The hidden state at each prompt's last token, [S, P, width], and a cache for `slots` tokens of each of its
         `group_size` completions. prompts [S, P, T] right-padded, length [S, P]."""
-        s, p, t = prompts.shape
         kept: list[tuple[Tensor, Tensor]] = []
         hidden = self.hidden(prompts, kept)
         last = hidden.gather(2, (length - 1)[..., None, None].expand(-1, -1, 1, hidden.shape[-1]))[:, :, 0]
-        n, d = s * p * self.config.heads, self.config.head_width
-        empty = [(k.new_empty((n, group_size, slots, d)), k.new_empty((n, group_size, d, slots))) for k, _ in kept]
-        bias = bias_of(torch.arange(t, device=prompts.device) < length[..., None], kept[0][0].dtype)
-        bias = bias[:, :, None, None].expand(-1, -1, self.config.heads, -1, -1).flatten(0, 2)
-        return last, Cache(kept, empty, bias, length.repeat_interleave(group_size, dim=1))
+        return last, new_cache(kept, length, group_size, slots)
 
     def decode(self, ids: Tensor, cache: Cache) -> Tensor:
         """The next token of each row, ids [S, R] -> hidden state [S, R, width]; the cache grows by it."""
-        rotation = self.rotation(cache.length[:, :, None, None])
+        rotation = self.rotation(cache.length.unflatten(1, (-1, 1, cache.bundle)))
         hidden = self.flat_hidden(ids, Decode(cache, rotation))
         cache.length = cache.length + 1
-        cache.filled += 1
+        cache.filled += cache.bundle
         return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:

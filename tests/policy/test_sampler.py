@@ -60,6 +60,16 @@ def test_decoding_with_a_cache_gives_the_log_probs_of_the_full_forward_at_this_t
     assert not torch.allclose(score(policy, ids, 2 * temperature)[mask], out.logprobs[inside], atol=1e-2)
 
 
+@pytest.mark.parametrize("group", [1, 3, 11, 20, 32])
+def test_rows_that_are_asked_together_see_their_own_tokens_alone(group):
+    """Bundles of 1, 3, 1, 5 and 8 rows."""
+    policy = eager_to_stop(0)
+    out = drawn(policy, group)
+    ids, mask = whole_rows(out, group)
+    inside = torch.arange(TOKENS) < out.length[..., None]
+    torch.testing.assert_close(score(policy, ids, 1.0)[mask], out.logprobs[inside], rtol=0, atol=1e-5)
+
+
 def test_the_shared_prompt_forward_and_its_gradient_equal_the_plain_ones():
     """Also where a token in the midst of a completion was not drawn; nothing is computed of padding."""
     policy, seen = eager_to_stop(0, 1), []
