@@ -242,7 +242,8 @@ def _pretrain(members: Stack, report: Report) -> None:
     with open_trackers(members) as trackers, deferred() as stop, dumping(members, state):
         loop = _Loop(members, trackers, report, stop)
         until, corpus = members[0].job.until, corpus_of(config.base)
-        pretrain(config.base, state, corpus, until, lambda s, step: loop.after(s, step, lambda _: None))
+        after = lambda state, step: loop.after(state, step, lambda _: None)  # noqa: E731
+        pretrain(config.base, state, corpus, until, after, members[0].job.threads)
     for i, member in enumerate(members):
         save_weights(member.folder.budgets, member.folder.run_id, state.policy, state.spent[i], i)
 

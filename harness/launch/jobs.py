@@ -26,7 +26,8 @@ class Job:
     """One run to bring to step `until`. `run` and `labels` are plain JSON, so that any backend can carry them.
 
     `budgets`: the steps at which the run is evaluated. `needs`: run_ids that must be done first (its base, its trunk).
-    `labels`: study, arm, tags; they name the run and never change it.
+    `labels`: study, arm, tags; they name the run and never change it. `threads`: how many of the places that a pool
+    gives to jobs this one may fill; where it says more than one, no other job needed them.
     """
 
     run_id: str
@@ -35,6 +36,7 @@ class Job:
     budgets: tuple[int, ...] = ()
     needs: tuple[str, ...] = ()
     labels: Mapping[str, Any] = field(default_factory=dict)
+    threads: int = 1
 
 
 @dataclass(frozen=True)

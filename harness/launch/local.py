@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -78,12 +78,14 @@ class LocalPool:
         return self._size - sum(worker.job is not None for worker in self._workers)
 
     def submit(self, jobs: Sequence[Job]) -> None:
+        # Whoever leaves places free had no other job that could run now: those that run share them.
+        share = max(1, self._size // max(1, self._size - self.free() + len(jobs)))
         for job in jobs:
             idle = next((worker for worker in self._workers if worker.job is None), None)
             if idle is None:
                 idle = _Worker(self._places.pop(), self._threads, self._work)
                 self._workers.append(idle)
-            idle.give(job)
+            idle.give(replace(job, threads=share))
 
     def poll(self) -> Iterable[Event]:
         wait([worker.connection for worker in self._workers], timeout=POLL_SECONDS)

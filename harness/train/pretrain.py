@@ -27,6 +27,7 @@ from harness.policy.tokenizer import PAD, encode_completion, encode_prompt, enco
 from harness.policy.transformer import Transformer, parameter_count
 from harness.seeding import Key, keys
 from harness.train.algorithms import flops_per_token
+from harness.train.helpers import Each, helpers
 from harness.train.optim import clip_gradients, learning_rate_factor, set_learning_rate, zero_gradients
 from harness.train.rollouts import thought
 from harness.train.state import OnStep, StepReport, Stopwatch, TrainState, check_finite
@@ -103,22 +104,29 @@ def pieces(corpora: Sequence[Sequence[np.ndarray]], tokens: int) -> list[slice]:
     return [slice(*ends) for ends in pairwise([*cuts, len(width)] if width else [])]
 
 
-def learn(state: TrainState, corpora: Sequence[list[np.ndarray]], optim: OptimConfig, lr: float) -> dict[str, Tensor]:
-    """One update on each seed's documents, piece by piece."""
-    device = state.policy.embedding.device
+def learn(
+    state: TrainState, corpora: Sequence[list[np.ndarray]], optim: OptimConfig, lr: float, each: Each = map
+) -> dict[str, Tensor]:
+    """One update on each seed's documents, piece by piece; `each` shares the pieces out."""
+    device, weights = state.policy.embedding.device, list(state.policy.parameters())
     corpora = [sorted(corpus, key=len) for corpus in corpora]
     predicted = torch.tensor([sum(len(d) - 1 for d in corpus) for corpus in corpora], device=device)
-    zero_gradients(state.policy)
-    total = torch.zeros(len(corpora), device=device)
-    for piece in pieces(corpora, TOKENS_AT_ONCE[device.type]):
+
+    def gradients(piece: slice) -> tuple[Tensor, tuple[Tensor, ...]]:
         parts = [padded(corpus[piece]) for corpus in corpora]
         rows, width = (max(ids.shape[i] for ids, _ in parts) for i in (0, 1))
-        fill = lambda x: F.pad(x, (0, width - x.shape[1], 0, rows - x.shape[0]))  # noqa: B023, E731
+        fill = lambda x: F.pad(x, (0, width - x.shape[1], 0, rows - x.shape[0]))  # noqa: E731
         ids = torch.stack([fill(ids) for ids, _ in parts]).to(device)
         mask = torch.stack([fill(mask) for _, mask in parts]).to(device)
-        loss, _ = token_losses(state.policy, ids, mask)
-        (loss / predicted).sum().backward()
-        total += loss.detach() / predicted
+        loss = token_losses(state.policy, ids, mask)[0] / predicted
+        return loss.detach(), torch.autograd.grad(loss.sum(), weights)
+
+    zero_gradients(state.policy)
+    sums = [weight.grad for weight in weights if weight.grad is not None]
+    total = torch.zeros(len(corpora), device=device)
+    for loss, found in each(gradients, pieces(corpora, TOKENS_AT_ONCE[device.type])):
+        total += loss
+        torch._foreach_add_(sums, list(found))
     check_finite(state, {"loss": total}, {"documents": [list(map(torch.from_numpy, corpus)) for corpus in corpora]})
     norm = clip_gradients(state.policy, optim.grad_clip)
     set_learning_rate(state.optimizer, lr)
@@ -127,14 +135,19 @@ def learn(state: TrainState, corpora: Sequence[list[np.ndarray]], optim: OptimCo
 
 
 def _step(
-    state: TrainState, draw: Callable[[Key], list[np.ndarray]], purpose: str, optim: OptimConfig, lr: float
+    state: TrainState,
+    draw: Callable[[Key], list[np.ndarray]],
+    purpose: str,
+    optim: OptimConfig,
+    lr: float,
+    each: Each,
 ) -> StepReport:
     """Draws each seed's documents from its key and learns them, cut where a rare scratchpad outgrows the context."""
     step, watch, context = state.step, Stopwatch(), state.policy.config.context
     with watch("documents"):
         corpora = [[document[:context] for document in draw(key)] for key in keys(purpose, state.seeds, step)]
     with watch("update"):
-        metrics = learn(state, corpora, optim, lr)
+        metrics = learn(state, corpora, optim, lr, each)
     n, share = parameter_count(state.policy.config, embedding=False), sum(watch.seconds.values()) / len(corpora)
     state.spent = tuple(
         spent.pretraining_step(n, len(corpus), sum(map(len, corpus)), share)
@@ -143,17 +156,20 @@ def _step(
     return StepReport(step, metrics, watch.seconds)
 
 
-def pretrain_step(cfg: BaseConfig, state: TrainState, corpus: Mixture) -> StepReport:
+def pretrain_step(cfg: BaseConfig, state: TrainState, corpus: Mixture, each: Each = map) -> StepReport:
     """One update on fresh documents."""
     lr = cfg.optim.lr * learning_rate_factor(cfg.schedule, state.step, cfg.steps)
     draw = lambda key: draw_documents(corpus, cfg.documents, cfg.wrong_answers, key.generator(), cfg.worked)  # noqa: E731
-    return _step(state, draw, "documents", cfg.optim, lr)
+    return _step(state, draw, "documents", cfg.optim, lr, each)
 
 
-def pretrain(cfg: BaseConfig, state: TrainState, corpus: Mixture, until: int, on_step: OnStep) -> None:
+def pretrain(
+    cfg: BaseConfig, state: TrainState, corpus: Mixture, until: int, on_step: OnStep, threads: int = 1
+) -> None:
     """Steps from where `state` stands to `until`, telling `on_step` after each."""
-    while state.step < until:
-        on_step(state, pretrain_step(cfg, state, corpus))
+    with helpers(threads) as each:
+        while state.step < until:
+            on_step(state, pretrain_step(cfg, state, corpus, each))
 
 
 # ---- the arm that goes on pretraining instead of RL
@@ -179,7 +195,7 @@ def documents_worth(
     return documents
 
 
-def continued_step(cfg: Config, state: TrainState, corpus: Mixture, mixture: Mixture) -> StepReport:
+def continued_step(cfg: Config, state: TrainState, corpus: Mixture, mixture: Mixture, each: Each = map) -> StepReport:
     """One update on documents of the base's corpus that costs what this step of RL would have: an update costs 6 of the
     convention's FLOPs a token, RL 8 or more, so there are 8/6 as many tokens as in the completions of the very problems
     that RL draws. The streams are not the base's: no document is seen again because seeds agree."""
@@ -190,7 +206,7 @@ def continued_step(cfg: Config, state: TrainState, corpus: Mixture, mixture: Mix
         tokens = flops_per_token(cfg) / 6 * rl_tokens(problems, cfg.rl.group_size, cfg.thinking)
         return documents_worth(tokens, corpus, cfg.base.wrong_answers, key, cfg.base.worked)
 
-    return _step(state, draw, "continued", cfg.optim, lr)
+    return _step(state, draw, "continued", cfg.optim, lr, each)
 
 
 def continue_pretraining(

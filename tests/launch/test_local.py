@@ -51,6 +51,13 @@ def test_values_and_progress_come_back():
     assert sorted(rows) == [("a", {"step": 7}), ("b", {"step": 7})]
 
 
+def test_jobs_share_the_places_that_no_other_job_could_fill():
+    """A base that all wait for has them all, those after it one each."""
+    after = [job(name, "share", needs=["base"], seconds=0.2) for name in "abc"]
+    ended = results([job("base", "share", seconds=0), *after], config(jobs=3))
+    assert {run_id: result.value for run_id, result in ended.items()} == {"base": 3, "a": 1, "b": 1, "c": 1}
+
+
 def test_a_job_that_raises_is_told_whole_and_the_others_finish():
     ended = results([job("bad", "raise"), job("good"), job("after", needs=["bad"])])
     assert ended["bad"].status == "failed"

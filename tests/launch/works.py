@@ -23,6 +23,11 @@ def _return(job, report):
     return {"pid": os.getpid(), "until": job.until}
 
 
+def _share(job, report):
+    time.sleep(job.run["seconds"])
+    return job.threads
+
+
 def _sleep(job, report):
     time.sleep(job.run["seconds"])
     return job.run["seconds"]
@@ -105,6 +110,7 @@ ACTS = {
     "die": _die,
     "die_once": _die_once,
     "threads": _threads,
+    "share": _share,
     "save_when_stopped": _save_when_stopped,
     "save_and_resume": _save_and_resume,
     "deaf": _deaf,

@@ -1,5 +1,6 @@
 """Pretraining documents and their loss."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -116,6 +117,29 @@ def test_pieces_change_the_gradient_by_no_more_than_rounding(monkeypatch):
     torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-5)
     for whole, pieced in zip(*gradients):
         torch.testing.assert_close(whole, pieced, rtol=1e-5, atol=1e-5)
+
+
+def test_no_bit_of_a_base_depends_on_how_many_threads_share_its_pieces(monkeypatch):
+    """Pieces are as many as documents, and the first takes longest: they end out of order."""
+    monkeypatch.setitem(module.TOKENS_AT_ONCE, "cpu", 1)
+    plain, started = module.token_losses, []
+
+    def slow_at_first(policy, ids, mask):
+        started.append(1)
+        time.sleep(0.05 if len(started) % 8 == 1 else 0)
+        return plain(policy, ids, mask)
+
+    monkeypatch.setattr(module, "token_losses", slow_at_first)
+    base, found = tiny().base, []
+    for threads in (1, 3):
+        state = base_state(base, 3)
+
+        def spend(state, report):
+            state.spent = (replace(state.spent[0], step=report.step + 1),)
+
+        pretrain(base, state, corpus_of(base), 3, spend, threads)
+        found.append(list(state.policy.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(*found))
 
 
 def test_stacked_bases_are_pretrained_as_separate_ones(monkeypatch):
