@@ -1,28 +1,45 @@
 """Measures what the docs quote, prints it and stores it under docs/. Examples:
 
 python scripts/bench.py part=envs    # docs/bench_envs.md: drawing and verifying beside an RL step; the sandbox
+python scripts/bench.py part=all     # docs/bench.md: rl, curves, sampling, memory (beside TRL), growth; 20 minutes
+python scripts/bench.py part=rl threads=1
 """
 
-import importlib
 import os
 import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-PARTS = {"envs": "harness.bench.envs"}
+USAGE = "usage: python scripts/bench.py part=all|rl|curves|sampling|memory|growth|envs [threads=N]"
 
 
 def main(arguments: list[str]) -> None:
-    parts = dict(argument.partition("=")[::2] for argument in arguments)
-    if set(parts) != {"part"} or parts["part"] not in PARTS:
-        sys.exit(f"usage: python scripts/bench.py part={'|'.join(PARTS)}")
+    given = dict(argument.partition("=")[::2] for argument in arguments)
     try:
-        bench = importlib.import_module(PARTS[parts["part"]])
+        from harness.bench import envs, page
+        from harness.errors import UserError
+        from harness.launch.local import cores
+        from harness.launch.memory import keep_freed_memory
     except ModuleNotFoundError as error:
         sys.exit(f"{error}: install the package first, with: pip install -e .   (or bash scripts/quickstart.sh)")
-    page = bench.page(bench.measure(print))
-    Path(f"docs/bench_{parts['part']}.md").write_text(page)
-    print(page)
+    part, threads = given.pop("part", ""), given.pop("threads", str(cores()))
+    if given or part not in ("all", "envs", *page.PARTS) or not threads.isdigit():
+        sys.exit(USAGE)
+    if part == "envs":
+        text = envs.page(envs.measure(print))
+        Path("docs/bench_envs.md").write_text(text)
+        print(text)
+        return
+    import torch
+
+    torch.set_num_threads(int(threads))
+    keep_freed_memory()
+    try:
+        for each in page.PARTS if part == "all" else (part,):
+            page.measure(each, Path("docs"), print)
+    except UserError as error:
+        sys.exit(str(error))
+    print(Path("docs/bench.md").read_text())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,135 @@
+"""How the cost of a step grows: with parameters, completion length, group size and the number of tasks."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from envs.registry import TASKS
+from harness.bench.ours import Shape, Stepper, config_of, stepper
+from harness.bench.timing import CEILING, ROUNDS, in_turn, median, products, rate
+
+ENOUGH = 8.0  # seconds of a step beyond which a curve is not followed further
+SIZES = (
+    (1, 24, 2),
+    (1, 48, 2),
+    (2, 64, 4),
+    (3, 96, 4),
+    (5, 128, 4),
+    (6, 224, 4),
+    (6, 384, 6),
+    (8, 576, 8),
+    (12, 832, 8),
+)
+ROOM = 40  # characters of the longest prompt of the tasks that are mixed
+FULL = "bench.full"
+
+
+def _of_size(layers: int, width: int, heads: int) -> Stepper:
+    sizes = {"layers": layers, "width": width, "heads": heads, "mlp": round(width / 3) * 8}
+    return stepper(config_of(Shape("nano", 8, 8, 8, tuple(f"model.{k}={v}" for k, v in sizes.items())), FULL))
+
+
+def _of_tasks(count: int) -> Stepper:
+    """On so many tasks of one turn: symbolic ones first, then worded ones."""
+    found = [t for t in TASKS.values() if t.max_turns == 1 and t.has_verifier and t.max_prompt <= ROOM]
+    found = [t for t in found if t.family != "bench"]
+    names = [t.name for t in sorted(found, key=lambda t: not t.context.startswith("symbolic"))][:count]
+    overrides = (f"tasks.verified=[{','.join(names)}]", "tasks.difficulties=[]", "sampling.max_tokens=8")
+    return stepper(config_of(Shape("nano", 64, overrides=overrides)))
+
+
+# name: (what is the same at all points, its points, what to step at one)
+CURVES: dict[str, tuple[str, Sequence[Any], Callable[[Any], Stepper]]] = {
+    "parameters": ("8 problems x 8, prompt and completion of 8", SIZES, lambda size: _of_size(*size)),
+    "completion length": (
+        "nano, 2 problems x 4, prompt as long as completion",
+        (8, 16, 32, 64, 128, 256, 512, 1024),
+        lambda tokens: stepper(config_of(Shape("nano", tokens, 2, 4), FULL)),
+    ),
+    "group size": (
+        "nano, 16 problems, prompt and completion of 8",
+        (2, 4, 8, 16, 32, 64),
+        lambda group: stepper(config_of(Shape("nano", 8, 16, group), FULL)),
+    ),
+    "tasks": ("nano, 32 problems x 8, completions of up to 8", (1, 2, 4, 8, 16, 32), _of_tasks),
+}
+
+
+def measure(
+    progress: Callable[[str], None],
+    curves: Sequence[str] = tuple(CURVES),
+    rounds: int = ROUNDS,
+    enough: float = ENOUGH,
+) -> dict[str, Any]:
+    """Of each curve its label and points: x, seconds of each round, FLOPs computed a step; and the machine's rate."""
+    found = {name: _curve(name, rounds, enough, progress) for name in curves}
+    return {"threads": torch.get_num_threads(), "curves": found}
+
+
+def _curve(name: str, rounds: int, enough: float, progress: Callable[[str], None]) -> dict[str, Any]:
+    label, points, made = CURVES[name]
+    progress(name)
+    steppers: list[Stepper] = []
+    for point in points:
+        steppers.append(made(point))
+        began = time.perf_counter()
+        steppers[-1].step()
+        if time.perf_counter() - began > enough:
+            break
+    xs = [_parameters(one) if name == "parameters" else x for x, one in zip(points, steppers)]
+    works = {CEILING: products()} | {str(x): one.step for x, one in zip(xs, steppers)}
+    seconds = in_turn(works, rounds, progress, warm=1)
+    ceiling = rate(median(seconds)[CEILING])
+    rows = [{"x": x, "seconds": seconds[str(x)], "flops": one.flops()[0]} for x, one in zip(xs, steppers)]
+    return {"label": label, "ceiling": ceiling, "points": rows}
+
+
+def _parameters(one: Stepper) -> int:
+    return sum(weight.numel() for weight in one.state.policy.parameters())
+
+
+def section(measured: dict[str, Any]) -> str:
+    """The Markdown of this part."""
+    lines = [
+        "## Growth",
+        "",
+        f"Seconds a step, no filter, {measured['threads']} threads, medians, and how many times the time that its",
+        "FLOPs would take at the machine's ceiling. Where the cost grows no faster than the FLOPs, that factor does",
+        "not rise.",
+        "",
+        "![seconds a step as each quantity grows](images/bench_growth.png)",
+        "",
+        "| | what is the same | seconds a step, by the quantity (and over the ceiling) |",
+        "|---|---|---|",
+    ]
+    for name, curve in measured["curves"].items():
+        cells = []
+        for point in curve["points"]:
+            seconds = median({"": point["seconds"]})[""]
+            cells.append(f"{point['x']:,}: {seconds:.3g} ({seconds * curve['ceiling'] / point['flops']:.1f}x)")
+        lines.append(f"| {name} | {curve['label']} | {'; '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def draw(measured: dict[str, Any], path: Path) -> None:
+    """The curves, each with the time that its FLOPs would take at the ceiling."""
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(9, 6), layout="constrained")
+    for panel, (name, curve) in zip(drawing.subplots(2, 2).flat, measured["curves"].items()):
+        xs = [point["x"] for point in curve["points"]]
+        panel.plot(xs, [median({"": p["seconds"]})[""] for p in curve["points"]], marker="o", label="a step")
+        panel.plot(
+            xs,
+            [p["flops"] / curve["ceiling"] for p in curve["points"]],
+            linestyle="--",
+            label="its FLOPs at the ceiling",
+        )
+        panel.set(xscale="log", yscale="log", xlabel=name, ylabel="seconds", title=curve["label"])
+        panel.title.set_fontsize(9)
+    drawing.axes[0].legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawing.savefig(path, dpi=120)

@@ -1,0 +1,171 @@
+"""The bench times what it says: alike work on both sides, the plain path equal to ours, half of the groups silent."""
+
+import importlib.util
+import json
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from harness.bench import curves, growth, memory, page, rl, sampling, timing
+from harness.bench.ours import Shape, config_of, plain_logits, plain_sample, plainly, prompts_of, stepper
+from harness.bench.task import FRAME, draw, is_right
+from harness.errors import UserError
+from harness.policy.sampler import sample
+from harness.policy.score import completion_logits
+from harness.policy.transformer import Transformer
+from harness.seeding import Key, keys, uniforms
+
+TINY = Shape("nano", 6, 8, 4, ("model.layers=1", "model.width=16", "model.heads=2", "model.mlp=32"))
+SILENT = lambda *_: None  # noqa: E731
+needs_trl = pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="extra `bench`")
+
+
+def test_works_are_timed_in_turn_and_each_round_begins_with_another():
+    called = []
+    works = {name: lambda name=name: called.append(name) for name in "abc"}
+    seconds = timing.in_turn(works, 3, SILENT, warm=1)
+    assert "".join(called) == "abc" + "abc" + "bca" + "cab"
+    assert {name: len(values) for name, values in seconds.items()} == dict.fromkeys("abc", 3)
+
+
+def test_seconds_are_those_of_the_work():
+    seconds = timing.in_turn({"slow": lambda: time.sleep(0.02), "fast": lambda: None}, 2, SILENT, warm=0)
+    assert min(seconds["slow"]) >= 0.02 > max(seconds["fast"])
+
+
+@pytest.mark.parametrize(("task", "silent"), [("bench.half", (0.3, 0.7)), ("bench.full", (0.0, 0.05))])
+def test_of_the_task_half_of_the_groups_are_silent_or_none(task, silent):
+    one = stepper(config_of(Shape("nano", 6, 32, 16), task))
+    shares = [float(one.step().metrics["no_signal_groups"]) for _ in range(4)]
+    assert silent[0] <= np.mean(shares) <= silent[1]
+
+
+def test_a_verdict_of_the_task_asks_no_skill():
+    problems = [draw("half", np.random.default_rng(seed), 4) for seed in range(200)]
+    silent = [p for p in problems if is_right("half", p.prompt, "a") == is_right("half", p.prompt, "b")]
+    assert 60 < len(silent) < 140
+    assert all(is_right("full", p.prompt, "b") and not is_right("full", p.prompt, "a") for p in problems)
+    assert not is_right("full", "x", "")
+
+
+def test_prompts_and_completions_have_the_lengths_of_the_shape():
+    report = stepper(config_of(TINY)).step()
+    rollouts = report.sampled.rollouts
+    assert (rollouts.prompt_length == TINY.tokens).all()
+    assert int((rollouts.length - rollouts.prompt_length).max()) == TINY.tokens
+    assert rollouts.rows == TINY.rows
+    assert len(draw("half", np.random.default_rng(0), 4).prompt) + FRAME == 6
+
+
+def test_the_plain_path_gives_the_logits_and_the_tokens_of_ours():
+    config = config_of(TINY)
+    policy = Transformer(config.model).initialise(keys("init", (0,), 0))
+    ids, length = prompts_of(TINY)
+    length = torch.randint(2, TINY.tokens + 1, length.shape, generator=torch.Generator().manual_seed(1))
+    u = uniforms(Key("sampling", 0), torch.arange(TINY.rows), torch.arange(TINY.tokens))[None]
+    settings = (TINY.group_size, TINY.tokens, 1.0, u)
+    fast, slow = sample(policy, ids, length, *settings), plain_sample(policy, ids, length, *settings)
+    assert torch.equal(fast.ids, slow.ids)
+    torch.testing.assert_close(fast.logprobs, slow.logprobs, atol=1e-5, rtol=0)
+    inputs = (policy, ids, length, fast.ids, fast.drawn)
+    mask = fast.drawn[..., None]
+    torch.testing.assert_close(plain_logits(*inputs) * mask, completion_logits(*inputs) * mask, atol=1e-5, rtol=0)
+
+
+def test_a_plain_step_leaves_the_policy_that_ours_leaves():
+    one, other = (stepper(config_of(TINY, "bench.full")) for _ in range(2))
+    one.step()
+    plainly(other.step)()
+    for mine, its in zip(one.state.policy.parameters(), other.state.policy.parameters()):
+        torch.testing.assert_close(mine, its, atol=1e-5, rtol=1e-3)
+
+
+def test_the_flops_of_a_step_are_what_its_tokens_cost():
+    one = stepper(config_of(TINY, "bench.full"))
+    computed, convention = one.flops()
+    assert 0 < computed < convention  # prompts are computed once a group
+
+
+@pytest.fixture(scope="module")
+def grown():
+    points = growth.CURVES["group size"][1]
+    try:
+        growth.CURVES["group size"] = (*growth.CURVES["group size"][:1], (2, 4), growth.CURVES["group size"][2])
+        yield growth.measure(SILENT, ("group size",), rounds=2)
+    finally:
+        growth.CURVES["group size"] = (*growth.CURVES["group size"][:1], points, growth.CURVES["group size"][2])
+
+
+def test_growth_is_measured_along_a_curve_and_drawn(grown, tmp_path):
+    points = grown["curves"]["group size"]["points"]
+    assert [point["x"] for point in points] == [2, 4]
+    assert points[0]["flops"] < points[1]["flops"] < 3 * points[0]["flops"]
+    growth.draw(grown, tmp_path / "images" / "growth.png")
+    assert (tmp_path / "images" / "growth.png").stat().st_size > 10_000
+    assert "| group size |" in growth.section(grown)
+
+
+def test_a_curve_ends_where_a_step_takes_too_long():
+    found = growth.measure(SILENT, ("completion length",), rounds=1, enough=0.0)
+    assert len(found["curves"]["completion length"]["points"]) == 1
+
+
+def test_parts_measured_one_by_one_share_a_page(grown, tmp_path, monkeypatch):
+    monkeypatch.setattr(growth, "measure", lambda progress: grown)
+    found = {"model": "m", "tokens": 8, "rows": 4, "sides": {s: {"before": 1, "peak": 3} for s in memory.SIDES}}
+    monkeypatch.setattr(memory, "measure", lambda progress: found)
+    for part in ("memory", "growth"):
+        page.measure(part, tmp_path, SILENT)
+    text = (tmp_path / "bench.md").read_text()
+    assert text.index("## Memory") < text.index("## Growth")
+    assert set(json.loads((tmp_path / "bench.json").read_text())) == {"memory", "growth"}
+
+
+def test_the_ratios_of_a_page_are_of_medians():
+    seconds = {name: [value, value, 9e9] for name, value in {"ours, fp32": 1.0, "ours, bf16": 2.0}.items()}
+    seconds |= {"ours, no filter": [2.0] * 3, "ours, plain": [6.0] * 3, "TRL, fp32": [8.0] * 3, "TRL, bf16": [5.0] * 3}
+    shape = {"model": "nano", "tokens": 8, "rows": 256, "flops": 1e9, "flops_convention": 2e9, "ceiling": 1e9}
+    text = rl.section({"threads": 2, "shapes": [shape | {"seconds": seconds}]})
+    assert "| nano, 8 | 256, 51 | 5.0x | 8.0x | 4.0x | 3.0x | 2.0x | 1.0x |" in text
+
+
+def test_learning_curves_are_compared_seed_by_seed():
+    accuracy = {"ours": [[0.2] * 4 + [0.5] * 4, [0.3] * 4 + [0.6] * 4], "TRL": [[0.2] * 8, [0.3] * 8]}
+    text = curves.section({"settings": ["model=micro"], "problems": 32, "accuracy": accuracy})
+    assert "| ours | 0.250 (-0.385 to 0.885) | 0.550 (-0.085 to 1.185) | 0.300 (0.300 to 0.300) |" in text
+    assert "| apart | 0.000 (0.000 to 0.000) | 0.300 (0.300 to 0.300) | 0.300 (0.300 to 0.300) |" in text
+
+
+@pytest.mark.parametrize("part", [rl, curves, sampling, memory])
+def test_without_trl_a_part_says_what_to_install(part, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install -e '.\[bench\]'"):
+        part.measure(SILENT)
+
+
+@needs_trl
+@pytest.mark.slow
+def test_beside_trl_all_parts_measure_a_tiny_step():
+    found = rl.measure(SILENT, (TINY,), 2, ("TRL, fp32",))
+    (one,) = found["shapes"]
+    assert all(len(values) == 2 and min(values) > 0 for values in one["seconds"].values())
+    found = sampling.measure(SILENT, (TINY,), 2)
+    assert set(found["shapes"][0]["seconds"]) == {"ours", "generate"}
+    found = memory.measure(SILENT, TINY)
+    assert all(side["before"] <= side["peak"] for side in found["sides"].values())
+
+
+@needs_trl
+@pytest.mark.slow
+def test_both_sides_learn_from_the_same_base():
+    """The first step samples before any update: both sides have the same weights and tasks, so the same accuracy but
+    for luck, which 1,024 completions leave little of."""
+    settings = [s for s in curves.SETTINGS if not s.startswith("rl.steps")]
+    small = ["rl.steps=2", "rl.problems=128", "base.steps=250", "base.tasks=[reversal.*,sorting.*]"]
+    found = curves.measure(SILENT, (*settings, "tasks.difficulties=[1,2]", *small), seeds=1)
+    (mine,), (its,) = (found["accuracy"][side] for side in curves.SIDES)
+    assert len(mine) == len(its) == 2
+    assert 0.1 < mine[0] < 0.95
+    assert abs(mine[0] - its[0]) < 0.12
