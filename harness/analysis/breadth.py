@@ -1,0 +1,136 @@
+"""Does training on more families raise families that are never rewarded? One command:
+
+python -m harness.analysis.breadth table=FOLDER     # breadth.json and figures/breadth.png beside the table
+
+Arms are called order_O_families_K: the first K families of a random order O. The real arm is trained on all families,
+so that every order ends in it. Each is compared at the same compute, after all steps, and at the same dose of each
+family, after K / all of them: with a constant learning rate the shorter run is the prefix of the longer.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.analysis.contrasts import crossed, record
+from harness.analysis.gains import Grid, grids, together
+from harness.analysis.options import default_options
+from harness.analysis.table import Table, TableError, load_table
+
+Array = NDArray[np.float64]
+ARM = re.compile(r"order_(\d+)_families_(\d+)")
+MODES = {"compute": "matched compute", "dose": "matched dose per family"}
+
+
+def breadth(table: Table, real_arm: str, control: str) -> dict[str, Any]:
+    """Per mode: the change on held-out tasks for each number of families, and its slope per doubling, for all tasks
+    and for each. Intervals take seeds and orders both as drawn. Raises TableError without such arms."""
+    arms, held_out = grids(table), table.tasks(real_arm, "unverified")
+    cells = {tuple(map(int, found.groups())): arm for arm in arms if (found := ARM.fullmatch(arm))}
+    if not cells or real_arm not in arms or not held_out:
+        raise TableError("no arms called order_O_families_K beside that of all families, evaluated on held-out tasks")
+    whole = len({arm_family(task) for task in table.tasks(real_arm, "verified")})
+    found: dict[str, Any] = {"families": whole, "held_out": held_out, "modes": {}}
+    for mode in MODES:
+        values = _changes(arms, cells, real_arm, whole, held_out, mode)  # {families: [seeds, orders, tasks]}
+        found["modes"][mode] = {
+            "by_families": [{"families": k, **crossed(v.mean(2))} for k, v in sorted(values.items())],
+            "slope": crossed(_slopes(values).mean(2)),
+            "slope_by_task": {task: crossed(_slopes(values)[:, :, j]) for j, task in enumerate(held_out)},
+        }
+    both = together(arms, held_out, real_arm, control)
+    found["over_control"] = record((both[0].change - both[1].change).mean(1)) if both else None
+    return found
+
+
+def arm_family(task: str) -> str:
+    """The family that a task's name begins with."""
+    return task.split(".")[0]
+
+
+def _changes(
+    arms: Mapping[str, Grid], cells: Mapping[tuple, str], real_arm: str, whole: int, tasks: list[str], mode: str
+) -> dict[int, Array]:
+    """Change since before RL, {families: [seeds, orders, tasks]}, over the seeds that all arms have."""
+    units = sorted(set.intersection(*(set(arms[arm].units) for arm in (*cells.values(), real_arm))))
+    orders = sorted({order for order, _ in cells})
+    sizes = sorted({size for _, size in cells})
+    if lacking := [(o, k) for o in orders for k in sizes if (o, k) not in cells]:
+        raise TableError(f"orders and numbers of families are not crossed: no arm for order, families = {lacking[0]}")
+
+    def change(arm: str, families: int) -> Array:
+        grid = arms[arm].select(tasks)
+        rows = [grid.units.index(unit) for unit in units]
+        step = grid.budgets[-1] * (families / whole if mode == "dose" else 1)
+        if step not in grid.budgets:
+            raise TableError(f"arm {arm} was not evaluated at step {step:g}, where the dose of a family is the same")
+        return (grid.values[:, list(grid.budgets).index(step)] - grid.before)[rows]
+
+    values = {k: np.stack([change(cells[o, k], k) for o in orders], axis=1) for k in sizes}
+    return values | {whole: np.repeat(change(real_arm, whole)[:, None], len(orders), axis=1)}
+
+
+def _slopes(values: Mapping[int, Array]) -> Array:
+    """Least-squares slope per doubling of the number of families, [seeds, orders, tasks]."""
+    z = np.log2(sorted(values))
+    weights = (z - z.mean()) / ((z - z.mean()) ** 2).sum()
+    return np.einsum("knot,k->not", np.stack([values[k] for k in sorted(values)]), weights)
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """The tables of a page."""
+    lines = [f"| families rewarded | {' | '.join(MODES.values())} |", "|---" * (1 + len(MODES)) + "|"]
+    for rows in zip(*(found["modes"][mode]["by_families"] for mode in MODES)):
+        lines.append(f"| {rows[0]['families']} | {' | '.join(told(row) for row in rows)} |")
+    lines.append(f"| per doubling | {' | '.join(told(found['modes'][mode]['slope']) for mode in MODES)} |")
+    lines += ["", f"| slope per doubling | {' | '.join(MODES.values())} |", "|---" * (1 + len(MODES)) + "|"]
+    for task in found["held_out"]:
+        lines.append(f"| {task} | {' | '.join(told(found['modes'][mode]['slope_by_task'][task]) for mode in MODES)} |")
+    return "\n".join(lines)
+
+
+def told(row: Mapping[str, Any]) -> str:
+    """A mean with its interval, where it has one."""
+    between = "" if row["low"] is None else f" ({row['low']:+.3f} to {row['high']:+.3f})"
+    return f"{row['mean']:+.3f}{between}"
+
+
+def draw(found: Mapping[str, Any], path: Path) -> None:
+    """Change on held-out families by number of families rewarded."""
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(6, 4), layout="constrained")
+    panel = drawing.subplots()
+    for mode, label in MODES.items():
+        rows = found["modes"][mode]["by_families"]
+        x, mean = [row["families"] for row in rows], np.array([row["mean"] for row in rows])
+        bounds = [(row["low"], row["high"]) if row["low"] is not None else (row["mean"],) * 2 for row in rows]
+        low, high = np.array(bounds).T
+        panel.errorbar(x, mean, yerr=(mean - low, high - mean), marker="o", capsize=3, label=label)
+    panel.axhline(0, color="0.6", linewidth=0.8)
+    panel.set_xscale("log", base=2)
+    panel.set(xlabel="families rewarded", ylabel="change in accuracy on families never rewarded")
+    panel.set_xticks(x, [str(k) for k in x])
+    panel.legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawing.savefig(path, dpi=150)
+
+
+def main(folder: Path) -> None:
+    options = default_options()
+    found = breadth(load_table(folder), options.real_arm, options.primary_control)
+    (folder / "breadth.json").write_text(json.dumps(found, indent=1) + "\n")
+    draw(found, folder / "figures" / "breadth.png")
+    print(markdown(found))
+
+
+if __name__ == "__main__":
+    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    if set(given) != {"table"}:
+        sys.exit("give table=FOLDER, of a study whose arms are called order_O_families_K")
+    main(Path(given["table"]))
