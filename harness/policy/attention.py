@@ -29,7 +29,7 @@ class Rotation:
     sin: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        return torch.addcmul(x * self.cos, x.roll(x.shape[-1] // 2, -1), self.sin)
+        return torch.addcmul(x * self.cos, x.roll(x.shape[-1] // 2, -1), self.sin).to(x.dtype)
 
 
 @dataclass
@@ -161,7 +161,7 @@ class Decode:
         q, k = (x.reshape(n, g, d) for x in self.rotation(bundled[:2]))
         keys[:, start : start + g], values[:, start : start + g] = k, bundled[2].view(n, g, d)
         end = start + g
-        weights = weights_of((_scores(q.to(keys.dtype), keys[:, :end], self.cache.bias[..., :end]),), values.dtype)
+        weights = weights_of((_scores(q, keys[:, :end], self.cache.bias[..., :end]),), values.dtype)
         mixed = weights[..., :end] @ values[:, :end]
         return mixed.view(s, -1, h, g, d).transpose(2, 3).reshape(s, rows, h * d)
 

@@ -62,6 +62,7 @@ def sample(
     """
     s, rows, device = prompts.shape[0], prompts.shape[1] * group_size, prompts.device
     room = uniforms.shape[-1]
+    weights = policy.weights()
     last, cache = policy.prefill(prompts, length, group_size, room)
     logits = policy.logits(last).repeat_interleave(group_size, dim=1)  # [S, rows, V]
     ids = torch.zeros((s, rows, room), dtype=torch.int64, device=device)
@@ -89,7 +90,7 @@ def sample(
             cache = cache.keep(kept)
             rows_at_hand = (at, alive, token, answering, left)
             at, alive, token, answering, left = (of_bundles(x, kept, cache.bundle) for x in rows_at_hand)
-        logits = policy.logits(policy.decode(token, cache))
+        logits = policy.logits(policy.decode(token, cache, weights))
     stopped = ((ids == EOS) & taken).any(-1)
     reason = torch.where(stopped, int(StopReason.STOP), int(StopReason.LENGTH))
     return Completions(ids, logprobs, drawn, taken.sum(-1), reason)

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from harness.policy.attention import Packed, SharedPrompt, bias_of, causal
 from harness.policy.transformer import Transformer
 
+SHAPES = 64  # tokens by which the shapes of bfloat16 products differ
+
 
 def token_logprobs(logits: Tensor, target: Tensor, temperature: float) -> Tensor:
     """log p(target) at this temperature: logits [..., V], target [...]."""
@@ -49,7 +51,7 @@ def completion_logits(
     real = slots < seen[..., None]
     # Only padding may lie beyond the context: where one row's prompt and another's completion are long.
     positions = (seen[..., None] + torch.arange(c, device=device)).clamp(max=policy.config.context - 1)  # [S, P, C]
-    dtype = policy.embedding.dtype
+    dtype = policy.attention_dtype
     attention = SharedPrompt(
         prompts=p,
         group_size=rows // p,
@@ -61,14 +63,21 @@ def completion_logits(
     )
     flat = torch.cat((context.flatten(1), queries.flatten(1)), dim=1)
     needed = mask.flip(-1).cummax(-1).values.flip(-1)
-    packed = Packed(attention, _places(torch.cat((real.flatten(1), needed.flatten(1)), dim=1)), flat.shape[1])
+    wanted = torch.cat((real.flatten(1), needed.flatten(1)), dim=1)
+    if wanted.all():
+        hidden = policy.flat_hidden(flat, attention)[:, context[0].numel() :]
+        return policy.logits(hidden.unflatten(1, (rows, c)))
+    # In bfloat16 a CPU's library prepares each new shape for longer than it then takes to compute.
+    places = _places(wanted, SHAPES if policy.product_dtype == torch.bfloat16 else 1)
+    packed = Packed(attention, places, flat.shape[1])
     hidden = packed.put(policy.flat_hidden(packed.take(flat), packed))[:, context[0].numel() :]
     return policy.logits(hidden.unflatten(1, (rows, c)))
 
 
-def _places(real: Tensor) -> Tensor:
-    """[S, M] places of what is real [S, N], in order; seeds with fewer are filled up with others."""
-    most = int(real.sum(1).max())
+def _places(real: Tensor, multiple: int = 1) -> Tensor:
+    """[S, M] places of what is real [S, N], in order; seeds with fewer are filled up with others, and so are all up to
+    a multiple."""
+    most = -(-int(real.sum(1).max()) // multiple) * multiple
     return (~real).to(torch.int8).argsort(dim=1, stable=True)[:, :most]
 
 

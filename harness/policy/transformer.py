@@ -7,7 +7,7 @@ none; before each part (arXiv 2002.04745) or after it (arXiv 1706.03762); RoPE (
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,15 @@ def _centre_and_normalise(x: Tensor) -> Tensor:
 NORMS: dict[str, Callable[[Tensor], Tensor]] = {"rmsnorm": _normalise, "layernorm": _centre_and_normalise}
 
 
+class Weights(NamedTuple):
+    """A block's weights as its products read them: gains folded in, in the precision of the products."""
+
+    qkv: Tensor
+    attention_out: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+
 class Block(nn.Module):
     """Attention and SwiGLU, each added to the stream, which is normalised before they read it (pre) or after they
     wrote to it (post)."""
@@ -66,20 +75,28 @@ class Block(nn.Module):
         if config.qk_norm:
             self.qk_norm = nn.Parameter(torch.ones(seeds, 1, 2, 1, d))
 
-    def forward(self, x: Tensor, attention: Attention, layer: int) -> Tensor:
+    def weights(self, dtype: torch.dtype) -> Weights:
+        """What `forward` takes; worth holding where it is called again and again, as in decoding."""
+        folds = self.config.norm != "none" and self.config.norm_position == "pre"
+        qkv = self.attention_norm.mT * self.qkv if folds else self.qkv
+        gate_up = self.mlp_norm.mT * self.gate_up if folds else self.gate_up
+        return Weights(qkv.to(dtype), self.attention_out.to(dtype), gate_up.to(dtype), self.down.to(dtype))
+
+    def forward(self, x: Tensor, attention: Attention, layer: int, weights: Weights) -> Tensor:
         """x [S, N, width] -> the same shape."""
-        qkv = self._read(x, "attention_norm", self.qkv)
+        qkv = self._read(x, weights.qkv)
         qkv = qkv.view(*x.shape[:2], 3, self.config.heads, self.config.head_width)
         if self.config.qk_norm:
             qkv = torch.cat((_normalise(qkv[:, :, :2]) * self.qk_norm, qkv[:, :, 2:]), dim=2)
-        x = self._write(x, attention(qkv, layer) @ self.attention_out, "attention_norm")
-        gate, up = self._read(x, "mlp_norm", self.gate_up).chunk(2, dim=-1)
-        return self._write(x, (F.silu(gate) * up) @ self.down, "mlp_norm")
+        mixed = attention(qkv, layer).to(weights.attention_out.dtype)
+        x = self._write(x, mixed @ weights.attention_out, "attention_norm")
+        gate, up = self._read(x, weights.gate_up).chunk(2, dim=-1)
+        return self._write(x, (F.silu(gate) * up) @ weights.down, "mlp_norm")
 
-    def _read(self, x: Tensor, gain: str, weight: Tensor) -> Tensor:
+    def _read(self, x: Tensor, weight: Tensor) -> Tensor:
         if self.config.norm == "none" or self.config.norm_position == "post":
-            return x @ weight
-        return NORMS[self.config.norm](x) @ (getattr(self, gain).mT * weight)
+            return x.to(weight.dtype) @ weight
+        return NORMS[self.config.norm](x).to(weight.dtype) @ weight
 
     def _write(self, x: Tensor, part: Tensor, gain: str) -> Tensor:
         if self.config.norm == "none" or self.config.norm_position == "pre":
@@ -90,7 +107,8 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """S policies. Parameters are drawn from one key per seed: member s equals a single policy of that seed.
 
-    With precision bf16 the products of the blocks run in bfloat16; weights, norms, softmax and logits stay float32.
+    With precision bf16 the products of the blocks run in bfloat16; weights, the stream, norms, softmax and logits stay
+    float32.
     """
 
     def __init__(self, config: ModelConfig, seeds: int = 1, precision: str = "fp32"):
@@ -132,19 +150,33 @@ class Transformer(nn.Module):
         """Tables of these positions, [*positions.shape, head width]."""
         return Rotation(self.cos[positions], self.sin[positions])
 
-    def flat_hidden(self, ids: Tensor, attention: Attention) -> Tensor:
-        """Flat tokens [S, N] -> [S, N, width], normalised, before the head."""
+    @property
+    def product_dtype(self) -> torch.dtype:
+        """What the products of the blocks compute in."""
+        return torch.bfloat16 if self.precision == "bf16" else self.embedding.dtype
+
+    @property
+    def attention_dtype(self) -> torch.dtype:
+        """What attention computes in: on a CPU its tiny products are slower in bfloat16 than in float32."""
+        return self.product_dtype if self.embedding.is_cuda else self.embedding.dtype
+
+    def weights(self) -> list[Weights]:
+        """Of all blocks."""
+        return [cast(Block, block).weights(self.product_dtype) for block in self.blocks]
+
+    def flat_hidden(self, ids: Tensor, attention: Attention, weights: list[Weights] | None = None) -> Tensor:
+        """Flat tokens [S, N] -> [S, N, width], normalised, before the head. Held `weights`: where nothing learns."""
         offset = torch.arange(self.seeds, device=ids.device)[:, None] * self.config.vocab
         x = F.embedding(ids + offset, self.embedding.flatten(0, 1))
-        with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            for layer, block in enumerate(self.blocks):
-                x = block(x, attention, layer)
+        look = lambda qkv, layer: attention(qkv.to(self.attention_dtype), layer)  # noqa: E731
+        for layer, (block, held) in enumerate(zip(self.blocks, weights or self.weights())):
+            x = block(x, look, layer, held)
         return NORMS[self.config.norm](x) if self.config.has_final_norm else x
 
     def hidden(self, ids: Tensor, kept: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
         """Right-padded rows ids [S, R, T], causal -> [S, R, T, width], normalised, before the head."""
         rows, tokens = ids.shape[1:]
-        bias = bias_of(causal(tokens, ids.device), self.embedding.dtype)
+        bias = bias_of(causal(tokens, ids.device), self.attention_dtype)
         rotation = self.rotation(torch.arange(tokens, device=ids.device))
         return self.flat_hidden(ids.flatten(1), Rows(rows, rotation, bias, kept)).unflatten(1, (rows, tokens))
 
@@ -156,20 +188,18 @@ class Transformer(nn.Module):
         last = hidden.gather(2, (length - 1)[..., None, None].expand(-1, -1, 1, hidden.shape[-1]))[:, :, 0]
         return last, new_cache(kept, length, group_size, slots)
 
-    def decode(self, ids: Tensor, cache: Cache) -> Tensor:
+    def decode(self, ids: Tensor, cache: Cache, weights: list[Weights] | None = None) -> Tensor:
         """The next token of each row, ids [S, R] -> hidden state [S, R, width]; the cache grows by it."""
         rotation = self.rotation(cache.length.unflatten(1, (-1, 1, cache.bundle)))
-        hidden = self.flat_hidden(ids, Decode(cache, rotation))
+        hidden = self.flat_hidden(ids, Decode(cache, rotation), weights)
         cache.length = cache.length + 1
         cache.filled += cache.bundle
         return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[S, ..., width] -> float32 [S, ..., vocab]; the final norm's gain is folded in."""
-        flat = upcast(hidden.flatten(1, -2))
-        with torch.autocast(hidden.device.type, enabled=False):
-            head = self.final_norm.mT * self.head if self.config.has_final_norm else self.head
-            return (flat @ upcast(head)).view(*hidden.shape[:-1], self.config.vocab)
+        head = self.final_norm.mT * self.head if self.config.has_final_norm else self.head
+        return (hidden.flatten(1, -2) @ head).view(*hidden.shape[:-1], self.config.vocab)
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids [S, R, T] -> float32 logits [S, R, T, vocab]."""

@@ -8,6 +8,7 @@ from scipy import stats
 from harness.policy.sampler import draw, sample
 from harness.policy.score import score, score_completions
 from harness.policy.tokenizer import ANSWER, EOS
+from harness.policy.transformer import Transformer
 from harness.seeding import Key, uniforms
 from harness.types import StopReason
 from tests.toys import toy_state
@@ -89,6 +90,40 @@ def test_the_shared_prompt_forward_and_its_gradient_equal_the_plain_ones():
     gradients = [torch.autograd.grad(x.square().sum(), list(policy.parameters())) for x in (shared, plain[whole])]
     for ours, theirs in zip(*gradients):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_in_bf16_the_trainer_scores_what_the_sampler_drew(on_gpu, monkeypatch):
+    """Attention in float32, as on a CPU, or in bfloat16, as on a GPU; shapes are rounded up to few different ones."""
+    if on_gpu:
+        monkeypatch.setattr(Transformer, "attention_dtype", Transformer.product_dtype)
+    monkeypatch.setattr("harness.policy.score.SHAPES", 8)
+    policy, seen = eager_to_stop(0), []
+    policy.precision = "bf16"
+    out = drawn(policy)
+    assert policy.attention_dtype == (torch.bfloat16 if on_gpu else torch.float32)
+    policy.blocks[0].register_forward_hook(lambda module, given, out: seen.append(out.shape[1]))
+    inside = torch.arange(TOKENS) < out.length[..., None]
+    shared = score_completions(policy, PROMPTS[None], LENGTHS[None], out.ids, inside, 1.0)
+    assert seen[-1] % 8 == 0
+    assert (shared - out.logprobs)[inside].abs().max() < 0.05
+    policy.precision = "fp32"
+    exact = score_completions(policy, PROMPTS[None], LENGTHS[None], out.ids, inside, 1.0)
+    assert 0 < (shared - exact)[inside].abs().max() < 0.2
+    ids, whole = whole_rows(out, 4)
+    torch.testing.assert_close(exact[inside], score(policy, ids, 1.0)[whole], rtol=0, atol=1e-5)
+
+
+def test_where_all_tokens_are_real_nothing_is_packed_and_the_log_probs_are_the_same(monkeypatch):
+    policy = eager_to_stop(0)
+    prompts, length = PROMPTS[None, :2, :3], torch.full((1, 2), 3)
+    completions = torch.randint(20, 60, (1, 8, 5), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(completions, dtype=torch.bool)
+    whole = score_completions(policy, prompts, length, completions, mask, 1.0)
+    rows = torch.cat((prompts.repeat_interleave(4, dim=1), completions), dim=-1)
+    torch.testing.assert_close(whole, score(policy, rows, 1.0)[..., 3:], rtol=0, atol=1e-5)
+    shorter = score_completions(policy, prompts, length, completions, mask & (torch.arange(5) < 4), 1.0)
+    torch.testing.assert_close(whole[..., :4], shorter[..., :4], rtol=0, atol=1e-5)
 
 
 def test_draws_follow_the_softmax_law():
@@ -182,7 +217,7 @@ def test_groups_that_have_ended_leave_the_batch_and_no_token_changes(thinking, m
         monkeypatch.setattr("harness.policy.sampler.FULL_ENOUGH", share)
         policy, widths[share] = thinker(5, 6, bias=8.0) if thinking else eager_to_stop(5, 6, bias=10.0), []
         decode = policy.decode
-        policy.decode = lambda ids, cache, w=widths[share], f=decode: w.append(ids.shape[1]) or f(ids, cache)
+        policy.decode = lambda ids, *rest, w=widths[share], f=decode: w.append(ids.shape[1]) or f(ids, *rest)
         several = prompts.expand(2, -1, -1), length.expand(2, -1)
         out[share] = sample(policy, *several, group, TOKENS, 1.0, u, thinking=thinking)
     assert widths[0.0] == [24] * (room - 1)

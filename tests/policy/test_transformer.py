@@ -140,7 +140,7 @@ def test_a_post_norm_block_hands_on_a_normalised_stream_and_a_pre_norm_block_the
         block = policy_of(replace(model, norm_position=position), 0).blocks[0]
         with torch.no_grad():
             block.down.zero_()
-            out = block(x, nothing, 0)
+            out = block(x, nothing, 0, block.weights(torch.float32))
         expected = x if position == "pre" else x * x.square().mean(-1, keepdim=True).rsqrt()
         torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-4)
 
