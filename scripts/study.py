@@ -16,18 +16,17 @@ except ModuleNotFoundError as error:
 
 @app("study")
 def main(container) -> None:
-    from hydra import compose
     from hydra.core.hydra_config import HydraConfig
     from rich.console import Console
 
-    from harness.config import plain
+    from harness.compose import Composer
     from harness.session import report_study, run_study
     from harness.study import expand, jobs_of
     from harness.together import is_first
     from harness.upkeep import prune, status_table
 
     console, overrides = Console(quiet=not is_first()), list(HydraConfig.get().overrides.task)
-    study = expand(lambda asked: plain(compose("study", list(asked))), overrides)
+    study = expand(Composer("study"), overrides)
     jobs = jobs_of(study.entries, {"study": study.config.name})
     if container.status:
         console.print(status_table(jobs, study.known))

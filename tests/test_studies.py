@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
+from hydra.errors import HydraException
 
 import harness.analysis.breadth as breadth
 from harness.analysis.analyze import analyze
 from harness.analysis.options import default_options
+from harness.compose import Composer
 from harness.config import plain
 from harness.study import expand
 from harness.tables import warmup_x
@@ -27,7 +29,30 @@ ANALYSED = sorted(path.parent for path in (ROOT / "docs" / "results").glob("*/ve
 def study_of(name):
     with initialize_config_module("configs", version_base="1.3"):
         overrides = [f"study={name}", "tracker=none", "device=cpu"]
-        return expand(lambda asked: plain(compose("study", list(asked))), overrides)
+        return expand(Composer("study"), overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["study=quickstart", "rl.steps=3"],
+        ["rl.steps=3", "study=transfer", "model=micro", "tasks.verified=[gcd.*, sorting.symbolic]"],
+        ["study=algorithms", 'study.arms.grpo=["algo=grpo", "rl.steps=2"]', "+study.arms.more=[]"],
+        ["reward=random_reward", "reward.length_penalty=0.5", "schedule.warmup=1", "schedule=wsd"],
+        ["base.contexts.worded=0.0", "~study.arms.frozen", "base.contexts={symbolic: 2}", "optim.lr=1e-4"],
+    ],
+)
+def test_what_is_composed_once_and_then_set_is_what_hydra_composes(overrides):
+    with initialize_config_module("configs", version_base="1.3"):
+        composer = Composer("study")
+        composer(["study=quickstart", "rl.steps=7"])  # what was asked before leaves no trace
+        assert composer(overrides) == plain(compose("study", overrides))
+
+
+@pytest.mark.parametrize("overrides", [["rl.stepz=3"], ["model=none"], ["rl.steps"], ["model.widht=[1"]])
+def test_what_hydra_refuses_is_refused(overrides):
+    with initialize_config_module("configs", version_base="1.3"), pytest.raises(HydraException):
+        Composer("study")(overrides)
 
 
 @pytest.mark.parametrize("name", STUDIES)
