@@ -294,7 +294,7 @@ def _rl(members: Stack, report: Report) -> None:
             on_budget(state)
         after = lambda state, step: loop.after(state, step, on_budget)  # noqa: E731
         if config.objective == "rl":
-            train_rl(config, state, env, mixture, job.until, after)
+            train_rl(config, state, env, mixture, job.until, after, job.threads)
         else:
             continue_pretraining(config, state, corpus_of(config.base), mixture, job.until, after)
     for step in job.budgets:

@@ -15,8 +15,9 @@ from harness.config import Config, parse, plain
 from harness.policy.sampler import Completions, sample
 from harness.policy.transformer import Transformer
 from harness.run import new_state, training_mixture
+from harness.train.helpers import helpers
 from harness.train.rl import rl_step
-from harness.train.state import TrainState
+from harness.train.state import StepReport, TrainState
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def config_of(shape: Shape, task: str = "bench.half", precision: str = "fp32") -
 
 @dataclass(frozen=True)
 class Stepper:
-    """An untrained policy and its steps."""
+    """An untrained policy and its steps, which use the cores as a run does that has the machine to itself."""
 
     config: Config
     state: TrainState
@@ -87,7 +88,17 @@ class Stepper:
 def stepper(config: Config) -> Stepper:
     state, mixture = new_state(config, config.optim, (0,)), training_mixture(config)
     env = TextVectorEnv(config.rl.problems * config.rl.group_size, mixture.tasks[0])
-    return Stepper(config, state, lambda: rl_step(config, state, env, mixture))
+    threads = torch.get_num_threads()
+    each = ExitStack().enter_context(helpers(threads, cores=1))
+
+    def step() -> StepReport:
+        torch.set_num_threads(1)
+        try:
+            return rl_step(config, state, env, mixture, each)
+        finally:
+            torch.set_num_threads(threads)
+
+    return Stepper(config, state, step)
 
 
 def plainly(step: Callable[[], Any]) -> Callable[[], Any]:

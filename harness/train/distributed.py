@@ -24,6 +24,7 @@ from harness.policy.tokenizer import PAD
 from harness.policy.transformer import Transformer
 from harness.seeding import Key
 from harness.stopping import Stopped
+from harness.train.helpers import Each
 from harness.train.rollouts import Sampling, rollout
 from harness.types import Checked, Rollouts, to_device
 
@@ -69,18 +70,19 @@ def played(
     problems: Sequence[Problem],
     sampling: Sampling,
     keys: tuple[Key, ...],
+    each: Each = map,
 ) -> tuple[Rollouts, Checked]:
     """The whole of `episodes(policy, env, problems, …)` on every rank, each having played its share. What is not
     sampled is made by all. Raises UserError if a rank would have nothing to play."""
     if ranks() == 1 or episodes is not rollout:
-        return episodes(policy, env, problems, sampling, keys)
-    each = len(problems) // len(keys)
-    if each < ranks():
-        raise UserError(f"rl.problems={each}", f"fewer than {ranks()} processes", "use fewer, or raise rl.problems")
-    mine = share(each)
-    part = [p for s in range(len(keys)) for p in problems[s * each + mine.start : s * each + mine.stop]]
+        return episodes(policy, env, problems, sampling, keys, each=each)
+    count = len(problems) // len(keys)
+    if count < ranks():
+        raise UserError(f"rl.problems={count}", f"fewer than {ranks()} processes", "use fewer, or raise rl.problems")
+    mine = share(count)
+    part = [p for s in range(len(keys)) for p in problems[s * count + mine.start : s * count + mine.stop]]
     own = TextVectorEnv(len(part) * sampling.group_size, env.task)
-    rollouts, checked = rollout(policy, own, part, sampling, keys, torch.arange(mine.start, mine.stop))
+    rollouts, checked = rollout(policy, own, part, sampling, keys, torch.arange(mine.start, mine.stop), each)
     cpu = torch.device("cpu")
     pieces = gathered((to_device(rollouts, cpu), to_device(checked, cpu)))
     device = rollouts.ids.device
@@ -88,7 +90,7 @@ def played(
     whole = replace(
         whole,
         problem=torch.arange(len(problems)).repeat_interleave(sampling.group_size),
-        seed_index=torch.arange(len(keys)).repeat_interleave(each * sampling.group_size),
+        seed_index=torch.arange(len(keys)).repeat_interleave(count * sampling.group_size),
     )
     return to_device(whole, device), to_device(joined([c for _, c in pieces], len(keys), {}), device)
 

@@ -7,15 +7,30 @@ from typing import Any
 
 import torch
 
+from harness.policy.transformer import Transformer, parameter_count
+
+# Products of a weight and a token that are worth a part of their own, and the most parts that a batch is cut into.
+# Nothing here depends on the number of threads: sums in another order have other last bits.
+WORTH_A_PART, MOST_PARTS = 2e8, 4
+
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]  # as `map`
 
 
+def parts_of(count: int, tokens: int, most: int, policy: Transformer) -> list[range]:
+    """Cuts `count` things that hold so many tokens of each seed into at most `most` contiguous parts: fewer where a
+    part would not be worth it, one on a GPU."""
+    work = 0 if policy.embedding.is_cuda else tokens * policy.seeds * parameter_count(policy.config, embedding=False)
+    n = max(1, min(count, most, MOST_PARTS, int(work // WORTH_A_PART)))
+    return [range(i * count // n, (i + 1) * count // n) for i in range(n)]
+
+
 @contextmanager
-def helpers(threads: int) -> Generator[Each]:
-    """A `map` over so many threads, in each of which products run on as many cores as in this one."""
+def helpers(threads: int, cores: int = 0) -> Generator[Each]:
+    """A `map` over so many threads, in each of which products run on `cores` cores, by default as many as in this
+    one."""
     if threads == 1:
         yield map
         return
-    cores = torch.get_num_threads()
+    cores = cores or torch.get_num_threads()
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(cores,)) as pool:
         yield pool.map

@@ -24,6 +24,7 @@ from harness.train.batch import Judged, training_batches
 from harness.train.critic import token_returns, token_values, value_losses, value_metrics
 from harness.train.curriculum import draw, odds, odds_metrics, remember, retire, retired_metrics, untried
 from harness.train.frozen import lagged_policy, reference_logprobs
+from harness.train.helpers import Each, helpers, parts_of
 from harness.train.losses import LOSS_METRICS, LossInputs, regularisers
 from harness.train.optim import clip_gradients, learning_rate_factor, set_learning_rate, zero_gradients
 from harness.train.reward_model import reward_scores
@@ -32,6 +33,8 @@ from harness.train.rollouts import Sampling
 from harness.train.state import OnStep, Sampled, StepReport, Stopwatch, TrainState, check_finite
 from harness.train.steps import right_steps, steps_metrics
 from harness.types import Batch, Checked, Credit, RewardInputs, Rollouts, StopReason
+
+TOKENS_OF_A_PART = 512  # at least, where an update is shared out
 
 
 def sampling_of(cfg: Config, mixture: Mixture) -> Sampling:
@@ -61,23 +64,38 @@ def losses(policy: Transformer, part: Batch, cfg: Config) -> tuple[Tensor, dict[
     return policy_loss + more, metrics | told
 
 
-def update(state: TrainState, batch: Batch, cfg: Config, lr: float) -> dict[str, Tensor]:
-    """One optimizer step on a minibatch; gradients add up over micro-batches under one denominator."""
+def micro_batches(batch: Batch, policy: Transformer, size: int) -> list[Batch]:
+    """This rank's groups of a minibatch in parts of `size` groups, or, where it is 0, in as many as are worth it."""
+    mine = distributed.share(batch.prompts.shape[1])
+    if size:
+        parts = [range(i, min(i + size, mine.stop)) for i in range(mine.start, mine.stop, size)]
+    else:
+        tokens = batch.prompts[0].numel() + batch.completions[0].numel()
+        cut = parts_of(len(mine), tokens, tokens // TOKENS_OF_A_PART, policy)
+        parts = [range(mine.start + part.start, mine.start + part.stop) for part in cut]
+    return [batch.groups(part.start, part.stop) for part in parts if part]
+
+
+def update(state: TrainState, batch: Batch, cfg: Config, lr: float, each: Each = map) -> dict[str, Tensor]:
+    """One optimizer step on a minibatch; gradients add up over micro-batches, which `each` shares out, under one
+    denominator."""
     learners = state.learners
-    zero_gradients(learners)
+    weights = list(learners.parameters())
     denominator, per_token = batch.denominator.clamp(min=1), batch.loss_tokens.clamp(min=1)
-    groups = batch.prompts.shape[1]
-    totals = {name: torch.zeros_like(denominator) for name in ("loss", *LOSS_METRICS)}
-    size = cfg.optim.micro_batch or max(groups, 1)
-    mine = distributed.share(groups)
-    for start in range(mine.start, mine.stop, size):
-        part = batch.groups(start, min(start + size, mine.stop))
+
+    def gradients(part: Batch) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
         loss, metrics = losses(state.policy, part, cfg)
         critic_loss, more = value_losses(state.critic, part, cfg.algo)
-        ((loss + critic_loss) / denominator).sum().backward()
         told = {name: value / per_token for name, value in (metrics | more).items()}
-        for name, value in {"loss": loss.detach() / denominator, **told}.items():
-            totals[name] = totals.get(name, 0) + value
+        whole = ((loss + critic_loss) / denominator).sum()
+        return {"loss": loss.detach() / denominator, **told}, torch.autograd.grad(whole, weights)
+
+    zero_gradients(learners)
+    sums = [weight.grad for weight in weights if weight.grad is not None]
+    totals = {name: torch.zeros_like(denominator) for name in ("loss", *LOSS_METRICS)}
+    for told, found in each(gradients, micro_batches(batch, state.policy, cfg.optim.micro_batch)):
+        torch._foreach_add_(sums, list(found))
+        totals |= {name: totals.get(name, 0) + value for name, value in told.items()}
     totals = distributed.add_up(learners, totals)
     check_finite(state, totals, vars(batch))
     norms = {name: clip_gradients(model, cfg.optim.grad_clip) for name, model in learners.items()}
@@ -87,7 +105,7 @@ def update(state: TrainState, batch: Batch, cfg: Config, lr: float) -> dict[str,
     return totals
 
 
-def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture) -> StepReport:
+def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture, each: Each = map) -> StepReport:
     """Rollouts, rewards, advantages, update."""
     step, watch, algorithm = state.step, Stopwatch(), ALGORITHMS[cfg.algo.name]
     lr = cfg.optim.lr * learning_rate_factor(cfg.schedule, step, cfg.rl.steps)
@@ -102,7 +120,7 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
         problems = [problem for of_seed in drawn for problem in of_seed]
         sampler = lagged_policy(state, cfg.rl.lag)
         draws = keys("sampling", state.seeds, step)
-        rollouts, checked = distributed.played(algorithm.episodes, sampler, env, problems, sampling, draws)
+        rollouts, checked = distributed.played(algorithm.episodes, sampler, env, problems, sampling, draws, each)
         # Without it a broken policy, which draws wrong answers alone, would go on in silence: no group has signal.
         check_finite(state, {"sampler_logprobs": rollouts.sampler_logprobs}, vars(rollouts))
     with watch("update"):
@@ -122,7 +140,7 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
         trained, told = torch.zeros(len(state.seeds), dtype=torch.int64, device=silent.device), []
         shuffle = keys("minibatch", state.seeds, step)
         for batch in training_batches(judged, cfg.algo, cfg.optim, sampling.room, shuffle):
-            told.append(update(state, batch, cfg, lr))
+            told.append(update(state, batch, cfg, lr, each))
             trained = trained + batch.computed
 
     metrics = {name: torch.stack([each[name] for each in told]).mean(0) for name in told[0]}
@@ -171,7 +189,9 @@ def train_rl(
     mixture: Mixture,
     until: int,
     on_step: OnStep,
+    threads: int = 1,
 ) -> None:
     """Steps from where `state` stands to `until`, telling `on_step` after each."""
-    while state.step < until:
-        on_step(state, rl_step(cfg, state, env, mixture))
+    with helpers(threads) as each:
+        while state.step < until:
+            on_step(state, rl_step(cfg, state, env, mixture, each))

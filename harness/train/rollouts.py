@@ -10,14 +10,16 @@ from torch import Tensor
 from envs.base import Problem, Verdict
 from envs.registry import get
 from envs.vector import TextVectorEnv
-from harness.policy.sampler import sample
+from harness.policy.sampler import Completions, sample
 from harness.policy.score import score
 from harness.policy.tokenizer import ANSWER, PAD, answer_text, encode_completion, encode_prompt, encode_reply
 from harness.policy.transformer import Transformer
 from harness.seeding import Key, uniforms
+from harness.train.helpers import Each, parts_of
 from harness.types import Checked, Rollouts, StopReason
 
 TURN_STRIDE = 1 << 16
+ROWS_OF_A_PART = 128  # at least, where sampling is shared out
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def _sample_turn(
     rows: Tensor,
     turn: int,
     active: Tensor,
-):
+    each: Each,
+) -> Completions:
     """One completion of every active row. The first turn shares its prompt within the group. rows [B / S] name the
     streams of one seed's rows."""
     s, group = len(keys), sampling.group_size if turn == 0 else 1
@@ -90,8 +93,17 @@ def _sample_turn(
     # A stride of its own for each turn: what a token is drawn from must not depend on the limit of the turns before.
     positions = torch.arange(sampling.room, device=device) + turn * TURN_STRIDE
     u = torch.stack([uniforms(key, rows, positions) for key in keys])
-    done = active.unflatten(0, (s, -1))
-    return sample(policy, prompts, length, group, sampling.max_tokens, sampling.temperature, u, done, sampling.thinking)
+    awake = active.unflatten(0, (s, -1))
+
+    def of_part(part: range) -> Completions:
+        some, of_rows = slice(part.start, part.stop), slice(part.start * group, part.stop * group)
+        settings = (group, sampling.max_tokens, sampling.temperature, u[:, of_rows], awake[:, of_rows])
+        return sample(policy, prompts[:, some], length[:, some], *settings, sampling.thinking)
+
+    count = prompts.shape[1]
+    tokens, rows_at_once = count * (width + group * sampling.room), count * group // ROWS_OF_A_PART
+    found = list(each(of_part, parts_of(count, tokens, rows_at_once, policy)))
+    return Completions(*(torch.cat(parts, dim=1) for parts in zip(*(vars(part).values() for part in found))))
 
 
 @torch.no_grad()
@@ -102,11 +114,12 @@ def rollout(
     sampling: Sampling,
     keys: tuple[Key, ...],
     identities: Tensor | None = None,
+    each: Each = map,
 ) -> tuple[Rollouts, Checked]:
     """Episodes of `problems` (S·P, seed-major), G of each. `env` holds S·P·G of them.
 
     `identities` [P] (below 2³² / G) name the problems' streams, so that neither pieces nor order matter; by default
-    the index in the list. Rows keep the order of `problems`.
+    the index in the list. Rows keep the order of `problems`. `each` shares parts of the sampling out.
     """
     s, g, device = len(keys), sampling.group_size, policy.embedding.device
     repeated = [problem for problem in problems for _ in range(g)]
@@ -130,7 +143,7 @@ def rollout(
     out_of_room = torch.zeros(b, dtype=torch.bool, device=device)
     stop_reason = torch.zeros(b, dtype=torch.int64, device=device)
     for turn in range(sampling.max_turns):
-        drawn = _sample_turn(policy, tape, sampling, keys, rows, turn, active)
+        drawn = _sample_turn(policy, tape, sampling, keys, rows, turn, active, each)
         count = drawn.length.flatten()
         tape.append(drawn.ids.flatten(0, 1), count, turn, drawn.drawn.flatten(0, 1), drawn.logprobs.flatten(0, 1))
         stop_reason = torch.where(active, drawn.stop_reason.flatten(), stop_reason)
@@ -177,6 +190,7 @@ def demonstrate(
     problems: Sequence[Problem],
     sampling: Sampling,
     keys: tuple[Key, ...],
+    each: Each = map,
 ) -> tuple[Rollouts, Checked]:
     """Instead of completions, the canonical answer of each problem (S·P, seed-major), one a problem, after as much of
     its steps as the thinking budget allows. They are scored as if the policy had drawn them, so that all that is told
