@@ -76,6 +76,7 @@ class Stepper:
     config: Config
     state: TrainState
     step: Callable[[], Any]
+    held: ExitStack
 
     def flops(self) -> tuple[float, float]:
         """What one more step spends: as computed, and by the field's convention."""
@@ -89,7 +90,8 @@ def stepper(config: Config) -> Stepper:
     state, mixture = new_state(config, config.optim, (0,)), training_mixture(config)
     env = TextVectorEnv(config.rl.problems * config.rl.group_size, mixture.tasks[0])
     threads = torch.get_num_threads()
-    each = ExitStack().enter_context(helpers(threads, cores=1))
+    held = ExitStack()  # the threads, for as long as there are steps to take
+    each = held.enter_context(helpers(threads, cores=1))
 
     def step() -> StepReport:
         torch.set_num_threads(1)
@@ -98,7 +100,7 @@ def stepper(config: Config) -> Stepper:
         finally:
             torch.set_num_threads(threads)
 
-    return Stepper(config, state, step)
+    return Stepper(config, state, step, held)
 
 
 def plainly(step: Callable[[], Any]) -> Callable[[], Any]:
