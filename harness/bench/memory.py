@@ -1,10 +1,8 @@
-"""Peak memory of RL steps, each side in a process of its own: python -m harness.bench.memory ours|trl MODEL TOKENS"""
+"""Peak memory of RL steps, each side in a process of its own."""
 
 import json
-import resource
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import torch
 
 from harness.bench.ours import Shape, config_of, stepper
 from harness.bench.peer import Peer, require_trl
+from harness.errors import UserError
 from harness.launch.memory import keep_freed_memory
 
 STEPS = 2
@@ -21,36 +20,50 @@ SIDES = {"ours": "ours", "trl": "TRL"}
 
 
 def measure(progress: Callable[[str], None], shape: Shape = SHAPE) -> dict[str, Any]:
-    """Megabytes of each side: before the first step, and at the peak of two. Raises UserError without TRL."""
+    """Megabytes of each side: before the first step, and at the peak of two. Raises UserError without TRL or /proc."""
     require_trl()
-    found = {}
-    for side in SIDES:
-        command = [sys.executable, "-m", "harness.bench.memory", side, shape.model, str(shape.tokens)]
-        command += [str(torch.get_num_threads()), *shape.overrides]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found[side] = json.loads(done.stdout.splitlines()[-1])
-        progress(f"{SIDES[side]}: {found[side]['peak']:,.0f} MB")
+    found = {"ours": _ours(shape), "trl": _peers(shape)}
+    for side, label in SIDES.items():
+        progress(f"{label}: {found[side]['peak']:,.0f} MB")
     return {"model": shape.model, "tokens": shape.tokens, "rows": shape.rows, "sides": found}
 
 
-def megabytes() -> float:
-    """The most that this process has held so far; Linux counts in kilobytes, macOS in bytes."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / (2**20 if sys.platform == "darwin" else 2**10)
+def _ours(shape: Shape) -> dict[str, float]:
+    command = [sys.executable, "-m", "harness.bench.memory", shape.model, str(shape.tokens)]
+    command += [str(torch.get_num_threads()), *shape.overrides]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def main(side: str, model: str, tokens: str, threads: str, *overrides: str) -> None:
+def _peers(shape: Shape) -> dict[str, float]:
+    peer = Peer(shape, bf16=False, compile=False)
+    before = megabytes(peer.pid)
+    for _ in range(STEPS):
+        peer.step()
+    peak = megabytes(peer.pid)
+    peer.close()
+    return {"before": before, "peak": peak}
+
+
+def megabytes(pid: int | str = "self") -> float:
+    """The most that a process has held so far."""
+    status = Path(f"/proc/{pid}/status")
+    if not status.is_file():
+        raise UserError(
+            "part=memory", "this system has no /proc, which says what a process holds", "measure it on Linux"
+        )
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 2**10
+
+
+def main(model: str, tokens: str, threads: str, *overrides: str) -> None:
+    """Steps of ours in this process; prints what it held."""
     torch.set_num_threads(int(threads))
     keep_freed_memory()  # as a run has it
-    shape = Shape(model, int(tokens), overrides=overrides)
-    one = stepper(config_of(shape))
-    with tempfile.TemporaryDirectory() as out:
-        peer = Peer(shape, one.state.policy, Path(out), bf16=False, compile=False) if side == "trl" else None
-        before = megabytes()
-        for _ in range(STEPS):
-            (peer or one).step()
-        if peer:
-            peer.close()
+    one = stepper(config_of(Shape(model, int(tokens), overrides=overrides)))
+    before = megabytes()
+    for _ in range(STEPS):
+        one.step()
     print(json.dumps({"before": before, "peak": megabytes()}))
 
 

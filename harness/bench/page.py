@@ -36,9 +36,9 @@ def text(known: dict[str, Any]) -> str:
         "Written by `python scripts/bench.py part=all` (or one part after the other). Whatever is compared was",
         "timed in turn within one run, round after round; ratios hold where times do not, for machines differ",
         "and are shared. The peer is TRL's GRPOTrainer on the same weights as a stock Llama, the same task, batch",
-        "and dtype, without gradient checkpointing; both sides run in one process, whose allocator keeps what is",
-        "freed. Untrained policies write random text, whose verdicts ask no skill (harness/bench/task.py). All",
-        "numbers lie in docs/bench.json.",
+        "and dtype, without gradient checkpointing, in a process whose allocator keeps what is freed, as ours",
+        "does. Untrained policies write random text, whose verdicts ask no skill (harness/bench/task.py). All",
+        "numbers lie in docs/bench.json; what they mean for the goals is in [speed.md](speed.md).",
     ]
     sections = [module_of(part).section(known[part]) for part in PARTS if part in known]
     return "\n".join(head) + "\n\n" + "\n\n".join(sections) + "\n"

@@ -1,14 +1,14 @@
-"""TRL's GRPOTrainer and Hugging Face's generate on the same weights, task and batch, as works to be timed.
-
-The trainer keeps its own loop, in a thread of its own, and is let go one step at a time: what is timed is all that it
-does from one step's end to the next.
-"""
+"""TRL's GRPOTrainer and Hugging Face's generate on the same weights, task and batch, as works to be timed."""
 
 import copy
 import importlib.util
+import json
+import os
+import subprocess
+import sys
 import tempfile
-import threading
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from harness.bench.ours import Shape, config_of
 from harness.bench.task import draw, is_right
 from harness.config import Config
 from harness.errors import UserError
+from harness.launch.memory import keep_freed_memory
 from harness.policy.export import write_folder
 from harness.policy.transformer import Transformer
+from harness.seeding import keys
 
 STEPS = 10_000  # more than are ever asked for
 
@@ -101,60 +103,86 @@ def grpo_trainer(
 
 
 class Peer:
-    """A GRPOTrainer whose `step` takes one optimizer step on problems x group_size completions."""
+    """A GRPOTrainer in a process of its own, whose `step` takes one optimizer step on problems x group_size
+    completions. It keeps its own loop, and is let go one step at a time: what is timed is all that it does from one
+    step's end to the next."""
 
-    def __init__(self, shape: Shape, policy: Transformer, out: Path, bf16: bool, compile: bool):
-        self._turn, self._done = threading.Semaphore(0), threading.Semaphore(0)
-        self._stop, self._error = False, None
-        self._trainer = self._made(shape, policy, out, bf16, compile)
-        self._thread = threading.Thread(target=self._train, args=(torch.get_num_threads(),), daemon=True)
-        self._thread.start()
-        self._done.acquire()
+    def __init__(self, shape: Shape, bf16: bool, compile: bool):
+        ended, tell = os.pipe()
+        settings = {"shape": asdict(shape), "bf16": bf16, "compile": compile, "threads": torch.get_num_threads()}
+        command = [sys.executable, "-m", "harness.bench.peer", str(tell), json.dumps(settings)]
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (held for as long as the process)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=self._log, stderr=self._log, pass_fds=(tell,), text=True
+        )
+        os.close(tell)
+        self._ended = os.fdopen(ended)
+        self._wait()
 
     def step(self) -> None:
-        self._turn.release()
-        self._done.acquire()
-        if self._error:
-            raise self._error
+        self._say("step")
+        self._wait()
 
     def close(self) -> None:
-        self._stop = True
-        self._turn.release()
-        self._thread.join()
+        self._say("stop")
+        self._process.wait()
+        self._ended.close()
+        self._log.close()
 
-    def _train(self, threads: int) -> None:
-        torch.set_num_threads(threads)  # a new thread starts with its own count
-        try:
-            self._trainer.train()
-        except Exception as error:  # it is raised where the step was asked for
-            self._error = error
-            self._done.release()
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
-    def _made(self, shape: Shape, policy: Transformer, out: Path, bf16: bool, compile: bool) -> Any:
-        from transformers import TrainerCallback
+    def _say(self, word: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(word + "\n")
+        self._process.stdin.flush()
 
-        config = config_of(shape)
-        (task,), (letters,) = config.tasks.verified, config.tasks.difficulties
-        name, rng = task.removeprefix("bench."), np.random.default_rng(0)
-        prompts = [draw(name, rng, letters).prompt for _ in range(64 * shape.problems)]
+    def _wait(self) -> None:
+        """Raises RuntimeError with the end of what it printed if the process is gone."""
+        if not self._ended.readline():
+            self._process.wait()
+            self._log.seek(0)
+            raise RuntimeError(f"TRL's process ended:\n{self._log.read()[-3000:]}")
 
-        def reward(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
-            return [float(is_right(name, p, c)) for p, c in zip(prompts, completions)]
 
-        peer = self
+def serve(tell: int, settings: dict[str, Any]) -> None:
+    """Takes a step whenever it is told to, until it is told to stop."""
+    from transformers import TrainerCallback
 
-        class OneAtATime(TrainerCallback):
-            def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                if state.global_step == 0:
-                    peer._wait(control)
+    torch.set_num_threads(settings["threads"])
+    keep_freed_memory()
+    shape = Shape(**settings["shape"] | {"overrides": tuple(settings["shape"]["overrides"])})
+    config = config_of(shape)
+    (task,), (letters,) = config.tasks.verified, config.tasks.difficulties
+    name, rng = task.removeprefix("bench."), np.random.default_rng(0)
+    prompts = [draw(name, rng, letters).prompt for _ in range(64 * shape.problems)]
 
-            def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                peer._wait(control)
+    def reward(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
+        return [float(is_right(name, p, c)) for p, c in zip(prompts, completions)]
 
-        more = {"max_steps": STEPS, "bf16": bf16, "torch_compile": compile, "max_completion_length": shape.tokens}
-        return grpo_trainer(policy, config, {"prompt": prompts}, reward, out, [OneAtATime()], **more)
+    def wait(control: Any) -> None:
+        os.write(tell, b"ended\n")
+        control.should_training_stop = sys.stdin.readline().strip() != "step"
 
-    def _wait(self, control: Any) -> None:
-        self._done.release()
-        self._turn.acquire()
-        control.should_training_stop = self._stop
+    class OneAtATime(TrainerCallback):
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == 0:
+                wait(control)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            wait(control)
+
+    more = {
+        "max_steps": STEPS,
+        "bf16": settings["bf16"],
+        "torch_compile": settings["compile"],
+        "max_completion_length": shape.tokens,
+    }
+    with tempfile.TemporaryDirectory() as out:
+        policy = Transformer(config.model).initialise(keys("init", (config.seed,), 0))
+        grpo_trainer(policy, config, {"prompt": prompts}, reward, Path(out), [OneAtATime()], **more).train()
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]), json.loads(sys.argv[2]))

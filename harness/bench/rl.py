@@ -1,9 +1,7 @@
 """Seconds of an RL step beside TRL's, beside the machine's own ceiling, and beside the plain path."""
 
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -64,8 +62,7 @@ def _of_shape(shape: Shape, rounds: int, peers: Sequence[str], progress: Callabl
     progress(f"{shape.model}, {shape.tokens} tokens")
     with ExitStack() as stack:
         for name in peers:
-            out = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            peer = Peer(shape, full.state.policy, out, *PEERS[name])
+            peer = Peer(shape, *PEERS[name])
             stack.callback(peer.close)
             works[name] = peer.step
         seconds = in_turn(works, rounds, progress)
