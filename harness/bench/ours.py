@@ -103,7 +103,7 @@ def stepper(config: Config) -> Stepper:
     return Stepper(config, state, step, held)
 
 
-def plainly(step: Callable[[], Any]) -> Callable[[], Any]:
+def plainly(one: Stepper) -> Callable[[], Any]:
     """The same step on the reference path: each completion with a prompt of its own, in one padded batch."""
 
     def work() -> None:
@@ -111,7 +111,7 @@ def plainly(step: Callable[[], Any]) -> Callable[[], Any]:
             stack.enter_context(patch("harness.train.rl.completion_logits", plain_logits))
             stack.enter_context(patch("harness.train.rollouts.sample", plain_sample))
             stack.enter_context(patch("harness.policy.sampler.FULL_ENOUGH", 0.0))
-            step()
+            one.step()
 
     return work
 

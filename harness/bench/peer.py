@@ -124,7 +124,8 @@ class Peer:
         self._wait()
 
     def close(self) -> None:
-        self._say("stop")
+        assert self._process.stdin is not None
+        self._process.stdin.close()  # the end of its input, whatever it waits for
         self._process.wait()
         self._ended.close()
         self._log.close()

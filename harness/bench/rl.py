@@ -54,7 +54,7 @@ def _of_shape(shape: Shape, rounds: int, peers: Sequence[str], progress: Callabl
     works: dict[str, Work] = {CEILING: products()}
     ours = {name: stepper(config_of(shape, *settings)) for name, settings in OURS.items()}
     works |= {name: one.step for name, one in ours.items()}
-    works["ours, plain"] = plainly(stepper(config_of(shape, "bench.full")).step)
+    works["ours, plain"] = plainly(stepper(config_of(shape, "bench.full")))
     for one in ours.values():  # in bfloat16 each new shape is prepared once: a run has soon met them all
         for _ in range(FIRST_STEPS):
             one.step()
