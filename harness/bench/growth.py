@@ -98,7 +98,7 @@ def section(measured: dict[str, Any]) -> str:
         "",
         f"Seconds a step, no filter, {measured['threads']} threads, medians, and how many times the time that its",
         "FLOPs would take at the machine's ceiling. Where the cost grows no faster than the FLOPs, that factor does",
-        "not rise.",
+        "not rise. Completions of untrained policies end by chance after some 100 tokens, whatever their limit.",
         "",
         "![seconds a step as each quantity grows](images/bench_growth.png)",
         "",
@@ -130,6 +130,9 @@ def draw(measured: dict[str, Any], path: Path) -> None:
         )
         panel.set(xscale="log", yscale="log", xlabel=name, ylabel="seconds", title=curve["label"])
         panel.title.set_fontsize(9)
+        if max(xs) < 100:  # so few that each can be named
+            panel.set_xticks(xs, [f"{x:g}" for x in xs])
+            panel.minorticks_off()
     drawing.axes[0].legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     drawing.savefig(path, dpi=120)
