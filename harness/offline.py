@@ -29,7 +29,9 @@ def offline_runs(out: Path) -> list[OfflineRun]:
     found = []
     for kind in ("runs", "studies"):
         for path in sorted(Path(out).glob(f"{kind}/*/wandb/offline-run-*")):
-            run_id = path.name.split("-", 3)[3]
+            # Two of one second have folders that differ by a suffix; the recording's own name holds the id alone.
+            recorded = [file.stem.removeprefix("run-") for file in path.glob("run-*.wandb")]
+            run_id = recorded[0] if recorded else path.name.split("-", 3)[3]
             sent = any(path.glob("*.wandb.synced"))
             found.append(OfflineRun(path, run_id, len(read_metrics(path.parent.parent)), sent))
     return found
