@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from harness.analysis.contrasts import crossed, record
@@ -34,7 +35,8 @@ def breadth(table: Table, real_arm: str, control: str) -> dict[str, Any]:
     cells = {tuple(map(int, found.groups())): arm for arm in arms if (found := ARM.fullmatch(arm))}
     if not cells or real_arm not in arms or not held_out:
         raise TableError("no arms called order_O_families_K beside that of all families, evaluated on held-out tasks")
-    whole = len({arm_family(task) for task in table.tasks(real_arm, "verified")})
+    verified = table.frame.filter((pl.col("arm") == real_arm) & (pl.col("role") == "verified"))
+    whole = verified.select(pl.coalesce("family", "task")).n_unique()
     found: dict[str, Any] = {"families": whole, "held_out": held_out, "modes": {}}
     for mode in MODES:
         values = _changes(arms, cells, real_arm, whole, held_out, mode)  # {families: [seeds, orders, tasks]}
@@ -46,11 +48,6 @@ def breadth(table: Table, real_arm: str, control: str) -> dict[str, Any]:
     both = together(arms, held_out, real_arm, control)
     found["over_control"] = record((both[0].change - both[1].change).mean(1)) if both else None
     return found
-
-
-def arm_family(task: str) -> str:
-    """The family that a task's name begins with."""
-    return task.split(".")[0]
 
 
 def _changes(

@@ -41,18 +41,11 @@ def cpu_seconds(work: Callable[[], Any]) -> float:
 def reference_step() -> Callable[[], Any]:
     """A step of RL, ready to be taken again and again, every group taking part in the update."""
     import torch
-    from hydra import compose, initialize_config_module
 
-    from harness.config import parse, plain
-    from harness.run import new_state, training_mixture
-    from harness.train.rl import rl_step
+    from harness.bench.ours import composed, stepper
 
     torch.set_num_threads(1)
-    with initialize_config_module("configs", version_base="1.3"):
-        config = parse(plain(compose("train", overrides=list(STEP))))
-    state, mixture = new_state(config, config.optim, (0,)), training_mixture(config)
-    env = TextVectorEnv(PROBLEMS * GROUP, mixture.tasks[0])
-    return lambda: rl_step(config, state, env, mixture)
+    return stepper(composed(STEP)).step
 
 
 def completions_of(problem: Problem, other: Problem, right: bool) -> list[str]:

@@ -35,6 +35,9 @@ class Shape:
         return self.problems * self.group_size
 
 
+SHAPES = (Shape("mini", 8), Shape("mini", 32), Shape("nano", 8), Shape("nano", 32))  # of the tables
+
+
 def composed(overrides: Sequence[str]) -> Config:
     """The configuration of a run (configs/train.yaml) with these overrides."""
     from hydra import compose, initialize_config_module
@@ -90,8 +93,10 @@ def stepper(config: Config) -> Stepper:
     state, mixture = new_state(config, config.optim, (0,)), training_mixture(config)
     env = TextVectorEnv(config.rl.problems * config.rl.group_size, mixture.tasks[0])
     threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # of each helper
     held = ExitStack()  # the threads, for as long as there are steps to take
-    each = held.enter_context(helpers(threads, cores=1))
+    each = held.enter_context(helpers(threads))
+    torch.set_num_threads(threads)
 
     def step() -> StepReport:
         torch.set_num_threads(1)

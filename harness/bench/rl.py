@@ -6,11 +6,10 @@ from typing import Any
 
 import torch
 
-from harness.bench.ours import Shape, config_of, plainly, stepper
+from harness.bench.ours import SHAPES, Shape, config_of, plainly, stepper
 from harness.bench.peer import Peer, require_trl
 from harness.bench.timing import CEILING, ROUNDS, Work, in_turn, median, products, rate
 
-SHAPES = (Shape("mini", 8), Shape("mini", 32), Shape("nano", 8), Shape("nano", 32))
 OURS = {
     "ours, fp32": ("bench.half", "fp32"),
     "ours, bf16": ("bench.half", "bf16"),

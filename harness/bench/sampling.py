@@ -5,14 +5,12 @@ from typing import Any
 
 import torch
 
-from harness.bench.ours import Shape, config_of, prompts_of
+from harness.bench.ours import SHAPES, Shape, config_of, prompts_of
 from harness.bench.peer import generate, require_trl
 from harness.bench.timing import ROUNDS, in_turn, median
 from harness.policy.sampler import sample
 from harness.policy.transformer import Transformer
 from harness.seeding import Key, keys, uniforms
-
-SHAPES = (Shape("mini", 8), Shape("mini", 32), Shape("nano", 8), Shape("nano", 32))
 
 
 def measure(progress: Callable[[str], None], shapes: Sequence[Shape] = SHAPES, rounds: int = ROUNDS) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def sample(
     s, rows, device = prompts.shape[0], prompts.shape[1] * group_size, prompts.device
     room = uniforms.shape[-1]
     weights = policy.weights()
-    last, cache = policy.prefill(prompts, length, group_size, room)
+    last, cache = policy.prefill(prompts, length, group_size, room, weights)
     logits = policy.logits(last).repeat_interleave(group_size, dim=1)  # [S, rows, V]
     ids = torch.zeros((s, rows, room), dtype=torch.int64, device=device)
     logprobs, taken = torch.zeros(ids.shape, device=device), torch.zeros_like(ids, dtype=torch.bool)

@@ -65,13 +65,13 @@ def completion_logits(
     needed = mask.flip(-1).cummax(-1).values.flip(-1)
     wanted = torch.cat((real.flatten(1), needed.flatten(1)), dim=1)
     if wanted.all():
-        hidden = policy.flat_hidden(flat, attention)[:, context[0].numel() :]
-        return policy.logits(hidden.unflatten(1, (rows, c)))
-    # In bfloat16 a CPU's library prepares each new shape for longer than it then takes to compute.
-    places = _places(wanted, SHAPES if policy.product_dtype == torch.bfloat16 else 1)
-    packed = Packed(attention, places, flat.shape[1])
-    hidden = packed.put(policy.flat_hidden(packed.take(flat), packed))[:, context[0].numel() :]
-    return policy.logits(hidden.unflatten(1, (rows, c)))
+        hidden = policy.flat_hidden(flat, attention)
+    else:
+        # In bfloat16 a CPU's library prepares each new shape for longer than it then takes to compute.
+        places = _places(wanted, SHAPES if policy.product_dtype == torch.bfloat16 else 1)
+        packed = Packed(attention, places, flat.shape[1])
+        hidden = packed.put(policy.flat_hidden(packed.take(flat), packed))
+    return policy.logits(hidden[:, context[0].numel() :].unflatten(1, (rows, c)))
 
 
 def _places(real: Tensor, multiple: int = 1) -> Tensor:

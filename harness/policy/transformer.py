@@ -77,9 +77,8 @@ class Block(nn.Module):
 
     def weights(self, dtype: torch.dtype) -> Weights:
         """What `forward` takes; worth holding where it is called again and again, as in decoding."""
-        folds = self.config.norm != "none" and self.config.norm_position == "pre"
-        qkv = self.attention_norm.mT * self.qkv if folds else self.qkv
-        gate_up = self.mlp_norm.mT * self.gate_up if folds else self.gate_up
+        qkv = self.attention_norm.mT * self.qkv if self._reads_normed else self.qkv
+        gate_up = self.mlp_norm.mT * self.gate_up if self._reads_normed else self.gate_up
         return Weights(qkv.to(dtype), self.attention_out.to(dtype), gate_up.to(dtype), self.down.to(dtype))
 
     def forward(self, x: Tensor, attention: Attention, layer: int, weights: Weights) -> Tensor:
@@ -93,10 +92,13 @@ class Block(nn.Module):
         gate, up = self._read(x, weights.gate_up).chunk(2, dim=-1)
         return self._write(x, (F.silu(gate) * up) @ weights.down, "mlp_norm")
 
+    @property
+    def _reads_normed(self) -> bool:
+        return self.config.norm != "none" and self.config.norm_position == "pre"
+
     def _read(self, x: Tensor, weight: Tensor) -> Tensor:
-        if self.config.norm == "none" or self.config.norm_position == "post":
-            return x.to(weight.dtype) @ weight
-        return NORMS[self.config.norm](x).to(weight.dtype) @ weight
+        seen = NORMS[self.config.norm](x) if self._reads_normed else x
+        return seen.to(weight.dtype) @ weight
 
     def _write(self, x: Tensor, part: Tensor, gain: str) -> Tensor:
         if self.config.norm == "none" or self.config.norm_position == "pre":
@@ -173,18 +175,22 @@ class Transformer(nn.Module):
             x = block(x, look, layer, held)
         return NORMS[self.config.norm](x) if self.config.has_final_norm else x
 
-    def hidden(self, ids: Tensor, kept: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
+    def hidden(
+        self, ids: Tensor, kept: list[tuple[Tensor, Tensor]] | None = None, weights: list[Weights] | None = None
+    ) -> Tensor:
         """Right-padded rows ids [S, R, T], causal -> [S, R, T, width], normalised, before the head."""
         rows, tokens = ids.shape[1:]
         bias = bias_of(causal(tokens, ids.device), self.attention_dtype)
         rotation = self.rotation(torch.arange(tokens, device=ids.device))
-        return self.flat_hidden(ids.flatten(1), Rows(rows, rotation, bias, kept)).unflatten(1, (rows, tokens))
+        return self.flat_hidden(ids.flatten(1), Rows(rows, rotation, bias, kept), weights).unflatten(1, (rows, tokens))
 
-    def prefill(self, prompts: Tensor, length: Tensor, group_size: int, slots: int) -> tuple[Tensor, Cache]:
+    def prefill(
+        self, prompts: Tensor, length: Tensor, group_size: int, slots: int, weights: list[Weights] | None = None
+    ) -> tuple[Tensor, Cache]:
         """The hidden state at each prompt's last token, [S, P, width], and a cache for `slots` tokens of each of its
         `group_size` completions. prompts [S, P, T] right-padded, length [S, P]."""
         kept: list[tuple[Tensor, Tensor]] = []
-        hidden = self.hidden(prompts, kept)
+        hidden = self.hidden(prompts, kept, weights)
         last = hidden.gather(2, (length - 1)[..., None, None].expand(-1, -1, 1, hidden.shape[-1]))[:, :, 0]
         return last, new_cache(kept, length, group_size, slots)
 

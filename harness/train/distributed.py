@@ -24,7 +24,7 @@ from harness.policy.tokenizer import PAD
 from harness.policy.transformer import Transformer
 from harness.seeding import Key
 from harness.stopping import Stopped
-from harness.train.helpers import Each
+from harness.train.helpers import Each, cut
 from harness.train.rollouts import Sampling, rollout
 from harness.types import Checked, Rollouts, to_device
 
@@ -53,7 +53,7 @@ def connected() -> Generator[None]:
 
 def share(count: int) -> range:
     """This rank's part of `count` things: contiguous, sizes within one of each other."""
-    return range(rank() * count // ranks(), (rank() + 1) * count // ranks())
+    return cut(count, ranks())[rank()]
 
 
 def gathered(item: Any) -> list[Any]:

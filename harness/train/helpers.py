@@ -20,17 +20,20 @@ def parts_of(count: int, tokens: int, most: int, policy: Transformer) -> list[ra
     """Cuts `count` things that hold so many tokens of each seed into at most `most` contiguous parts: fewer where a
     part would not be worth it, one on a GPU."""
     work = 0 if policy.embedding.is_cuda else tokens * policy.seeds * parameter_count(policy.config, embedding=False)
-    n = max(1, min(count, most, MOST_PARTS, int(work // WORTH_A_PART)))
+    return cut(count, max(1, min(count, most, MOST_PARTS, int(work // WORTH_A_PART))))
+
+
+def cut(count: int, n: int) -> list[range]:
+    """`count` things in n contiguous parts, sizes within one of each other."""
     return [range(i * count // n, (i + 1) * count // n) for i in range(n)]
 
 
 @contextmanager
-def helpers(threads: int, cores: int = 0) -> Generator[Each]:
-    """A `map` over so many threads, in each of which products run on `cores` cores, by default as many as in this
-    one."""
+def helpers(threads: int) -> Generator[Each]:
+    """A `map` over so many threads, in each of which products run on as many cores as in this one."""
     if threads == 1:
         yield map
         return
-    cores = cores or torch.get_num_threads()
+    cores = torch.get_num_threads()
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(cores,)) as pool:
         yield pool.map

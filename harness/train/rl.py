@@ -67,13 +67,13 @@ def losses(policy: Transformer, part: Batch, cfg: Config) -> tuple[Tensor, dict[
 def micro_batches(batch: Batch, policy: Transformer, size: int) -> list[Batch]:
     """This rank's groups of a minibatch in parts of `size` groups, or, where it is 0, in as many as are worth it."""
     mine = distributed.share(batch.prompts.shape[1])
-    if size:
-        parts = [range(i, min(i + size, mine.stop)) for i in range(mine.start, mine.stop, size)]
-    else:
-        tokens = batch.prompts[0].numel() + batch.completions[0].numel()
-        cut = parts_of(len(mine), tokens, tokens // TOKENS_OF_A_PART, policy)
-        parts = [range(mine.start + part.start, mine.start + part.stop) for part in cut]
-    return [batch.groups(part.start, part.stop) for part in parts if part]
+    if not mine:
+        return []
+    own, count = batch.groups(mine.start, mine.stop), len(mine)
+    tokens = own.prompts[0].numel() + own.completions[0].numel()
+    asked = [range(i, min(i + size, count)) for i in range(0, count, size)] if size else []
+    parts = asked or parts_of(count, tokens, tokens // TOKENS_OF_A_PART, policy)
+    return [own.groups(part.start, part.stop) for part in parts]
 
 
 def update(state: TrainState, batch: Batch, cfg: Config, lr: float, each: Each = map) -> dict[str, Tensor]:
