@@ -12,6 +12,7 @@ from torch import Tensor
 from envs.vector import TextVectorEnv
 from harness.bench.task import FRAME
 from harness.config import Config, parse, plain
+from harness.policy import native
 from harness.policy.sampler import Completions, sample
 from harness.policy.transformer import Transformer
 from harness.run import new_state, training_mixture
@@ -109,10 +110,12 @@ def stepper(config: Config) -> Stepper:
 
 
 def plainly(one: Stepper) -> Callable[[], Any]:
-    """The same step on the reference path: each completion with a prompt of its own, in one padded batch."""
+    """The same step on the reference path: PyTorch's operations alone, each completion with a prompt of its own, in one
+    padded batch."""
 
     def work() -> None:
         with ExitStack() as stack:
+            stack.enter_context(native.plain())
             stack.enter_context(patch("harness.train.rl.completion_logits", plain_logits))
             stack.enter_context(patch("harness.train.rollouts.sample", plain_sample))
             stack.enter_context(patch("harness.policy.sampler.FULL_ENOUGH", 0.0))

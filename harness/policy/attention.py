@@ -4,7 +4,7 @@ Each maps qkv [S, N, 3, heads, head width] of one layer to [S, N, width]. All us
 sequences here they beat flash attention on a CPU.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -59,6 +59,15 @@ class Cache:
         at = (at.flatten()[:, None] * heads + torch.arange(heads, device=at.device)).flatten()
         layers = [(k.index_select(0, at), v.index_select(0, at)) for k, v in self.layers]
         return Cache(layers, self.bias.index_select(0, at), of_bundles(self.length, bundles, self.bundle), self.filled)
+
+    def looking(self, rotation: Callable[[Tensor], Rotation]) -> "Decode":
+        """The attention of the next token."""
+        return Decode(self, rotation(self.length.unflatten(1, (-1, 1, self.bundle))))
+
+    def grow(self) -> None:
+        """By the token that was just seen."""
+        self.length = self.length + 1
+        self.filled += self.bundle
 
 
 def of_bundles(x: Tensor, bundles: Tensor, size: int) -> Tensor:
@@ -205,16 +214,11 @@ class SharedPrompt:
 
 
 @dataclass(frozen=True)
-class Packed:
-    """The attention given, for tokens that stand at the places `at` [S, M] among all `tokens` that it lays out, so that
-    nothing else is computed of the places left out, which nothing may look at."""
+class Packing:
+    """Some of all `tokens`, those at the places `at` [S, M]: nothing else is computed of the places left out."""
 
-    attention: Attention
     at: Tensor
     tokens: int
-
-    def __call__(self, qkv: Tensor, layer: int) -> Tensor:
-        return self.take(self.attention(self.put(qkv), layer))
 
     def take(self, x: Tensor) -> Tensor:
         """x [S, tokens, ...] -> [S, M, ...]."""
@@ -228,3 +232,15 @@ class Packed:
     def _rows(self) -> Tensor:
         seeds = torch.arange(len(self.at), device=self.at.device)
         return (self.at + seeds[:, None] * self.tokens).flatten()
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The attention given, for the tokens of a packing among all that it lays out; nothing may look at those left
+    out."""
+
+    attention: Attention
+    packing: Packing
+
+    def __call__(self, qkv: Tensor, layer: int) -> Tensor:
+        return self.packing.take(self.attention(self.packing.put(qkv), layer))

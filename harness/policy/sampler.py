@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from harness.policy import native
 from harness.policy.attention import of_bundles
 from harness.policy.tokenizer import ANSWER, EOS
 from harness.policy.transformer import Transformer
@@ -35,6 +36,8 @@ class Completions:
 
 def draw(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Inverse-CDF sample: logits [..., V], uniform [...] -> (ids [...], logprobs [...]) at this temperature."""
+    if native.serves(logits):
+        return native.draw(logits, uniform, temperature)
     logprobs = (logits / temperature).log_softmax(-1)
     cdf = logprobs.exp().cumsum_(-1)
     # Scaled by the last entry: rounding may leave it a hair off 1.

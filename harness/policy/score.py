@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.policy.attention import Packed, SharedPrompt, bias_of, causal
+from harness.policy import native
+from harness.policy.attention import Attention, Packed, Packing, SharedPrompt, bias_of, causal
 from harness.policy.transformer import Transformer
 
 SHAPES = 64  # tokens by which the shapes of bfloat16 products differ
@@ -51,26 +52,33 @@ def completion_logits(
     real = slots < seen[..., None]
     # Only padding may lie beyond the context: where one row's prompt and another's completion are long.
     positions = (seen[..., None] + torch.arange(c, device=device)).clamp(max=policy.config.context - 1)  # [S, P, C]
-    dtype = policy.attention_dtype
-    attention = SharedPrompt(
-        prompts=p,
-        group_size=rows // p,
-        prompt_rotation=policy.rotation(slots),
-        completion_rotation=policy.rotation(positions[:, :, None, None, None]),
-        prompt_bias=bias_of(real, dtype),
-        causal_prompt=bias_of(causal(len(slots), device), dtype),
-        causal_completion=bias_of(causal(c, device), dtype),
-    )
     flat = torch.cat((context.flatten(1), queries.flatten(1)), dim=1)
     needed = mask.flip(-1).cummax(-1).values.flip(-1)
     wanted = torch.cat((real.flatten(1), needed.flatten(1)), dim=1)
-    if wanted.all():
-        hidden = policy.flat_hidden(flat, attention)
+    # In bfloat16 a CPU's library prepares each new shape for longer than it then takes to compute.
+    multiple = SHAPES if policy.product_dtype == torch.bfloat16 else 1
+    packing = None if wanted.all() else Packing(_places(wanted, multiple), flat.shape[1])
+    take, put = (packing.take, packing.put) if packing else (lambda x: x, lambda x: x)
+    given = take(flat)
+    if policy.natively:
+        of_completions = positions.repeat_interleave(rows // p, dim=1).flatten(1)
+        position = take(torch.cat((slots.expand_as(real).flatten(1), of_completions), dim=1))
+        attention: Attention = native.completions_after_prompts(
+            seen, needed.sum(-1), given.shape[1], position, policy.cos, policy.sin
+        )
     else:
-        # In bfloat16 a CPU's library prepares each new shape for longer than it then takes to compute.
-        places = _places(wanted, SHAPES if policy.product_dtype == torch.bfloat16 else 1)
-        packed = Packed(attention, places, flat.shape[1])
-        hidden = packed.put(policy.flat_hidden(packed.take(flat), packed))
+        dtype = policy.attention_dtype
+        attention = SharedPrompt(
+            prompts=p,
+            group_size=rows // p,
+            prompt_rotation=policy.rotation(slots),
+            completion_rotation=policy.rotation(positions[:, :, None, None, None]),
+            prompt_bias=bias_of(real, dtype),
+            causal_prompt=bias_of(causal(len(slots), device), dtype),
+            causal_completion=bias_of(causal(c, device), dtype),
+        )
+        attention = Packed(attention, packing) if packing else attention
+    hidden = put(policy.flat_hidden(given, attention))
     return policy.logits(hidden[:, context[0].numel() :].unflatten(1, (rows, c)))
 
 

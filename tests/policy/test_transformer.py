@@ -12,6 +12,8 @@ from harness.seeding import keys
 from harness.train.optim import make_optimizer, set_learning_rate, zero_gradients
 from tests.toys import tiny
 
+pytestmark = pytest.mark.usefixtures("path")
+
 VARIANTS = {
     "plain": {},
     "qk_norm": {"qk_norm": True},

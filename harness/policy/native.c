@@ -1,0 +1,364 @@
+/* What a step of a small policy does between its products, each in one pass: float32, one thread, no dependency.
+   The plain path of harness/policy is the reference; harness/policy/native.py builds and calls this. */
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+#define LANES 16
+
+typedef float lanes __attribute__((vector_size(4 * LANES)));
+typedef float loose __attribute__((vector_size(4 * LANES), aligned(4))); /* the same, anywhere in memory */
+typedef int64_t n_t;
+
+INLINE n_t padded(n_t n) { return (n + LANES - 1) / LANES * LANES; }
+
+/* e^x to about 2e-7 of its size; NaN stays NaN. */
+INLINE float fast_exp(float x) {
+    x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
+    float n = rintf(x * 1.44269504f), r = x - n * 0.693147182f;
+    float p = 1.98412698e-4f;
+    p = p * r + 1.38888889e-3f;
+    p = p * r + 8.33333333e-3f;
+    p = p * r + 4.16666667e-2f;
+    p = p * r + 1.66666667e-1f;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    union { uint32_t i; float f; } scale = {((uint32_t)(int32_t)n + 127u) << 23};
+    return p * scale.f;
+}
+
+/* ---- x / rms(x), x [n, w] */
+
+int rms_norm(const float *x, n_t n, n_t w, float *y, float *inverse) {
+    for (n_t i = 0; i < n; i++, x += w, y += w) {
+        float square = 0;
+#pragma omp simd reduction(+ : square)
+        for (n_t j = 0; j < w; j++) square += x[j] * x[j];
+        float s = inverse[i] = 1.0f / sqrtf(square / w + 1e-6f);
+        for (n_t j = 0; j < w; j++) y[j] = x[j] * s;
+    }
+    return 0;
+}
+
+int rms_norm_grad(const float *g, const float *y, const float *inverse, n_t n, n_t w, float *dx) {
+    for (n_t i = 0; i < n; i++, g += w, y += w, dx += w) {
+        float along = 0;
+#pragma omp simd reduction(+ : along)
+        for (n_t j = 0; j < w; j++) along += g[j] * y[j];
+        along /= w;
+        for (n_t j = 0; j < w; j++) dx[j] = (g[j] - along * y[j]) * inverse[i];
+    }
+    return 0;
+}
+
+/* ---- silu(gate) * up, both side by side: gu [n, 2m] */
+
+int swiglu(const float *gu, n_t n, n_t m, float *y) {
+    for (n_t i = 0; i < n; i++, gu += 2 * m, y += m)
+        for (n_t j = 0; j < m; j++) y[j] = gu[j] / (1.0f + fast_exp(-gu[j])) * gu[m + j];
+    return 0;
+}
+
+int swiglu_grad(const float *g, const float *gu, n_t n, n_t m, float *dgu) {
+    for (n_t i = 0; i < n; i++, g += m, gu += 2 * m, dgu += 2 * m)
+        for (n_t j = 0; j < m; j++) {
+            float s = 1.0f / (1.0f + fast_exp(-gu[j])), silu = gu[j] * s;
+            dgu[j] = g[j] * gu[m + j] * (s + silu * (1.0f - s));
+            dgu[m + j] = g[j] * silu;
+        }
+    return 0;
+}
+
+/* ---- RoPE, half-split layout; the first half of sin is negated */
+
+INLINE void turn(const float *x, const float *cos, const float *sin, n_t d, float *y) {
+    n_t half = d / 2;
+    for (n_t k = 0; k < half; k++) {
+        y[k] = x[k] * cos[k] + x[k + half] * sin[k];
+        y[k + half] = x[k + half] * cos[k + half] + x[k] * sin[k + half];
+    }
+}
+
+INLINE void turn_back(float *g, const float *cos, const float *sin, n_t d) {
+    n_t half = d / 2;
+    for (n_t k = 0; k < half; k++) {
+        float a = g[k], b = g[k + half];
+        g[k] = a * cos[k] + b * sin[k + half];
+        g[k + half] = b * cos[k + half] + a * sin[k];
+    }
+}
+
+/* ---- Attention over rows of tokens that lie one after the other
+
+   qkv [n, 3, h, d]. Row r holds the tokens from start[r] to end[r]; each sees its row up to itself, and all of its
+   row's context, from context_start[r] to context_end[r]. Tokens of no row get 0. */
+
+typedef struct {
+    const float *qkv; /* q and k turned */
+    n_t h, d, stride; /* of a token: 3hd */
+    const n_t *rows;  /* [rows, 4]: context_start, context_end, start, end */
+} attention;
+
+typedef struct {
+    n_t keys, room, vecs; /* keys of the row; the same filled up; vectors that hold d numbers */
+    float *kt, *vt;       /* [d, room] */
+    float *k, *v;         /* [keys, vecs] vectors, filled up with 0 */
+    float *p, *dp;        /* [room] */
+    float *dk, *dv;       /* [keys, vecs] vectors */
+    float *q, *o;         /* a query, what it gets or gives back: one vecs each */
+    void *memory;
+} scratch;
+
+static scratch new_scratch(const n_t *rows, n_t n_rows, n_t d) {
+    n_t most = 1;
+    for (n_t r = 0; r < n_rows; r++) {
+        n_t keys = rows[4 * r + 1] - rows[4 * r] + rows[4 * r + 3] - rows[4 * r + 2];
+        if (keys > most) most = keys;
+    }
+    n_t room = padded(most), wide = padded(d), flat = room * wide;
+    scratch s = {.vecs = wide / LANES};
+    s.memory = aligned_alloc(64, sizeof(float) * (6 * flat + 2 * room + 2 * wide));
+    if (!s.memory) return s;
+    float *at = s.memory;
+    memset(at, 0, sizeof(float) * (6 * flat + 2 * room + 2 * wide));
+    s.kt = at, s.vt = at += flat, s.k = at += flat, s.v = at += flat, s.dk = at += flat, s.dv = at += flat;
+    s.p = at += flat, s.dp = at += room, s.q = at += room, s.o = at + wide;
+    return s;
+}
+
+INLINE n_t key_at(const n_t *row, n_t j) {
+    n_t context = row[1] - row[0];
+    return j < context ? row[0] + j : row[2] + j - context;
+}
+
+INLINE void load(attention a, const n_t *row, n_t head, n_t vecs, int backward, scratch *s) {
+    n_t d = a.d, wide = vecs * LANES;
+    s->keys = row[1] - row[0] + row[3] - row[2];
+    s->room = padded(s->keys);
+    for (n_t j = 0; j < s->room; j++) {
+        const float *k = 0, *v = 0;
+        if (j < s->keys) {
+            k = a.qkv + key_at(row, j) * a.stride + (a.h + head) * d;
+            v = k + a.h * d;
+            memcpy(s->v + j * wide, v, sizeof(float) * d);
+            if (backward) memcpy(s->k + j * wide, k, sizeof(float) * d);
+        }
+        for (n_t e = 0; e < d; e++) s->kt[e * s->room + j] = k ? k[e] : 0;
+        if (backward)
+            for (n_t e = 0; e < d; e++) s->vt[e * s->room + j] = v ? v[e] : 0;
+    }
+}
+
+/* y[j] = factor · x·m[:, j] for the first n of m [d, room] */
+INLINE void across(const float *x, float factor, const float *m, n_t d, n_t room, n_t n, float *y) {
+    n_t j = 0;
+    for (; j + 2 * LANES <= padded(n); j += 2 * LANES) {
+        lanes a = {0}, b = {0};
+        for (n_t e = 0; e < d; e++) {
+            a += x[e] * *(const loose *)(m + e * room + j);
+            b += x[e] * *(const loose *)(m + e * room + j + LANES);
+        }
+        *(loose *)(y + j) = a * factor, *(loose *)(y + j + LANES) = b * factor;
+    }
+    if (j < n) {
+        lanes a = {0};
+        for (n_t e = 0; e < d; e++) a += x[e] * *(const loose *)(m + e * room + j);
+        *(loose *)(y + j) = a * factor;
+    }
+}
+
+/* Softmax of the first n of p, in place; what fills up the last vector becomes 0. */
+INLINE void softmax(float *p, n_t n) {
+    n_t room = padded(n);
+    float most = p[0], sum = 0;
+#pragma omp simd reduction(max : most)
+    for (n_t j = 0; j < n; j++) most = p[j] > most ? p[j] : most;
+    for (n_t j = n; j < room; j++) p[j] = most;
+    for (n_t j = 0; j < room; j++) p[j] = fast_exp(p[j] - most);
+    for (n_t j = n; j < room; j++) p[j] = 0;
+#pragma omp simd reduction(+ : sum)
+    for (n_t j = 0; j < room; j++) sum += p[j];
+    sum = 1.0f / sum;
+    for (n_t j = 0; j < room; j++) p[j] *= sum;
+}
+
+/* Adds the sum of p[j]·m[j] over n vectors-of-vecs to y. */
+INLINE void mix(const float *p, const float *m, n_t n, n_t vecs, float *y) {
+    for (n_t i = 0; i < vecs; i++) {
+        lanes a = {0}, b = {0}, c = {0}, e = {0};
+        const float *at = m + i * LANES;
+        n_t j = 0, wide = vecs * LANES;
+        for (; j + 4 <= n; j += 4, at += 4 * wide) {
+            a += p[j] * *(const loose *)at;
+            b += p[j + 1] * *(const loose *)(at + wide);
+            c += p[j + 2] * *(const loose *)(at + 2 * wide);
+            e += p[j + 3] * *(const loose *)(at + 3 * wide);
+        }
+        for (; j < n; j++, at += wide) a += p[j] * *(const loose *)at;
+        *(loose *)(y + i * LANES) += (a + b) + (c + e);
+    }
+}
+
+INLINE void forward_row(attention a, const n_t *row, n_t vecs, float *out, scratch *s) {
+    n_t context = row[1] - row[0], d = a.d;
+    float factor = 1.0f / sqrtf(d);
+    for (n_t head = 0; head < a.h; head++) {
+        load(a, row, head, vecs, 0, s);
+        for (n_t i = row[2]; i < row[3]; i++) {
+            n_t seen = context + i - row[2] + 1;
+            across(a.qkv + i * a.stride + head * d, factor, s->kt, d, s->room, seen, s->p);
+            softmax(s->p, seen);
+            memset(s->o, 0, sizeof(float) * vecs * LANES);
+            mix(s->p, s->v, seen, vecs, s->o);
+            memcpy(out + (i * a.h + head) * d, s->o, sizeof(float) * d);
+        }
+    }
+}
+
+/* Adds to the gradient of q, k, v [n, 3, h, d], which are turned. */
+INLINE void backward_row(
+    attention a, const n_t *row, n_t vecs, const float *g, const float *out, float *grad, scratch *s) {
+    n_t context = row[1] - row[0], d = a.d, wide = vecs * LANES;
+    float factor = 1.0f / sqrtf(d);
+    for (n_t head = 0; head < a.h; head++) {
+        load(a, row, head, vecs, 1, s);
+        memset(s->dk, 0, sizeof(float) * s->keys * wide);
+        memset(s->dv, 0, sizeof(float) * s->keys * wide);
+        for (n_t i = row[2]; i < row[3]; i++) {
+            n_t seen = context + i - row[2] + 1;
+            const float *q = a.qkv + i * a.stride + head * d, *of_out = g + (i * a.h + head) * d;
+            const float *o = out + (i * a.h + head) * d;
+            float *dq = grad + i * a.stride + head * d, whole = 0;
+            across(q, factor, s->kt, d, s->room, seen, s->p);
+            softmax(s->p, seen);
+            across(of_out, 1.0f, s->vt, d, s->room, seen, s->dp);
+#pragma omp simd reduction(+ : whole)
+            for (n_t e = 0; e < d; e++) whole += of_out[e] * o[e];
+            for (n_t j = 0; j < seen; j++) s->dp[j] = s->p[j] * (s->dp[j] - whole) * factor;
+            memset(s->o, 0, sizeof(float) * wide);
+            mix(s->dp, s->k, seen, vecs, s->o);
+            for (n_t e = 0; e < d; e++) dq[e] += s->o[e];
+            memcpy(s->q, q, sizeof(float) * d);
+            memcpy(s->o, of_out, sizeof(float) * d);
+            for (n_t c = 0; c < vecs; c++) {
+                lanes of_q = *(loose *)(s->q + c * LANES), of_o = *(loose *)(s->o + c * LANES);
+                for (n_t j = 0; j < seen; j++) {
+                    *(loose *)(s->dk + j * wide + c * LANES) += s->dp[j] * of_q;
+                    *(loose *)(s->dv + j * wide + c * LANES) += s->p[j] * of_o;
+                }
+            }
+        }
+        for (n_t j = 0; j < s->keys; j++) {
+            float *dk = grad + key_at(row, j) * a.stride + (a.h + head) * d, *dv = dk + a.h * d;
+            for (n_t e = 0; e < d; e++) dk[e] += s->dk[j * wide + e], dv[e] += s->dv[j * wide + e];
+        }
+    }
+}
+
+/* So that loops over a head's width are unrolled where it is usual. */
+#define BY_WIDTH(CALL)                                                                                                 \
+    switch (s.vecs) {                                                                                                  \
+    case 1: CALL(1); break;                                                                                            \
+    case 2: CALL(2); break;                                                                                            \
+    default: CALL(s.vecs);                                                                                             \
+    }
+
+/* qkv [n, 3, h, d], tables [positions, d], position [n] -> turned, as qkv; out [n, h, d], zeroed by the caller.
+   1 where memory is short. */
+int attend(
+    const float *qkv, const float *cos, const float *sin, const n_t *position, n_t n, n_t h, n_t d, const n_t *rows,
+    n_t n_rows, float *turned, float *out) {
+    for (n_t i = 0; i < n; i++) {
+        const float *from = qkv + i * 3 * h * d, *c = cos + position[i] * d, *t = sin + position[i] * d;
+        float *to = turned + i * 3 * h * d;
+        for (n_t head = 0; head < 2 * h; head++) turn(from + head * d, c, t, d, to + head * d);
+        memcpy(to + 2 * h * d, from + 2 * h * d, sizeof(float) * h * d);
+    }
+    scratch s = new_scratch(rows, n_rows, d);
+    if (!s.memory) return 1;
+    attention a = {turned, h, d, 3 * h * d, rows};
+#define CALL(VECS)                                                                                                     \
+    for (n_t r = 0; r < n_rows; r++) forward_row(a, rows + 4 * r, VECS, out, &s)
+    BY_WIDTH(CALL)
+#undef CALL
+    free(s.memory);
+    return 0;
+}
+
+/* g, out [n, h, d]; grad [n, 3, h, d], zeroed by the caller: of qkv before it was turned. */
+int attend_grad(
+    const float *g, const float *turned, const float *out, const float *cos, const float *sin, const n_t *position,
+    n_t n, n_t h, n_t d, const n_t *rows, n_t n_rows, float *grad) {
+    scratch s = new_scratch(rows, n_rows, d);
+    if (!s.memory) return 1;
+    attention a = {turned, h, d, 3 * h * d, rows};
+#define CALL(VECS)                                                                                                     \
+    for (n_t r = 0; r < n_rows; r++) backward_row(a, rows + 4 * r, VECS, g, out, grad, &s)
+    BY_WIDTH(CALL)
+#undef CALL
+    free(s.memory);
+    for (n_t i = 0; i < n; i++)
+        for (n_t head = 0; head < 2 * h; head++)
+            turn_back(grad + (i * 3 * h + head) * d, cos + position[i] * d, sin + position[i] * d, d);
+    return 0;
+}
+
+/* ---- Decoding: one token of each row, which sees its prompt and the completion so far
+
+   qkv [n, 3, h, d] of the rows `row` [n] among all; each belongs to prompt row / group, of length[prompt] tokens.
+   Keys lie as [.., d, places], values as [.., places, d]: prompt_k, prompt_v [prompts, h, ..], whose places are
+   prompt_room, and own_k, own_v [all rows, h, ..], room places, of which `filled` hold a token: this one is next. */
+int decode(
+    const float *qkv, const float *cos, const float *sin, n_t n, n_t h, n_t d, const n_t *row, const n_t *length,
+    n_t group, const float *prompt_k, const float *prompt_v, n_t prompt_room, float *own_k, float *own_v, n_t room,
+    n_t filled, float *out) {
+    n_t vecs = padded(d) / LANES, wide = vecs * LANES;
+    float *memory = aligned_alloc(64, sizeof(float) * (padded(prompt_room) + padded(room) + LANES + 2 * wide));
+    if (!memory) return 1;
+    float *q = memory, *o = q + wide, *p = o + wide, factor = 1.0f / sqrtf(d);
+    for (n_t i = 0; i < n; i++) {
+        n_t prompt = row[i] / group, first = length[prompt];
+        const float *c = cos + (first + filled) * d, *t = sin + (first + filled) * d;
+        for (n_t head = 0; head < h; head++) {
+            const float *x = qkv + (i * 3 * h + head) * d;
+            float *k = own_k + (row[i] * h + head) * d * room, *v = own_v + (row[i] * h + head) * room * wide;
+            const float *pk = prompt_k + (prompt * h + head) * d * prompt_room;
+            const float *pv = prompt_v + (prompt * h + head) * prompt_room * wide;
+            turn(x + h * d, c, t, d, o);
+            for (n_t e = 0; e < d; e++) k[e * room + filled] = o[e];
+            memcpy(v + filled * wide, x + 2 * h * d, sizeof(float) * d);
+            turn(x, c, t, d, q);
+            across(q, factor, pk, d, prompt_room, first, p);
+            across(q, factor, k, d, room, filled + 1, p + first); /* over what filled the prompt's last vector up */
+            softmax(p, first + filled + 1);
+            memset(o, 0, sizeof(float) * wide);
+            mix(p, pv, first, vecs, o);
+            mix(p + first, v, filled + 1, vecs, o);
+            memcpy(out + (i * h + head) * d, o, sizeof(float) * d);
+        }
+    }
+    free(memory);
+    return 0;
+}
+
+/* ---- Inverse-CDF draws: logits [n, v], uniform [n] -> ids, log-probabilities at this temperature */
+
+int draw(const float *logits, const float *uniform, float temperature, n_t n, n_t v, float *cdf, n_t *ids,
+          float *logprobs) {
+    for (n_t i = 0; i < n; i++, logits += v) {
+        float most = logits[0], sum = 0;
+#pragma omp simd reduction(max : most)
+        for (n_t j = 0; j < v; j++) most = logits[j] > most ? logits[j] : most;
+        for (n_t j = 0; j < v; j++) cdf[j] = fast_exp((logits[j] - most) / temperature);
+        for (n_t j = 0; j < v; j++) cdf[j] = sum += cdf[j];
+        n_t id = 0;
+        for (n_t j = 0; j < v; j++) id += !(cdf[j] >= uniform[i] * sum);
+        ids[i] = id < v ? id : v - 1;
+        logprobs[i] = (logits[ids[i]] - most) / temperature - logf(sum);
+    }
+    return 0;
+}
