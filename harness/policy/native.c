@@ -1,5 +1,7 @@
-/* What a step of a small policy does between its products, each in one pass: float32, one thread, no dependency.
-   The plain path of harness/policy is the reference; harness/policy/native.py builds and calls this. */
+/* What a step of a small policy does between its products, each in one pass: one thread, no dependency.
+   The plain path of harness/policy is the reference; harness/policy/native.py builds and calls this.
+
+   All is computed in float32. What products read or give (void *) is bfloat16 where `low` is set. */
 
 #include <math.h>
 #include <stdint.h>
@@ -31,45 +33,101 @@ INLINE float fast_exp(float x) {
     return p * scale.f;
 }
 
+INLINE float get(const void *x, n_t i, int low) {
+    if (!low) return ((const float *)x)[i];
+    union { uint32_t i; float f; } wide = {(uint32_t)((const uint16_t *)x)[i] << 16};
+    return wide.f;
+}
+
+/* To the nearest bfloat16, ties to even. */
+INLINE void put(void *x, n_t i, float value, int low) {
+    if (!low) {
+        ((float *)x)[i] = value;
+        return;
+    }
+    union { float f; uint32_t i; } wide = {value};
+    uint32_t rounded = (wide.i + 0x7fffu + (wide.i >> 16 & 1u)) >> 16;
+    ((uint16_t *)x)[i] = (uint16_t)(value != value ? 0x7fc0u : rounded);
+}
+
+INLINE const void *at(const void *x, n_t i, int low) { return (const char *)x + (low ? 2 : 4) * i; }
+
+/* So that neither kind asks for its kind number by number. */
+#define BY_PRECISION(CALL)                                                                                             \
+    if (low) CALL(1);                                                                                                  \
+    else CALL(0);
+
 /* ---- x / rms(x), x [n, w] */
 
-int rms_norm(const float *x, n_t n, n_t w, float *y, float *inverse) {
-    for (n_t i = 0; i < n; i++, x += w, y += w) {
+INLINE void norm(const float *x, n_t n, n_t w, void *y, float *inverse, int low) {
+    for (n_t i = 0; i < n; i++, x += w) {
         float square = 0;
 #pragma omp simd reduction(+ : square)
         for (n_t j = 0; j < w; j++) square += x[j] * x[j];
         float s = inverse[i] = 1.0f / sqrtf(square / w + 1e-6f);
-        for (n_t j = 0; j < w; j++) y[j] = x[j] * s;
+        for (n_t j = 0; j < w; j++) put(y, i * w + j, x[j] * s, low);
     }
+}
+
+int rms_norm(const float *x, n_t n, n_t w, void *y, float *inverse, n_t low) {
+#define CALL(LOW) norm(x, n, w, y, inverse, LOW)
+    BY_PRECISION(CALL)
+#undef CALL
     return 0;
 }
 
-int rms_norm_grad(const float *g, const float *y, const float *inverse, n_t n, n_t w, float *dx) {
-    for (n_t i = 0; i < n; i++, g += w, y += w, dx += w) {
+INLINE void norm_grad(const void *g, const void *y, const float *inverse, n_t n, n_t w, float *dx, int low) {
+    for (n_t i = 0; i < n; i++) {
         float along = 0;
 #pragma omp simd reduction(+ : along)
-        for (n_t j = 0; j < w; j++) along += g[j] * y[j];
+        for (n_t j = i * w; j < i * w + w; j++) along += get(g, j, low) * get(y, j, low);
         along /= w;
-        for (n_t j = 0; j < w; j++) dx[j] = (g[j] - along * y[j]) * inverse[i];
+        for (n_t j = i * w; j < i * w + w; j++) dx[j] = (get(g, j, low) - along * get(y, j, low)) * inverse[i];
     }
+}
+
+int rms_norm_grad(const void *g, const void *y, const float *inverse, n_t n, n_t w, float *dx, n_t low) {
+#define CALL(LOW) norm_grad(g, y, inverse, n, w, dx, LOW)
+    BY_PRECISION(CALL)
+#undef CALL
     return 0;
 }
 
 /* ---- silu(gate) * up, both side by side: gu [n, 2m] */
 
-int swiglu(const float *gu, n_t n, n_t m, float *y) {
-    for (n_t i = 0; i < n; i++, gu += 2 * m, y += m)
-        for (n_t j = 0; j < m; j++) y[j] = gu[j] / (1.0f + fast_exp(-gu[j])) * gu[m + j];
+INLINE void gated(const void *gu, n_t n, n_t m, void *y, int low) {
+    for (n_t i = 0; i < n; i++) {
+        const void *gate = at(gu, 2 * i * m, low), *up = at(gate, m, low);
+        for (n_t j = 0; j < m; j++) {
+            float x = get(gate, j, low);
+            put(y, i * m + j, x / (1.0f + fast_exp(-x)) * get(up, j, low), low);
+        }
+    }
+}
+
+int swiglu(const void *gu, n_t n, n_t m, void *y, n_t low) {
+#define CALL(LOW) gated(gu, n, m, y, LOW)
+    BY_PRECISION(CALL)
+#undef CALL
     return 0;
 }
 
-int swiglu_grad(const float *g, const float *gu, n_t n, n_t m, float *dgu) {
-    for (n_t i = 0; i < n; i++, g += m, gu += 2 * m, dgu += 2 * m)
+INLINE void gated_grad(const void *g, const void *gu, n_t n, n_t m, void *dgu, int low) {
+    for (n_t i = 0; i < n; i++) {
+        const void *gate = at(gu, 2 * i * m, low), *up = at(gate, m, low), *of_y = at(g, i * m, low);
+        void *dgate = (void *)at(dgu, 2 * i * m, low), *dup = (void *)at(dgate, m, low);
         for (n_t j = 0; j < m; j++) {
-            float s = 1.0f / (1.0f + fast_exp(-gu[j])), silu = gu[j] * s;
-            dgu[j] = g[j] * gu[m + j] * (s + silu * (1.0f - s));
-            dgu[m + j] = g[j] * silu;
+            float x = get(gate, j, low), s = 1.0f / (1.0f + fast_exp(-x)), silu = x * s, of = get(of_y, j, low);
+            put(dgate, j, of * get(up, j, low) * (s + silu * (1.0f - s)), low);
+            put(dup, j, of * silu, low);
         }
+    }
+}
+
+int swiglu_grad(const void *g, const void *gu, n_t n, n_t m, void *dgu, n_t low) {
+#define CALL(LOW) gated_grad(g, gu, n, m, dgu, LOW)
+    BY_PRECISION(CALL)
+#undef CALL
     return 0;
 }
 
@@ -78,8 +136,9 @@ int swiglu_grad(const float *g, const float *gu, n_t n, n_t m, float *dgu) {
 INLINE void turn(const float *x, const float *cos, const float *sin, n_t d, float *y) {
     n_t half = d / 2;
     for (n_t k = 0; k < half; k++) {
-        y[k] = x[k] * cos[k] + x[k + half] * sin[k];
-        y[k + half] = x[k + half] * cos[k + half] + x[k] * sin[k + half];
+        float a = x[k], b = x[k + half]; /* x may be y */
+        y[k] = a * cos[k] + b * sin[k];
+        y[k + half] = b * cos[k + half] + a * sin[k + half];
     }
 }
 
@@ -109,7 +168,7 @@ typedef struct {
     float *k, *v;         /* [keys, vecs] vectors, filled up with 0 */
     float *p, *dp;        /* [room] */
     float *dk, *dv;       /* [keys, vecs] vectors */
-    float *q, *o;         /* a query, what it gets or gives back: one vecs each */
+    float *q, *o, *g;     /* a query, what it gets, what comes back: vecs each */
     void *memory;
 } scratch;
 
@@ -121,12 +180,12 @@ static scratch new_scratch(const n_t *rows, n_t n_rows, n_t d) {
     }
     n_t room = padded(most), wide = padded(d), flat = room * wide;
     scratch s = {.vecs = wide / LANES};
-    s.memory = aligned_alloc(64, sizeof(float) * (6 * flat + 2 * room + 2 * wide));
+    s.memory = aligned_alloc(64, sizeof(float) * (6 * flat + 2 * room + 3 * wide));
     if (!s.memory) return s;
-    float *at = s.memory;
-    memset(at, 0, sizeof(float) * (6 * flat + 2 * room + 2 * wide));
-    s.kt = at, s.vt = at += flat, s.k = at += flat, s.v = at += flat, s.dk = at += flat, s.dv = at += flat;
-    s.p = at += flat, s.dp = at += room, s.q = at += room, s.o = at + wide;
+    float *x = s.memory;
+    memset(x, 0, sizeof(float) * (6 * flat + 2 * room + 3 * wide));
+    s.kt = x, s.vt = x += flat, s.k = x += flat, s.v = x += flat, s.dk = x += flat, s.dv = x += flat;
+    s.p = x += flat, s.dp = x += room, s.q = x += room, s.o = x += wide, s.g = x + wide;
     return s;
 }
 
@@ -203,7 +262,7 @@ INLINE void mix(const float *p, const float *m, n_t n, n_t vecs, float *y) {
     }
 }
 
-INLINE void forward_row(attention a, const n_t *row, n_t vecs, float *out, scratch *s) {
+INLINE void forward_row(attention a, const n_t *row, n_t vecs, void *out, int low, scratch *s) {
     n_t context = row[1] - row[0], d = a.d;
     float factor = 1.0f / sqrtf(d);
     for (n_t head = 0; head < a.h; head++) {
@@ -214,14 +273,14 @@ INLINE void forward_row(attention a, const n_t *row, n_t vecs, float *out, scrat
             softmax(s->p, seen);
             memset(s->o, 0, sizeof(float) * vecs * LANES);
             mix(s->p, s->v, seen, vecs, s->o);
-            memcpy(out + (i * a.h + head) * d, s->o, sizeof(float) * d);
+            for (n_t e = 0; e < d; e++) put(out, (i * a.h + head) * d + e, s->o[e], low);
         }
     }
 }
 
 /* Adds to the gradient of q, k, v [n, 3, h, d], which are turned. */
 INLINE void backward_row(
-    attention a, const n_t *row, n_t vecs, const float *g, const float *out, float *grad, scratch *s) {
+    attention a, const n_t *row, n_t vecs, const void *g, const void *out, float *grad, int low, scratch *s) {
     n_t context = row[1] - row[0], d = a.d, wide = vecs * LANES;
     float factor = 1.0f / sqrtf(d);
     for (n_t head = 0; head < a.h; head++) {
@@ -230,22 +289,22 @@ INLINE void backward_row(
         memset(s->dv, 0, sizeof(float) * s->keys * wide);
         for (n_t i = row[2]; i < row[3]; i++) {
             n_t seen = context + i - row[2] + 1;
-            const float *q = a.qkv + i * a.stride + head * d, *of_out = g + (i * a.h + head) * d;
-            const float *o = out + (i * a.h + head) * d;
+            const float *q = a.qkv + i * a.stride + head * d;
+            const void *of_out = at(g, (i * a.h + head) * d, low), *o = at(out, (i * a.h + head) * d, low);
             float *dq = grad + i * a.stride + head * d, whole = 0;
             across(q, factor, s->kt, d, s->room, seen, s->p);
             softmax(s->p, seen);
-            across(of_out, 1.0f, s->vt, d, s->room, seen, s->dp);
+            for (n_t e = 0; e < d; e++) s->g[e] = get(of_out, e, low);
+            across(s->g, 1.0f, s->vt, d, s->room, seen, s->dp);
 #pragma omp simd reduction(+ : whole)
-            for (n_t e = 0; e < d; e++) whole += of_out[e] * o[e];
+            for (n_t e = 0; e < d; e++) whole += s->g[e] * get(o, e, low);
             for (n_t j = 0; j < seen; j++) s->dp[j] = s->p[j] * (s->dp[j] - whole) * factor;
             memset(s->o, 0, sizeof(float) * wide);
             mix(s->dp, s->k, seen, vecs, s->o);
             for (n_t e = 0; e < d; e++) dq[e] += s->o[e];
             memcpy(s->q, q, sizeof(float) * d);
-            memcpy(s->o, of_out, sizeof(float) * d);
             for (n_t c = 0; c < vecs; c++) {
-                lanes of_q = *(loose *)(s->q + c * LANES), of_o = *(loose *)(s->o + c * LANES);
+                lanes of_q = *(loose *)(s->q + c * LANES), of_o = *(loose *)(s->g + c * LANES);
                 for (n_t j = 0; j < seen; j++) {
                     *(loose *)(s->dk + j * wide + c * LANES) += s->dp[j] * of_q;
                     *(loose *)(s->dv + j * wide + c * LANES) += s->p[j] * of_o;
@@ -259,51 +318,60 @@ INLINE void backward_row(
     }
 }
 
-/* So that loops over a head's width are unrolled where it is usual. */
-#define BY_WIDTH(CALL)                                                                                                 \
-    switch (s.vecs) {                                                                                                  \
-    case 1: CALL(1); break;                                                                                            \
-    case 2: CALL(2); break;                                                                                            \
-    default: CALL(s.vecs);                                                                                             \
+/* So that loops over a head's width are unrolled where it is usual, for each precision. */
+#define BY_KIND(CALL)                                                                                                  \
+    switch (2 * (s.vecs < 3 ? s.vecs : 3) + (low != 0)) {                                                              \
+    case 2: CALL(1, 0); break;                                                                                         \
+    case 3: CALL(1, 1); break;                                                                                         \
+    case 4: CALL(2, 0); break;                                                                                         \
+    case 5: CALL(2, 1); break;                                                                                         \
+    default: CALL(s.vecs, low);                                                                                        \
     }
 
-/* qkv [n, 3, h, d], tables [positions, d], position [n] -> turned, as qkv; out [n, h, d], zeroed by the caller.
+/* qkv [n, 3, h, d], tables [positions, d], position [n] -> turned, as qkv, float32; out [n, h, d], zeroed by the caller.
    1 where memory is short. */
 int attend(
-    const float *qkv, const float *cos, const float *sin, const n_t *position, n_t n, n_t h, n_t d, const n_t *rows,
-    n_t n_rows, float *turned, float *out) {
+    const void *qkv, const float *cos, const float *sin, const n_t *position, n_t n, n_t h, n_t d, const n_t *rows,
+    n_t n_rows, float *turned, void *out, n_t low) {
+    n_t size = 3 * h * d;
     for (n_t i = 0; i < n; i++) {
-        const float *from = qkv + i * 3 * h * d, *c = cos + position[i] * d, *t = sin + position[i] * d;
-        float *to = turned + i * 3 * h * d;
-        for (n_t head = 0; head < 2 * h; head++) turn(from + head * d, c, t, d, to + head * d);
-        memcpy(to + 2 * h * d, from + 2 * h * d, sizeof(float) * h * d);
+        const float *c = cos + position[i] * d, *t = sin + position[i] * d;
+        float *to = turned + i * size;
+#define CALL(LOW)                                                                                                      \
+    for (n_t e = 0; e < size; e++) to[e] = get(qkv, i * size + e, LOW)
+        BY_PRECISION(CALL)
+#undef CALL
+        for (n_t head = 0; head < 2 * h; head++) turn(to + head * d, c, t, d, to + head * d);
     }
     scratch s = new_scratch(rows, n_rows, d);
     if (!s.memory) return 1;
-    attention a = {turned, h, d, 3 * h * d, rows};
-#define CALL(VECS)                                                                                                     \
-    for (n_t r = 0; r < n_rows; r++) forward_row(a, rows + 4 * r, VECS, out, &s)
-    BY_WIDTH(CALL)
+    attention a = {turned, h, d, size, rows};
+#define CALL(VECS, LOW)                                                                                                \
+    for (n_t r = 0; r < n_rows; r++) forward_row(a, rows + 4 * r, VECS, out, LOW, &s)
+    BY_KIND(CALL)
 #undef CALL
     free(s.memory);
     return 0;
 }
 
-/* g, out [n, h, d]; grad [n, 3, h, d], zeroed by the caller: of qkv before it was turned. */
+/* g, out [n, h, d]; sums [n, 3, h, d] float32, zeroed by the caller; grad of qkv before it was turned, which may be
+   `sums` itself where that is float32. */
 int attend_grad(
-    const float *g, const float *turned, const float *out, const float *cos, const float *sin, const n_t *position,
-    n_t n, n_t h, n_t d, const n_t *rows, n_t n_rows, float *grad) {
+    const void *g, const float *turned, const void *out, const float *cos, const float *sin, const n_t *position,
+    n_t n, n_t h, n_t d, const n_t *rows, n_t n_rows, float *sums, void *grad, n_t low) {
     scratch s = new_scratch(rows, n_rows, d);
     if (!s.memory) return 1;
     attention a = {turned, h, d, 3 * h * d, rows};
-#define CALL(VECS)                                                                                                     \
-    for (n_t r = 0; r < n_rows; r++) backward_row(a, rows + 4 * r, VECS, g, out, grad, &s)
-    BY_WIDTH(CALL)
+#define CALL(VECS, LOW)                                                                                                \
+    for (n_t r = 0; r < n_rows; r++) backward_row(a, rows + 4 * r, VECS, g, out, sums, LOW, &s)
+    BY_KIND(CALL)
 #undef CALL
     free(s.memory);
     for (n_t i = 0; i < n; i++)
         for (n_t head = 0; head < 2 * h; head++)
-            turn_back(grad + (i * 3 * h + head) * d, cos + position[i] * d, sin + position[i] * d, d);
+            turn_back(sums + (i * 3 * h + head) * d, cos + position[i] * d, sin + position[i] * d, d);
+    if (low)
+        for (n_t i = 0; i < n * 3 * h * d; i++) put(grad, i, sums[i], 1);
     return 0;
 }
 
@@ -312,10 +380,10 @@ int attend_grad(
    qkv [n, 3, h, d] of the rows `row` [n] among all; each belongs to prompt row / group, of length[prompt] tokens.
    Keys lie as [.., d, places], values as [.., places, d]: prompt_k, prompt_v [prompts, h, ..], whose places are
    prompt_room, and own_k, own_v [all rows, h, ..], room places, of which `filled` hold a token: this one is next. */
-int decode(
-    const float *qkv, const float *cos, const float *sin, n_t n, n_t h, n_t d, const n_t *row, const n_t *length,
+INLINE int decode_in(
+    const void *qkv, const float *cos, const float *sin, n_t n, n_t h, n_t d, const n_t *row, const n_t *length,
     n_t group, const float *prompt_k, const float *prompt_v, n_t prompt_room, float *own_k, float *own_v, n_t room,
-    n_t filled, float *out) {
+    n_t filled, void *out, int low) {
     n_t vecs = padded(d) / LANES, wide = vecs * LANES;
     float *memory = aligned_alloc(64, sizeof(float) * (padded(prompt_room) + padded(room) + LANES + 2 * wide));
     if (!memory) return 1;
@@ -324,25 +392,40 @@ int decode(
         n_t prompt = row[i] / group, first = length[prompt];
         const float *c = cos + (first + filled) * d, *t = sin + (first + filled) * d;
         for (n_t head = 0; head < h; head++) {
-            const float *x = qkv + (i * 3 * h + head) * d;
+            const void *x = at(qkv, (i * 3 * h + head) * d, low);
             float *k = own_k + (row[i] * h + head) * d * room, *v = own_v + (row[i] * h + head) * room * wide;
             const float *pk = prompt_k + (prompt * h + head) * d * prompt_room;
             const float *pv = prompt_v + (prompt * h + head) * prompt_room * wide;
-            turn(x + h * d, c, t, d, o);
+            for (n_t e = 0; e < d; e++) {
+                q[e] = get(x, e, low);
+                o[e] = get(x, h * d + e, low);
+                v[filled * wide + e] = get(x, 2 * h * d + e, low);
+            }
+            turn(o, c, t, d, o);
             for (n_t e = 0; e < d; e++) k[e * room + filled] = o[e];
-            memcpy(v + filled * wide, x + 2 * h * d, sizeof(float) * d);
-            turn(x, c, t, d, q);
+            turn(q, c, t, d, q);
             across(q, factor, pk, d, prompt_room, first, p);
             across(q, factor, k, d, room, filled + 1, p + first); /* over what filled the prompt's last vector up */
             softmax(p, first + filled + 1);
             memset(o, 0, sizeof(float) * wide);
             mix(p, pv, first, vecs, o);
             mix(p + first, v, filled + 1, vecs, o);
-            memcpy(out + (i * h + head) * d, o, sizeof(float) * d);
+            for (n_t e = 0; e < d; e++) put(out, (i * h + head) * d + e, o[e], low);
         }
     }
     free(memory);
     return 0;
+}
+
+int decode(
+    const void *qkv, const float *cos, const float *sin, n_t n, n_t h, n_t d, const n_t *row, const n_t *length,
+    n_t group, const float *prompt_k, const float *prompt_v, n_t prompt_room, float *own_k, float *own_v, n_t room,
+    n_t filled, void *out, n_t low) {
+#define CALL(LOW)                                                                                                      \
+    return decode_in(                                                                                                  \
+        qkv, cos, sin, n, h, d, row, length, group, prompt_k, prompt_v, prompt_room, own_k, own_v, room, filled, out, LOW)
+    BY_PRECISION(CALL)
+#undef CALL
 }
 
 /* ---- Inverse-CDF draws: logits [n, v], uniform [n] -> ids, log-probabilities at this temperature */

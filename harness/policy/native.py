@@ -1,4 +1,5 @@
-"""Calls native.c: what lies between the products of a policy, in one pass each, for float32 on a CPU.
+"""Calls native.c: what lies between the products of a policy, in one pass each, on a CPU. All is computed in float32;
+what products read and give may be bfloat16.
 
 PyTorch takes dozens of operations for attention over a few short rows, and each costs more to start than to do. The C
 is compiled once for a machine, by its own compiler, into the user's cache; without a compiler, and with
@@ -29,6 +30,7 @@ SOURCE = Path(__file__).with_name("native.c")
 FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-shared", "-fPIC")
 TUNED = (("-march=native", "-mprefer-vector-width=512"), ("-march=native",), ("-mcpu=native",), ())  # first that works
 LANES = 16  # of native.c
+LOW = {torch.float32: 0, torch.bfloat16: 1}  # what native.c calls them
 
 _off = False
 
@@ -99,7 +101,7 @@ def plain() -> Generator[None]:
 
 def serves(x: Tensor) -> bool:
     """Whether what is computed of x can be computed here."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not _off and library() is not None
+    return x.device.type == "cpu" and x.dtype in LOW and not _off and library() is not None
 
 
 def _call(name: str, *arguments: Any) -> None:
@@ -109,7 +111,7 @@ def _call(name: str, *arguments: Any) -> None:
     for x in arguments:
         if isinstance(x, Tensor):
             assert x.is_contiguous()
-            assert x.dtype in (torch.float32, torch.int64)
+            assert x.dtype in LOW or x.dtype == torch.int64
             passed.append(ctypes.c_void_p(x.data_ptr()))
         else:
             passed.append(ctypes.c_float(x) if isinstance(x, float) else ctypes.c_int64(x))
@@ -119,25 +121,25 @@ def _call(name: str, *arguments: Any) -> None:
 
 class _RmsNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        y, inverse = torch.empty_like(x), x.new_empty(x.shape[:-1])
-        _call("rms_norm", x, inverse.numel(), x.shape[-1], y, inverse)
+    def forward(ctx: Any, x: Tensor, dtype: torch.dtype) -> Tensor:
+        y, inverse = torch.empty_like(x, dtype=dtype), x.new_empty(x.shape[:-1])
+        _call("rms_norm", x, inverse.numel(), x.shape[-1], y, inverse, LOW[dtype])
         ctx.save_for_backward(y, inverse)
         return y
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:  # ty: ignore[incompatible-method-override]
+    def backward(ctx: Any, g: Tensor) -> Any:  # ty: ignore[incompatible-method-override]
         y, inverse = ctx.saved_tensors
-        dx = torch.empty_like(y)
-        _call("rms_norm_grad", g.contiguous(), y, inverse, inverse.numel(), y.shape[-1], dx)
-        return dx
+        dx = torch.empty_like(y, dtype=torch.float32)
+        _call("rms_norm_grad", g.contiguous(), y, inverse, inverse.numel(), y.shape[-1], dx, LOW[y.dtype])
+        return dx, None
 
 
 class _Swiglu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate_up: Tensor) -> Tensor:
         y = gate_up.new_empty((*gate_up.shape[:-1], gate_up.shape[-1] // 2))
-        _call("swiglu", gate_up, y.numel() // y.shape[-1], y.shape[-1], y)
+        _call("swiglu", gate_up, y.numel() // y.shape[-1], y.shape[-1], y, LOW[y.dtype])
         ctx.save_for_backward(gate_up)
         return y
 
@@ -145,7 +147,7 @@ class _Swiglu(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> Tensor:  # ty: ignore[incompatible-method-override]
         (gate_up,) = ctx.saved_tensors
         d = torch.empty_like(gate_up)
-        _call("swiglu_grad", g.contiguous(), gate_up, g.numel() // g.shape[-1], g.shape[-1], d)
+        _call("swiglu_grad", g.contiguous(), gate_up, g.numel() // g.shape[-1], g.shape[-1], d, LOW[d.dtype])
         return d
 
 
@@ -153,8 +155,8 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, cos: Tensor, sin: Tensor, position: Tensor, rows: Tensor) -> Any:
         n, (h, d) = position.numel(), qkv.shape[-2:]
-        turned, out = torch.empty_like(qkv), qkv.new_zeros((*qkv.shape[:-3], h, d))
-        _call("attend", qkv, cos, sin, position, n, h, d, rows, len(rows), turned, out)
+        turned, out = torch.empty_like(qkv, dtype=torch.float32), qkv.new_zeros((*qkv.shape[:-3], h, d))
+        _call("attend", qkv, cos, sin, position, n, h, d, rows, len(rows), turned, out, LOW[qkv.dtype])
         ctx.save_for_backward(turned, out, cos, sin, position, rows)
         ctx.mark_non_differentiable(turned)
         return out, turned
@@ -162,15 +164,16 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor, _: Tensor) -> Any:  # ty: ignore[incompatible-method-override]
         turned, out, cos, sin, position, rows = ctx.saved_tensors
-        grad, (h, d) = torch.zeros_like(turned), turned.shape[-2:]
+        sums, (h, d) = torch.zeros_like(turned), turned.shape[-2:]
+        grad = sums if g.dtype == sums.dtype else torch.empty_like(sums, dtype=g.dtype)
         given = (cos, sin, position, position.numel(), h, d, rows, len(rows))
-        _call("attend_grad", g.contiguous(), turned, out, *given, grad)
+        _call("attend_grad", g.contiguous(), turned, out, *given, sums, grad, LOW[g.dtype])
         return grad, None, None, None, None
 
 
-def rms_norm(x: Tensor) -> Tensor:
-    """x / rms(x) over the last axis."""
-    return _RmsNorm.apply(x.contiguous())
+def rms_norm(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """x / rms(x) over the last axis of float32, given as `dtype`."""
+    return _RmsNorm.apply(x.contiguous(), dtype)
 
 
 def swiglu(gate_up: Tensor) -> Tensor:
@@ -262,7 +265,9 @@ class NativeCache:
         out = qkv.new_empty((*qkv.shape[:2], h * d))
         given = (self.cos, self.sin, self.rows.numel(), h, d, self.rows, self.prompt_length, self.group_size)
         prompt = (prompt_k, prompt_v, prompt_k.shape[-1])
-        _call("decode", qkv.contiguous(), *given, *prompt, own_k, own_v, own_k.shape[-1], self.filled, out)
+        _call(
+            "decode", qkv.contiguous(), *given, *prompt, own_k, own_v, own_k.shape[-1], self.filled, out, LOW[out.dtype]
+        )
         return out
 
 

@@ -37,14 +37,14 @@ class _Normalise(torch.autograd.Function):
         return torch.addcmul(g, y, slope, value=-1).mul_(inverse)
 
 
-def _normalise(x: Tensor) -> Tensor:
-    if native.serves(x):
-        return native.rms_norm(x)
-    return _Normalise.apply(upcast(x)).to(x.dtype)
+def _normalise(x: Tensor, dtype: torch.dtype) -> Tensor:
+    if native.serves(x) and dtype in native.LOW:
+        return native.rms_norm(upcast(x), dtype)
+    return _Normalise.apply(upcast(x)).to(dtype)
 
 
-def _centre_and_normalise(x: Tensor) -> Tensor:
-    return _normalise(x - x.mean(-1, keepdim=True))
+def _centre_and_normalise(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return _normalise(x - x.mean(-1, keepdim=True), dtype)
 
 
 def _swiglu(gate_up: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def _swiglu(gate_up: Tensor) -> Tensor:
 
 
 # The gain is applied by whoever reads the result.
-NORMS: dict[str, Callable[[Tensor], Tensor]] = {"rmsnorm": _normalise, "layernorm": _centre_and_normalise}
+NORMS: dict[str, Callable[[Tensor, torch.dtype], Tensor]] = {"rmsnorm": _normalise, "layernorm": _centre_and_normalise}
 
 
 class Weights(NamedTuple):
@@ -96,7 +96,7 @@ class Block(nn.Module):
         qkv = self._read(x, weights.qkv)
         qkv = qkv.view(*x.shape[:2], 3, self.config.heads, self.config.head_width)
         if self.config.qk_norm:
-            qkv = torch.cat((_normalise(qkv[:, :, :2]) * self.qk_norm, qkv[:, :, 2:]), dim=2)
+            qkv = torch.cat((_normalise(qkv[:, :, :2], qkv.dtype) * self.qk_norm, qkv[:, :, 2:]), dim=2)
         mixed = attention(qkv, layer).to(weights.attention_out.dtype)
         x = self._write(x, mixed @ weights.attention_out, "attention_norm")
         return self._write(x, _swiglu(self._read(x, weights.gate_up)) @ weights.down, "mlp_norm")
@@ -106,13 +106,13 @@ class Block(nn.Module):
         return self.config.norm != "none" and self.config.norm_position == "pre"
 
     def _read(self, x: Tensor, weight: Tensor) -> Tensor:
-        seen = NORMS[self.config.norm](x) if self._reads_normed else x
-        return seen.to(weight.dtype) @ weight
+        seen = NORMS[self.config.norm](x, weight.dtype) if self._reads_normed else x.to(weight.dtype)
+        return seen @ weight
 
     def _write(self, x: Tensor, part: Tensor, gain: str) -> Tensor:
         if self.config.norm == "none" or self.config.norm_position == "pre":
             return x + part
-        return NORMS[self.config.norm](x + part) * getattr(self, gain)
+        return NORMS[self.config.norm](x + part, x.dtype) * getattr(self, gain)
 
 
 class Transformer(nn.Module):
@@ -184,10 +184,11 @@ class Transformer(nn.Module):
         """Flat tokens [S, N] -> [S, N, width], normalised, before the head. Held `weights`: where nothing learns."""
         offset = torch.arange(self.seeds, device=ids.device)[:, None] * self.config.vocab
         x = F.embedding(ids + offset, self.embedding.flatten(0, 1))
-        look = lambda qkv, layer: attention(qkv.to(self.attention_dtype), layer)  # noqa: E731
+        dtype = self.product_dtype if self.natively else self.attention_dtype
+        look = lambda qkv, layer: attention(qkv.to(dtype), layer)  # noqa: E731
         for layer, (block, held) in enumerate(zip(self.blocks, weights or self.weights())):
             x = block(x, look, layer, held)
-        return NORMS[self.config.norm](x) if self.config.has_final_norm else x
+        return NORMS[self.config.norm](x, x.dtype) if self.config.has_final_norm else x
 
     def hidden(self, ids: Tensor, kept: list[Any] | None = None, weights: list[Weights] | None = None) -> Tensor:
         """Right-padded rows ids [S, R, T], causal -> [S, R, T, width], normalised, before the head. `kept`, if given,

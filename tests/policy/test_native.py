@@ -124,6 +124,34 @@ def test_log_probs_and_gradients_of_completions_are_the_same_on_both_paths():
 
 
 @needs_compiler
+def test_in_bfloat16_results_are_those_of_float32_rounded_once():
+    """Products read and give bfloat16; between them nothing is rounded."""
+    x, both, qkv = numbers(1, 7, 24), numbers(1, 7, 48, seed=1), numbers(1, 7, 3, 2, 12, seed=2)
+    cos, sin = torch.randn(2, 7, 12, generator=torch.Generator().manual_seed(3))
+    attention = native.completions_after_prompts(
+        torch.tensor([[3]]), torch.tensor([[2, 2]]), 7, torch.arange(7)[None], cos, sin
+    )
+    low, up = lambda x: x.detach().bfloat16().requires_grad_(), lambda x: x.detach().float().requires_grad_()
+    assert torch.equal(native.rms_norm(x, torch.bfloat16), native.rms_norm(x).bfloat16())
+    for function, numbers_in in ((native.swiglu, both), (lambda x: attention(x, 0), qkv)):
+        rounded = low(numbers_in)
+        exact = up(rounded)
+        out, whole = function(rounded), function(exact)
+        assert out.dtype == torch.bfloat16
+        assert torch.equal(out, whole.bfloat16())
+        back = numbers(*out.shape, seed=4).detach().bfloat16()
+        (ours,), (theirs,) = torch.autograd.grad(out, rounded, back), torch.autograd.grad(whole, exact, back.float())
+        assert ours.dtype == torch.bfloat16
+        # Attention's gradient reads its own rounded output.
+        torch.testing.assert_close(ours.float(), theirs, rtol=2e-2, atol=2e-2)
+    back = numbers(1, 7, 24, seed=5).detach().bfloat16()
+    (ours,) = torch.autograd.grad(native.rms_norm(x, torch.bfloat16), x, back)
+    (theirs,) = torch.autograd.grad(native.rms_norm(x), x, back.float())
+    assert ours.dtype == torch.float32
+    torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=2e-2)
+
+
+@needs_compiler
 @pytest.mark.parametrize("scale", [0.1, 3.0, 60.0])
 def test_draws_and_their_log_probs_are_the_same_on_both_paths(scale):
     logits = numbers(500, 112, scale=scale).detach()
@@ -154,9 +182,9 @@ def test_what_is_not_a_number_stays_so():
     assert draw(one, torch.rand(1, 4), 1.0)[1].isnan().all()
 
 
-def test_other_numbers_than_float32_take_the_plain_path():
+def test_numbers_of_other_kinds_take_the_plain_path():
     assert not native.serves(torch.ones(1, dtype=torch.float64))
-    assert not native.serves(torch.ones(1, dtype=torch.bfloat16))
+    assert not native.serves(torch.ones(1, dtype=torch.float16))
     with native.plain():
         assert not native.serves(torch.ones(1))
 
