@@ -3,7 +3,8 @@
     @app("train")
     def main(config: DictConfig) -> None: ...
 
-Exit status: 0, 1 for a bug (with its traceback), 2 for a mistake in what was asked, 130 and 143 for Ctrl-C and SIGTERM.
+Exit status: 0, 1 for a bug (with its traceback), 2 for a mistake in what was asked, 130 and 143 for Ctrl-C and SIGTERM,
+141 where nobody reads the output any more.
 """
 
 import functools
@@ -81,6 +82,9 @@ def _run(body: Body, config_name: str, config_module: str) -> int:
         return _say(
             f"{error or 'stopped'}. To resume: {shlex.join(['python', *sys.argv])}", getattr(error, "status", 130)
         )
+    except BrokenPipeError:  # whoever read has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes
+        return 141
     except OSError as error:
         if (mistake := cannot_write(error)) is None:
             raise

@@ -1,5 +1,6 @@
 """Every mistake on the command line gets one clear message, and a stop says how to go on."""
 
+import os
 import subprocess
 import sys
 import traceback
@@ -136,6 +137,15 @@ def test_a_stop_says_how_to_resume(signal_name, status):
     assert ended.returncode == status
     assert f"stopped by {signal_name}. To resume: python" in ended.stderr
     assert f"do={signal_name}" in ended.stderr
+
+
+def test_output_that_nobody_reads_any_more_ends_it_without_a_traceback():
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "tests.toy_app", "--help"]
+    ended = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True)
+    os.close(writes)
+    assert (ended.returncode, ended.stderr) == (141, "")
 
 
 def test_help_imports_neither_torch_nor_wandb():

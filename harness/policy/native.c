@@ -249,15 +249,15 @@ INLINE void softmax(float *p, n_t n) {
 INLINE void mix(const float *p, const float *m, n_t n, n_t vecs, float *y) {
     for (n_t i = 0; i < vecs; i++) {
         lanes a = {0}, b = {0}, c = {0}, e = {0};
-        const float *at = m + i * LANES;
+        const float *x = m + i * LANES;
         n_t j = 0, wide = vecs * LANES;
-        for (; j + 4 <= n; j += 4, at += 4 * wide) {
-            a += p[j] * *(const loose *)at;
-            b += p[j + 1] * *(const loose *)(at + wide);
-            c += p[j + 2] * *(const loose *)(at + 2 * wide);
-            e += p[j + 3] * *(const loose *)(at + 3 * wide);
+        for (; j + 4 <= n; j += 4, x += 4 * wide) { /* four sums: each alone would wait for itself */
+            a += p[j] * *(const loose *)x;
+            b += p[j + 1] * *(const loose *)(x + wide);
+            c += p[j + 2] * *(const loose *)(x + 2 * wide);
+            e += p[j + 3] * *(const loose *)(x + 3 * wide);
         }
-        for (; j < n; j++, at += wide) a += p[j] * *(const loose *)at;
+        for (; j < n; j++, x += wide) a += p[j] * *(const loose *)x;
         *(loose *)(y + i * LANES) += (a + b) + (c + e);
     }
 }
@@ -265,7 +265,7 @@ INLINE void mix(const float *p, const float *m, n_t n, n_t vecs, float *y) {
 INLINE void forward_row(attention a, const n_t *row, n_t vecs, void *out, int low, scratch *s) {
     n_t context = row[1] - row[0], d = a.d;
     float factor = 1.0f / sqrtf(d);
-    for (n_t head = 0; head < a.h; head++) {
+    for (n_t head = 0; head < a.h && row[2] < row[3]; head++) {
         load(a, row, head, vecs, 0, s);
         for (n_t i = row[2]; i < row[3]; i++) {
             n_t seen = context + i - row[2] + 1;
@@ -283,7 +283,7 @@ INLINE void backward_row(
     attention a, const n_t *row, n_t vecs, const void *g, const void *out, float *grad, int low, scratch *s) {
     n_t context = row[1] - row[0], d = a.d, wide = vecs * LANES;
     float factor = 1.0f / sqrtf(d);
-    for (n_t head = 0; head < a.h; head++) {
+    for (n_t head = 0; head < a.h && row[2] < row[3]; head++) {
         load(a, row, head, vecs, 1, s);
         memset(s->dk, 0, sizeof(float) * s->keys * wide);
         memset(s->dv, 0, sizeof(float) * s->keys * wide);
