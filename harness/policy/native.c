@@ -13,6 +13,7 @@
 
 typedef float lanes __attribute__((vector_size(4 * LANES)));
 typedef float loose __attribute__((vector_size(4 * LANES), aligned(4))); /* the same, anywhere in memory */
+typedef int32_t whole __attribute__((vector_size(4 * LANES)));
 typedef int64_t n_t;
 
 INLINE n_t padded(n_t n) { return (n + LANES - 1) / LANES * LANES; }
@@ -31,6 +32,30 @@ INLINE float fast_exp(float x) {
     p = p * r + 1.0f;
     union { uint32_t i; float f; } scale = {((uint32_t)(int32_t)n + 127u) << 23};
     return p * scale.f;
+}
+
+INLINE lanes pick(whole mask, lanes a, lanes b) { return (lanes)(((whole)a & mask) | ((whole)b & ~mask)); }
+
+INLINE float sum_of(lanes x) {
+    float part[LANES];
+    memcpy(part, &x, sizeof(part));
+    for (n_t w = LANES / 2; w; w /= 2)
+        for (n_t i = 0; i < w; i++) part[i] += part[i + w];
+    return part[0];
+}
+
+/* The same of a vector of numbers up to 0. Adding 1.5 * 2^23 rounds to a whole number. */
+INLINE lanes fast_exp_of(lanes x) {
+    x = pick(x < -87.0f, -87.0f + (lanes){0}, x);
+    lanes n = x * 1.44269504f + 12582912.0f - 12582912.0f, r = x - n * 0.693147182f;
+    lanes p = r * 1.98412698e-4f + 1.38888889e-3f;
+    p = p * r + 8.33333333e-3f;
+    p = p * r + 4.16666667e-2f;
+    p = p * r + 1.66666667e-1f;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    return p * (lanes)((__builtin_convertvector(n, whole) + 127) << 23);
 }
 
 INLINE float get(const void *x, n_t i, int low) {
@@ -153,22 +178,21 @@ INLINE void turn_back(float *g, const float *cos, const float *sin, n_t d) {
 
 /* ---- Attention over rows of tokens that lie one after the other
 
-   qkv [n, 3, h, d]. Row r holds the tokens from start[r] to end[r]; each sees its row up to itself, and all of its
-   row's context, from context_start[r] to context_end[r]. Tokens of no row get 0. */
+   qkv [n, 3, h, d]; rows [rows, 4]: context_start, context_end, start, end. The tokens from start to end see their row
+   up to themselves and all of its context. Tokens of no row get 0. */
 
 typedef struct {
     const float *qkv; /* q and k turned */
-    n_t h, d, stride; /* of a token: 3hd */
-    const n_t *rows;  /* [rows, 4]: context_start, context_end, start, end */
+    n_t h, stride;    /* heads; of a token: 3hd */
 } attention;
 
 typedef struct {
-    n_t keys, room, vecs; /* keys of the row; the same filled up; vectors that hold d numbers */
-    float *kt, *vt;       /* [d, room] */
-    float *k, *v;         /* [keys, vecs] vectors, filled up with 0 */
-    float *p, *dp;        /* [room] */
-    float *dk, *dv;       /* [keys, vecs] vectors */
-    float *q, *o, *g;     /* a query, what it gets, what comes back: vecs each */
+    n_t keys, room;   /* keys of the row; the same filled up */
+    float *kt, *vt;   /* [d, room] */
+    float *k, *v;     /* [keys, d filled up with 0] */
+    float *p, *dp;    /* [room] */
+    float *dk, *dv;   /* [keys, d filled up] */
+    float *q, *o, *g; /* a query, what it gets, what comes back: [d filled up] each */
     void *memory;
 } scratch;
 
@@ -179,7 +203,7 @@ static scratch new_scratch(const n_t *rows, n_t n_rows, n_t d) {
         if (keys > most) most = keys;
     }
     n_t room = padded(most), wide = padded(d), flat = room * wide;
-    scratch s = {.vecs = wide / LANES};
+    scratch s = {0};
     s.memory = aligned_alloc(64, sizeof(float) * (6 * flat + 2 * room + 3 * wide));
     if (!s.memory) return s;
     float *x = s.memory;
@@ -194,21 +218,17 @@ INLINE n_t key_at(const n_t *row, n_t j) {
     return j < context ? row[0] + j : row[2] + j - context;
 }
 
-INLINE void load(attention a, const n_t *row, n_t head, n_t vecs, int backward, scratch *s) {
-    n_t d = a.d, wide = vecs * LANES;
+INLINE void load(attention a, n_t d, const n_t *row, n_t head, int backward, scratch *s) {
+    n_t wide = padded(d);
     s->keys = row[1] - row[0] + row[3] - row[2];
     s->room = padded(s->keys);
-    for (n_t j = 0; j < s->room; j++) {
-        const float *k = 0, *v = 0;
-        if (j < s->keys) {
-            k = a.qkv + key_at(row, j) * a.stride + (a.h + head) * d;
-            v = k + a.h * d;
-            memcpy(s->v + j * wide, v, sizeof(float) * d);
-            if (backward) memcpy(s->k + j * wide, k, sizeof(float) * d);
-        }
-        for (n_t e = 0; e < d; e++) s->kt[e * s->room + j] = k ? k[e] : 0;
-        if (backward)
-            for (n_t e = 0; e < d; e++) s->vt[e * s->room + j] = v ? v[e] : 0;
+    for (n_t j = 0; j < s->keys; j++) {
+        const float *k = a.qkv + key_at(row, j) * a.stride + (a.h + head) * d, *v = k + a.h * d;
+        memcpy(s->v + j * wide, v, sizeof(float) * d);
+        for (n_t e = 0; e < d; e++) s->kt[e * s->room + j] = k[e];
+        if (!backward) continue;
+        memcpy(s->k + j * wide, k, sizeof(float) * d);
+        for (n_t e = 0; e < d; e++) s->vt[e * s->room + j] = v[e];
     }
 }
 
@@ -232,17 +252,25 @@ INLINE void across(const float *x, float factor, const float *m, n_t d, n_t room
 
 /* Softmax of the first n of p, in place; what fills up the last vector becomes 0. */
 INLINE void softmax(float *p, n_t n) {
-    n_t room = padded(n);
-    float most = p[0], sum = 0;
-#pragma omp simd reduction(max : most)
-    for (n_t j = 0; j < n; j++) most = p[j] > most ? p[j] : most;
-    for (n_t j = n; j < room; j++) p[j] = most;
-    for (n_t j = 0; j < room; j++) p[j] = fast_exp(p[j] - most);
-    for (n_t j = n; j < room; j++) p[j] = 0;
-#pragma omp simd reduction(+ : sum)
-    for (n_t j = 0; j < room; j++) sum += p[j];
-    sum = 1.0f / sum;
-    for (n_t j = 0; j < room; j++) p[j] *= sum;
+    const whole place = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    n_t last = padded(n) - LANES;
+    whole real = place < (int32_t)(n - last);
+    lanes first = p[0] + (lanes){0};
+    *(loose *)(p + last) = pick(real, *(loose *)(p + last), first);
+    lanes most = *(loose *)p, sum = {0};
+    for (n_t j = LANES; j <= last; j += LANES) {
+        lanes x = *(loose *)(p + j);
+        most = pick(x > most, x, most);
+    }
+    for (n_t i = 0; i < LANES; i++) first[0] = most[i] > first[0] ? most[i] : first[0];
+    for (n_t j = 0; j <= last; j += LANES) {
+        lanes x = fast_exp_of(*(loose *)(p + j) - first[0]);
+        if (j == last) x = (lanes)((whole)x & real);
+        *(loose *)(p + j) = x;
+        sum += x;
+    }
+    float inverse = 1.0f / sum_of(sum);
+    for (n_t j = 0; j <= last; j += LANES) *(loose *)(p + j) = *(loose *)(p + j) * inverse;
 }
 
 /* Adds the sum of p[j]·m[j] over n vectors-of-vecs to y. */
@@ -262,11 +290,11 @@ INLINE void mix(const float *p, const float *m, n_t n, n_t vecs, float *y) {
     }
 }
 
-INLINE void forward_row(attention a, const n_t *row, n_t vecs, void *out, int low, scratch *s) {
-    n_t context = row[1] - row[0], d = a.d;
+INLINE void forward_row(attention a, n_t d, const n_t *row, void *out, int low, scratch *s) {
+    n_t context = row[1] - row[0], vecs = padded(d) / LANES;
     float factor = 1.0f / sqrtf(d);
     for (n_t head = 0; head < a.h && row[2] < row[3]; head++) {
-        load(a, row, head, vecs, 0, s);
+        load(a, d, row, head, 0, s);
         for (n_t i = row[2]; i < row[3]; i++) {
             n_t seen = context + i - row[2] + 1;
             across(a.qkv + i * a.stride + head * d, factor, s->kt, d, s->room, seen, s->p);
@@ -280,11 +308,11 @@ INLINE void forward_row(attention a, const n_t *row, n_t vecs, void *out, int lo
 
 /* Adds to the gradient of q, k, v [n, 3, h, d], which are turned. */
 INLINE void backward_row(
-    attention a, const n_t *row, n_t vecs, const void *g, const void *out, float *grad, int low, scratch *s) {
-    n_t context = row[1] - row[0], d = a.d, wide = vecs * LANES;
+    attention a, n_t d, const n_t *row, const void *g, const void *out, float *grad, int low, scratch *s) {
+    n_t context = row[1] - row[0], wide = padded(d), vecs = wide / LANES;
     float factor = 1.0f / sqrtf(d);
     for (n_t head = 0; head < a.h && row[2] < row[3]; head++) {
-        load(a, row, head, vecs, 1, s);
+        load(a, d, row, head, 1, s);
         memset(s->dk, 0, sizeof(float) * s->keys * wide);
         memset(s->dv, 0, sizeof(float) * s->keys * wide);
         for (n_t i = row[2]; i < row[3]; i++) {
@@ -319,14 +347,14 @@ INLINE void backward_row(
 }
 
 /* So that loops over a head's width are unrolled where it is usual, for each precision. */
-#define BY_KIND(CALL)                                                                                                  \
-    switch (2 * (s.vecs < 3 ? s.vecs : 3) + (low != 0)) {                                                              \
-    case 2: CALL(1, 0); break;                                                                                         \
-    case 3: CALL(1, 1); break;                                                                                         \
-    case 4: CALL(2, 0); break;                                                                                         \
-    case 5: CALL(2, 1); break;                                                                                         \
-    default: CALL(s.vecs, low);                                                                                        \
+#define BY_WIDTH(CALL, LOW)                                                                                            \
+    switch (d) {                                                                                                       \
+    case 16: CALL(16, LOW); break;                                                                                     \
+    case 32: CALL(32, LOW); break;                                                                                     \
+    default: CALL(d, LOW);                                                                                             \
     }
+#define BY_KIND(CALL)                                                                                                  \
+    if (low) BY_WIDTH(CALL, 1) else BY_WIDTH(CALL, 0)
 
 /* qkv [n, 3, h, d], tables [positions, d], position [n] -> turned, as qkv, float32; out [n, h, d], zeroed by the caller.
    1 where memory is short. */
@@ -345,9 +373,9 @@ int attend(
     }
     scratch s = new_scratch(rows, n_rows, d);
     if (!s.memory) return 1;
-    attention a = {turned, h, d, size, rows};
-#define CALL(VECS, LOW)                                                                                                \
-    for (n_t r = 0; r < n_rows; r++) forward_row(a, rows + 4 * r, VECS, out, LOW, &s)
+    attention a = {turned, h, size};
+#define CALL(D, LOW)                                                                                                   \
+    for (n_t r = 0; r < n_rows; r++) forward_row(a, D, rows + 4 * r, out, LOW, &s)
     BY_KIND(CALL)
 #undef CALL
     free(s.memory);
@@ -361,9 +389,9 @@ int attend_grad(
     n_t n, n_t h, n_t d, const n_t *rows, n_t n_rows, float *sums, void *grad, n_t low) {
     scratch s = new_scratch(rows, n_rows, d);
     if (!s.memory) return 1;
-    attention a = {turned, h, d, 3 * h * d, rows};
-#define CALL(VECS, LOW)                                                                                                \
-    for (n_t r = 0; r < n_rows; r++) backward_row(a, rows + 4 * r, VECS, g, out, sums, LOW, &s)
+    attention a = {turned, h, 3 * h * d};
+#define CALL(D, LOW)                                                                                                   \
+    for (n_t r = 0; r < n_rows; r++) backward_row(a, D, rows + 4 * r, g, out, sums, LOW, &s)
     BY_KIND(CALL)
 #undef CALL
     free(s.memory);
@@ -421,10 +449,10 @@ int decode(
     const void *qkv, const float *cos, const float *sin, n_t n, n_t h, n_t d, const n_t *row, const n_t *length,
     n_t group, const float *prompt_k, const float *prompt_v, n_t prompt_room, float *own_k, float *own_v, n_t room,
     n_t filled, void *out, n_t low) {
-#define CALL(LOW)                                                                                                      \
+#define CALL(D, LOW)                                                                                                   \
     return decode_in(                                                                                                  \
-        qkv, cos, sin, n, h, d, row, length, group, prompt_k, prompt_v, prompt_room, own_k, own_v, room, filled, out, LOW)
-    BY_PRECISION(CALL)
+        qkv, cos, sin, n, h, D, row, length, group, prompt_k, prompt_v, prompt_room, own_k, own_v, room, filled, out, LOW)
+    BY_KIND(CALL)
 #undef CALL
 }
 

@@ -27,7 +27,15 @@ from torch.nn import functional as F
 
 SOURCE = Path(__file__).with_name("native.c")
 # None changes how NaN or infinity spread, or in which order a sum is taken but where the source says so.
-FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-shared", "-fPIC")
+FLAGS = (
+    "-O2",
+    "-ftree-vectorize",
+    "-fvect-cost-model=dynamic",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fopenmp-simd",
+)
+SHARED = ("-shared", "-fPIC")
 TUNED = (("-march=native", "-mprefer-vector-width=512"), ("-march=native",), ("-mcpu=native",), ())  # first that works
 LANES = 16  # of native.c
 LOW = {torch.float32: 0, torch.bfloat16: 1}  # what native.c calls them
@@ -81,7 +89,7 @@ def _compile(compiler: str, target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         made = Path(folder) / target.name
         for tuned in TUNED:
-            command = [compiler, *FLAGS, *tuned, str(SOURCE), "-o", str(made), "-lm"]
+            command = [compiler, *FLAGS, *tuned, *SHARED, str(SOURCE), "-o", str(made), "-lm"]
             if subprocess.run(command, capture_output=True).returncode == 0:
                 made.replace(target)
                 return
@@ -119,11 +127,16 @@ def _call(name: str, *arguments: Any) -> None:
         raise MemoryError(f"native.c: {name} found no memory")
 
 
+def _rms_norm(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    y, inverse = torch.empty_like(x, dtype=dtype), x.new_empty(x.shape[:-1])
+    _call("rms_norm", x, inverse.numel(), x.shape[-1], y, inverse, LOW[dtype])
+    return y, inverse
+
+
 class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, dtype: torch.dtype) -> Tensor:
-        y, inverse = torch.empty_like(x, dtype=dtype), x.new_empty(x.shape[:-1])
-        _call("rms_norm", x, inverse.numel(), x.shape[-1], y, inverse, LOW[dtype])
+        y, inverse = _rms_norm(x, dtype)
         ctx.save_for_backward(y, inverse)
         return y
 
@@ -135,13 +148,17 @@ class _RmsNorm(torch.autograd.Function):
         return dx, None
 
 
+def _swiglu(gate_up: Tensor) -> Tensor:
+    y = gate_up.new_empty((*gate_up.shape[:-1], gate_up.shape[-1] // 2))
+    _call("swiglu", gate_up, y.numel() // y.shape[-1], y.shape[-1], y, LOW[y.dtype])
+    return y
+
+
 class _Swiglu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate_up: Tensor) -> Tensor:
-        y = gate_up.new_empty((*gate_up.shape[:-1], gate_up.shape[-1] // 2))
-        _call("swiglu", gate_up, y.numel() // y.shape[-1], y.shape[-1], y, LOW[y.dtype])
         ctx.save_for_backward(gate_up)
-        return y
+        return _swiglu(gate_up)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:  # ty: ignore[incompatible-method-override]
@@ -173,12 +190,14 @@ class _Attend(torch.autograd.Function):
 
 def rms_norm(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """x / rms(x) over the last axis of float32, given as `dtype`."""
-    return _RmsNorm.apply(x.contiguous(), dtype)
+    x = x.contiguous()
+    return _RmsNorm.apply(x, dtype) if torch.is_grad_enabled() else _rms_norm(x, dtype)[0]
 
 
 def swiglu(gate_up: Tensor) -> Tensor:
     """silu(gate)·up of both side by side, [..., 2m] -> [..., m]."""
-    return _Swiglu.apply(gate_up.contiguous())
+    gate_up = gate_up.contiguous()
+    return _Swiglu.apply(gate_up) if torch.is_grad_enabled() else _swiglu(gate_up)
 
 
 @dataclass(frozen=True)

@@ -98,8 +98,8 @@ class Block(nn.Module):
         if self.config.qk_norm:
             qkv = torch.cat((_normalise(qkv[:, :, :2], qkv.dtype) * self.qk_norm, qkv[:, :, 2:]), dim=2)
         mixed = attention(qkv, layer).to(weights.attention_out.dtype)
-        x = self._write(x, mixed @ weights.attention_out, "attention_norm")
-        return self._write(x, _swiglu(self._read(x, weights.gate_up)) @ weights.down, "mlp_norm")
+        x = self._write(x, mixed, weights.attention_out, "attention_norm")
+        return self._write(x, _swiglu(self._read(x, weights.gate_up)), weights.down, "mlp_norm")
 
     @property
     def _reads_normed(self) -> bool:
@@ -109,10 +109,11 @@ class Block(nn.Module):
         seen = NORMS[self.config.norm](x, weight.dtype) if self._reads_normed else x.to(weight.dtype)
         return seen @ weight
 
-    def _write(self, x: Tensor, part: Tensor, gain: str) -> Tensor:
+    def _write(self, x: Tensor, part: Tensor, weight: Tensor, gain: str) -> Tensor:
+        x = torch.baddbmm(x, part, weight) if part.dtype == x.dtype else x + part @ weight
         if self.config.norm == "none" or self.config.norm_position == "pre":
-            return x + part
-        return NORMS[self.config.norm](x + part, x.dtype) * getattr(self, gain)
+            return x
+        return NORMS[self.config.norm](x, x.dtype) * getattr(self, gain)
 
 
 class Transformer(nn.Module):

@@ -37,3 +37,16 @@ def test_the_table_has_a_line_for_each_arm():
     assert len(lines) == 4
     assert lines[2].startswith("| true_reward | 2 | 0.200 | 0.430 | +0.230 |")
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_tasks_can_be_named_and_changes_compared_with_a_control():
+    true, shuffled = arm_rows(planted(), "verified", ["b*"], "shuffled_within_group")
+    assert (true["before"], true["after"]) == pytest.approx((0.20, 0.43))
+    # Paired by seed: .20 - .02 and .26 - .00.
+    assert true["gain"]["mean"] == pytest.approx(0.22)
+    assert true["gain"]["high"] - true["gain"]["mean"] == pytest.approx(12.706 * 0.04, rel=1e-3)
+    assert shuffled["gain"] is None
+    lines = markdown([true, shuffled]).splitlines()
+    assert "| +0.220 | -0.288 to +0.728 |" in lines[2]
+    assert len({line.count("|") for line in lines}) == 1
+    assert arm_rows(planted(), "verified", ["c*"]) == []
