@@ -12,8 +12,9 @@ from tests.toys import CONFIGS
 STEPS, WHOLE, PROBLEMS = (0, 2, 4, 8), 4, 10_000
 
 
-def planted(rise, seeds=3, orders=2, leave_out=(), control=0.0):
-    """rise(families, step, order, seed) is the change on held-out tasks a and b (b's twice as large)."""
+def planted(rise, seeds=3, orders=2, leave_out=(), control=0.0, others=()):
+    """rise(families, step, order, seed) is the change on held-out tasks a and b (twice as large), and three times as
+    large on `others`, by order, tasks that no arm of the order rewards."""
     arms = {f"order_{o}_families_{k}": (k, o) for o in range(orders) for k in (1, 2)}
     arms |= {"true_reward": (WHOLE, 0), "shuffled_within_group": (0, 0)}
     rows = []
@@ -26,6 +27,7 @@ def planted(rise, seeds=3, orders=2, leave_out=(), control=0.0):
                 change *= step > 0
                 cells = [("a.x", "unverified", change), ("b.x", "unverified", 2 * change)]
                 cells += [(f"f{i}.x", "verified", 0.0) for i in range(k or WHOLE)]
+                cells += [(t, "unverified", 3 * change) for t in others[order] if 0 < k < WHOLE] if others else []
                 rows += [
                     {"run_id": f"{arm}{seed}", "arm": arm, "seed": seed, "base_id": f"base{seed}", "task": task,
                      "role": role, "x": float(step), "step": step, "n_problems": PROBLEMS, "k": 1,
@@ -55,6 +57,17 @@ def test_at_the_same_dose_a_family_has_had_as_many_steps_whatever_stands_beside_
     assert found["modes"]["compute"]["slope"]["mean"] == pytest.approx(0, abs=1e-9)
     means = [row["mean"] for row in found["modes"]["dose"]["by_families"]]
     assert means == pytest.approx([0.03, 0.06, 0.12])  # steps 2, 4 and 8; the mean of a and b is 1.5 times a's
+
+
+@pytest.mark.parametrize("others", [(["f2.x", "f3.x"], ["f3.x", "g.x"]), (["f2.x"], ["f3.x", "g.x"])])
+def test_families_that_no_arm_of_an_order_rewards_have_a_slope_of_their_own(others):
+    """Whether orders leave out as many or not; the real arm, which rewards them, has no part in it."""
+    found = measured(planted(lambda k, *_: 0.02 * np.log2(k) + 0.03, others=others))
+    slope = found["left_out"]["compute"]["slope"]
+    assert slope["mean"] == pytest.approx(0.06, abs=1e-3)
+    assert [row["families"] for row in found["left_out"]["compute"]["by_families"]] == [1, 2]
+    assert found["modes"]["compute"]["slope"]["mean"] == pytest.approx(0.03, abs=1e-3)
+    assert "no arm of an order rewards" in markdown(found)
 
 
 def test_orders_that_differ_widen_the_interval():
@@ -99,5 +112,6 @@ def test_the_orders_of_the_study_are_the_random_ones_that_it_names():
     for order in range(4):
         permuted = [families[i] for i in np.random.default_rng(order).permutation(len(families))]
         for size in (1, 2, 4, 8):
-            (override,) = study.arms[f"order_{order}_families_{size}"]
-            assert override.replace(" ", "") == f"tasks.verified=[{','.join(permuted[:size])}]"
+            rewarded, evaluated = study.arms[f"order_{order}_families_{size}"]
+            assert rewarded.replace(" ", "") == f"tasks.verified=[{','.join(permuted[:size])}]"
+            assert evaluated.replace(" ", "").endswith(f",{','.join(permuted[8:])}]")
