@@ -41,6 +41,7 @@ def measured_rate(config: Config) -> float:
     torch.set_num_threads(1)
     policy = Transformer(config.model).initialise(keys("warmup", (0,), 0))
     ids = torch.zeros((1, 128, 24), dtype=torch.int64)
+    policy(ids)  # the first time on a machine compiles
     best, start = float("inf"), time.perf_counter()
     while time.perf_counter() - start < 0.25:
         before = time.perf_counter()
@@ -88,7 +89,9 @@ def cost(job: Job, rate: float) -> Cost:
 
 def plan_table(jobs: Sequence[Job], to_do: Sequence[Job], parallel: int) -> RichTable:
     """The derived numbers that a launch starts with."""
+    from harness.policy.native import missing
     from harness.policy.transformer import parameter_count
+    from harness.run import device_of
 
     config = parse(jobs[0].run)
     rate = measured_rate(config)
@@ -106,6 +109,8 @@ def plan_table(jobs: Sequence[Job], to_do: Sequence[Job], parallel: int) -> Rich
         "time": f"about {seconds / 60:.1f} min, at {rate / 1e9:.0f} GFLOP/s a thread (measured now)",
         "disk": f"about {sum(c.bytes for c in costs) / 1e6:.0f} MB in {os.path.abspath(config.out)}",
     }
+    if device_of(config).type == "cpu" and (reason := missing()):
+        rows["slower"] = f"PyTorch alone: {reason}; with compiled C steps take about two thirds of the time"
     if few := few_problems(config):
         rows["few problems"] = few
     for name, value in rows.items():

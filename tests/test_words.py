@@ -98,6 +98,15 @@ def test_the_plan_is_written_before_anything_is_spent(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_plan_says_what_makes_steps_slower(tmp_path, monkeypatch):
+    jobs = jobs_of([Entry("a", tiny(out=tmp_path))], {})
+    for reason in ("", "no C compiler (cc)"):
+        monkeypatch.setattr("harness.policy.native.missing", lambda reason=reason: reason)
+        out = Console(file=io.StringIO(), width=120)
+        out.print(plan_table(jobs, jobs, 2))
+        assert (reason in out.file.getvalue()) if reason else ("slower" not in out.file.getvalue())
+
+
 def test_progress_says_accuracy_silence_and_speed(tmp_path):
     rows = []
     train(tiny(out=tmp_path), rows.append)

@@ -43,24 +43,37 @@ LOW = {torch.float32: 0, torch.bfloat16: 1}  # what native.c calls them
 _off = False
 
 
-@functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled functions; None where they are switched off or there is no compiler."""
-    compiler = shutil.which(os.environ.get("CC") or "cc")
-    if os.environ.get("RL_SCALING_NATIVE") == "0" or compiler is None:
-        return None
+    """The compiled functions; None where they are switched off or cannot be had."""
+    return _found()[0]
+
+
+def missing() -> str:
+    """Why there is no compiled path; "" where there is one."""
+    return _found()[1]
+
+
+@functools.cache
+def _found() -> tuple[ctypes.CDLL | None, str]:
+    wanted = os.environ.get("CC") or "cc"
+    compiler = shutil.which(wanted)
+    if os.environ.get("RL_SCALING_NATIVE") == "0":
+        return None, "RL_SCALING_NATIVE=0"
+    if compiler is None:
+        return None, f"no C compiler ({wanted})"
     source = SOURCE.read_bytes()
     made_for = (platform.machine(), _processor(), compiler, *FLAGS, *map(str, TUNED))
     name = hashlib.blake2b(source + "\0".join(made_for).encode(), digest_size=8).hexdigest()
+    reason = ""
     for folder in (_cache, _folder_of_this_process):
         try:
             target = folder() / f"native-{name}.so"
             if not target.exists():
                 _compile(compiler, target)
-            return ctypes.CDLL(str(target))
-        except OSError:
-            continue
-    return None
+            return ctypes.CDLL(str(target)), ""
+        except OSError as error:
+            reason = str(error)
+    return None, reason
 
 
 def _cache() -> Path:
@@ -93,7 +106,7 @@ def _compile(compiler: str, target: Path) -> None:
             if subprocess.run(command, capture_output=True).returncode == 0:
                 made.replace(target)
                 return
-    raise OSError(f"{compiler} could not compile {SOURCE.name}")
+    raise OSError(f"{compiler} cannot compile {SOURCE}")
 
 
 @contextmanager

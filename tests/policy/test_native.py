@@ -189,14 +189,17 @@ def test_numbers_of_other_kinds_take_the_plain_path():
         assert not native.serves(torch.ones(1))
 
 
-ASK = "import torch; from harness.policy import native; print(native.serves(torch.ones(1)))"
+ASK = "import torch; from harness.policy import native; print(native.serves(torch.ones(1)), native.missing())"
 
 
 def served(**environment):
+    """Why the compiled path does not serve; "" where it does."""
     ran = subprocess.run(
         [sys.executable, "-c", ASK], env={**os.environ, **environment}, capture_output=True, text=True, check=True
     )
-    return ran.stdout.strip() == "True"
+    serves, _, reason = ran.stdout.strip().partition(" ")
+    assert (serves == "True") == (reason == "")
+    return reason
 
 
 def test_without_a_compiler_or_by_request_the_plain_path_does_the_work(tmp_path):
@@ -204,20 +207,20 @@ def test_without_a_compiler_or_by_request_the_plain_path_does_the_work(tmp_path)
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
     cache = str(tmp_path / "cache")
-    assert not served(RL_SCALING_NATIVE="0")
-    assert not served(CC="no-such-compiler")
-    assert not served(CC=str(broken), XDG_CACHE_HOME=cache, TMPDIR=str(tmp_path))
+    assert served(RL_SCALING_NATIVE="0") == "RL_SCALING_NATIVE=0"
+    assert served(CC="no-such-compiler") == "no C compiler (no-such-compiler)"
+    assert served(CC=str(broken), XDG_CACHE_HOME=cache, TMPDIR=str(tmp_path)).startswith(f"{broken} cannot compile")
 
 
 @needs_compiler
 def test_processes_that_compile_at_once_all_get_the_whole_library(tmp_path):
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda _: served(XDG_CACHE_HOME=str(tmp_path)), range(2)))
-    assert found == [True] * 2
+    assert found == [""] * 2
     assert len(list((tmp_path / "rl-scaling").iterdir())) == 1  # and leave nothing else behind
 
 
 @needs_compiler
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
     (tmp_path / "rl-scaling").write_text("a file where the folder would be")
-    assert served(XDG_CACHE_HOME=str(tmp_path), TMPDIR=str(tmp_path))
+    assert served(XDG_CACHE_HOME=str(tmp_path), TMPDIR=str(tmp_path)) == ""
