@@ -23,6 +23,7 @@ DASHES = {"solid": "", "dash": "6 4", "dot": "2 3", "dashdot": "6 3 2 3", "longd
 LAW_POINTS = 80  # at which a law is drawn
 # Above the plot, where it pushes the plot down instead of covering the axis title on a narrow screen.
 LEGEND = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "traceorder": "normal"}
+MANY = 4  # arms: of more only the first two show band and seeds, which else cover each other
 HIDDEN_FACTOR = 4.0  # the last factor of budgets hidden by the gating extrapolation
 
 
@@ -35,12 +36,18 @@ def dash(i: int) -> str:
 
 
 def learning_curves(series: Sequence[Series], axes: Sequence[Axis]) -> Spec:
-    """Mean, 95% band and every seed of each series, with the policy before RL at the left."""
-    traces = [trace for i, one in enumerate(series) for trace in _curve(one, axes, i)]
+    """Mean, 95% band and every seed of each series, with the policy before RL at the left; of more than MANY only the
+    first two have band and seeds."""
+    traces = [trace for i, one in enumerate(series) for trace in _curve(one, axes, i, spread=has_spread(i, series))]
     return {"data": traces, "layout": _layout(axes, "accuracy")}
 
 
-def _curve(one: Series, axes: Sequence[Axis], i: int) -> list[Spec]:
+def has_spread(i: int, series: Sequence[Series]) -> bool:
+    """Whether the i-th of these shows band and seeds."""
+    return len(series) <= MANY or i < 2
+
+
+def _curve(one: Series, axes: Sequence[Axis], i: int, spread: bool) -> list[Spec]:
     line = {"color": colour(i), "width": 2.5, "dash": dash(i)}
     group = {"legendgroup": one.label, "name": one.label}
     hover = "%{y:.3f}<extra>" + one.label + "</extra>"
@@ -48,13 +55,13 @@ def _curve(one: Series, axes: Sequence[Axis], i: int) -> list[Spec]:
         _over(axes, _points(one, axes), one.mean, mode="lines+markers", line=line, hovertemplate=hover,
               marker={"color": colour(i), "size": 7, "symbol": SYMBOLS[i % len(SYMBOLS)]}, **group)
     ]  # fmt: skip
-    if np.isfinite(one.low).all():
+    if spread and np.isfinite(one.low).all():
         there_and_back = {name: np.concatenate([x, x[::-1]]) for name, x in _points(one, axes).items()}
         band = np.concatenate([one.high, one.low[::-1]])
         traces.insert(0, _over(axes, there_and_back, band, mode="lines", fill="toself", line={"width": 0},
                                fillcolor=faint(colour(i), 0.18), hoverinfo="skip", showlegend=False,
                                **group))  # fmt: skip
-    if len(one.accuracy) > 1:
+    if spread and len(one.accuracy) > 1:
         traces.insert(0, _seeds(one, axes, i, group))
     if np.isfinite(one.before).any():
         traces += _before(one, axes, i, group)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.analysis.charts import HIDDEN_FACTOR, colour
+from harness.analysis.charts import HIDDEN_FACTOR, colour, has_spread
 from harness.analysis.laws import evaluate
 from harness.analysis.series import Axis, Series, shared_axes
 from harness.analysis.transfer_section import forest
@@ -52,11 +52,12 @@ def _save(drawing: Figure, stem: Path) -> list[Path]:
 
 
 def figure_curves(series: Sequence[Series]) -> Figure:
-    """Mean, 95% band and every seed of each arm against the budget, the policy before RL at the left."""
+    """Mean of each arm against the budget, the policy before RL at the left; 95% band and seeds where `has_spread`."""
     drawing, panel, axis = _log_panel(series)
     for i, one in enumerate(series):
-        panel.fill_between(one.x, one.low, one.high, color=colour(i), alpha=0.18, linewidth=0)
-        panel.plot(one.x, one.accuracy.T, color=colour(i), alpha=0.3, linewidth=0.7)
+        if has_spread(i, series):
+            panel.fill_between(one.x, one.low, one.high, color=colour(i), alpha=0.18, linewidth=0)
+            panel.plot(one.x, one.accuracy.T, color=colour(i), alpha=0.3, linewidth=0.7)
         panel.plot(one.x, one.mean, color=colour(i), marker=MARKERS[i % 8], linestyle=LINES[i % 4], label=one.label,
                    markersize=4)  # fmt: skip
         _before(panel, one, axis, i)

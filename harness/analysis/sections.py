@@ -58,11 +58,14 @@ def answers(pools: Sequence[Record], transfer: Record) -> str:
     role = transfer["unverified"]
     if role is not None:
         pooled = role["pooled"]
-        body += facts({
+        shown = {
             "level": f"{number(pooled['before'])} → {number(pooled['after'])}",
             "gain": f"{number(pooled['gain']['mean'], sign=True)} ({_interval(pooled['gain'])})",
             "replicates": str(role["n_replicates"]),
-        })  # fmt: skip
+        }
+        if role["direct"] and (ratio := role["direct"]["ratio"])["value"] is not None:
+            shown["share of direct's"] = f"{number(ratio['value'], 2)} ({between((ratio['low'], ratio['high']), 2)})"
+        body += facts(shown)
     return '<div class="cards">' + "".join([*cards, card("Does skill carry over?", word, mood, body)]) + "</div>"
 
 
@@ -89,7 +92,8 @@ def curves_section(drawn: Mapping[str, Sequence[Series]], axes: Sequence[Axis]) 
     html = "".join(
         figure(
             f"curves-{role}",
-            f"Accuracy on all {role} tasks, each arm: mean, 95% t-band over seeds, each seed (thin). "
+            f"Accuracy on all {role} tasks, each arm: mean, 95% t-band over seeds, each seed (thin)"
+            f"{', these of the first two arms only' * (len(series) > charts.MANY)}. "
             "0, left of the dotted line: before RL.",
         )
         for role, series in drawn.items()

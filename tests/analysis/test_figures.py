@@ -90,6 +90,14 @@ def test_matplotlib_draws_the_same_numbers(series):
     assert any(np.array_equal(line.get_ydata(), series[0].mean) for line in lines)
 
 
+@pytest.mark.parametrize(("arms", "spread"), [(4, 4), (5, 2)])
+def test_of_many_arms_the_first_two_alone_show_their_spread(series, arms, spread):
+    many = (list(series) * arms)[:arms]
+    traces = charts.learning_curves(many, shared_axes(series))["data"]
+    assert sum(trace.get("fill") == "toself" for trace in traces) == spread
+    assert len(figures.figure_curves(many).axes[0].collections) == spread
+
+
 @pytest.mark.parametrize(("exponent", "text"), [(0, "1"), (np.log10(20), "20"), (3, "1k"), (12, "10¹²"), (-3, "10⁻³")])
 def test_ticks_read_as_people_write_them(exponent, text):
     assert power(exponent) == text
