@@ -140,7 +140,7 @@ int swiglu(const void *gu, n_t n, n_t m, void *y, n_t low) {
 INLINE void gated_grad(const void *g, const void *gu, n_t n, n_t m, void *dgu, int low) {
     for (n_t i = 0; i < n; i++) {
         const void *gate = at(gu, 2 * i * m, low), *up = at(gate, m, low), *of_y = at(g, i * m, low);
-        void *dgate = (void *)at(dgu, 2 * i * m, low), *dup = (void *)at(dgate, m, low);
+        void *dgate = (char *)dgu + (low ? 2 : 4) * 2 * i * m, *dup = (char *)dgate + (low ? 2 : 4) * m;
         for (n_t j = 0; j < m; j++) {
             float x = get(gate, j, low), s = 1.0f / (1.0f + fast_exp(-x)), silu = x * s, of = get(of_y, j, low);
             put(dgate, j, of * get(up, j, low) * (s + silu * (1.0f - s)), low);
@@ -187,7 +187,7 @@ typedef struct {
 } attention;
 
 typedef struct {
-    n_t keys, room;   /* keys of the row; the same filled up */
+    n_t keys, room;   /* keys of the row at hand; the same filled up. Memory is for the longest */
     float *kt, *vt;   /* [d, room] */
     float *k, *v;     /* [keys, d filled up with 0] */
     float *p, *dp;    /* [room] */
@@ -319,14 +319,14 @@ INLINE void backward_row(
             n_t seen = context + i - row[2] + 1;
             const float *q = a.qkv + i * a.stride + head * d;
             const void *of_out = at(g, (i * a.h + head) * d, low), *o = at(out, (i * a.h + head) * d, low);
-            float *dq = grad + i * a.stride + head * d, whole = 0;
+            float *dq = grad + i * a.stride + head * d, along = 0;
             across(q, factor, s->kt, d, s->room, seen, s->p);
             softmax(s->p, seen);
             for (n_t e = 0; e < d; e++) s->g[e] = get(of_out, e, low);
             across(s->g, 1.0f, s->vt, d, s->room, seen, s->dp);
-#pragma omp simd reduction(+ : whole)
-            for (n_t e = 0; e < d; e++) whole += s->g[e] * get(o, e, low);
-            for (n_t j = 0; j < seen; j++) s->dp[j] = s->p[j] * (s->dp[j] - whole) * factor;
+#pragma omp simd reduction(+ : along)
+            for (n_t e = 0; e < d; e++) along += s->g[e] * get(o, e, low);
+            for (n_t j = 0; j < seen; j++) s->dp[j] = s->p[j] * (s->dp[j] - along) * factor;
             memset(s->o, 0, sizeof(float) * wide);
             mix(s->dp, s->k, seen, vecs, s->o);
             for (n_t e = 0; e < d; e++) dq[e] += s->o[e];
@@ -409,16 +409,18 @@ int attend_grad(
    Keys lie as [.., d, places], values as [.., places, d]: prompt_k, prompt_v [prompts, h, ..], whose places are
    prompt_room, and own_k, own_v [all rows, h, ..], room places, of which `filled` hold a token: this one is next. */
 INLINE int decode_in(
-    const void *qkv, const float *cos, const float *sin, n_t n, n_t h, n_t d, const n_t *row, const n_t *length,
-    n_t group, const float *prompt_k, const float *prompt_v, n_t prompt_room, float *own_k, float *own_v, n_t room,
-    n_t filled, void *out, int low) {
+    const void *qkv, const float *cos, const float *sin, n_t positions, n_t n, n_t h, n_t d, const n_t *row,
+    const n_t *length, n_t group, const float *prompt_k, const float *prompt_v, n_t prompt_room, float *own_k,
+    float *own_v, n_t room, n_t filled, void *out, int low) {
     n_t vecs = padded(d) / LANES, wide = vecs * LANES;
     float *memory = aligned_alloc(64, sizeof(float) * (padded(prompt_room) + padded(room) + LANES + 2 * wide));
     if (!memory) return 1;
     float *q = memory, *o = q + wide, *p = o + wide, factor = 1.0f / sqrtf(d);
     for (n_t i = 0; i < n; i++) {
         n_t prompt = row[i] / group, first = length[prompt];
-        const float *c = cos + (first + filled) * d, *t = sin + (first + filled) * d;
+        /* A row that has ended, and is not yet left out, may stand beyond the tables. */
+        n_t position = first + filled < positions ? first + filled : positions - 1;
+        const float *c = cos + position * d, *t = sin + position * d;
         for (n_t head = 0; head < h; head++) {
             const void *x = at(qkv, (i * 3 * h + head) * d, low);
             float *k = own_k + (row[i] * h + head) * d * room, *v = own_v + (row[i] * h + head) * room * wide;
@@ -446,12 +448,13 @@ INLINE int decode_in(
 }
 
 int decode(
-    const void *qkv, const float *cos, const float *sin, n_t n, n_t h, n_t d, const n_t *row, const n_t *length,
-    n_t group, const float *prompt_k, const float *prompt_v, n_t prompt_room, float *own_k, float *own_v, n_t room,
-    n_t filled, void *out, n_t low) {
+    const void *qkv, const float *cos, const float *sin, n_t positions, n_t n, n_t h, n_t d, const n_t *row,
+    const n_t *length, n_t group, const float *prompt_k, const float *prompt_v, n_t prompt_room, float *own_k,
+    float *own_v, n_t room, n_t filled, void *out, n_t low) {
 #define CALL(D, LOW)                                                                                                   \
     return decode_in(                                                                                                  \
-        qkv, cos, sin, n, h, D, row, length, group, prompt_k, prompt_v, prompt_room, own_k, own_v, room, filled, out, LOW)
+        qkv, cos, sin, positions, n, h, D, row, length, group, prompt_k, prompt_v, prompt_room, own_k, own_v, room,    \
+        filled, out, LOW)
     BY_KIND(CALL)
 #undef CALL
 }

@@ -12,10 +12,11 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,22 +24,21 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 SOURCE = Path(__file__).with_name("native.c")
 # None changes how NaN or infinity spread, or in which order a sum is taken but where the source says so.
-FLAGS = (
-    "-O2",
-    "-ftree-vectorize",
-    "-fvect-cost-model=dynamic",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-fopenmp-simd",
-)
+FLAGS = ("-O2", "-ftree-vectorize", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")
 SHARED = ("-shared", "-fPIC")
-TUNED = (("-march=native", "-mprefer-vector-width=512"), ("-march=native",), ("-mcpu=native",), ())  # first that works
+TUNED = (  # the first that the compiler knows: gcc's, then clang's
+    ("-fvect-cost-model=dynamic", "-march=native", "-mprefer-vector-width=512"),
+    ("-march=native",),
+    ("-mcpu=native",),
+    (),
+)
 LANES = 16  # of native.c
-LOW = {torch.float32: 0, torch.bfloat16: 1}  # what native.c calls them
+KINDS = {torch.float32: 0, torch.bfloat16: 1}  # what native.c calls them
 
 _off = False
 
@@ -55,25 +55,23 @@ def missing() -> str:
 
 @functools.cache
 def _found() -> tuple[ctypes.CDLL | None, str]:
-    wanted = os.environ.get("CC") or "cc"
-    compiler = shutil.which(wanted)
     if os.environ.get("RL_SCALING_NATIVE") == "0":
         return None, "RL_SCALING_NATIVE=0"
-    if compiler is None:
-        return None, f"no C compiler ({wanted})"
-    source = SOURCE.read_bytes()
-    made_for = (platform.machine(), _processor(), compiler, *FLAGS, *map(str, TUNED))
-    name = hashlib.blake2b(source + "\0".join(made_for).encode(), digest_size=8).hexdigest()
-    reason = ""
+    compiler = shlex.split(os.environ.get("CC") or "cc")
+    if shutil.which(compiler[0]) is None:
+        return None, f"no C compiler ({compiler[0]})"
+    reasons = []
     for folder in (_cache, _folder_of_this_process):
         try:
+            made_for = (platform.machine(), _processor(), *compiler, *FLAGS, *map(str, TUNED))
+            name = hashlib.blake2b(SOURCE.read_bytes() + "\0".join(made_for).encode(), digest_size=8).hexdigest()
             target = folder() / f"native-{name}.so"
             if not target.exists():
                 _compile(compiler, target)
             return ctypes.CDLL(str(target)), ""
-        except OSError as error:
-            reason = str(error)
-    return None, reason
+        except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
+            reasons.append(str(error))
+    return None, reasons[0]
 
 
 def _cache() -> Path:
@@ -92,21 +90,23 @@ def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.processor()
+        return platform.processor() + platform.node()
     return "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
 
 
-def _compile(compiler: str, target: Path) -> None:
+def _compile(compiler: Sequence[str], target: Path) -> None:
     """Raises OSError where it cannot. Processes that compile at once do not see each other's halves."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        made = Path(folder) / target.name
+        made, words = Path(folder) / target.name, ""
         for tuned in TUNED:
-            command = [compiler, *FLAGS, *tuned, *SHARED, str(SOURCE), "-o", str(made), "-lm"]
-            if subprocess.run(command, capture_output=True).returncode == 0:
+            command = [*compiler, *FLAGS, *tuned, *SHARED, str(SOURCE), "-o", str(made), "-lm"]
+            ran = subprocess.run(command, capture_output=True, text=True)
+            if ran.returncode == 0:
                 made.replace(target)
                 return
-    raise OSError(f"{compiler} cannot compile {SOURCE}")
+            words = ran.stderr.strip().split("\n")[-1]
+    raise OSError(f"{shlex.join(compiler)} cannot compile {SOURCE.name}: {words}")
 
 
 @contextmanager
@@ -122,17 +122,17 @@ def plain() -> Generator[None]:
 
 def serves(x: Tensor) -> bool:
     """Whether what is computed of x can be computed here."""
-    return x.device.type == "cpu" and x.dtype in LOW and not _off and library() is not None
+    return x.device.type == "cpu" and x.dtype in KINDS and not _off and library() is not None
 
 
 def _call(name: str, *arguments: Any) -> None:
-    """Tensors by their address, which must be contiguous; integers; floats."""
+    """Tensors by address, contiguous and of the type that the function expects; integers; floats."""
     function = getattr(library(), name)
     passed = []
     for x in arguments:
         if isinstance(x, Tensor):
             assert x.is_contiguous()
-            assert x.dtype in LOW or x.dtype == torch.int64
+            assert x.dtype in KINDS or x.dtype == torch.int64
             passed.append(ctypes.c_void_p(x.data_ptr()))
         else:
             passed.append(ctypes.c_float(x) if isinstance(x, float) else ctypes.c_int64(x))
@@ -142,7 +142,7 @@ def _call(name: str, *arguments: Any) -> None:
 
 def _rms_norm(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     y, inverse = torch.empty_like(x, dtype=dtype), x.new_empty(x.shape[:-1])
-    _call("rms_norm", x, inverse.numel(), x.shape[-1], y, inverse, LOW[dtype])
+    _call("rms_norm", x, inverse.numel(), x.shape[-1], y, inverse, KINDS[dtype])
     return y, inverse
 
 
@@ -154,16 +154,17 @@ class _RmsNorm(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:  # ty: ignore[incompatible-method-override]
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> Any:
         y, inverse = ctx.saved_tensors
         dx = torch.empty_like(y, dtype=torch.float32)
-        _call("rms_norm_grad", g.contiguous(), y, inverse, inverse.numel(), y.shape[-1], dx, LOW[y.dtype])
+        _call("rms_norm_grad", g.contiguous(), y, inverse, inverse.numel(), y.shape[-1], dx, KINDS[y.dtype])
         return dx, None
 
 
 def _swiglu(gate_up: Tensor) -> Tensor:
     y = gate_up.new_empty((*gate_up.shape[:-1], gate_up.shape[-1] // 2))
-    _call("swiglu", gate_up, y.numel() // y.shape[-1], y.shape[-1], y, LOW[y.dtype])
+    _call("swiglu", gate_up, y.numel() // y.shape[-1], y.shape[-1], y, KINDS[y.dtype])
     return y
 
 
@@ -174,10 +175,11 @@ class _Swiglu(torch.autograd.Function):
         return _swiglu(gate_up)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:  # ty: ignore[incompatible-method-override]
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> Tensor:
         (gate_up,) = ctx.saved_tensors
         d = torch.empty_like(gate_up)
-        _call("swiglu_grad", g.contiguous(), gate_up, g.numel() // g.shape[-1], g.shape[-1], d, LOW[d.dtype])
+        _call("swiglu_grad", g.contiguous(), gate_up, g.numel() // g.shape[-1], g.shape[-1], d, KINDS[d.dtype])
         return d
 
 
@@ -186,18 +188,20 @@ class _Attend(torch.autograd.Function):
     def forward(ctx: Any, qkv: Tensor, cos: Tensor, sin: Tensor, position: Tensor, rows: Tensor) -> Any:
         n, (h, d) = position.numel(), qkv.shape[-2:]
         turned, out = torch.empty_like(qkv, dtype=torch.float32), qkv.new_zeros((*qkv.shape[:-3], h, d))
-        _call("attend", qkv, cos, sin, position, n, h, d, rows, len(rows), turned, out, LOW[qkv.dtype])
+        _call("attend", qkv, cos, sin, position, n, h, d, rows, len(rows), turned, out, KINDS[qkv.dtype])
         ctx.save_for_backward(turned, out, cos, sin, position, rows)
         ctx.mark_non_differentiable(turned)
+        ctx.set_materialize_grads(False)  # of `turned` there is none, and zeros would cost a pass
         return out, turned
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor, _: Tensor) -> Any:  # ty: ignore[incompatible-method-override]
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor, _: None) -> Any:
         turned, out, cos, sin, position, rows = ctx.saved_tensors
         sums, (h, d) = torch.zeros_like(turned), turned.shape[-2:]
         grad = sums if g.dtype == sums.dtype else torch.empty_like(sums, dtype=g.dtype)
         given = (cos, sin, position, position.numel(), h, d, rows, len(rows))
-        _call("attend_grad", g.contiguous(), turned, out, *given, sums, grad, LOW[g.dtype])
+        _call("attend_grad", g.contiguous(), turned, out, *given, sums, grad, KINDS[g.dtype])
         return grad, None, None, None, None
 
 
@@ -229,6 +233,7 @@ class Spans:
     kept: list[Tensor] | None = None
 
     def __call__(self, qkv: Tensor, layer: int) -> Tensor:
+        assert self.position.numel() == qkv.shape[0] * qkv.shape[1]
         out, turned = _Attend.apply(qkv.contiguous(), self.cos, self.sin, self.position, self.rows)
         if self.kept is not None:
             self.kept.append(turned)
@@ -260,7 +265,7 @@ def completions_after_prompts(
 
 @dataclass
 class NativeCache:
-    """Keys and values of what rows have seen, in the layouts of native.c; written in place.
+    """Keys and values of what rows have seen, in the layouts of native.c; written in place, without gradients.
 
     prompt: [layers] of (keys [S·P, h, d, T filled up], values [S·P, h, T filled up, d filled up]); own: the same of the
     completions, by row [S·R]. `rows` [S, R at hand] says which of them are decoded; filled, how many tokens each has.
@@ -295,10 +300,29 @@ class NativeCache:
         (prompt_k, prompt_v), (own_k, own_v) = self.prompt[layer], self.own[layer]
         h, d = qkv.shape[-2:]
         out = qkv.new_empty((*qkv.shape[:2], h * d))
-        given = (self.cos, self.sin, self.rows.numel(), h, d, self.rows, self.prompt_length, self.group_size)
+        given = (
+            self.cos,
+            self.sin,
+            len(self.cos),
+            self.rows.numel(),
+            h,
+            d,
+            self.rows,
+            self.prompt_length,
+            self.group_size,
+        )
         prompt = (prompt_k, prompt_v, prompt_k.shape[-1])
         _call(
-            "decode", qkv.contiguous(), *given, *prompt, own_k, own_v, own_k.shape[-1], self.filled, out, LOW[out.dtype]
+            "decode",
+            qkv.contiguous(),
+            *given,
+            *prompt,
+            own_k,
+            own_v,
+            own_k.shape[-1],
+            self.filled,
+            out,
+            KINDS[out.dtype],
         )
         return out
 
@@ -327,8 +351,8 @@ def new_cache(kept: list[Tensor], length: Tensor, group_size: int, slots: int, c
 
 def draw(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """As `harness.policy.sampler.draw`."""
+    logits, uniform = logits.float().contiguous(), uniform.float().contiguous()
     ids, logprobs = torch.empty(uniform.shape, dtype=torch.int64), torch.empty_like(uniform)
     v = logits.shape[-1]
-    logits, uniform = logits.contiguous(), uniform.contiguous()
     _call("draw", logits, uniform, float(temperature), uniform.numel(), v, logits.new_empty(v), ids, logprobs)
     return ids, logprobs

@@ -38,7 +38,7 @@ class _Normalise(torch.autograd.Function):
 
 
 def _normalise(x: Tensor, dtype: torch.dtype) -> Tensor:
-    if native.serves(x) and dtype in native.LOW:
+    if native.serves(x) and dtype in native.KINDS:
         return native.rms_norm(upcast(x), dtype)
     return _Normalise.apply(upcast(x)).to(dtype)
 
@@ -96,7 +96,7 @@ class Block(nn.Module):
         qkv = self._read(x, weights.qkv)
         qkv = qkv.view(*x.shape[:2], 3, self.config.heads, self.config.head_width)
         if self.config.qk_norm:
-            qkv = torch.cat((_normalise(qkv[:, :, :2], qkv.dtype) * self.qk_norm, qkv[:, :, 2:]), dim=2)
+            qkv = torch.cat((_normalise(qkv[:, :, :2], self.qk_norm.dtype) * self.qk_norm, qkv[:, :, 2:]), dim=2)
         mixed = attention(qkv, layer).to(weights.attention_out.dtype)
         x = self._write(x, mixed, weights.attention_out, "attention_norm")
         return self._write(x, _swiglu(self._read(x, weights.gate_up)), weights.down, "mlp_norm")
@@ -185,8 +185,8 @@ class Transformer(nn.Module):
         """Flat tokens [S, N] -> [S, N, width], normalised, before the head. Held `weights`: where nothing learns."""
         offset = torch.arange(self.seeds, device=ids.device)[:, None] * self.config.vocab
         x = F.embedding(ids + offset, self.embedding.flatten(0, 1))
-        dtype = self.product_dtype if self.natively else self.attention_dtype
-        look = lambda qkv, layer: attention(qkv.to(dtype), layer)  # noqa: E731
+        cast = lambda qkv, layer: attention(qkv.to(self.attention_dtype), layer)  # noqa: E731
+        look = attention if self.natively else cast
         for layer, (block, held) in enumerate(zip(self.blocks, weights or self.weights())):
             x = block(x, look, layer, held)
         return NORMS[self.config.norm](x, x.dtype) if self.config.has_final_norm else x
@@ -195,6 +195,8 @@ class Transformer(nn.Module):
         """Right-padded rows ids [S, R, T], causal -> [S, R, T, width], normalised, before the head. `kept`, if given,
         receives what a cache is made of, layer by layer."""
         s, rows, tokens = ids.shape
+        if tokens > self.config.context:
+            raise IndexError(f"rows of {tokens} tokens in a context of {self.config.context}")
         if self.natively:
             attention = native.rows_of_equal_length(s * rows, tokens, self.cos, self.sin, kept)
         else:
@@ -216,7 +218,9 @@ class Transformer(nn.Module):
 
     def decode(self, ids: Tensor, cache: Cache | native.NativeCache, weights: list[Weights] | None = None) -> Tensor:
         """The next token of each row, ids [S, R] -> hidden state [S, R, width]; the cache grows by it."""
-        hidden = self.flat_hidden(ids, cache.looking(self.rotation), weights)
+        # A row that has ended, and is not yet left out, may stand beyond the context.
+        rotation = lambda positions: self.rotation(positions.clamp(max=self.config.context - 1))  # noqa: E731
+        hidden = self.flat_hidden(ids, cache.looking(rotation), weights)
         cache.grow()
         return hidden
 

@@ -224,3 +224,17 @@ def test_processes_that_compile_at_once_all_get_the_whole_library(tmp_path):
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
     (tmp_path / "rl-scaling").write_text("a file where the folder would be")
     assert served(XDG_CACHE_HOME=str(tmp_path), TMPDIR=str(tmp_path)) == ""
+
+
+@needs_compiler
+def test_a_compiler_may_be_given_with_options(tmp_path):
+    assert served(CC="cc -g", XDG_CACHE_HOME=str(tmp_path)) == ""
+
+
+@needs_compiler
+def test_draws_take_any_layout_and_kind_of_numbers():
+    logits, uniform = numbers(4, 3, 32).detach(), torch.rand(3, 4, generator=torch.Generator().manual_seed(0))
+    expected = draw(logits, uniform.T.contiguous(), 1.0)
+    for a, b in zip(draw(logits, uniform.T, 1.0), expected):
+        assert torch.equal(a, b)
+    assert torch.equal(draw(logits.bfloat16(), uniform.T, 1.0)[0], draw(logits.bfloat16().float(), uniform.T, 1.0)[0])

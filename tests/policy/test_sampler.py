@@ -198,6 +198,20 @@ def test_stacked_policies_draw_what_each_draws_alone():
         torch.testing.assert_close(alone.logprobs[0], together.logprobs[s], rtol=0, atol=1e-5)
 
 
+def test_a_row_that_may_not_answer_can_be_as_long_as_the_context():
+    """It stays among the others until enough have ended."""
+    policy = eager_to_stop(0)
+    longest = policy.config.context
+    prompts = torch.full((1, 6, longest), 40)
+    length = torch.tensor([[3] * 5 + [longest]])
+    u = uniforms_of(KEYS[0], 6)[None]
+    active = torch.arange(6)[None] < 5
+    out = sample(policy, prompts, length, 1, TOKENS, 1.0, u, active)
+    alone = sample(policy, prompts[:, :5, :3], length[:, :5], 1, TOKENS, 1.0, u[:, :5])
+    assert torch.equal(out.ids[:, :5], alone.ids)
+    assert (out.length[:, 5] == 0).all()
+
+
 @pytest.mark.parametrize("thinking", [None, 2])
 def test_rows_that_are_not_active_draw_nothing_and_disturb_nobody(thinking):
     policy = eager_to_stop(0)

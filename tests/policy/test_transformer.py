@@ -82,6 +82,14 @@ def test_the_size_of_a_batch_does_not_change_log_probs(model, size):
     torch.testing.assert_close(pieces, score(policy, ids, 1.0), rtol=0, atol=1e-5)
 
 
+def test_rows_longer_than_the_context_are_refused(model):
+    """Beyond it there are no rotations."""
+    policy = policy_of(model, 0)
+    policy(random_ids(1, 1, model.context))
+    with pytest.raises(IndexError, match=f"{model.context + 1} tokens in a context of {model.context}"):
+        policy(random_ids(1, 1, model.context + 1))
+
+
 def test_logits_and_log_probs_are_float32_also_in_bf16(model):
     ids = random_ids(1, 4, 9)
     exact, low = policy_of(model, 0)(ids), policy_of(model, 0, precision="bf16")(ids)
