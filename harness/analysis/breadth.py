@@ -131,22 +131,29 @@ def told(row: Mapping[str, Any]) -> str:
 
 
 def draw(found: Mapping[str, Any], path: Path) -> None:
-    """Change on held-out families by number of families rewarded."""
+    """Change on held-out families by number of families rewarded; beside it on those that an order leaves out."""
     from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=(6, 4), layout="constrained")
-    panel = drawing.subplots()
-    for mode, label in MODES.items():
-        rows = found["modes"][mode]["by_families"]
-        x, mean = [row["families"] for row in rows], np.array([row["mean"] for row in rows])
-        bounds = [(row["low"], row["high"]) if row["low"] is not None else (row["mean"],) * 2 for row in rows]
-        low, high = np.array(bounds).T
-        panel.errorbar(x, mean, yerr=(mean - low, high - mean), marker="o", capsize=3, label=label)
-    panel.axhline(0, color="0.6", linewidth=0.8)
-    panel.set_xscale("log", base=2)
-    panel.set(xlabel="families rewarded", ylabel="change in accuracy on families never rewarded")
-    panel.set_xticks(x, [str(k) for k in x])
-    panel.legend(frameon=False)
+    kinds = {"held out of all arms": {mode: found["modes"][mode] for mode in MODES}}
+    if found["left_out"]:
+        kinds["rewarded in no arm of an order"] = found["left_out"]
+    drawing = Figure(figsize=(1 + 4.5 * len(kinds), 4), layout="constrained")
+    panels = drawing.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+    for panel, (title, modes) in zip(panels, kinds.items()):
+        for i, (mode, label) in enumerate(MODES.items()):
+            rows = modes[mode]["by_families"]
+            x = [row["families"] for row in rows]
+            mean = np.array([row["mean"] for row in rows])
+            bounds = [(row["low"], row["high"]) if row["low"] is not None else (row["mean"],) * 2 for row in rows]
+            low, high = np.array(bounds).T
+            beside = np.array(x) * (1.04 if i else 1 / 1.04)  # so that no interval hides another
+            panel.errorbar(beside, mean, yerr=(mean - low, high - mean), marker="o", capsize=3, label=label)
+        panel.axhline(0, color="0.6", linewidth=0.8)
+        panel.set_xscale("log", base=2)
+        panel.set_xticks(x, [str(k) for k in x])
+        panel.set(title=title, xlabel="families rewarded")
+    panels[0].set_ylabel("change in accuracy on families never rewarded")
+    panels[0].legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     drawing.savefig(path, dpi=150)
 
