@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.analysis.charts import HIDDEN_FACTOR, colour, has_spread
+from harness.analysis.charts import HIDDEN_FACTOR, MANY, colour, has_spread
 from harness.analysis.laws import evaluate
 from harness.analysis.series import Axis, Series, shared_axes
 from harness.analysis.transfer_section import forest
@@ -58,11 +58,16 @@ def figure_curves(series: Sequence[Series]) -> Figure:
         if has_spread(i, series):
             panel.fill_between(one.x, one.low, one.high, color=colour(i), alpha=0.18, linewidth=0)
             panel.plot(one.x, one.accuracy.T, color=colour(i), alpha=0.3, linewidth=0.7)
-        panel.plot(one.x, one.mean, color=colour(i), marker=MARKERS[i % 8], linestyle=LINES[i % 4], label=one.label,
+        panel.plot(one.x, one.mean, color=colour(i), marker=MARKERS[i % 8], linestyle=LINES[(i + i // 8) % 4],
+                   label=one.label,
                    markersize=4)  # fmt: skip
         _before(panel, one, axis, i)
     panel.set_ylabel("accuracy")
-    panel.legend(frameon=False, fontsize=8)
+    if len(series) > MANY:  # within it would cover the curves
+        drawing.set_figwidth(6.8)
+        drawing.legend(frameon=False, fontsize=8, loc="outside right upper")
+    else:
+        panel.legend(frameon=False, fontsize=8)
     return drawing
 
 
