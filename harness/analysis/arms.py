@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness.analysis.contrasts import record
-from harness.analysis.gains import Grid, grids, pair
+from harness.analysis.gains import Grid, grids, together
 from harness.analysis.markup import number
 from harness.analysis.table import Table, load_table
 
@@ -35,17 +35,15 @@ def arm_rows(table: Table, role: str, patterns: Sequence[str] = (), control: str
                 "arm": arm, "size": size, "x": float(grid.x[-1]), "before": float(chosen.before.mean()),
                 "after": float(chosen.values[:, -1].mean()), "change": record(chosen.change.mean(axis=1)),
                 "fall": float(max(0.0, -curve.min())),
-                "gain": _gain(chosen, built[control]) if control in built and control != arm else None,
+                "gain": _gain(together(built, tasks, arm, control)) if control and control != arm else None,
             })  # fmt: skip
     return rows
 
 
-def _gain(arm: Grid, control: Grid) -> dict[str, Any] | None:
-    """The change of an arm minus the control's, paired by replicate."""
-    if (both := pair(arm, control)) is None:
-        return None
-    one, two = both
-    return record((one.change - two.change).mean(axis=1))
+def _gain(both: list[Grid] | None) -> dict[str, Any] | None:
+    """The change of an arm minus the control's, paired by replicate; None where they share no replicate or not all of
+    the tasks."""
+    return record((both[0].change - both[1].change).mean(axis=1)) if both else None
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:

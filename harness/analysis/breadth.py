@@ -45,11 +45,11 @@ def breadth(table: Table, real_arm: str, control: str) -> dict[str, Any]:
     for mode in MODES:
         values = _changes(arms, cells, real_arm, whole, dict.fromkeys(left_out, held_out), mode)
         by_task = {task: _slopes({k: v[..., [j]] for k, v in values.items()}) for j, task in enumerate(held_out)}
-        found["modes"][mode] = _told(values) | {"slope_by_task": {t: crossed(slope) for t, slope in by_task.items()}}
+        found["modes"][mode] = _summary(values) | {"slope_by_task": {t: crossed(slope) for t, slope in by_task.items()}}
     found["left_out"] = None
     if all(left_out.values()):
         changes = {mode: _changes(arms, cells, None, whole, left_out, mode) for mode in MODES}
-        found["left_out"] = {mode: _told(values) for mode, values in changes.items()}
+        found["left_out"] = {mode: _summary(values) for mode, values in changes.items()}
     both = together(arms, held_out, real_arm, control)
     found["over_control"] = record((both[0].change - both[1].change).mean(1)) if both else None
     return found
@@ -91,7 +91,7 @@ def _changes(
     return values
 
 
-def _told(values: Mapping[int, Array]) -> dict[str, Any]:
+def _summary(values: Mapping[int, Array]) -> dict[str, Any]:
     return {
         "by_families": [{"families": k, **crossed(v.mean(2))} for k, v in sorted(values.items())],
         "slope": crossed(_slopes(values)),

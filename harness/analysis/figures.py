@@ -59,8 +59,7 @@ def figure_curves(series: Sequence[Series]) -> Figure:
             panel.fill_between(one.x, one.low, one.high, color=colour(i), alpha=0.18, linewidth=0)
             panel.plot(one.x, one.accuracy.T, color=colour(i), alpha=0.3, linewidth=0.7)
         panel.plot(one.x, one.mean, color=colour(i), marker=MARKERS[i % 8], linestyle=LINES[(i + i // 8) % 4],
-                   label=one.label,
-                   markersize=4)  # fmt: skip
+                   label=one.label, markersize=4)  # fmt: skip
         _before(panel, one, axis, i)
     panel.set_ylabel("accuracy")
     if len(series) > MANY:  # within it would cover the curves

@@ -18,20 +18,17 @@ typedef int64_t n_t;
 
 INLINE n_t padded(n_t n) { return (n + LANES - 1) / LANES * LANES; }
 
+/* e^r for |r| up to ln(2)/2, of a number or a vector. */
+#define EXP_SERIES(r)                                                                                                  \
+    (((((((1.98412698e-4f * (r) + 1.38888889e-3f) * (r) + 8.33333333e-3f) * (r) + 4.16666667e-2f) * (r) +              \
+         1.66666667e-1f) * (r) + 0.5f) * (r) + 1.0f) * (r) + 1.0f)
+
 /* e^x to about 2e-7 of its size; NaN stays NaN. */
 INLINE float fast_exp(float x) {
     x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
     float n = rintf(x * 1.44269504f), r = x - n * 0.693147182f;
-    float p = 1.98412698e-4f;
-    p = p * r + 1.38888889e-3f;
-    p = p * r + 8.33333333e-3f;
-    p = p * r + 4.16666667e-2f;
-    p = p * r + 1.66666667e-1f;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
     union { uint32_t i; float f; } scale = {((uint32_t)(int32_t)n + 127u) << 23};
-    return p * scale.f;
+    return EXP_SERIES(r) * scale.f;
 }
 
 INLINE lanes pick(whole mask, lanes a, lanes b) { return (lanes)(((whole)a & mask) | ((whole)b & ~mask)); }
@@ -48,14 +45,7 @@ INLINE float sum_of(lanes x) {
 INLINE lanes fast_exp_of(lanes x) {
     x = pick(x < -87.0f, -87.0f + (lanes){0}, x);
     lanes n = x * 1.44269504f + 12582912.0f - 12582912.0f, r = x - n * 0.693147182f;
-    lanes p = r * 1.98412698e-4f + 1.38888889e-3f;
-    p = p * r + 8.33333333e-3f;
-    p = p * r + 4.16666667e-2f;
-    p = p * r + 1.66666667e-1f;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    return p * (lanes)((__builtin_convertvector(n, whole) + 127) << 23);
+    return EXP_SERIES(r) * (lanes)((__builtin_convertvector(n, whole) + 127) << 23);
 }
 
 INLINE float get(const void *x, n_t i, int low) {

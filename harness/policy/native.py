@@ -300,30 +300,11 @@ class NativeCache:
         (prompt_k, prompt_v), (own_k, own_v) = self.prompt[layer], self.own[layer]
         h, d = qkv.shape[-2:]
         out = qkv.new_empty((*qkv.shape[:2], h * d))
-        given = (
-            self.cos,
-            self.sin,
-            len(self.cos),
-            self.rows.numel(),
-            h,
-            d,
-            self.rows,
-            self.prompt_length,
-            self.group_size,
-        )
-        prompt = (prompt_k, prompt_v, prompt_k.shape[-1])
         _call(
-            "decode",
-            qkv.contiguous(),
-            *given,
-            *prompt,
-            own_k,
-            own_v,
-            own_k.shape[-1],
-            self.filled,
-            out,
-            KINDS[out.dtype],
-        )
+            "decode", qkv.contiguous(), self.cos, self.sin, len(self.cos), self.rows.numel(), h, d, self.rows,
+            self.prompt_length, self.group_size, prompt_k, prompt_v, prompt_k.shape[-1], own_k, own_v, own_k.shape[-1],
+            self.filled, out, KINDS[out.dtype],
+        )  # fmt: skip
         return out
 
 

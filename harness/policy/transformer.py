@@ -185,8 +185,8 @@ class Transformer(nn.Module):
         """Flat tokens [S, N] -> [S, N, width], normalised, before the head. Held `weights`: where nothing learns."""
         offset = torch.arange(self.seeds, device=ids.device)[:, None] * self.config.vocab
         x = F.embedding(ids + offset, self.embedding.flatten(0, 1))
-        cast = lambda qkv, layer: attention(qkv.to(self.attention_dtype), layer)  # noqa: E731
-        look = attention if self.natively else cast
+        in_its_dtype = lambda qkv, layer: attention(qkv.to(self.attention_dtype), layer)  # noqa: E731
+        look = attention if self.natively else in_its_dtype
         for layer, (block, held) in enumerate(zip(self.blocks, weights or self.weights())):
             x = block(x, look, layer, held)
         return NORMS[self.config.norm](x, x.dtype) if self.config.has_final_norm else x

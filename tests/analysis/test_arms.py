@@ -50,3 +50,9 @@ def test_tasks_can_be_named_and_changes_compared_with_a_control():
     assert "| +0.220 | -0.288 to +0.728 |" in lines[2]
     assert len({line.count("|") for line in lines}) == 1
     assert arm_rows(planted(), "verified", ["c*"]) == []
+
+
+def test_changes_on_different_tasks_are_not_compared():
+    lacking = planted().frame.filter((pl.col("arm") == "true_reward") | (pl.col("task") == "a"))
+    rows = arm_rows(check_table(lacking), "verified", ["*"], "shuffled_within_group")
+    assert [row["gain"] for row in rows] == [None, None]
