@@ -36,8 +36,6 @@ class Completions:
 
 def draw(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Inverse-CDF sample: logits [..., V], uniform [...] -> (ids [...], logprobs [...]) at this temperature."""
-    if native.serves(logits):
-        return native.draw(logits, uniform, temperature)
     logprobs = (logits / temperature).log_softmax(-1)
     cdf = logprobs.exp().cumsum_(-1)
     # Scaled by the last entry: rounding may leave it a hair off 1.
@@ -65,13 +63,16 @@ def sample(
     """
     s, rows, device = prompts.shape[0], prompts.shape[1] * group_size, prompts.device
     room = uniforms.shape[-1]
+    alive = torch.ones((s, rows), dtype=torch.bool, device=device) if active is None else active
+    if native.serves(policy):
+        settings = (max_tokens, temperature, uniforms, alive, thinking, EOS, ANSWER)
+        return _completions(*native.sample(policy, prompts, length, group_size, *settings))
     weights = policy.weights()
     last, cache = policy.prefill(prompts, length, group_size, room, weights)
     logits = policy.logits(last).repeat_interleave(group_size, dim=1)  # [S, rows, V]
     ids = torch.zeros((s, rows, room), dtype=torch.int64, device=device)
     logprobs, taken = torch.zeros(ids.shape, device=device), torch.zeros_like(ids, dtype=torch.bool)
     drawn = torch.zeros_like(taken)
-    alive = torch.ones((s, rows), dtype=torch.bool, device=device) if active is None else active
     answering = torch.full_like(alive, thinking is None)
     left = torch.full((s, rows), max_tokens, device=device)  # for the answer
     at = torch.arange(rows, device=device).expand(s, rows)  # where the rows at hand stand among all
@@ -94,6 +95,10 @@ def sample(
             rows_at_hand = (at, alive, token, answering, left)
             at, alive, token, answering, left = (of_bundles(x, kept, cache.bundle) for x in rows_at_hand)
         logits = policy.logits(policy.decode(token, cache, weights))
+    return _completions(ids, logprobs, taken, drawn)
+
+
+def _completions(ids: Tensor, logprobs: Tensor, taken: Tensor, drawn: Tensor) -> Completions:
     stopped = ((ids == EOS) & taken).any(-1)
     reason = torch.where(stopped, int(StopReason.STOP), int(StopReason.LENGTH))
     return Completions(ids, logprobs, drawn, taken.sum(-1), reason)

@@ -56,19 +56,18 @@ def completion_logits(
     needed = mask.flip(-1).cummax(-1).values.flip(-1)
     wanted = torch.cat((real.flatten(1), needed.flatten(1)), dim=1)
     # In bfloat16 a CPU's library prepares each new shape for longer than it then takes to compute.
-    multiple = SHAPES if policy.product_dtype == torch.bfloat16 else 1
+    natively = native.serves(policy)
+    multiple = SHAPES if policy.product_dtype == torch.bfloat16 and not natively else 1
     packing = None if wanted.all() else Packing(_places(wanted, multiple), flat.shape[1])
     take, put = (packing.take, packing.put) if packing else (lambda x: x, lambda x: x)
     given = take(flat)
-    if policy.natively:
+    if natively:
         of_completions = positions.repeat_interleave(rows // p, dim=1).flatten(1)
         position = take(torch.cat((slots.expand_as(real).flatten(1), of_completions), dim=1))
-        attention: Attention = native.completions_after_prompts(
-            seen, needed.sum(-1), given.shape[1], position, policy.cos, policy.sin
-        )
+        attention: Attention | native.Spans = native.completions_after_prompts(seen, needed.sum(-1), position)
     else:
         dtype = policy.attention_dtype
-        attention = SharedPrompt(
+        shared = SharedPrompt(
             prompts=p,
             group_size=rows // p,
             prompt_rotation=policy.rotation(slots),
@@ -77,7 +76,7 @@ def completion_logits(
             causal_prompt=bias_of(causal(len(slots), device), dtype),
             causal_completion=bias_of(causal(c, device), dtype),
         )
-        attention = Packed(attention, packing) if packing else attention
+        attention = Packed(shared, packing) if packing else shared
     hidden = put(policy.flat_hidden(given, attention))
     return policy.logits(hidden[:, context[0].numel() :].unflatten(1, (rows, c)))
 

@@ -19,6 +19,7 @@ _NAMES = {PAD: "PAD", BOS: "BOS", EOS: "EOS", TURN: "TURN", ENV: "ENV", ANSWER: 
 
 # Special ids decode to characters outside ASCII, so that no sampled text can pass for an answer that holds one.
 _GLYPHS = [f"⟨{_NAMES.get(i, i)}⟩" for i in range(_FIRST_CHARACTER)] + list(_CHARACTERS)
+_ASCII = np.frombuffer(("?" * _FIRST_CHARACTER + _CHARACTERS).encode(), dtype=np.uint8)
 _UNKNOWN = 255
 _ID_OF_BYTE = bytearray([_UNKNOWN] * 256)
 for _i, _character in enumerate(_CHARACTERS):
@@ -82,3 +83,16 @@ def answer_in(text: str) -> str:
 def answer_text(completion: Sequence[int]) -> str:
     """What a verifier reads: the text after the last ANSWER, without the EOS that closed it."""
     return answer_in(completion_text(completion))
+
+
+def answer_texts(completions: np.ndarray, length: np.ndarray) -> list[str]:
+    """`answer_text` of the first length[b] ids of each row [B, C], C at least 1."""
+    rows, width = completions.shape
+    closed = (length > 0) & (completions[np.arange(rows), np.maximum(length - 1, 0)] == EOS)
+    end = length - closed
+    special = (completions < _FIRST_CHARACTER) & (np.arange(width) < end[:, None])
+    text = _ASCII[completions].tobytes().decode("latin-1")
+    texts = [text[row * width : row * width + n] for row, n in enumerate(end.tolist())]
+    for row in np.flatnonzero(special.sum(axis=1)).tolist():
+        texts[row] = answer_text(completions[row, : int(length[row])].tolist())
+    return texts

@@ -38,8 +38,6 @@ class _Normalise(torch.autograd.Function):
 
 
 def _normalise(x: Tensor, dtype: torch.dtype) -> Tensor:
-    if native.serves(x) and dtype in native.KINDS:
-        return native.rms_norm(upcast(x), dtype)
     return _Normalise.apply(upcast(x)).to(dtype)
 
 
@@ -48,8 +46,6 @@ def _centre_and_normalise(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _swiglu(gate_up: Tensor) -> Tensor:
-    if native.serves(gate_up):
-        return native.swiglu(gate_up)
     gate, up = gate_up.chunk(2, dim=-1)
     return F.silu(gate) * up
 
@@ -172,21 +168,19 @@ class Transformer(nn.Module):
         """What attention computes in: on a CPU its tiny products are slower in bfloat16 than in float32."""
         return self.product_dtype if self.embedding.is_cuda else self.embedding.dtype
 
-    @property
-    def natively(self) -> bool:
-        """Whether attention is computed by harness.policy.native."""
-        return self.attention_dtype == torch.float32 and native.serves(self.embedding)
-
     def weights(self) -> list[Weights]:
         """Of all blocks."""
         return [cast(Block, block).weights(self.product_dtype) for block in self.blocks]
 
-    def flat_hidden(self, ids: Tensor, attention: Attention, weights: list[Weights] | None = None) -> Tensor:
+    def flat_hidden(
+        self, ids: Tensor, attention: Attention | native.Spans, weights: list[Weights] | None = None
+    ) -> Tensor:
         """Flat tokens [S, N] -> [S, N, width], normalised, before the head. Held `weights`: where nothing learns."""
+        if isinstance(attention, native.Spans):
+            return native.hidden(self, ids, attention)
         offset = torch.arange(self.seeds, device=ids.device)[:, None] * self.config.vocab
         x = F.embedding(ids + offset, self.embedding.flatten(0, 1))
-        in_its_dtype = lambda qkv, layer: attention(qkv.to(self.attention_dtype), layer)  # noqa: E731
-        look = attention if self.natively else in_its_dtype
+        look = lambda qkv, layer: attention(qkv.to(self.attention_dtype), layer)  # noqa: E731
         for layer, (block, held) in enumerate(zip(self.blocks, weights or self.weights())):
             x = block(x, look, layer, held)
         return NORMS[self.config.norm](x, x.dtype) if self.config.has_final_norm else x
@@ -197,8 +191,8 @@ class Transformer(nn.Module):
         s, rows, tokens = ids.shape
         if tokens > self.config.context:
             raise IndexError(f"rows of {tokens} tokens in a context of {self.config.context}")
-        if self.natively:
-            attention = native.rows_of_equal_length(s * rows, tokens, self.cos, self.sin, kept)
+        if kept is None and native.serves(self):
+            attention: Attention | native.Spans = native.rows_of_equal_length(s, rows, tokens)
         else:
             bias = bias_of(causal(tokens, ids.device), self.attention_dtype)
             attention = Rows(rows, self.rotation(torch.arange(tokens, device=ids.device)), bias, kept)
@@ -206,17 +200,15 @@ class Transformer(nn.Module):
 
     def prefill(
         self, prompts: Tensor, length: Tensor, group_size: int, slots: int, weights: list[Weights] | None = None
-    ) -> tuple[Tensor, Cache | native.NativeCache]:
+    ) -> tuple[Tensor, Cache]:
         """The hidden state at each prompt's last token, [S, P, width], and a cache for `slots` tokens of each of its
         `group_size` completions. prompts [S, P, T] right-padded, length [S, P]."""
         kept: list[Any] = []
         hidden = self.hidden(prompts, kept, weights)
         last = hidden.gather(2, (length - 1)[..., None, None].expand(-1, -1, 1, hidden.shape[-1]))[:, :, 0]
-        if self.natively:
-            return last, native.new_cache(kept, length, group_size, slots, self.cos, self.sin)
         return last, new_cache(kept, length, group_size, slots)
 
-    def decode(self, ids: Tensor, cache: Cache | native.NativeCache, weights: list[Weights] | None = None) -> Tensor:
+    def decode(self, ids: Tensor, cache: Cache, weights: list[Weights] | None = None) -> Tensor:
         """The next token of each row, ids [S, R] -> hidden state [S, R, width]; the cache grows by it."""
         # A row that has ended, and is not yet left out, may stand beyond the context.
         rotation = lambda positions: self.rotation(positions.clamp(max=self.config.context - 1))  # noqa: E731

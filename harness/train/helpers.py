@@ -11,7 +11,7 @@ from harness.policy.transformer import Transformer, parameter_count
 
 # Products of a weight and a token that are worth a part of their own, and the most parts that a batch is cut into.
 # Nothing here depends on the number of threads: sums in another order have other last bits.
-WORTH_A_PART, MOST_PARTS = 2e8, 4
+WORTH_A_PART, MOST_PARTS = 2e7, 4
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]  # as `map`
 

@@ -1,6 +1,7 @@
 """Optimizers over stacked weights, per-seed gradient clipping, and schedules that are pure functions of the step."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -48,19 +49,22 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def zero_gradients(model: nn.Module) -> None:
-    """Zeros, never None: a step whose groups are all silent still decays the optimizer's momentum, as masking would."""
-    for w in model.parameters():
-        if w.grad is None:
-            w.grad = torch.zeros_like(w)
-        else:
-            w.grad.zero_()
+    """Zeros, never None: what a backward pass does not reach is changed by the optimizer all the same."""
+    set_gradients(list(model.parameters()), [])
+
+
+def set_gradients(weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+    """Zeros where there are none: a step whose groups are all silent still decays the optimizer's momentum, as masking
+    would."""
+    for weight, gradient in zip(weights, gradients or map(torch.zeros_like, weights), strict=True):
+        weight.grad = gradient
 
 
 @torch.no_grad()
 def clip_gradients(model: nn.Module, limit: float) -> Tensor:
     """Scale each seed's gradient to a norm of at most `limit`; returns the norms before, [S]."""
     grads = [w.grad for w in model.parameters() if w.grad is not None]
-    norm = torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in grads]), dim=0)
     scale = (limit / norm.clamp(min=1e-12)).clamp(max=1.0)
     for g in grads:
         g.mul_(scale.view(-1, *[1] * (g.dim() - 1)))

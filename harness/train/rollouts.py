@@ -12,7 +12,7 @@ from envs.registry import get
 from envs.vector import TextVectorEnv
 from harness.policy.sampler import Completions, sample
 from harness.policy.score import score
-from harness.policy.tokenizer import ANSWER, PAD, answer_text, encode_completion, encode_prompt, encode_reply
+from harness.policy.tokenizer import ANSWER, PAD, answer_texts, encode_completion, encode_prompt, encode_reply
 from harness.policy.transformer import Transformer
 from harness.seeding import Key, uniforms
 from harness.train.helpers import Each, parts_of
@@ -147,7 +147,7 @@ def rollout(
         count = drawn.length.flatten()
         tape.append(drawn.ids.flatten(0, 1), count, turn, drawn.drawn.flatten(0, 1), drawn.logprobs.flatten(0, 1))
         stop_reason = torch.where(active, drawn.stop_reason.flatten(), stop_reason)
-        completions = [answer_text(row[:n]) for row, n in zip(drawn.ids.flatten(0, 1).tolist(), count.tolist())]
+        completions = answer_texts(drawn.ids.flatten(0, 1).cpu().numpy(), count.cpu().numpy())
         texts, _, terminations, truncations, infos = env.step(completions)
         active = torch.from_numpy(~(terminations | truncations)).to(device) & ~out_of_room
         if not active.any() or turn + 1 == sampling.max_turns:

@@ -79,8 +79,8 @@ def check_finite(state: TrainState, metrics: dict[str, Tensor], batch: dict[str,
     goes with it; the weights are still those before the update."""
     gradients = {f"the gradient of {name}": weight.grad for name, weight in state.learners.named_parameters()}
     present = {name: value for name, value in (metrics | gradients).items() if value is not None}
-    # One sum of each is quick, and finite unless one of its terms is not, or it overflows.
-    if torch.stack([value.sum() for value in present.values()]).isfinite().all():
+    # One norm of each is quick, and finite unless one of its terms is not, or it overflows.
+    if torch.stack(torch._foreach_norm(list(present.values()))).isfinite().all():
         return
     for name, value in present.items():
         if not torch.isfinite(value).all():

@@ -76,7 +76,8 @@ def test_rows_that_are_asked_together_see_their_own_tokens_alone(group):
 def test_the_shared_prompt_forward_and_its_gradient_equal_the_plain_ones():
     """Also where a token in the midst of a completion was not drawn; nothing is computed of padding."""
     policy, seen = eager_to_stop(0, 1), []
-    policy.blocks[0].register_forward_hook(lambda module, given, out: seen.append(out.shape[1]))
+    compute = policy.flat_hidden
+    policy.flat_hidden = lambda ids, *rest: seen.append(ids.shape[1]) or compute(ids, *rest)
     out = drawn(policy, keys=(Key("sampling", 0), Key("sampling", 1)))
     ids, whole = whole_rows(out, 4)
     column = torch.arange(TOKENS)
@@ -223,6 +224,7 @@ def test_rows_that_are_not_active_draw_nothing_and_disturb_nobody(thinking):
     assert not some.drawn[0, ~active].any()
 
 
+@pytest.mark.parametrize("path", ["plain"], indirect=True)
 @pytest.mark.parametrize("thinking", [None, 3])
 def test_groups_that_have_ended_leave_the_batch_and_no_token_changes(thinking, monkeypatch):
     """Against a batch that keeps all its rows to the end; each seed loses other groups."""

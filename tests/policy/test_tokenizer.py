@@ -1,5 +1,6 @@
 """Token ids are the truth; text and ids never drift apart."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from harness.policy.tokenizer import (
     TURN,
     VOCAB_SIZE,
     answer_text,
+    answer_texts,
     decode,
     encode,
     encode_completion,
@@ -68,3 +70,17 @@ def test_prompts_completions_and_replies_are_framed():
     assert encode_completion("ab").tolist() == [*encode("ab"), EOS]
     assert encode_completion("ab", "").tolist() == [ANSWER, *encode("ab"), EOS]
     assert encode_completion("ab", "c\nd").tolist() == [*encode("c\nd"), ANSWER, *encode("ab"), EOS]
+
+
+@given(
+    rows=st.lists(
+        st.lists(st.one_of(st.sampled_from([EOS, ANSWER, PAD]), st.integers(0, 111)), max_size=7), min_size=1
+    ),
+    longer=st.integers(1, 3),
+)
+def test_texts_of_a_batch_are_those_of_its_rows(rows, longer):
+    """Whatever stands beyond a row's end."""
+    ids = np.full((len(rows), max(map(len, rows)) + longer), 50)
+    for row, given_ids in zip(ids, rows):
+        row[: len(given_ids)] = given_ids
+    assert answer_texts(ids, np.array([*map(len, rows)])) == [answer_text(row) for row in rows]

@@ -175,6 +175,7 @@ def changes(width, base_width, steps=4):
     return [x.square().mean().sqrt().item() for x in (streams[-1] - streams[0], after - before)]
 
 
+@pytest.mark.parametrize("path", ["plain"], indirect=True)  # the other keeps its stream to itself
 def test_under_mup_updates_are_as_large_at_any_width_and_without_it_they_grow():
     """The coordinate check of arXiv 2203.03466, appendix D.1, over a fourfold width. Logits shrink a little: what is
     left of the initial function, which muP lets vanish, changes less and less."""

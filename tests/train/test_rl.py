@@ -316,6 +316,6 @@ def test_clipping_bounds_each_seeds_norm_and_leaves_small_gradients_alone():
         weight.grad = torch.zeros_like(weight)
     state.policy.head.grad[0], state.policy.head.grad[1] = 3.0, 1e-3
     norms = clip_gradients(state.policy, 1.0)
-    assert norms.tolist() == pytest.approx([3.0 * (16 * 112) ** 0.5, 1e-3 * (16 * 112) ** 0.5])
+    assert norms.tolist() == pytest.approx([3.0 * (16 * 112) ** 0.5, 1e-3 * (16 * 112) ** 0.5], rel=1e-5)
     assert state.policy.head.grad[0].norm().item() == pytest.approx(1.0, rel=1e-5)
     assert (state.policy.head.grad[1] == 1e-3).all()

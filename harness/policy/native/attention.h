@@ -1,0 +1,299 @@
+/* Attention of float32 queries, keys and values; what it gives is an operand. */
+
+/* ---- RoPE, half-split layout; the first half of sin is negated */
+
+INLINE void turn(float *x, const float *cos, const float *sin, n_t d) {
+    n_t half = d / 2;
+    for (n_t k = 0; k < half; k++) {
+        float a = x[k], b = x[k + half];
+        x[k] = a * cos[k] + b * sin[k];
+        x[k + half] = b * cos[k + half] + a * sin[k + half];
+    }
+}
+
+INLINE void turn_back(float *g, const float *cos, const float *sin, n_t d) {
+    n_t half = d / 2;
+    for (n_t k = 0; k < half; k++) {
+        float a = g[k], b = g[k + half];
+        g[k] = a * cos[k] + b * sin[k + half];
+        g[k + half] = b * cos[k + half] + a * sin[k];
+    }
+}
+
+/* ---- Attention over rows of tokens that lie one after the other
+
+   qkv [n, 3, h, d]; rows [rows, 4]: context_start, context_end, start, end. The tokens from start to end see their row
+   up to themselves and all of its context. Tokens of no row get 0. */
+
+typedef struct {
+    const float *qkv; /* q and k turned */
+    n_t h, stride;    /* heads; of a token: 3hd */
+} attention;
+
+typedef struct {
+    n_t keys, room;   /* keys of the row at hand; the same filled up. Memory is for the longest */
+    float *kt, *vt;   /* [d, room] */
+    float *k, *v;     /* [keys, d filled up with 0] */
+    float *p, *dp;    /* [room] */
+    float *dk, *dv;   /* [keys, d filled up] */
+    float *q, *o, *g; /* a query, what it gets, what comes back: [d filled up] each */
+    void *memory;
+} scratch;
+
+static scratch new_scratch(const n_t *rows, n_t n_rows, n_t d) {
+    n_t most = 1;
+    for (n_t r = 0; r < n_rows; r++) {
+        n_t keys = rows[4 * r + 1] - rows[4 * r] + rows[4 * r + 3] - rows[4 * r + 2];
+        if (keys > most) most = keys;
+    }
+    n_t room = padded(most), wide = padded(d), flat = room * wide;
+    scratch s = {0};
+    s.memory = aligned_alloc(64, sizeof(float) * (6 * flat + 2 * room + 3 * wide));
+    if (!s.memory) return s;
+    float *x = s.memory;
+    memset(x, 0, sizeof(float) * (6 * flat + 2 * room + 3 * wide));
+    s.kt = x, s.vt = x += flat, s.k = x += flat, s.v = x += flat, s.dk = x += flat, s.dv = x += flat;
+    s.p = x += flat, s.dp = x += room, s.q = x += room, s.o = x += wide, s.g = x + wide;
+    return s;
+}
+
+INLINE n_t key_at(const n_t *row, n_t j) {
+    n_t context = row[1] - row[0];
+    return j < context ? row[0] + j : row[2] + j - context;
+}
+
+INLINE void load(attention a, n_t d, const n_t *row, n_t head, int backward, scratch *s) {
+    n_t wide = padded(d);
+    s->keys = row[1] - row[0] + row[3] - row[2];
+    s->room = padded(s->keys);
+    for (n_t j = 0; j < s->keys; j++) {
+        const float *k = a.qkv + key_at(row, j) * a.stride + (a.h + head) * d, *v = k + a.h * d;
+        memcpy(s->v + j * wide, v, sizeof(float) * d);
+        for (n_t e = 0; e < d; e++) s->kt[e * s->room + j] = k[e];
+        if (!backward) continue;
+        memcpy(s->k + j * wide, k, sizeof(float) * d);
+        for (n_t e = 0; e < d; e++) s->vt[e * s->room + j] = v[e];
+    }
+}
+
+/* y[j] = factor · x·m[:, j] for the first n of m [d, room] */
+INLINE void across(const float *x, float factor, const float *m, n_t d, n_t room, n_t n, float *y) {
+    n_t j = 0;
+    for (; j + 2 * LANES <= padded(n); j += 2 * LANES) {
+        lanes a = {0}, b = {0};
+        for (n_t e = 0; e < d; e++) {
+            a += x[e] * *(const loose *)(m + e * room + j);
+            b += x[e] * *(const loose *)(m + e * room + j + LANES);
+        }
+        *(loose *)(y + j) = a * factor, *(loose *)(y + j + LANES) = b * factor;
+    }
+    if (j < n) {
+        lanes a = {0}, b = {0}, c = {0}, f = {0}; /* each alone would wait for itself */
+        n_t e = 0;
+        for (; e + 4 <= d; e += 4) {
+            const float *z = m + e * room + j;
+            a += x[e] * *(const loose *)z;
+            b += x[e + 1] * *(const loose *)(z + room);
+            c += x[e + 2] * *(const loose *)(z + 2 * room);
+            f += x[e + 3] * *(const loose *)(z + 3 * room);
+        }
+        for (; e < d; e++) a += x[e] * *(const loose *)(m + e * room + j);
+        *(loose *)(y + j) = ((a + b) + (c + f)) * factor;
+    }
+}
+
+/* Softmax of the first n of p, in place; what fills up the last vector becomes 0. */
+INLINE void softmax(float *p, n_t n) {
+    const whole place = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    n_t last = padded(n) - LANES;
+    whole real = place < (int32_t)(n - last);
+    lanes first = p[0] + (lanes){0};
+    *(loose *)(p + last) = pick(real, *(loose *)(p + last), first);
+    lanes most = *(loose *)p, sum = {0};
+    for (n_t j = LANES; j <= last; j += LANES) {
+        lanes x = *(loose *)(p + j);
+        most = pick(x > most, x, most);
+    }
+    for (n_t i = 0; i < LANES; i++) first[0] = most[i] > first[0] ? most[i] : first[0];
+    for (n_t j = 0; j <= last; j += LANES) {
+        lanes x = fast_exp_of(*(loose *)(p + j) - first[0]);
+        if (j == last) x = (lanes)((whole)x & real);
+        *(loose *)(p + j) = x;
+        sum += x;
+    }
+    float inverse = 1.0f / sum_of(sum);
+    for (n_t j = 0; j <= last; j += LANES) *(loose *)(p + j) = *(loose *)(p + j) * inverse;
+}
+
+/* Adds the sum of p[j]·m[j] over n vectors-of-vecs to y. */
+INLINE void mix(const float *p, const float *m, n_t n, n_t vecs, float *y) {
+    for (n_t i = 0; i < vecs; i++) {
+        lanes a = {0}, b = {0}, c = {0}, e = {0};
+        const float *x = m + i * LANES;
+        n_t j = 0, wide = vecs * LANES;
+        for (; j + 4 <= n; j += 4, x += 4 * wide) { /* four sums: each alone would wait for itself */
+            a += p[j] * *(const loose *)x;
+            b += p[j + 1] * *(const loose *)(x + wide);
+            c += p[j + 2] * *(const loose *)(x + 2 * wide);
+            e += p[j + 3] * *(const loose *)(x + 3 * wide);
+        }
+        for (; j < n; j++, x += wide) a += p[j] * *(const loose *)x;
+        *(loose *)(y + i * LANES) += (a + b) + (c + e);
+    }
+}
+
+INLINE void forward_row(attention a, n_t d, const n_t *row, void *out, int low, scratch *s) {
+    n_t context = row[1] - row[0], vecs = padded(d) / LANES;
+    float factor = 1.0f / sqrtf(d);
+    for (n_t head = 0; head < a.h && row[2] < row[3]; head++) {
+        load(a, d, row, head, 0, s);
+        for (n_t i = row[2]; i < row[3]; i++) {
+            n_t seen = context + i - row[2] + 1;
+            across(a.qkv + i * a.stride + head * d, factor, s->kt, d, s->room, seen, s->p);
+            softmax(s->p, seen);
+            memset(s->o, 0, sizeof(float) * vecs * LANES);
+            mix(s->p, s->v, seen, vecs, s->o);
+            for (n_t e = 0; e < d; e++) put(out, (i * a.h + head) * d + e, s->o[e], low);
+        }
+    }
+}
+
+/* Adds to the gradient of q, k, v [n, 3, h, d], which are turned; g [n, h, d] is that of what they gave. */
+INLINE void backward_row(attention a, n_t d, const n_t *row, const float *g, float *grad, scratch *s) {
+    n_t context = row[1] - row[0], wide = padded(d), vecs = wide / LANES;
+    float factor = 1.0f / sqrtf(d);
+    for (n_t head = 0; head < a.h && row[2] < row[3]; head++) {
+        load(a, d, row, head, 1, s);
+        memset(s->dk, 0, sizeof(float) * s->keys * wide);
+        memset(s->dv, 0, sizeof(float) * s->keys * wide);
+        for (n_t i = row[2]; i < row[3]; i++) {
+            n_t seen = context + i - row[2] + 1;
+            const float *q = a.qkv + i * a.stride + head * d;
+            float *dq = grad + i * a.stride + head * d, along = 0;
+            across(q, factor, s->kt, d, s->room, seen, s->p);
+            softmax(s->p, seen);
+            memcpy(s->g, g + (i * a.h + head) * d, sizeof(float) * d);
+            across(s->g, 1.0f, s->vt, d, s->room, seen, s->dp);
+#pragma omp simd reduction(+ : along)
+            for (n_t j = 0; j < seen; j++) along += s->p[j] * s->dp[j];
+            for (n_t j = 0; j < seen; j++) s->dp[j] = s->p[j] * (s->dp[j] - along) * factor;
+            memset(s->o, 0, sizeof(float) * wide);
+            mix(s->dp, s->k, seen, vecs, s->o);
+            for (n_t e = 0; e < d; e++) dq[e] += s->o[e];
+            memcpy(s->q, q, sizeof(float) * d);
+            for (n_t c = 0; c < vecs; c++) {
+                lanes of_q = *(loose *)(s->q + c * LANES), of_o = *(loose *)(s->g + c * LANES);
+                for (n_t j = 0; j < seen; j++) {
+                    *(loose *)(s->dk + j * wide + c * LANES) += s->dp[j] * of_q;
+                    *(loose *)(s->dv + j * wide + c * LANES) += s->p[j] * of_o;
+                }
+            }
+        }
+        for (n_t j = 0; j < s->keys; j++) {
+            float *dk = grad + key_at(row, j) * a.stride + (a.h + head) * d, *dv = dk + a.h * d;
+            for (n_t e = 0; e < d; e++) dk[e] += s->dk[j * wide + e], dv[e] += s->dv[j * wide + e];
+        }
+    }
+}
+
+/* So that loops over a head's width are unrolled where it is usual. */
+#define BY_WIDTH(CALL)                                                                                                 \
+    switch (d) {                                                                                                       \
+    case 16: CALL(16); break;                                                                                          \
+    case 24: CALL(24); break;                                                                                          \
+    case 32: CALL(32); break;                                                                                          \
+    default: CALL(d);                                                                                                  \
+    }
+
+/* qkv [n, 3, h, d], turned; out [n, h, d], 0 where a token is of no row. */
+static int attend(const float *qkv, n_t n, n_t h, n_t d, const n_t *rows, n_t n_rows, void *out, int low) {
+    scratch s = new_scratch(rows, n_rows, d);
+    if (!s.memory) return 1;
+    memset(out, 0, n * h * d * size_of(low));
+    attention a = {qkv, h, 3 * h * d};
+#define CALL(D)                                                                                                        \
+    for (n_t r = 0; r < n_rows; r++) forward_row(a, D, rows + 4 * r, out, low, &s)
+    BY_WIDTH(CALL)
+#undef CALL
+    free(s.memory);
+    return 0;
+}
+
+/* g [n, h, d] -> grad [n, 3, h, d], of the turned qkv. */
+static int attend_grad(
+    const float *g, const float *qkv, n_t n, n_t h, n_t d, const n_t *rows, n_t n_rows, float *grad) {
+    scratch s = new_scratch(rows, n_rows, d);
+    if (!s.memory) return 1;
+    memset(grad, 0, sizeof(float) * n * 3 * h * d);
+    attention a = {qkv, h, 3 * h * d};
+#define CALL(D)                                                                                                        \
+    for (n_t r = 0; r < n_rows; r++) backward_row(a, D, rows + 4 * r, g, grad, &s)
+    BY_WIDTH(CALL)
+#undef CALL
+    free(s.memory);
+    return 0;
+}
+
+/* ---- Decoding: one token of each row, which sees its prompt and the completion so far
+
+   Each row belongs to prompt row / group, of length[prompt] tokens. Keys lie as [.., d, places], values as
+   [.., places, d filled up]: those of the prompts [prompts, h, ..], which have prompt_room places, and of the rows' own
+   tokens [rows, h, ..], room places, of which `filled` hold one: the token at hand is next. */
+
+typedef struct {
+    const n_t *length;
+    n_t group, prompt_room, room;
+    float *prompt_k, *prompt_v, *own_k, *own_v; /* of all layers, one after the other */
+    n_t of_prompt_k, of_prompt_v, of_own_k, of_own_v; /* numbers in a layer */
+} cache;
+
+INLINE void remember_prompts(const cache *c, n_t layer, const float *qkv, const n_t *rows, n_t prompts, n_t h, n_t d) {
+    n_t wide = padded(d);
+    for (n_t p = 0; p < prompts; p++)
+        for (n_t head = 0; head < h; head++) {
+            float *k = c->prompt_k + layer * c->of_prompt_k + (p * h + head) * d * c->prompt_room;
+            float *v = c->prompt_v + layer * c->of_prompt_v + (p * h + head) * c->prompt_room * wide;
+            for (n_t j = 0; j < c->length[p]; j++) {
+                const float *x = qkv + (rows[4 * p + 2] + j) * 3 * h * d + (h + head) * d;
+                for (n_t e = 0; e < d; e++) k[e * c->prompt_room + j] = x[e];
+                memcpy(v + j * wide, x + h * d, sizeof(float) * d);
+            }
+        }
+}
+
+/* qkv [n, 3, h, d] of the rows `row` [n]; out [n, h, d]; memory [prompt_room + room + LANES + wide]. */
+INLINE void decode_in(
+    float *qkv, const float *cos, const float *sin, n_t positions, n_t n, n_t h, n_t d, const n_t *row, const cache *c,
+    n_t layer, n_t filled, float *memory, void *out, int low) {
+    n_t vecs = padded(d) / LANES, wide = vecs * LANES, room = c->room;
+    float *o = memory, *p = o + wide, factor = 1.0f / sqrtf(d);
+    for (n_t i = 0; i < n; i++) {
+        n_t prompt = row[i] / c->group, first = c->length[prompt], position = least(first + filled, positions - 1);
+        for (n_t head = 0; head < h; head++) {
+            float *q = qkv + (i * 3 * h + head) * d, *new_k = q + h * d;
+            float *k = c->own_k + layer * c->of_own_k + (row[i] * h + head) * d * room;
+            float *v = c->own_v + layer * c->of_own_v + (row[i] * h + head) * room * wide;
+            const float *pk = c->prompt_k + layer * c->of_prompt_k + (prompt * h + head) * d * c->prompt_room;
+            const float *pv = c->prompt_v + layer * c->of_prompt_v + (prompt * h + head) * c->prompt_room * wide;
+            turn(q, cos + position * d, sin + position * d, d);
+            turn(new_k, cos + position * d, sin + position * d, d);
+            for (n_t e = 0; e < d; e++) k[e * room + filled] = new_k[e];
+            memcpy(v + filled * wide, new_k + h * d, sizeof(float) * d);
+            across(q, factor, pk, d, c->prompt_room, first, p);
+            across(q, factor, k, d, room, filled + 1, p + first); /* over what filled the prompt's last vector up */
+            softmax(p, first + filled + 1);
+            memset(o, 0, sizeof(float) * wide);
+            mix(p, pv, first, vecs, o);
+            mix(p + first, v, filled + 1, vecs, o);
+            for (n_t e = 0; e < d; e++) put(out, (i * h + head) * d + e, o[e], low);
+        }
+    }
+}
+
+static void decode(
+    float *qkv, const float *cos, const float *sin, n_t positions, n_t n, n_t h, n_t d, const n_t *row, const cache *c,
+    n_t layer, n_t filled, float *memory, void *out, int low) {
+#define CALL(D) decode_in(qkv, cos, sin, positions, n, h, D, row, c, layer, filled, memory, out, low)
+    BY_WIDTH(CALL)
+#undef CALL
+}

@@ -1,0 +1,74 @@
+/* Numbers: vectors of float32, an exponential, and operands, which are float32 or, where `low` is set, bfloat16. */
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+#define LANES 16
+
+typedef float lanes __attribute__((vector_size(4 * LANES)));
+typedef float loose __attribute__((vector_size(4 * LANES), aligned(4))); /* the same, anywhere in memory */
+typedef int32_t whole __attribute__((vector_size(4 * LANES)));
+typedef int64_t n_t;
+
+INLINE n_t least(n_t a, n_t b) { return a < b ? a : b; }
+INLINE n_t up(n_t n, n_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+INLINE n_t padded(n_t n) { return up(n, LANES); }
+
+/* e^r for |r| up to ln(2)/2, of a number or a vector. */
+#define EXP_SERIES(r)                                                                                                  \
+    (((((((1.98412698e-4f * (r) + 1.38888889e-3f) * (r) + 8.33333333e-3f) * (r) + 4.16666667e-2f) * (r) +              \
+         1.66666667e-1f) * (r) + 0.5f) * (r) + 1.0f) * (r) + 1.0f)
+
+/* e^x to about 2e-7 of its size; NaN stays NaN. */
+INLINE float fast_exp(float x) {
+    x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
+    float n = rintf(x * 1.44269504f), r = x - n * 0.693147182f;
+    union { uint32_t i; float f; } scale = {((uint32_t)(int32_t)n + 127u) << 23};
+    return EXP_SERIES(r) * scale.f;
+}
+
+INLINE lanes pick(whole mask, lanes a, lanes b) { return (lanes)(((whole)a & mask) | ((whole)b & ~mask)); }
+
+INLINE float sum_of(lanes x) {
+    float part[LANES];
+    memcpy(part, &x, sizeof(part));
+    for (n_t w = LANES / 2; w; w /= 2)
+        for (n_t i = 0; i < w; i++) part[i] += part[i + w];
+    return part[0];
+}
+
+/* The same of a vector of numbers up to 0. Adding 1.5 * 2^23 rounds to a whole number. */
+INLINE lanes fast_exp_of(lanes x) {
+    x = pick(x < -87.0f, -87.0f + (lanes){0}, x);
+    lanes n = x * 1.44269504f + 12582912.0f - 12582912.0f, r = x - n * 0.693147182f;
+    return EXP_SERIES(r) * (lanes)((__builtin_convertvector(n, whole) + 127) << 23);
+}
+
+INLINE n_t size_of(int low) { return low ? 2 : 4; }
+INLINE const void *at(const void *x, n_t i, int low) { return (const char *)x + size_of(low) * i; }
+INLINE void *into(void *x, n_t i, int low) { return (char *)x + size_of(low) * i; }
+
+INLINE float get(const void *x, n_t i, int low) {
+    if (!low) return ((const float *)x)[i];
+    union { uint32_t i; float f; } wide = {(uint32_t)((const uint16_t *)x)[i] << 16};
+    return wide.f;
+}
+
+/* To the nearest bfloat16, ties to even. */
+INLINE void put(void *x, n_t i, float value, int low) {
+    if (!low) {
+        ((float *)x)[i] = value;
+        return;
+    }
+    union { float f; uint32_t i; } wide = {value};
+    uint32_t rounded = (wide.i + 0x7fffu + (wide.i >> 16 & 1u)) >> 16;
+    ((uint16_t *)x)[i] = (uint16_t)(value != value ? 0x7fc0u : rounded);
+}
+
+/* So that neither kind asks for its kind number by number. */
+#define BY_PRECISION(CALL)                                                                                             \
+    if (low) { CALL(1); }                                                                                              \
+    else { CALL(0); }
