@@ -143,9 +143,8 @@ def _pack(policy: "Transformer") -> Tensor:
     optimizer does not tell PyTorch that it has changed them."""
     given = [*_weights(policy), policy.head, policy.final_norm]
     with _packing:
-        fingerprint = 0
-        for x in given:
-            fingerprint = _whole("fingerprint", x, x.numel(), ctypes.c_uint64(fingerprint))
+        sizes = (ctypes.c_int64 * len(given))(*(x.numel() for x in given))
+        fingerprint = _whole("fingerprint", _pointers(given), sizes, len(given))
         held = _packed.get(policy)
         if held is None or held.fingerprint != fingerprint:
             shape = _shape(policy)

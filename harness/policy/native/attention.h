@@ -114,9 +114,9 @@ INLINE void softmax(float *p, n_t n) {
         lanes x = *(loose *)(p + j);
         most = pick(x > most, x, most);
     }
-    for (n_t i = 0; i < LANES; i++) first[0] = most[i] > first[0] ? most[i] : first[0];
+    float largest = most_of(most);
     for (n_t j = 0; j <= last; j += LANES) {
-        lanes x = fast_exp_of(*(loose *)(p + j) - first[0]);
+        lanes x = fast_exp_of(*(loose *)(p + j) - largest);
         if (j == last) x = (lanes)((whole)x & real);
         *(loose *)(p + j) = x;
         sum += x;

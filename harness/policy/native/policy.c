@@ -51,17 +51,19 @@ static layout layout_of(const shape *s) {
 
 n_t packed_size(const shape *s) { return layout_of(s).all; }
 
-/* By which numbers are known again: of n of them, `state` taken on. No change of a single one goes unseen. */
-uint64_t fingerprint(const float *x, n_t n, uint64_t state) {
-    enum { MANY = 4 * LANES };
-    uint32_t sums[MANY], bits[MANY] = {0};
-    for (n_t i = 0; i < MANY; i++) sums[i] = i;
-    for (n_t j = 0; j < n; j += MANY) {
-        if (j + MANY <= n) memcpy(bits, x + j, sizeof(bits));
-        else memcpy(bits, x + j, 4 * (n - j));
-        for (n_t i = 0; i < MANY; i++) sums[i] = (sums[i] ^ bits[i]) * 0x9e3779b1u;
-    }
-    for (n_t i = 0; i < MANY; i++) {
+/* By which `many` arrays of numbers, each of its size, are known again. No change of a single one goes unseen. */
+uint64_t fingerprint(const float *const *arrays, const n_t *sizes, n_t many) {
+    enum { AT_ONCE = 4 * LANES };
+    uint32_t sums[AT_ONCE], bits[AT_ONCE] = {0};
+    for (n_t i = 0; i < AT_ONCE; i++) sums[i] = i;
+    for (n_t a = 0; a < many; a++)
+        for (n_t j = 0; j < sizes[a]; j += AT_ONCE) {
+            if (j + AT_ONCE <= sizes[a]) memcpy(bits, arrays[a] + j, sizeof(bits));
+            else memcpy(bits, arrays[a] + j, 4 * (sizes[a] - j));
+            for (n_t i = 0; i < AT_ONCE; i++) sums[i] = (sums[i] ^ bits[i]) * 0x9e3779b1u;
+        }
+    uint64_t state = 0;
+    for (n_t i = 0; i < AT_ONCE; i++) {
         state = (state ^ sums[i]) * 0x9e3779b97f4a7c15u;
         state ^= state >> 29;
     }

@@ -32,11 +32,24 @@ INLINE float fast_exp(float x) {
 
 INLINE lanes pick(whole mask, lanes a, lanes b) { return (lanes)(((whole)a & mask) | ((whole)b & ~mask)); }
 
+/* Halves onto each other, by steps whose number the compiler knows. */
+#define FOLD(W, TAKE)                                                                                                  \
+    for (n_t i = 0; i < W; i++) part[i] = TAKE(part[i], part[i + W]);
+#define FOLDED(TAKE) FOLD(8, TAKE) FOLD(4, TAKE) FOLD(2, TAKE) FOLD(1, TAKE)
+#define PLUS(a, b) ((a) + (b))
+#define LARGER(a, b) ((b) > (a) ? (b) : (a))
+
 INLINE float sum_of(lanes x) {
     float part[LANES];
     memcpy(part, &x, sizeof(part));
-    for (n_t w = LANES / 2; w; w /= 2)
-        for (n_t i = 0; i < w; i++) part[i] += part[i + w];
+    FOLDED(PLUS)
+    return part[0];
+}
+
+INLINE float most_of(lanes x) {
+    float part[LANES];
+    memcpy(part, &x, sizeof(part));
+    FOLDED(LARGER)
     return part[0];
 }
 
