@@ -116,7 +116,7 @@ def plainly(one: Stepper) -> Callable[[], Any]:
     def work() -> None:
         with ExitStack() as stack:
             stack.enter_context(native.plain())
-            stack.enter_context(patch("harness.train.rl.completion_logits", plain_logits))
+            stack.enter_context(patch("harness.policy.score.completion_logits", plain_logits))
             stack.enter_context(patch("harness.train.rollouts.sample", plain_sample))
             stack.enter_context(patch("harness.policy.sampler.FULL_ENOUGH", 0.0))
             one.step()

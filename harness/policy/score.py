@@ -3,6 +3,8 @@
 `score` is the plain reference; `score_completions` computes each prompt once for its group and agrees with it.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -28,57 +30,100 @@ def token_entropy(logits: Tensor, temperature: float) -> Tensor:
 
 def score(policy: Transformer, ids: Tensor, temperature: float) -> Tensor:
     """log p(ids[t] | ids[:t]) at this temperature, [S, R, T]; 0 at t = 0, which nothing precedes."""
-    return F.pad(token_logprobs(policy(ids[..., :-1]), ids[..., 1:], temperature), (1, 0))
+    given, target = ids[..., :-1], ids[..., 1:]
+    if native.serves(policy):
+        spans = native.rows_of_equal_length(*given.shape)
+        logprobs = native.logprobs(policy, given.flatten(1), spans, target.flatten(1), temperature).view(target.shape)
+    else:
+        logprobs = token_logprobs(policy(given), target, temperature)
+    return F.pad(logprobs, (1, 0))
+
+
+@dataclass(frozen=True)
+class Queries:
+    """The tokens that a policy has to see for the laws of completions' tokens: flat, all contexts (prompts but for
+    their last token), then all queries, each of which predicts a token of its completion; only what is asked for."""
+
+    context: Tensor  # [S, P, T]
+    seen: Tensor  # [S, P]: tokens of a context
+    queries: Tensor  # [S, P·G, C]
+    wanted: Tensor  # [S, P·T + P·G·C] bool
+    count: Tensor  # [S, P·G]: queries of a completion that are asked for
+    positions: Tensor  # [S, P, C], of queries
+
+    @property
+    def ids(self) -> Tensor:
+        """[S, P·T + P·G·C]"""
+        return torch.cat((self.context.flatten(1), self.queries.flatten(1)), dim=1)
+
+    def packing(self, multiple: int = 1) -> Packing:
+        return Packing(_places(self.wanted, multiple), self.wanted.shape[1])
+
+    def of_queries(self, x: Tensor) -> Tensor:
+        """x [S, P·T + P·G·C, ...] -> [S, P·G, C, ...]."""
+        return x[:, self.context[0].numel() :].unflatten(1, self.queries.shape[1:])
+
+
+def queries_of(
+    policy: Transformer, prompts: Tensor, prompt_length: Tensor, completions: Tensor, mask: Tensor
+) -> Queries:
+    """Of completions and mask [S, P·G, C] after prompts [S, P, T], right-padded, of prompt_length [S, P] (at least 2).
+    What is asked for are the tokens of the mask: of those after a row's last one nothing is computed. A prompt's last
+    token goes with each completion, whose first token it predicts."""
+    rows, c = completions.shape[1:]
+    seen = prompt_length - 1
+    context = prompts[..., : int(seen.max())]
+    last = prompts.gather(2, seen[..., None]).repeat_interleave(rows // prompts.shape[1], dim=1)  # [S, P·G, 1]
+    real = torch.arange(context.shape[-1], device=seen.device) < seen[..., None]
+    needed = mask.flip(-1).cummax(-1).values.flip(-1)
+    # Only padding may lie beyond the context: where one row's prompt and another's completion are long.
+    positions = (seen[..., None] + torch.arange(c, device=seen.device)).clamp(max=policy.config.context - 1)
+    return Queries(
+        context,
+        seen,
+        torch.cat((last, completions[..., :-1]), dim=-1),
+        torch.cat((real.flatten(1), needed.flatten(1)), dim=1),
+        needed.sum(-1),
+        positions,
+    )
 
 
 def completion_logits(
     policy: Transformer, prompts: Tensor, prompt_length: Tensor, completions: Tensor, mask: Tensor
 ) -> Tensor:
-    """Logits of each completion token given its prompt and what came before, [S, P·G, C, V].
-
-    prompts [S, P, T] right-padded, prompt_length [S, P] (at least 2), completions and mask [S, P·G, C]. What is asked
-    for are the tokens of the mask: of those after a row's last one nothing is computed. A prompt's last token goes with
-    each completion, whose first token it predicts.
-    """
-    p = prompts.shape[1]
-    rows, c = completions.shape[1:]
-    seen = prompt_length - 1
-    context = prompts[..., : int(seen.max())]
-    last = prompts.gather(2, seen[..., None]).repeat_interleave(rows // p, dim=1)  # [S, P·G, 1]
-    queries = torch.cat((last, completions[..., :-1]), dim=-1)
-
-    device = prompts.device
-    slots = torch.arange(context.shape[-1], device=device)
-    real = slots < seen[..., None]
-    # Only padding may lie beyond the context: where one row's prompt and another's completion are long.
-    positions = (seen[..., None] + torch.arange(c, device=device)).clamp(max=policy.config.context - 1)  # [S, P, C]
-    flat = torch.cat((context.flatten(1), queries.flatten(1)), dim=1)
-    needed = mask.flip(-1).cummax(-1).values.flip(-1)
-    wanted = torch.cat((real.flatten(1), needed.flatten(1)), dim=1)
+    """Logits of each completion token given its prompt and what came before, [S, P·G, C, V]; arguments of
+    `queries_of`."""
+    asked = queries_of(policy, prompts, prompt_length, completions, mask)
+    if native.serves(policy):
+        packing = asked.packing()
+        hidden = packing.put(native.hidden(policy, packing.take(asked.ids), _spans(asked, packing)))
+        return policy.logits(asked.of_queries(hidden))
+    p, rows, c = prompts.shape[1], *completions.shape[1:]
+    device, dtype = prompts.device, policy.attention_dtype
+    slots = torch.arange(asked.context.shape[-1], device=device)
+    shared: Attention = SharedPrompt(
+        prompts=p,
+        group_size=rows // p,
+        prompt_rotation=policy.rotation(slots),
+        completion_rotation=policy.rotation(asked.positions[:, :, None, None, None]),
+        prompt_bias=bias_of(slots < asked.seen[..., None], dtype),
+        causal_prompt=bias_of(causal(len(slots), device), dtype),
+        causal_completion=bias_of(causal(c, device), dtype),
+    )
+    if asked.wanted.all():
+        return policy.logits(asked.of_queries(policy.flat_hidden(asked.ids, shared)))
     # In bfloat16 a CPU's library prepares each new shape for longer than it then takes to compute.
-    natively = native.serves(policy)
-    multiple = SHAPES if policy.product_dtype == torch.bfloat16 and not natively else 1
-    packing = None if wanted.all() else Packing(_places(wanted, multiple), flat.shape[1])
-    take, put = (packing.take, packing.put) if packing else (lambda x: x, lambda x: x)
-    given = take(flat)
-    if natively:
-        of_completions = positions.repeat_interleave(rows // p, dim=1).flatten(1)
-        position = take(torch.cat((slots.expand_as(real).flatten(1), of_completions), dim=1))
-        attention: Attention | native.Spans = native.completions_after_prompts(seen, needed.sum(-1), position)
-    else:
-        dtype = policy.attention_dtype
-        shared = SharedPrompt(
-            prompts=p,
-            group_size=rows // p,
-            prompt_rotation=policy.rotation(slots),
-            completion_rotation=policy.rotation(positions[:, :, None, None, None]),
-            prompt_bias=bias_of(real, dtype),
-            causal_prompt=bias_of(causal(len(slots), device), dtype),
-            causal_completion=bias_of(causal(c, device), dtype),
-        )
-        attention = Packed(shared, packing) if packing else shared
-    hidden = put(policy.flat_hidden(given, attention))
-    return policy.logits(hidden[:, context[0].numel() :].unflatten(1, (rows, c)))
+    packing = asked.packing(SHAPES if policy.product_dtype == torch.bfloat16 else 1)
+    hidden = policy.flat_hidden(packing.take(asked.ids), Packed(shared, packing))
+    return policy.logits(asked.of_queries(packing.put(hidden)))
+
+
+def _spans(asked: Queries, packing: Packing) -> native.Spans:
+    s, p, t = asked.context.shape
+    group = asked.queries.shape[1] // p
+    of_context = torch.arange(t).expand(s, p, t).flatten(1)
+    position = torch.cat((of_context, asked.positions.repeat_interleave(group, dim=1).flatten(1)), dim=1)
+    return native.completions_after_prompts(asked.seen, asked.count, packing.take(position))
 
 
 def _places(real: Tensor, multiple: int = 1) -> Tensor:
@@ -92,6 +137,15 @@ def score_completions(
     policy: Transformer, prompts: Tensor, prompt_length: Tensor, completions: Tensor, mask: Tensor, temperature: float
 ) -> Tensor:
     """log p of each completion token of the mask at this temperature, [S, P·G, C], 0 elsewhere; arguments of
-    `completion_logits`."""
+    `queries_of`."""
+    if native.serves(policy):
+        asked = queries_of(policy, prompts, prompt_length, completions, mask)
+        packing, nothing = (
+            asked.packing(),
+            asked.context.flatten(1).new_tensor(-1).expand(asked.context.flatten(1).shape),
+        )
+        target = torch.cat((nothing, completions.where(mask, -1).flatten(1)), dim=1)
+        given = packing.take(asked.ids), _spans(asked, packing), packing.take(target)
+        return asked.of_queries(packing.put(native.logprobs(policy, *given, temperature)))
     logits = completion_logits(policy, prompts, prompt_length, completions, mask)
     return torch.where(mask, token_logprobs(logits, completions, temperature), 0.0)

@@ -23,6 +23,7 @@ from envs.mixture import Mixture
 from envs.registry import get, select
 from envs.splits import draw_in_split
 from harness.config import BaseConfig, Config, OptimConfig
+from harness.policy.score import score
 from harness.policy.tokenizer import PAD, encode_completion, encode_prompt, encode_reply
 from harness.policy.transformer import Transformer, parameter_count
 from harness.seeding import Key, keys
@@ -88,8 +89,7 @@ def padded(documents: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
 
 def token_losses(policy: Transformer, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Summed next-token loss and number of predicted tokens, [S] each; ids, mask [S, R, T]."""
-    logits = policy(ids[..., :-1])
-    loss = F.cross_entropy(logits.flatten(0, -2), ids[..., 1:].flatten(), reduction="none").view(ids[..., 1:].shape)
+    loss = -score(policy, ids, 1.0)[..., 1:]
     return (loss * mask[..., 1:]).flatten(1).sum(1), mask[..., 1:].flatten(1).sum(1)
 
 

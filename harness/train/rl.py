@@ -14,7 +14,7 @@ from envs.mixture import Mixture
 from envs.vector import TextVectorEnv
 from harness.config import Config
 from harness.flops import Spent
-from harness.policy.score import completion_logits, token_entropy, token_logprobs
+from harness.policy.score import completion_logits, score_completions, token_entropy, token_logprobs
 from harness.policy.transformer import Transformer, parameter_count
 from harness.seeding import keys
 from harness.train import distributed
@@ -49,15 +49,20 @@ def sampling_of(cfg: Config, mixture: Mixture) -> Sampling:
 def losses(policy: Transformer, part: Batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss and metrics of a micro-batch, sums over its tokens, [S] each."""
     temperature = cfg.sampling.temperature
-    logits = completion_logits(policy, part.prompts, part.prompt_length, part.completions, part.loss_mask)
+    given = (policy, part.prompts, part.prompt_length, part.completions, part.loss_mask)
+    if cfg.algo.entropy_bonus:
+        logits = completion_logits(*given)
+        logprobs, entropy = token_logprobs(logits, part.completions, temperature), token_entropy(logits, temperature)
+    else:
+        logprobs, entropy = score_completions(*given, temperature), None
     inputs = LossInputs(
-        token_logprobs(logits, part.completions, temperature),
+        logprobs,
         part.sampler_logprobs,
         part.advantages,
         part.loss_mask,
         part.weight,
         part.ref_logprobs,
-        token_entropy(logits, temperature) if cfg.algo.entropy_bonus else None,
+        entropy,
     )
     policy_loss, metrics = ALGORITHMS[cfg.algo.name].loss(inputs, cfg.algo)
     more, told = regularisers(inputs, cfg.algo)

@@ -29,6 +29,7 @@ __all__ = [
     "has_tiles",
     "hidden",
     "library",
+    "logprobs",
     "missing",
     "plain",
     "rows_of_equal_length",
@@ -81,20 +82,32 @@ def _pointer(x: Tensor) -> int:
     return x.data_ptr()
 
 
-def _pointers(tensors: Sequence[Tensor]) -> Any:
-    return (ctypes.c_void_p * len(tensors))(*map(_pointer, tensors))
+def _structure(*names: str, **kinds: Any) -> type[ctypes.Structure]:
+    """A struct of policy.c: pointers, but for the fields of which a kind is given."""
+    fields = [(name, kinds.get(name, ctypes.c_void_p)) for name in names]
+    return type("Structure", (ctypes.Structure,), {"_fields_": fields})
 
 
-def _given(arguments: Sequence[Any]) -> list[Any]:
-    """Tensors by address, contiguous; integers; what ctypes knows."""
-    return [
-        ctypes.c_void_p(_pointer(x)) if isinstance(x, Tensor) else ctypes.c_int64(x) if isinstance(x, int) else x
-        for x in arguments
-    ]
+_n = ctypes.c_int64
+_Policy: Any = _structure(
+    "layers", "width", "heads", "mlp", "vocab", "positions", "low",
+    "cos", "sin", "embedding", "head", "gain", "weights", "packed",
+    layers=_n, width=_n, heads=_n, mlp=_n, vocab=_n, positions=_n, low=_n,
+)  # fmt: skip
+_Tokens: Any = _structure("count", "n_rows", "ids", "position", "rows", count=_n, n_rows=_n)
+_Gradients: Any = _structure("embedding", "head", "gain", "weights")
+_Request: Any = _structure(
+    "ids", "length", "prompts", "longest", "group", "uniforms", "active", "room", "max_tokens", "thinking", "stop",
+    "answer", "temperature",
+    prompts=_n, longest=_n, group=_n, room=_n, max_tokens=_n, thinking=_n, stop=_n, answer=_n,
+    temperature=ctypes.c_float,
+)  # fmt: skip
+_Completions: Any = _structure("ids", "logprobs", "taken", "drawn")
 
 
 def _call(name: str, *arguments: Any) -> None:
-    if _function(name)(*_given(arguments)):
+    """Structs and tensors by address, tensors contiguous; integers; what ctypes knows."""
+    if _function(name)(*map(_passed, arguments)):
         raise MemoryError(f"policy.c: {name} found no memory")
 
 
@@ -102,35 +115,45 @@ def _whole(name: str, *arguments: Any) -> int:
     """What the function gives."""
     function = _function(name)
     function.restype = ctypes.c_uint64
-    return function(*_given(arguments))
+    return function(*map(_passed, arguments))
+
+
+def _passed(x: Any) -> Any:
+    if isinstance(x, Tensor):
+        return ctypes.c_void_p(_pointer(x))
+    if isinstance(x, int):
+        return _n(x)
+    return ctypes.byref(x) if isinstance(x, ctypes.Structure) else x
 
 
 # ---- Weights as the C reads them
 
 
-class _Shape(ctypes.Structure):
-    _fields_ = [
-        (name, ctypes.c_int64) for name in ("layers", "width", "heads", "mlp", "vocab", "positions", "low")
-    ]  # fmt: skip
-
-
-def _shape(policy: "Transformer") -> Any:
-    c = policy.config
-    return ctypes.byref(
-        _Shape(c.layers, c.width, c.heads, c.mlp, c.vocab, len(policy.cos), int(policy.precision == "bf16"))
-    )
-
-
 def _weights(policy: "Transformer") -> list[Tensor]:
-    """Of all layers, as given."""
-    return [getattr(block, name) for block in policy.blocks for name in GIVEN]
+    """Embedding, head, the gain of its rows, then those of the layers, as given."""
+    layers = [getattr(block, name) for block in policy.blocks for name in GIVEN]
+    return [policy.embedding, policy.head, policy.final_norm, *layers]
+
+
+def _described(policy: "Transformer", weights: Sequence[Tensor], seed: int, packed: Tensor | None = None) -> Any:
+    """This seed of the policy as the C knows it; valid as long as what it is made of."""
+    c, (embedding, head, gain, *layers) = policy.config, [_pointer(x) + seed * x[0].nbytes for x in weights]
+    held = None if packed is None else _pointer(packed[seed])
+    return _Policy(
+        c.layers, c.width, c.heads, c.mlp, c.vocab, len(policy.cos), int(policy.precision == "bf16"),
+        _pointer(policy.cos), _pointer(policy.sin), embedding, head, gain, _addresses(layers), held,
+    )  # fmt: skip
+
+
+def _addresses(pointers: Sequence[int]) -> Any:
+    return ctypes.cast((ctypes.c_void_p * len(pointers))(*pointers), ctypes.c_void_p)
 
 
 @dataclass(frozen=True)
 class _Packed:
     """Weights laid out for products [S, bytes], and what they were made of."""
 
-    fingerprint: int
+    fingerprints: list[int]
     seeds: Tensor
 
 
@@ -141,18 +164,16 @@ _packing = threading.Lock()
 def _pack(policy: "Transformer") -> Tensor:
     """This policy's weights, laid out once for as long as they stay as they are. That is told by their numbers: a fused
     optimizer does not tell PyTorch that it has changed them."""
-    given = [*_weights(policy), policy.head, policy.final_norm]
+    weights = _weights(policy)
+    each = [_described(policy, weights, seed) for seed in range(policy.seeds)]
     with _packing:
-        sizes = (ctypes.c_int64 * len(given))(*(x.numel() for x in given))
-        fingerprint = _whole("fingerprint", _pointers(given), sizes, len(given))
+        fingerprints = [_whole("fingerprint", one) for one in each]
         held = _packed.get(policy)
-        if held is None or held.fingerprint != fingerprint:
-            shape = _shape(policy)
-            held = _Packed(fingerprint, torch.empty((policy.seeds, _whole("packed_size", shape)), dtype=torch.uint8))
-            for seed, to in enumerate(held.seeds):
-                *weights, head, gain = [x.detach()[seed] for x in given]
-                _call("pack_weights", shape, _pointers(weights), head, gain, to)
-            _packed[policy] = held
+        if held is None or held.fingerprints != fingerprints:
+            seeds = torch.empty((len(each), _whole("packed_size", each[0])), dtype=torch.uint8)
+            for one, to in zip(each, seeds):
+                _call("pack_weights", one, to)
+            held = _packed[policy] = _Packed(fingerprints, seeds)
         return held.seeds
 
 
@@ -191,66 +212,102 @@ def completions_after_prompts(prompts: Tensor, completions: Tensor, position: Te
     return Spans(torch.cat((context, row), dim=-1), position.contiguous())
 
 
+@dataclass(frozen=True)
+class _Forward:
+    """What a forward pass was of, and, by seed, what it left for the backward pass."""
+
+    policy: "Transformer"
+    ids: Tensor
+    spans: Spans
+    packed: Tensor
+    store: Tensor
+    keep: bool
+
+    def tokens(self, seed: int) -> Any:
+        rows, ids = self.spans.rows[seed], self.ids[seed]
+        return _Tokens(len(ids), len(rows), _pointer(ids), _pointer(self.spans.position[seed]), _pointer(rows))
+
+
+def _forward(policy: "Transformer", ids: Tensor, spans: Spans, keep: bool) -> _Forward:
+    packed, ids = _pack(policy), ids.contiguous()
+    room = _whole("store_size", _described(policy, _weights(policy), 0), ids.shape[1], int(keep))
+    return _Forward(policy, ids, spans, packed, torch.empty((len(ids), room), dtype=torch.uint8), keep)
+
+
+def _gradients(weights: Sequence[Tensor]) -> tuple[list[Tensor], Any]:
+    """Room for the gradients of these weights, and that of a seed as the C knows it."""
+    grads = [torch.empty_like(x) for x in weights]
+
+    def of(seed: int) -> Any:
+        embedding, head, gain, *layers = [_pointer(x) + seed * x[0].nbytes for x in grads]
+        return _Gradients(embedding, head, gain, _addresses(layers))
+
+    return grads, of
+
+
 class _Hidden(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, policy: "Transformer", ids: Tensor, spans: Spans, keep: bool, embedding: Tensor, *weights: Tensor
-    ) -> Tensor:
-        (s, n), config, shape = ids.shape, policy.config, _shape(policy)
-        packed, ids = _pack(policy), ids.contiguous()
-        of_layer = _whole("kept_size", shape, n)
-        room = config.layers * of_layer + 4 * n if keep else of_layer
-        store, out = torch.empty((s, room), dtype=torch.uint8), embedding.new_empty((s, n, config.width))
-        for i in range(s):
-            rows = spans.rows[i]
-            _call(
-                "forward", shape, packed[i], embedding[i], policy.cos, policy.sin, ids[i], spans.position[i], n, rows,
-                len(rows), store[i], int(keep), out[i],
-            )  # fmt: skip
-        ctx.given = policy, packed, spans, store
-        ctx.save_for_backward(ids, out, embedding, *weights)
+    def forward(ctx: Any, made: _Forward, *weights: Tensor) -> Tensor:
+        out = weights[0].new_empty((*made.ids.shape, made.policy.config.width))
+        for i, store in enumerate(made.store):
+            one = _described(made.policy, weights, i, made.packed)
+            _call("forward", one, made.tokens(i), store, int(made.keep), out[i])
+        ctx.made = made
+        ctx.save_for_backward(*weights)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> Any:
-        policy, packed, spans, store = ctx.given
-        ids, out, embedding, *weights = ctx.saved_tensors
-        shape, n, g = _shape(policy), ids.shape[1], g.contiguous()
-        grads = [torch.empty_like(x) for x in (embedding, *weights)]
-        for i in range(len(ids)):
-            rows = spans.rows[i]
-            _call(
-                "backward", shape, packed[i], _pointers([x[i] for x in weights]), policy.cos, policy.sin, ids[i],
-                spans.position[i], n, rows, len(rows), store[i], out[i], g[i], grads[0][i],
-                _pointers([x[i] for x in grads[1:]]),
-            )  # fmt: skip
-        return None, None, None, None, *grads
+        made, weights, g = ctx.made, ctx.saved_tensors, g.contiguous()
+        grads, of = _gradients(weights)
+        for i, store in enumerate(made.store):
+            one = _described(made.policy, weights, i, made.packed)
+            _call("backward", one, made.tokens(i), store, g[i], of(i))
+        return None, grads[0], None, None, *grads[3:]
+
+
+class _Logprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, made: _Forward, target: Tensor, temperature: float, *weights: Tensor) -> Tensor:
+        out, cooled = weights[0].new_empty(target.shape), ctypes.c_float(temperature)
+        for i, store in enumerate(made.store):
+            one = _described(made.policy, weights, i, made.packed)
+            _call("score", one, made.tokens(i), target[i], cooled, store, int(made.keep), out[i])
+        ctx.given = made, target, cooled
+        ctx.save_for_backward(*weights)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> Any:
+        (made, target, cooled), weights, g = ctx.given, ctx.saved_tensors, g.contiguous()
+        grads, of = _gradients(weights)
+        for i, store in enumerate(made.store):
+            one = _described(made.policy, weights, i, made.packed)
+            _call("score_grad", one, made.tokens(i), target[i], cooled, store, g[i], of(i))
+        return None, None, None, *grads
+
+
+def _keeps(weights: Sequence[Tensor]) -> bool:
+    return torch.is_grad_enabled() and any(x.requires_grad for x in weights)
 
 
 def hidden(policy: "Transformer", ids: Tensor, spans: Spans) -> Tensor:
     """Flat tokens ids [S, N] -> [S, N, width], normalised, before the head."""
     weights = _weights(policy)
-    keep = torch.is_grad_enabled() and any(x.requires_grad for x in (policy.embedding, *weights))
-    return cast(Tensor, _Hidden.apply(policy, ids, spans, keep, policy.embedding, *weights))
+    return cast(Tensor, _Hidden.apply(_forward(policy, ids, spans, _keeps(weights)), *weights))
+
+
+def logprobs(policy: "Transformer", ids: Tensor, spans: Spans, target: Tensor, temperature: float) -> Tensor:
+    """log p of what follows each of the flat tokens ids [S, N], target [S, N], at this temperature; 0, and nothing
+    computed of the head, where a target is negative."""
+    weights = _weights(policy)
+    made = _forward(policy, ids, spans, _keeps(weights))
+    return cast(Tensor, _Logprobs.apply(made, target.contiguous(), temperature, *weights))
 
 
 # ---- Sampling
-
-
-class _Request(ctypes.Structure):
-    _fields_ = [
-        ("ids", ctypes.c_void_p), ("length", ctypes.c_void_p),
-        ("prompts", ctypes.c_int64), ("longest", ctypes.c_int64), ("group", ctypes.c_int64),
-        ("uniforms", ctypes.c_void_p), ("active", ctypes.c_void_p),
-        ("room", ctypes.c_int64), ("max_tokens", ctypes.c_int64), ("thinking", ctypes.c_int64),
-        ("stop", ctypes.c_int64), ("answer", ctypes.c_int64),
-        ("temperature", ctypes.c_float),
-    ]  # fmt: skip
-
-
-class _Completions(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_void_p) for name in ("ids", "logprobs", "taken", "drawn")]
 
 
 @torch.no_grad()
@@ -269,20 +326,16 @@ def sample(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """As harness.policy.sampler.sample: ids, log-probabilities, which tokens were taken, and which of them drawn, each
     [S, R, room]; `stop` ends a row, `answer` ends its thinking."""
-    room, packed = uniforms.shape[-1], _pack(policy)
+    room, packed, weights = uniforms.shape[-1], _pack(policy), _weights(policy)
     prompts, length, active = prompts.contiguous(), length.contiguous(), active.contiguous()
     uniforms = uniforms.float().contiguous()
-    ids, logprobs = torch.zeros(uniforms.shape, dtype=torch.int64), torch.zeros(uniforms.shape)
+    ids, found = torch.zeros(uniforms.shape, dtype=torch.int64), torch.zeros(uniforms.shape)
     taken, drawn = torch.zeros(uniforms.shape, dtype=torch.bool), torch.zeros(uniforms.shape, dtype=torch.bool)
     for i in range(len(prompts)):
-        given = (prompts[i], length[i], uniforms[i], active[i])
         asked = _Request(
-            _pointer(given[0]), _pointer(given[1]), *prompts.shape[1:], group_size, _pointer(given[2]),
-            _pointer(given[3]), room, max_tokens, -1 if thinking is None else thinking, stop, answer, temperature,
+            _pointer(prompts[i]), _pointer(length[i]), *prompts.shape[1:], group_size, _pointer(uniforms[i]),
+            _pointer(active[i]), room, max_tokens, -1 if thinking is None else thinking, stop, answer, temperature,
         )  # fmt: skip
-        out = _Completions(*(_pointer(x[i]) for x in (ids, logprobs, taken, drawn)))
-        _call(
-            "sample", _shape(policy), packed[i], policy.embedding.detach()[i], policy.cos, policy.sin,
-            ctypes.byref(asked), ctypes.byref(out),
-        )  # fmt: skip
-    return ids, logprobs, taken, drawn
+        out = _Completions(*(_pointer(x[i]) for x in (ids, found, taken, drawn)))
+        _call("sample", _described(policy, weights, i, packed), asked, out)
+    return ids, found, taken, drawn

@@ -13,9 +13,25 @@
 
 typedef struct {
     n_t layers, width, heads, mlp, vocab, positions, low;
-} shape;
+    const float *cos, *sin;                  /* [positions, head width], the first half of sin negated */
+    const float *embedding, *head, *gain;    /* [vocab, width], [width, vocab], and the gain of head's rows [width] */
+    const float *const *weights;             /* [layers, GIVEN] */
+    const char *packed;                      /* by pack_weights */
+} policy;
 
-/* ---- Weights: as given, of each layer in this order, and packed, forth and back, and the head after all layers */
+/* Rows as attention.h has them. */
+typedef struct {
+    n_t count, n_rows;
+    const n_t *ids, *position, *rows;
+} tokens;
+
+/* Of everything that learns, written over. */
+typedef struct {
+    float *embedding, *head, *gain;
+    float *const *weights;
+} gradients;
+
+/* ---- Weights: as given, of each layer in this order, and packed, forth and back, the head's after all layers */
 
 enum { ATTENTION_NORM, QKV, OUT, MLP_NORM, GATE_UP, DOWN, GIVEN };
 
@@ -27,65 +43,79 @@ typedef struct {
 
 typedef struct {
     matrix qkv, out, gate_up, down;
-    n_t layer, all; /* bytes */
+    n_t layer, head, head_back, all; /* bytes of a layer; from the start of all */
 } layout;
 
-static layout layout_of(const shape *s) {
+static layout layout_of(const policy *s) {
     n_t w = s->width, m = s->mlp, at = 0;
     layout l = {
         {QKV, ATTENTION_NORM, w, 3 * w, 0, 0},
         {OUT, -1, w, w, 0, 0},
         {GATE_UP, MLP_NORM, w, 2 * m, 0, 0},
         {DOWN, -1, m, w, 0, 0},
-        0,
-        0,
     };
     matrix *each[] = {&l.qkv, &l.out, &l.gate_up, &l.down};
     for (int i = 0; i < 4; i++) {
         each[i]->forth = at, at += packed_bytes(each[i]->k, each[i]->n, s->low);
         each[i]->back = at, at += packed_bytes(each[i]->n, each[i]->k, s->low);
     }
-    l.layer = at, l.all = at * s->layers + packed_bytes(w, s->vocab, 0);
+    l.layer = at, l.head = at * s->layers, l.head_back = l.head + packed_bytes(w, s->vocab, 0);
+    l.all = l.head_back + packed_bytes(s->vocab, w, 0);
     return l;
 }
 
-n_t packed_size(const shape *s) { return layout_of(s).all; }
+n_t packed_size(const policy *s) { return layout_of(s).all; }
 
-/* By which `many` arrays of numbers, each of its size, are known again. No change of a single one goes unseen. */
-uint64_t fingerprint(const float *const *arrays, const n_t *sizes, n_t many) {
+/* 4 * LANES chains, each of every so many numbers: no change of a single one goes unseen. */
+typedef struct {
+    uint32_t sums[4 * LANES];
+} print_of;
+
+static void add_to_print(print_of *p, const float *x, n_t n) {
     enum { AT_ONCE = 4 * LANES };
-    uint32_t sums[AT_ONCE], bits[AT_ONCE] = {0};
-    for (n_t i = 0; i < AT_ONCE; i++) sums[i] = i;
-    for (n_t a = 0; a < many; a++)
-        for (n_t j = 0; j < sizes[a]; j += AT_ONCE) {
-            if (j + AT_ONCE <= sizes[a]) memcpy(bits, arrays[a] + j, sizeof(bits));
-            else memcpy(bits, arrays[a] + j, 4 * (sizes[a] - j));
-            for (n_t i = 0; i < AT_ONCE; i++) sums[i] = (sums[i] ^ bits[i]) * 0x9e3779b1u;
-        }
+    uint32_t bits[AT_ONCE] = {0};
+    for (n_t j = 0; j < n; j += AT_ONCE) {
+        memcpy(bits, x + j, 4 * least(AT_ONCE, n - j));
+        for (n_t i = 0; i < AT_ONCE; i++) p->sums[i] = (p->sums[i] ^ bits[i]) * 0x9e3779b1u;
+    }
+}
+
+/* By which the numbers that pack_weights reads are known again. */
+uint64_t fingerprint(const policy *s) {
+    layout l = layout_of(s);
+    const matrix *each[] = {&l.qkv, &l.out, &l.gate_up, &l.down};
+    print_of p;
     uint64_t state = 0;
-    for (n_t i = 0; i < AT_ONCE; i++) {
-        state = (state ^ sums[i]) * 0x9e3779b97f4a7c15u;
+    for (n_t i = 0; i < 4 * LANES; i++) p.sums[i] = i;
+    for (n_t layer = 0; layer < s->layers; layer++)
+        for (int i = 0; i < 4; i++) {
+            const matrix *m = each[i];
+            add_to_print(&p, s->weights[layer * GIVEN + m->given], m->k * m->n);
+            if (m->norm >= 0) add_to_print(&p, s->weights[layer * GIVEN + m->norm], m->k);
+        }
+    add_to_print(&p, s->head, s->width * s->vocab), add_to_print(&p, s->gain, s->width);
+    for (n_t i = 0; i < 4 * LANES; i++) {
+        state = (state ^ p.sums[i]) * 0x9e3779b97f4a7c15u;
         state ^= state >> 29;
     }
     return state;
 }
 
-/* weights [layers, GIVEN]; head [width, vocab] and its gain [width]. */
-int pack_weights(const shape *s, const float *const *weights, const float *head, const float *gain, char *to) {
+int pack_weights(const policy *s, char *to) {
     layout l = layout_of(s);
     const matrix *each[] = {&l.qkv, &l.out, &l.gate_up, &l.down};
     uint16_t *memory = malloc(2 * s->width * (3 * s->width > 2 * s->mlp ? 3 * s->width : 2 * s->mlp));
     if (!memory) return 1;
-    for (n_t layer = 0; layer < s->layers; layer++, weights += GIVEN, to += l.layer)
-        for (int i = 0; i < 8; i++) {
-            const matrix *m = each[i / 2];
-            const float *w = weights[m->given], *folded = m->norm < 0 ? NULL : weights[m->norm];
-            int back = i % 2;
-            void *place = to + (back ? m->back : m->forth);
-            if (s->low) tile_pack(w, folded, m->k, m->n, back, place, memory);
-            else float_pack(w, folded, m->k, m->n, back, place);
+    for (n_t layer = 0; layer < s->layers; layer++)
+        for (int i = 0; i < 4; i++) {
+            const matrix *m = each[i];
+            const float *w = s->weights[layer * GIVEN + m->given];
+            const float *gain = m->norm < 0 ? NULL : s->weights[layer * GIVEN + m->norm];
+            char *forth = to + layer * l.layer + m->forth, *back = to + layer * l.layer + m->back;
+            if (s->low) tile_pack(w, gain, m->k, m->n, forth, back, memory);
+            else float_pack(w, gain, m->k, m->n, forth, back);
         }
-    float_pack(head, gain, s->width, s->vocab, 0, (float *)to);
+    float_pack(s->head, s->gain, s->width, s->vocab, to + l.head, to + l.head_back);
     free(memory);
     return 0;
 }
@@ -165,7 +195,7 @@ typedef struct {
     void *y1, *mixed, *y2, *gu; /* read by qkv; given by attention; read by gate_up; given by it */
 } kept;
 
-static kept kept_in(const shape *s, n_t n, arena *a) {
+static kept kept_in(const policy *s, n_t n, arena *a) {
     n_t w = s->width, operand = n * size_of(s->low);
     kept k;
     k.inverse1 = take(a, 4 * n), k.inverse2 = take(a, 4 * n), k.qkv = take(a, 12 * n * w);
@@ -178,7 +208,7 @@ static kept kept_in(const shape *s, n_t n, arena *a) {
 INLINE n_t filled_up(n_t tokens) { return up(tokens ? tokens : 1, TILE); }
 
 /* Of one layer, in bytes. */
-n_t kept_size(const shape *s, n_t tokens) {
+n_t kept_size(const policy *s, n_t tokens) {
     arena a = {NULL};
     kept_in(s, filled_up(tokens), &a);
     return a.at - (char *)NULL;
@@ -192,11 +222,11 @@ typedef struct {
     void *y;
 } passage;
 
-static n_t passage_size(const shape *s) {
+static n_t passage_size(const policy *s) {
     return up(8 * BLOCK * s->mlp, 64) + BLOCK * filled(s->mlp, s->low) * size_of(s->low) + 64;
 }
 
-static passage passage_in(const shape *s, arena *a) {
+static passage passage_in(const policy *s, arena *a) {
     n_t bytes = BLOCK * filled(s->mlp, s->low) * size_of(s->low);
     passage p = {take(a, 8 * BLOCK * s->mlp), take(a, bytes)};
     memset(p.y, 0, bytes);
@@ -204,7 +234,7 @@ static passage passage_in(const shape *s, arena *a) {
 }
 
 /* qkv of the stream x [n, width]. */
-INLINE void read_stream(const shape *s, const layout *l, const char *packed, const float *x, n_t n, kept k, int low) {
+INLINE void read_stream(const policy *s, const layout *l, const char *packed, const float *x, n_t n, kept k, int low) {
     n_t w = s->width;
     for (n_t i = 0; i < n; i += BLOCK) {
         n_t some = least(BLOCK, n - i);
@@ -215,7 +245,7 @@ INLINE void read_stream(const shape *s, const layout *l, const char *packed, con
 
 /* Adds to the stream what attention gave, and then what SwiGLU makes of it. */
 INLINE void write_stream(
-    const shape *s, const layout *l, const char *packed, float *x, n_t n, kept k, int keep, passage p, int low) {
+    const policy *s, const layout *l, const char *packed, float *x, n_t n, kept k, int keep, passage p, int low) {
     n_t w = s->width, m = s->mlp, wide = filled(m, low);
     for (n_t i = 0; i < n; i += BLOCK, x += BLOCK * w) {
         n_t some = least(BLOCK, n - i);
@@ -228,58 +258,115 @@ INLINE void write_stream(
     }
 }
 
-INLINE int forward_in(
-    const shape *s, const char *packed, const float *embedding, const float *cos, const float *sin, const n_t *ids,
-    const n_t *position, n_t tokens, const n_t *rows, n_t n_rows, char *store, n_t keep, const cache *prompts,
-    float *hidden, int low) {
-    n_t n = filled_up(tokens), w = s->width, h = s->heads, d = w / h;
+/* Whatever comes after the layers, for as many tokens. */
+typedef struct {
+    float *inverse, *hidden; /* of the last norm; what it gave */
+    float *sum;              /* of a scored token: the logarithm of the sum of its law's exponentials */
+} ending;
+
+static ending ending_in(const policy *s, n_t n, arena *a) {
+    ending e = {take(a, 4 * n), take(a, 4 * n * s->width), take(a, 4 * n)};
+    return e;
+}
+
+/* Bytes of a store: of all layers where they are to be kept, of one otherwise, and of what comes after them. */
+n_t store_size(const policy *s, n_t count, n_t keep) {
+    arena a = {NULL};
+    ending_in(s, filled_up(count), &a);
+    return (keep ? s->layers : 1) * kept_size(s, count) + (a.at - (char *)NULL);
+}
+
+static ending ending_of(const policy *s, n_t count, char *store, n_t keep) {
+    arena a = {store + (keep ? s->layers : 1) * kept_size(s, count)};
+    return ending_in(s, filled_up(count), &a);
+}
+
+INLINE int forward_in(const policy *s, const tokens *t, char *store, n_t keep, const cache *prompts, int low) {
+    n_t n = filled_up(t->count), w = s->width, h = s->heads, d = w / h, of_layer = kept_size(s, t->count);
     layout l = layout_of(s);
-    void *memory = aligned_alloc(64, 4 * n * w + 4 * n + passage_size(s) + 256);
+    void *memory = aligned_alloc(64, 4 * n * w + passage_size(s) + 256);
     if (!memory) return 1;
-    arena a = {memory}, in_store = {store};
-    float *x = take(&a, 4 * n * w), *inverse = take(&a, 4 * n);
+    arena a = {memory};
+    float *x = take(&a, 4 * n * w);
     passage p = passage_in(s, &a);
-    for (n_t i = 0; i < tokens; i++) memcpy(x + i * w, embedding + ids[i] * w, 4 * w);
-    memset(x + tokens * w, 0, 4 * (n - tokens) * w);
+    for (n_t i = 0; i < t->count; i++) memcpy(x + i * w, s->embedding + t->ids[i] * w, 4 * w);
+    memset(x + t->count * w, 0, 4 * (n - t->count) * w);
     int short_of_memory = 0;
-    for (n_t layer = 0; layer < s->layers && !short_of_memory; layer++, packed += l.layer) {
-        if (!keep) in_store.at = store;
+    for (n_t layer = 0; layer < s->layers && !short_of_memory; layer++) {
+        arena in_store = {store + (keep ? layer * of_layer : 0)};
         kept k = kept_in(s, n, &in_store);
+        const char *packed = s->packed + layer * l.layer;
         read_stream(s, &l, packed, x, n, k, low);
-        for (n_t i = 0; i < tokens; i++)
+        for (n_t i = 0; i < t->count; i++)
             for (n_t head = 0; head < 2 * h; head++)
-                turn(k.qkv + (i * 3 * h + head) * d, cos + position[i] * d, sin + position[i] * d, d);
-        if (prompts) remember_prompts(prompts, layer, k.qkv, rows, n_rows, h, d);
-        short_of_memory = attend(k.qkv, n, h, d, rows, n_rows, k.mixed, low);
+                turn(k.qkv + (i * 3 * h + head) * d, s->cos + t->position[i] * d, s->sin + t->position[i] * d, d);
+        if (prompts) remember_prompts(prompts, layer, k.qkv, t->rows, t->n_rows, h, d);
+        short_of_memory = attend(k.qkv, n, h, d, t->rows, t->n_rows, k.mixed, low);
         write_stream(s, &l, packed, x, n, k, keep, p, low);
     }
-    norm(x, tokens, w, hidden, inverse, 0);
-    if (keep) memcpy(in_store.at, inverse, 4 * tokens);
+    ending e = ending_of(s, t->count, store, keep);
+    norm(x, t->count, w, e.hidden, e.inverse, 0);
     free(memory);
     return short_of_memory;
 }
 
-static int forward_with(
-    const shape *s, const char *packed, const float *embedding, const float *cos, const float *sin, const n_t *ids,
-    const n_t *position, n_t tokens, const n_t *rows, n_t n_rows, char *store, n_t keep, const cache *prompts,
-    float *hidden) {
+static int forward_with(const policy *s, const tokens *t, char *store, n_t keep, const cache *prompts) {
     int low = s->low;
-#define CALL(LOW)                                                                                                      \
-    return forward_in(                                                                                                 \
-        s, packed, embedding, cos, sin, ids, position, tokens, rows, n_rows, store, keep, prompts, hidden, LOW)
+#define CALL(LOW) return forward_in(s, t, store, keep, prompts, LOW)
     BY_PRECISION(CALL)
 #undef CALL
 }
 
-/* ids, position [tokens] -> hidden [tokens, width], normalised. rows as attention.h has them. store: kept_size for
-   each layer and then `tokens` numbers, where they are to be kept; for one layer otherwise. */
-int forward(
-    const shape *s, const char *packed, const float *embedding, const float *cos, const float *sin, const n_t *ids,
-    const n_t *position, n_t tokens, const n_t *rows, n_t n_rows, char *store, n_t keep, float *hidden) {
+/* hidden [count, width], normalised; the store is what `backward` needs. */
+int forward(const policy *s, const tokens *t, char *store, n_t keep, float *hidden) {
     if (s->low) tiles_on();
-    int failed = forward_with(
-        s, packed, embedding, cos, sin, ids, position, tokens, rows, n_rows, store, keep, NULL, hidden);
+    int failed = forward_with(s, t, store, keep, NULL);
     if (s->low) tiles_off();
+    memcpy(hidden, ending_of(s, t->count, store, keep).hidden, 4 * t->count * s->width);
+    return failed;
+}
+
+/* Rows of hidden states whose token has a target, up to BLOCK of them from `from` on; returns how far it came. */
+INLINE n_t gather(
+    const policy *s, const tokens *t, const n_t *target, const float *hidden, n_t from, n_t *place, n_t *found,
+    float *block_of) {
+    n_t i = from, w = s->width;
+    for (*found = 0; i < t->count && *found < BLOCK; i++)
+        if (target[i] >= 0) {
+            place[*found] = i;
+            memcpy(block_of + (*found)++ * w, hidden + i * w, 4 * w);
+        }
+    return i;
+}
+
+/* logprobs [count] of targets at this temperature; 0 where a target is negative. */
+int score(
+    const policy *s, const tokens *t, const n_t *target, float temperature, char *store, n_t keep, float *logprobs) {
+    n_t w = s->width, v = s->vocab, place[BLOCK], found;
+    float *x = malloc(4 * BLOCK * (w + v));
+    if (!x) return 1;
+    if (s->low) tiles_on();
+    int failed = forward_with(s, t, store, keep, NULL);
+    if (s->low) tiles_off();
+    ending e = ending_of(s, t->count, store, keep);
+    float *logits = x + BLOCK * w, cooler = 1.0f / temperature;
+    const float *head = (const float *)(s->packed + layout_of(s).head);
+    memset(logprobs, 0, 4 * t->count);
+    for (n_t from = 0; from < t->count && !failed;) {
+        from = gather(s, t, target, e.hidden, from, place, &found, x);
+        float_product(x, w, 1, head, 1, 0, found, v, w, logits, v, 0);
+        for (n_t i = 0; i < found; i++) {
+            const float *l = logits + i * v;
+            float most = l[0], sum = 0;
+#pragma omp simd reduction(max : most)
+            for (n_t j = 0; j < v; j++) most = l[j] > most ? l[j] : most;
+#pragma omp simd reduction(+ : sum)
+            for (n_t j = 0; j < v; j++) sum += fast_exp((l[j] - most) * cooler);
+            e.sum[place[i]] = most * cooler + logf(sum);
+            logprobs[place[i]] = l[target[place[i]]] * cooler - e.sum[place[i]];
+        }
+    }
+    free(x);
     return failed;
 }
 
@@ -296,12 +383,10 @@ INLINE void unfold(const float *w, const float *gain, n_t k, n_t n, float *dw, f
     }
 }
 
-INLINE int backward_in(
-    const shape *s, const char *packed, const float *const *weights, const float *cos, const float *sin,
-    const n_t *ids, const n_t *position, n_t tokens, const n_t *rows, n_t n_rows, char *store, const float *hidden,
-    const float *g, float *of_embedding, float *const *grads, int low) {
-    n_t n = filled_up(tokens), w = s->width, m = s->mlp, h = s->heads, d = w / h, wide = filled(m, low);
-    n_t operand = n * size_of(low), kept_layer = kept_size(s, tokens);
+/* From g [count, width], of the last norm's result. */
+INLINE int backward_in(const policy *s, const tokens *t, char *store, const float *g, const gradients *out, int low) {
+    n_t n = filled_up(t->count), w = s->width, m = s->mlp, h = s->heads, d = w / h, wide = filled(m, low);
+    n_t operand = n * size_of(low), kept_layer = kept_size(s, t->count);
     n_t most = outer_bytes(n, w, 3 * w > 2 * m ? 3 * w : 2 * m, low), other = outer_bytes(n, m, w, low);
     layout l = layout_of(s);
     n_t bytes = 4 * n * w * 5 + operand * (w + wide + 2 * m + 3 * w) + 4 * BLOCK * (m + w) + (most > other ? most : other);
@@ -314,15 +399,16 @@ INLINE int backward_in(
     float *of_y = take(&a, 4 * BLOCK * m), *of_norm = take(&a, 4 * BLOCK * w);
     void *room = take(&a, 0);
     memset(y, 0, operand * wide);
-    memset(dx + tokens * w, 0, 4 * (n - tokens) * w);
-    norm_grad(g, hidden, (const float *)(store + s->layers * kept_layer), tokens, w, dx, 0, 0);
+    memset(dx + t->count * w, 0, 4 * (n - t->count) * w);
+    ending e = ending_of(s, t->count, store, 1);
+    norm_grad(g, e.hidden, e.inverse, t->count, w, dx, 0, 0);
     int short_of_memory = 0;
     for (n_t layer = s->layers; layer-- && !short_of_memory;) {
         arena in_store = {store + layer * kept_layer};
         kept k = kept_in(s, n, &in_store);
-        const char *back = packed + layer * l.layer;
-        const float *const *given = weights + layer * GIVEN;
-        float *const *grad = grads + layer * GIVEN;
+        const char *back = s->packed + layer * l.layer;
+        const float *const *given = s->weights + layer * GIVEN;
+        float *const *grad = out->weights + layer * GIVEN;
 
         as_operand(dx, n * w, of_stream, low);
         for (n_t i = 0; i < n; i += BLOCK) {
@@ -340,10 +426,11 @@ INLINE int backward_in(
         as_operand(dx, n * w, of_stream, low);
         product(of_stream, w, back + l.out.back, n, w, w, of_mixed, 0, low);
         outer(k.mixed, w, of_stream, n, w, w, grad[OUT], room, low);
-        short_of_memory = attend_grad(of_mixed, k.qkv, n, h, d, rows, n_rows, of_qkv);
-        for (n_t i = 0; i < tokens; i++)
+        short_of_memory = attend_grad(of_mixed, k.qkv, n, h, d, t->rows, t->n_rows, of_qkv);
+        for (n_t i = 0; i < t->count; i++)
             for (n_t head = 0; head < 2 * h; head++)
-                turn_back(of_qkv + (i * 3 * h + head) * d, cos + position[i] * d, sin + position[i] * d, d);
+                turn_back(of_qkv + (i * 3 * h + head) * d, s->cos + t->position[i] * d,
+                    s->sin + t->position[i] * d, d);
         if (low) as_operand(of_qkv, 3 * n * w, of_qkv_low, 1);
         for (n_t i = 0; i < n; i += BLOCK) {
             n_t some = least(BLOCK, n - i);
@@ -353,27 +440,53 @@ INLINE int backward_in(
         outer(k.y1, w, of_qkv_low, n, w, 3 * w, grad[QKV], room, low);
         unfold(given[QKV], given[ATTENTION_NORM], w, 3 * w, grad[QKV], grad[ATTENTION_NORM]);
     }
-    memset(of_embedding, 0, 4 * s->vocab * w);
-    for (n_t i = 0; i < tokens; i++)
-        for (n_t j = 0; j < w; j++) of_embedding[ids[i] * w + j] += dx[i * w + j];
+    memset(out->embedding, 0, 4 * s->vocab * w);
+    for (n_t i = 0; i < t->count; i++)
+        for (n_t j = 0; j < w; j++) out->embedding[t->ids[i] * w + j] += dx[i * w + j];
     free(memory);
     return short_of_memory;
 }
 
-/* g [tokens, width], of `hidden`, after a `forward` that kept; gradients of the embedding and of the weights as given,
-   which are written over. */
-int backward(
-    const shape *s, const char *packed, const float *const *weights, const float *cos, const float *sin,
-    const n_t *ids, const n_t *position, n_t tokens, const n_t *rows, n_t n_rows, char *store, const float *hidden,
-    const float *g, float *of_embedding, float *const *grads) {
+/* g [count, width], of `hidden`, after a `forward` that kept; gradients but those of the head. */
+int backward(const policy *s, const tokens *t, char *store, const float *g, const gradients *out) {
     int low = s->low, failed;
     if (low) tiles_on();
-#define CALL(LOW)                                                                                                      \
-    failed = backward_in(                                                                                              \
-        s, packed, weights, cos, sin, ids, position, tokens, rows, n_rows, store, hidden, g, of_embedding, grads, LOW)
+#define CALL(LOW) failed = backward_in(s, t, store, g, out, LOW)
     BY_PRECISION(CALL)
 #undef CALL
     if (low) tiles_off();
+    return failed;
+}
+
+/* g [count], of `logprobs`, after a `score` that kept. */
+int score_grad(
+    const policy *s, const tokens *t, const n_t *target, float temperature, char *store, const float *g,
+    const gradients *out) {
+    n_t w = s->width, v = s->vocab, place[BLOCK], found;
+    float *x = malloc(4 * (BLOCK * (2 * w + v) + t->count * w));
+    if (!x) return 1;
+    float *logits = x + BLOCK * w, *of_x = logits + BLOCK * v, *of_hidden = of_x + BLOCK * w;
+    float cooler = 1.0f / temperature;
+    layout l = layout_of(s);
+    ending e = ending_of(s, t->count, store, 1);
+    const float *head = (const float *)(s->packed + l.head), *back = (const float *)(s->packed + l.head_back);
+    memset(of_hidden, 0, 4 * t->count * w);
+    memset(out->head, 0, 4 * w * v);
+    for (n_t from = 0; from < t->count;) {
+        from = gather(s, t, target, e.hidden, from, place, &found, x);
+        float_product(x, w, 1, head, 1, 0, found, v, w, logits, v, 0);
+        for (n_t i = 0; i < found; i++) {
+            float *row = logits + i * v, sum = e.sum[place[i]], of = g[place[i]] * cooler;
+            for (n_t j = 0; j < v; j++) row[j] = -of * fast_exp(row[j] * cooler - sum);
+            row[target[place[i]]] += of;
+        }
+        float_product(logits, v, 1, back, 1, 0, found, w, v, of_x, w, 0);
+        float_product(x, 1, w, logits, 0, v, w, v, found, out->head, v, 1);
+        for (n_t i = 0; i < found; i++) memcpy(of_hidden + place[i] * w, of_x + i * w, 4 * w);
+    }
+    unfold(s->head, s->gain, w, v, out->head, out->gain);
+    int failed = backward(s, t, store, of_hidden, out);
+    free(x);
     return failed;
 }
 
@@ -409,39 +522,34 @@ typedef struct {
 } completions;
 
 /* The prompts without their padding, and the normalised hidden state of the last token of each. */
-static int prefill(
-    const shape *s, const char *packed, const float *embedding, const float *cos, const float *sin, const request *r,
-    const cache *c, float *last) {
-    n_t tokens = 0, w = s->width;
-    for (n_t p = 0; p < r->prompts; p++) tokens += r->length[p];
-    n_t bytes = kept_size(s, tokens);
-    n_t *ids = malloc(sizeof(n_t) * (2 * tokens + 4 * r->prompts));
-    float *hidden = malloc(4 * tokens * w + 4);
-    char *store = aligned_alloc(64, up(bytes, 64));
-    int failed = !ids || !hidden || !store;
+static int prefill(const policy *s, const request *r, const cache *c, float *last) {
+    n_t count = 0, w = s->width;
+    for (n_t p = 0; p < r->prompts; p++) count += r->length[p];
+    n_t *ids = malloc(sizeof(n_t) * (2 * count + 4 * r->prompts));
+    char *store = aligned_alloc(64, up(store_size(s, count, 0), 64));
+    int failed = !ids || !store;
     if (!failed) {
-        n_t *position = ids + tokens, *rows = position + tokens, i = 0;
+        n_t *position = ids + count, *rows = position + count, i = 0;
         for (n_t p = 0; p < r->prompts; p++) {
             n_t row[4] = {0, 0, i, i + r->length[p]};
             memcpy(rows + 4 * p, row, sizeof(row));
             for (n_t j = 0; j < r->length[p]; j++, i++) ids[i] = r->ids[p * r->longest + j], position[i] = j;
         }
-        failed = forward_with(
-            s, packed, embedding, cos, sin, ids, position, tokens, rows, r->prompts, store, 0, c, hidden);
+        tokens t = {count, r->prompts, ids, position, rows};
+        failed = forward_with(s, &t, store, 0, c);
+        const float *hidden = ending_of(s, count, store, 0).hidden;
         for (n_t p = 0; p < r->prompts; p++) memcpy(last + p * w, hidden + (rows[4 * p + 3] - 1) * w, 4 * w);
     }
-    free(ids), free(hidden), free(store);
+    free(ids), free(store);
     return failed;
 }
 
-INLINE int sample_in(
-    const shape *s, const char *packed, const float *embedding, const float *cos, const float *sin, const request *r,
-    completions out, int low) {
+INLINE int sample_in(const policy *s, const request *r, completions out, int low) {
     n_t w = s->width, h = s->heads, d = w / h, v = s->vocab, all = r->prompts * r->group;
     n_t n = up(all, TILE), longest = 0, room = padded(r->room);
     for (n_t p = 0; p < r->prompts; p++) longest = r->length[p] > longest ? r->length[p] : longest;
     layout l = layout_of(s);
-    const float *head = (const float *)(packed + s->layers * l.layer);
+    const float *head = (const float *)(s->packed + l.head);
     cache c = {.length = r->length, .group = r->group, .prompt_room = padded(longest), .room = room};
     c.of_prompt_k = r->prompts * h * d * c.prompt_room, c.of_prompt_v = r->prompts * h * padded(d) * c.prompt_room;
     c.of_own_k = all * h * d * room, c.of_own_v = all * h * padded(d) * room;
@@ -459,7 +567,7 @@ INLINE int sample_in(
     float *look = take(&a, looking);
     n_t *row = take(&a, 8 * all), *left = take(&a, 8 * all), *token = take(&a, 8 * all), living = 0;
     uint8_t *answering = take(&a, all);
-    int failed = prefill(s, packed, embedding, cos, sin, r, &c, hidden);
+    int failed = prefill(s, r, &c, hidden);
     if (!failed) float_product(hidden, w, 1, head, 1, 0, r->prompts, v, w, logits, v, 0);
     for (n_t i = 0; i < all && !failed; i++)
         if (r->active[i]) row[living++] = i, left[i] = r->max_tokens, answering[i] = r->thinking < 0;
@@ -477,12 +585,12 @@ INLINE int sample_in(
             if (id != r->stop && left[at] > 0) row[still] = at, token[still++] = id;
         }
         living = t + 1 < r->room ? still : 0;
-        for (n_t i = 0; i < living; i++) memcpy(x + i * w, embedding + token[i] * w, 4 * w);
+        for (n_t i = 0; i < living; i++) memcpy(x + i * w, s->embedding + token[i] * w, 4 * w);
         memset(x + living * w, 0, 4 * (up(living, 16) - living) * w);
-        const char *weights = packed;
+        const char *weights = s->packed;
         for (n_t layer = 0; layer < s->layers && living; layer++, weights += l.layer) {
             read_stream(s, &l, weights, x, living, k, low);
-            decode(k.qkv, cos, sin, s->positions, living, h, d, row, &c, layer, t, look, k.mixed, low);
+            decode(k.qkv, s->cos, s->sin, s->positions, living, h, d, row, &c, layer, t, look, k.mixed, low);
             write_stream(s, &l, weights, x, living, k, 0, p, low);
         }
         norm(x, living, w, hidden, k.inverse1, 0);
@@ -492,12 +600,10 @@ INLINE int sample_in(
     return failed;
 }
 
-int sample(
-    const shape *s, const char *packed, const float *embedding, const float *cos, const float *sin, const request *r,
-    const completions *out) {
+int sample(const policy *s, const request *r, const completions *out) {
     int low = s->low, failed;
     if (low) tiles_on();
-#define CALL(LOW) failed = sample_in(s, packed, embedding, cos, sin, r, *out, LOW)
+#define CALL(LOW) failed = sample_in(s, r, *out, LOW)
     BY_PRECISION(CALL)
 #undef CALL
     if (low) tiles_off();

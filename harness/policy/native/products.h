@@ -87,16 +87,21 @@ static void float_product(
     }
 }
 
-/* w [k, n], its rows times gain [k] where there is one; or the transpose of that, [n, k]. */
-static void float_pack(const float *w, const float *gain, n_t k, n_t n, int transposed, float *to) {
-    n_t rows = transposed ? n : k, columns = transposed ? k : n;
-    for (n_t start = 0, wide; start < columns; start += wide) {
-        wide = least(PANEL, columns - start);
-        for (n_t r = 0; r < rows; r++)
-            for (n_t c = start; c < start + wide; c++) {
-                n_t row = transposed ? c : r, column = transposed ? r : c;
-                *to++ = w[row * n + column] * (gain ? gain[row] : 1.0f);
-            }
+/* w [k, n], its rows times gain [k] where there is one, and the transpose of that. */
+static void float_pack(const float *w, const float *gain, n_t k, n_t n, void *forth, void *back) {
+    for (n_t c = 0; c < n; c += PANEL) {
+        n_t wide = least(PANEL, n - c);
+        float *to = (float *)forth + c * k;
+        for (n_t r = 0; r < k; r++)
+            for (n_t i = 0; i < wide; i++) to[r * wide + i] = w[r * n + c + i] * (gain ? gain[r] : 1.0f);
+    }
+    for (n_t c = 0; c < k; c += PANEL) {
+        n_t wide = least(PANEL, k - c);
+        float *to = (float *)back + c * n;
+        for (n_t r = 0; r < n; r += LANES) /* so that what is written stays in the first cache */
+            for (n_t i = 0; i < wide; i++)
+                for (n_t j = r; j < least(r + LANES, n); j++)
+                    to[j * wide + i] = w[(c + i) * n + j] * (gain ? gain[c + i] : 1.0f);
     }
 }
 
@@ -236,11 +241,12 @@ static void as_tiles_back(const uint16_t *x, n_t k, n_t n, uint16_t *to) {
 }
 
 /* As float_pack; memory [k, n]. */
-static void tile_pack(const float *w, const float *gain, n_t k, n_t n, int transposed, uint16_t *to, uint16_t *memory) {
+static void tile_pack(
+    const float *w, const float *gain, n_t k, n_t n, void *forth, void *back, uint16_t *memory) {
     for (n_t r = 0; r < k; r++)
         for (n_t c = 0; c < n; c++) put(memory, r * n + c, w[r * n + c] * (gain ? gain[r] : 1.0f), 1);
-    if (transposed) as_tiles_back(memory, k, n, to);
-    else as_tiles(memory, k, n, n, 0, to);
+    as_tiles(memory, k, n, n, 0, forth);
+    as_tiles_back(memory, k, n, back);
 }
 #else
 int has_tiles(void) { return 0; }
@@ -251,7 +257,7 @@ static void tile_product(
     int add) {}
 static void as_tiles(const uint16_t *x, n_t k, n_t n, n_t of_x, int along, uint16_t *to) {}
 static void tile_pack(
-    const float *w, const float *gain, n_t k, n_t n, int transposed, uint16_t *to, uint16_t *memory) {}
+    const float *w, const float *gain, n_t k, n_t n, void *forth, void *back, uint16_t *memory) {}
 #endif
 
 /* ---- Either */
