@@ -137,12 +137,17 @@ def _weights(policy: "Transformer") -> list[Tensor]:
 
 def _described(policy: "Transformer", weights: Sequence[Tensor], seed: int, packed: Tensor | None = None) -> Any:
     """This seed of the policy as the C knows it; valid as long as what it is made of."""
-    c, (embedding, head, gain, *layers) = policy.config, [_pointer(x) + seed * x[0].nbytes for x in weights]
+    c, (embedding, head, gain, *layers) = policy.config, _of_seed(weights, seed)
     held = None if packed is None else _pointer(packed[seed])
     return _Policy(
         c.layers, c.width, c.heads, c.mlp, c.vocab, len(policy.cos), int(policy.precision == "bf16"),
         _pointer(policy.cos), _pointer(policy.sin), embedding, head, gain, _addresses(layers), held,
     )  # fmt: skip
+
+
+def _of_seed(tensors: Sequence[Tensor], seed: int) -> list[int]:
+    """Where this seed's part [...] of each [S, ...] begins, all float32."""
+    return [_pointer(x) + 4 * seed * x.stride(0) for x in tensors]
 
 
 def _addresses(pointers: Sequence[int]) -> Any:
@@ -239,7 +244,7 @@ def _gradients(weights: Sequence[Tensor]) -> tuple[list[Tensor], Any]:
     grads = [torch.empty_like(x) for x in weights]
 
     def of(seed: int) -> Any:
-        embedding, head, gain, *layers = [_pointer(x) + seed * x[0].nbytes for x in grads]
+        embedding, head, gain, *layers = _of_seed(grads, seed)
         return _Gradients(embedding, head, gain, _addresses(layers))
 
     return grads, of

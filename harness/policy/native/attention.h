@@ -30,12 +30,13 @@ typedef struct {
     n_t h, stride;    /* heads; of a token: 3hd */
 } attention;
 
+/* Of one head: keys and values of the context at hand, then of the row at hand. */
 typedef struct {
-    n_t keys, room;   /* keys of the row at hand; the same filled up. Memory is for the longest */
+    n_t room;         /* keys at most, filled up */
     float *kt, *vt;   /* [d, room] */
-    float *k, *v;     /* [keys, d filled up with 0] */
+    float *k, *v;     /* [room, d filled up with 0] */
     float *p, *dp;    /* [room] */
-    float *dk, *dv;   /* [keys, d filled up] */
+    float *dk, *dv;   /* [room, d filled up] */
     float *q, *o, *g; /* a query, what it gets, what comes back: [d filled up] each */
     void *memory;
 } scratch;
@@ -47,7 +48,7 @@ static scratch new_scratch(const n_t *rows, n_t n_rows, n_t d) {
         if (keys > most) most = keys;
     }
     n_t room = padded(most), wide = padded(d), flat = room * wide;
-    scratch s = {0};
+    scratch s = {room};
     s.memory = aligned_alloc(64, sizeof(float) * (6 * flat + 2 * room + 3 * wide));
     if (!s.memory) return s;
     float *x = s.memory;
@@ -57,23 +58,34 @@ static scratch new_scratch(const n_t *rows, n_t n_rows, n_t d) {
     return s;
 }
 
-INLINE n_t key_at(const n_t *row, n_t j) {
-    n_t context = row[1] - row[0];
-    return j < context ? row[0] + j : row[2] + j - context;
+/* Where the rows end that have the same context as row r. */
+INLINE n_t end_of_run(const n_t *rows, n_t n_rows, n_t r) {
+    n_t end = r + 1;
+    while (end < n_rows && rows[4 * end] == rows[4 * r] && rows[4 * end + 1] == rows[4 * r + 1]) end++;
+    return end;
 }
 
-INLINE void load(attention a, n_t d, const n_t *row, n_t head, int backward, scratch *s) {
+/* The tokens from `token` on become the keys from `key` on. */
+INLINE void load(attention a, n_t d, n_t head, n_t token, n_t count, n_t key, int backward, scratch *s) {
     n_t wide = padded(d);
-    s->keys = row[1] - row[0] + row[3] - row[2];
-    s->room = padded(s->keys);
-    for (n_t j = 0; j < s->keys; j++) {
-        const float *k = a.qkv + key_at(row, j) * a.stride + (a.h + head) * d, *v = k + a.h * d;
+    const float *k = a.qkv + token * a.stride + (a.h + head) * d;
+    for (n_t j = key; j < key + count; j++, k += a.stride) {
+        const float *v = k + a.h * d;
         memcpy(s->v + j * wide, v, sizeof(float) * d);
         for (n_t e = 0; e < d; e++) s->kt[e * s->room + j] = k[e];
         if (!backward) continue;
         memcpy(s->k + j * wide, k, sizeof(float) * d);
         for (n_t e = 0; e < d; e++) s->vt[e * s->room + j] = v[e];
+        memset(s->dk + j * wide, 0, sizeof(float) * wide), memset(s->dv + j * wide, 0, sizeof(float) * wide);
     }
+}
+
+/* And back: their gradients, added. */
+INLINE void unload(attention a, n_t d, n_t head, n_t token, n_t count, n_t key, float *grad, const scratch *s) {
+    n_t wide = padded(d);
+    float *dk = grad + token * a.stride + (a.h + head) * d;
+    for (n_t j = key; j < key + count; j++, dk += a.stride)
+        for (n_t e = 0; e < d; e++) dk[e] += s->dk[j * wide + e], dk[a.h * d + e] += s->dv[j * wide + e];
 }
 
 /* y[j] = factor · x·m[:, j] for the first n of m [d, room] */
@@ -125,75 +137,69 @@ INLINE void softmax(float *p, n_t n) {
     for (n_t j = 0; j <= last; j += LANES) *(loose *)(p + j) = *(loose *)(p + j) * inverse;
 }
 
-/* Adds the sum of p[j]·m[j] over n vectors-of-vecs to y. */
-INLINE void mix(const float *p, const float *m, n_t n, n_t vecs, float *y) {
+/* Adds the sum of p[j]·m[j] over n operands [d filled up] to y. */
+INLINE void mix(const float *p, const void *m, n_t n, n_t vecs, float *y, int low) {
+    n_t wide = vecs * LANES;
     for (n_t i = 0; i < vecs; i++) {
-        lanes a = {0}, b = {0}, c = {0}, e = {0};
-        const float *x = m + i * LANES;
-        n_t j = 0, wide = vecs * LANES;
-        for (; j + 4 <= n; j += 4, x += 4 * wide) { /* four sums: each alone would wait for itself */
-            a += p[j] * *(const loose *)x;
-            b += p[j + 1] * *(const loose *)(x + wide);
-            c += p[j + 2] * *(const loose *)(x + 2 * wide);
-            e += p[j + 3] * *(const loose *)(x + 3 * wide);
+        lanes a = {0}, b = {0}, c = {0}, e = {0}; /* each alone would wait for itself */
+        n_t j = 0, x = i * LANES;
+        for (; j + 4 <= n; j += 4, x += 4 * wide) {
+            a += p[j] * lanes_of(m, x, low);
+            b += p[j + 1] * lanes_of(m, x + wide, low);
+            c += p[j + 2] * lanes_of(m, x + 2 * wide, low);
+            e += p[j + 3] * lanes_of(m, x + 3 * wide, low);
         }
-        for (; j < n; j++, x += wide) a += p[j] * *(const loose *)x;
+        for (; j < n; j++, x += wide) a += p[j] * lanes_of(m, x, low);
         *(loose *)(y + i * LANES) += (a + b) + (c + e);
     }
 }
 
-INLINE void forward_row(attention a, n_t d, const n_t *row, void *out, int low, scratch *s) {
-    n_t context = row[1] - row[0], vecs = padded(d) / LANES;
+INLINE void forward_row(
+    attention a, n_t d, n_t head, n_t context, const n_t *row, void *out, int low, scratch *s) {
+    n_t vecs = padded(d) / LANES;
     float factor = 1.0f / sqrtf(d);
-    for (n_t head = 0; head < a.h && row[2] < row[3]; head++) {
-        load(a, d, row, head, 0, s);
-        for (n_t i = row[2]; i < row[3]; i++) {
-            n_t seen = context + i - row[2] + 1;
-            across(a.qkv + i * a.stride + head * d, factor, s->kt, d, s->room, seen, s->p);
-            softmax(s->p, seen);
-            memset(s->o, 0, sizeof(float) * vecs * LANES);
-            mix(s->p, s->v, seen, vecs, s->o);
-            for (n_t e = 0; e < d; e++) put(out, (i * a.h + head) * d + e, s->o[e], low);
-        }
+    load(a, d, head, row[2], row[3] - row[2], context, 0, s);
+    for (n_t i = row[2]; i < row[3]; i++) {
+        n_t seen = context + i - row[2] + 1;
+        across(a.qkv + i * a.stride + head * d, factor, s->kt, d, s->room, seen, s->p);
+        softmax(s->p, seen);
+        memset(s->o, 0, sizeof(float) * vecs * LANES);
+        mix(s->p, s->v, seen, vecs, s->o, 0);
+        for (n_t e = 0; e < d; e++) put(out, (i * a.h + head) * d + e, s->o[e], low);
     }
 }
 
-/* Adds to the gradient of q, k, v [n, 3, h, d], which are turned; g [n, h, d] is that of what they gave. */
-INLINE void backward_row(attention a, n_t d, const n_t *row, const float *g, float *grad, scratch *s) {
-    n_t context = row[1] - row[0], wide = padded(d), vecs = wide / LANES;
+/* Adds to the gradient of q, k, v [n, 3, h, d], which are turned, and to the context's in s; g [n, h, d] is that of what
+   they gave. */
+INLINE void backward_row(
+    attention a, n_t d, n_t head, n_t context, const n_t *row, const float *g, float *grad, scratch *s) {
+    n_t wide = padded(d), vecs = wide / LANES;
     float factor = 1.0f / sqrtf(d);
-    for (n_t head = 0; head < a.h && row[2] < row[3]; head++) {
-        load(a, d, row, head, 1, s);
-        memset(s->dk, 0, sizeof(float) * s->keys * wide);
-        memset(s->dv, 0, sizeof(float) * s->keys * wide);
-        for (n_t i = row[2]; i < row[3]; i++) {
-            n_t seen = context + i - row[2] + 1;
-            const float *q = a.qkv + i * a.stride + head * d;
-            float *dq = grad + i * a.stride + head * d, along = 0;
-            across(q, factor, s->kt, d, s->room, seen, s->p);
-            softmax(s->p, seen);
-            memcpy(s->g, g + (i * a.h + head) * d, sizeof(float) * d);
-            across(s->g, 1.0f, s->vt, d, s->room, seen, s->dp);
+    load(a, d, head, row[2], row[3] - row[2], context, 1, s);
+    for (n_t i = row[2]; i < row[3]; i++) {
+        n_t seen = context + i - row[2] + 1;
+        const float *q = a.qkv + i * a.stride + head * d;
+        float *dq = grad + i * a.stride + head * d, along = 0;
+        across(q, factor, s->kt, d, s->room, seen, s->p);
+        softmax(s->p, seen);
+        memcpy(s->g, g + (i * a.h + head) * d, sizeof(float) * d);
+        across(s->g, 1.0f, s->vt, d, s->room, seen, s->dp);
 #pragma omp simd reduction(+ : along)
-            for (n_t j = 0; j < seen; j++) along += s->p[j] * s->dp[j];
-            for (n_t j = 0; j < seen; j++) s->dp[j] = s->p[j] * (s->dp[j] - along) * factor;
-            memset(s->o, 0, sizeof(float) * wide);
-            mix(s->dp, s->k, seen, vecs, s->o);
-            for (n_t e = 0; e < d; e++) dq[e] += s->o[e];
-            memcpy(s->q, q, sizeof(float) * d);
-            for (n_t c = 0; c < vecs; c++) {
-                lanes of_q = *(loose *)(s->q + c * LANES), of_o = *(loose *)(s->g + c * LANES);
-                for (n_t j = 0; j < seen; j++) {
-                    *(loose *)(s->dk + j * wide + c * LANES) += s->dp[j] * of_q;
-                    *(loose *)(s->dv + j * wide + c * LANES) += s->p[j] * of_o;
-                }
+        for (n_t j = 0; j < seen; j++) along += s->p[j] * s->dp[j];
+        for (n_t j = 0; j < seen; j++) s->dp[j] = s->p[j] * (s->dp[j] - along) * factor;
+        memset(s->o, 0, sizeof(float) * wide);
+        mix(s->dp, s->k, seen, vecs, s->o, 0);
+        for (n_t e = 0; e < d; e++) dq[e] += s->o[e];
+        memcpy(s->q, q, sizeof(float) * d);
+        for (n_t c = 0; c < vecs; c++) {
+            lanes of_q = *(loose *)(s->q + c * LANES), of_o = *(loose *)(s->g + c * LANES);
+            for (n_t j = 0; j < seen; j++) {
+                *(loose *)(s->dk + j * wide + c * LANES) += s->dp[j] * of_q;
+                *(loose *)(s->dv + j * wide + c * LANES) += s->p[j] * of_o;
             }
         }
-        for (n_t j = 0; j < s->keys; j++) {
-            float *dk = grad + key_at(row, j) * a.stride + (a.h + head) * d, *dv = dk + a.h * d;
-            for (n_t e = 0; e < d; e++) dk[e] += s->dk[j * wide + e], dv[e] += s->dv[j * wide + e];
-        }
     }
+    unload(a, d, head, row[2], row[3] - row[2], context, grad, s);
 }
 
 /* So that loops over a head's width are unrolled where it is usual. */
@@ -212,7 +218,14 @@ static int attend(const float *qkv, n_t n, n_t h, n_t d, const n_t *rows, n_t n_
     memset(out, 0, n * h * d * size_of(low));
     attention a = {qkv, h, 3 * h * d};
 #define CALL(D)                                                                                                        \
-    for (n_t r = 0; r < n_rows; r++) forward_row(a, D, rows + 4 * r, out, low, &s)
+    for (n_t r = 0, end; r < n_rows; r = end) {                                                                        \
+        const n_t *first = rows + 4 * r, context = first[1] - first[0];                                                \
+        end = end_of_run(rows, n_rows, r);                                                                             \
+        for (n_t head = 0; head < h; head++) {                                                                         \
+            load(a, D, head, first[0], context, 0, 0, &s);                                                             \
+            for (n_t i = r; i < end; i++) forward_row(a, D, head, context, rows + 4 * i, out, low, &s);                \
+        }                                                                                                              \
+    }
     BY_WIDTH(CALL)
 #undef CALL
     free(s.memory);
@@ -227,7 +240,15 @@ static int attend_grad(
     memset(grad, 0, sizeof(float) * n * 3 * h * d);
     attention a = {qkv, h, 3 * h * d};
 #define CALL(D)                                                                                                        \
-    for (n_t r = 0; r < n_rows; r++) backward_row(a, D, rows + 4 * r, g, grad, &s)
+    for (n_t r = 0, end; r < n_rows; r = end) {                                                                        \
+        const n_t *first = rows + 4 * r, context = first[1] - first[0];                                                \
+        end = end_of_run(rows, n_rows, r);                                                                             \
+        for (n_t head = 0; head < h; head++) {                                                                         \
+            load(a, D, head, first[0], context, 0, 1, &s);                                                             \
+            for (n_t i = r; i < end; i++) backward_row(a, D, head, context, rows + 4 * i, g, grad, &s);                \
+            unload(a, D, head, first[0], context, 0, grad, &s);                                                        \
+        }                                                                                                              \
+    }
     BY_WIDTH(CALL)
 #undef CALL
     free(s.memory);
@@ -236,15 +257,17 @@ static int attend_grad(
 
 /* ---- Decoding: one token of each row, which sees its prompt and the completion so far
 
-   Each row belongs to prompt row / group, of length[prompt] tokens. Keys lie as [.., d, places], values as
-   [.., places, d filled up]: those of the prompts [prompts, h, ..], which have prompt_room places, and of the rows' own
-   tokens [rows, h, ..], room places, of which `filled` hold one: the token at hand is next. */
+   Each row belongs to prompt row / group, of length[prompt] tokens. Prompts, which a whole group reads one row after
+   the other, have keys [prompts, h, d, prompt_room] and values [prompts, h, prompt_room, d filled up]; what a row wrote
+   itself is read once a token, so it lies as operands and as close as can be: keys and values [rows, h, room, d filled
+   up] each, of which `filled` places hold one: the token at hand is next. */
 
 typedef struct {
     const n_t *length;
     n_t group, prompt_room, room;
-    float *prompt_k, *prompt_v, *own_k, *own_v; /* of all layers, one after the other */
-    n_t of_prompt_k, of_prompt_v, of_own_k, of_own_v; /* numbers in a layer */
+    float *prompt_k, *prompt_v;
+    void *own_k, *own_v;                   /* all of these of all layers, one after the other */
+    n_t of_prompt_k, of_prompt_v, of_own; /* numbers in a layer */
 } cache;
 
 INLINE void remember_prompts(const cache *c, n_t layer, const float *qkv, const n_t *rows, n_t prompts, n_t h, n_t d) {
@@ -261,30 +284,38 @@ INLINE void remember_prompts(const cache *c, n_t layer, const float *qkv, const 
         }
 }
 
-/* qkv [n, 3, h, d] of the rows `row` [n]; out [n, h, d]; memory [prompt_room + room + LANES + wide]. */
+/* qkv [n, 3, h, d] of the rows `row` [n]; out [n, h, d]; memory [prompt_room + room + LANES + 2 * d filled up]. */
 INLINE void decode_in(
     float *qkv, const float *cos, const float *sin, n_t positions, n_t n, n_t h, n_t d, const n_t *row, const cache *c,
     n_t layer, n_t filled, float *memory, void *out, int low) {
-    n_t vecs = padded(d) / LANES, wide = vecs * LANES, room = c->room;
-    float *o = memory, *p = o + wide, factor = 1.0f / sqrtf(d);
+    n_t vecs = padded(d) / LANES, wide = vecs * LANES;
+    float *o = memory, *query = o + wide, *p = query + wide, factor = 1.0f / sqrtf(d);
+    memset(query, 0, sizeof(float) * wide);
     for (n_t i = 0; i < n; i++) {
         n_t prompt = row[i] / c->group, first = c->length[prompt], position = least(first + filled, positions - 1);
         for (n_t head = 0; head < h; head++) {
-            float *q = qkv + (i * 3 * h + head) * d, *new_k = q + h * d;
-            float *k = c->own_k + layer * c->of_own_k + (row[i] * h + head) * d * room;
-            float *v = c->own_v + layer * c->of_own_v + (row[i] * h + head) * room * wide;
+            float *q = qkv + (i * 3 * h + head) * d, *new_k = q + h * d, *new_v = new_k + h * d;
+            n_t own = layer * c->of_own + (row[i] * h + head) * c->room * wide;
+            void *k = into(c->own_k, own, low), *v = into(c->own_v, own, low);
             const float *pk = c->prompt_k + layer * c->of_prompt_k + (prompt * h + head) * d * c->prompt_room;
             const float *pv = c->prompt_v + layer * c->of_prompt_v + (prompt * h + head) * c->prompt_room * wide;
             turn(q, cos + position * d, sin + position * d, d);
             turn(new_k, cos + position * d, sin + position * d, d);
-            for (n_t e = 0; e < d; e++) k[e * room + filled] = new_k[e];
-            memcpy(v + filled * wide, new_k + h * d, sizeof(float) * d);
+            memcpy(query, q, sizeof(float) * d);
+            for (n_t e = 0; e < wide; e++) {
+                put(k, filled * wide + e, e < d ? new_k[e] : 0.0f, low);
+                put(v, filled * wide + e, e < d ? new_v[e] : 0.0f, low);
+            }
             across(q, factor, pk, d, c->prompt_room, first, p);
-            across(q, factor, k, d, room, filled + 1, p + first); /* over what filled the prompt's last vector up */
+            for (n_t j = 0; j <= filled; j++) {
+                lanes sum = {0};
+                for (n_t e = 0; e < wide; e += LANES) sum += *(loose *)(query + e) * lanes_of(k, j * wide + e, low);
+                p[first + j] = sum_of(sum) * factor; /* over what filled the prompt's last vector up */
+            }
             softmax(p, first + filled + 1);
             memset(o, 0, sizeof(float) * wide);
-            mix(p, pv, first, vecs, o);
-            mix(p + first, v, filled + 1, vecs, o);
+            mix(p, pv, first, vecs, o, 0);
+            mix(p + first, v, filled + 1, vecs, o, low);
             for (n_t e = 0; e < d; e++) put(out, (i * h + head) * d + e, o[e], low);
         }
     }
@@ -293,7 +324,9 @@ INLINE void decode_in(
 static void decode(
     float *qkv, const float *cos, const float *sin, n_t positions, n_t n, n_t h, n_t d, const n_t *row, const cache *c,
     n_t layer, n_t filled, float *memory, void *out, int low) {
-#define CALL(D) decode_in(qkv, cos, sin, positions, n, h, D, row, c, layer, filled, memory, out, low)
+#define CALL(D)                                                                                                        \
+    if (low) decode_in(qkv, cos, sin, positions, n, h, D, row, c, layer, filled, memory, out, 1);                      \
+    else decode_in(qkv, cos, sin, positions, n, h, D, row, c, layer, filled, memory, out, 0)
     BY_WIDTH(CALL)
 #undef CALL
 }

@@ -281,6 +281,12 @@ static ending ending_of(const policy *s, n_t count, char *store, n_t keep) {
     return ending_in(s, filled_up(count), &a);
 }
 
+/* As the sampler's cache holds them: what the trainer scores is then what was drawn from. qkv [n, 3, w] */
+INLINE void round_keys_and_values(float *qkv, n_t n, n_t w) {
+    for (n_t i = 0; i < n; i++, qkv += 3 * w)
+        for (n_t j = w; j < 3 * w; j++) qkv[j] = rounded(qkv[j]);
+}
+
 INLINE int forward_in(const policy *s, const tokens *t, char *store, n_t keep, const cache *prompts, int low) {
     n_t n = filled_up(t->count), w = s->width, h = s->heads, d = w / h, of_layer = kept_size(s, t->count);
     layout l = layout_of(s);
@@ -300,6 +306,7 @@ INLINE int forward_in(const policy *s, const tokens *t, char *store, n_t keep, c
         for (n_t i = 0; i < t->count; i++)
             for (n_t head = 0; head < 2 * h; head++)
                 turn(k.qkv + (i * 3 * h + head) * d, s->cos + t->position[i] * d, s->sin + t->position[i] * d, d);
+        if (low) round_keys_and_values(k.qkv, t->count, w);
         if (prompts) remember_prompts(prompts, layer, k.qkv, t->rows, t->n_rows, h, d);
         short_of_memory = attend(k.qkv, n, h, d, t->rows, t->n_rows, k.mixed, low);
         write_stream(s, &l, packed, x, n, k, keep, p, low);
@@ -546,21 +553,21 @@ static int prefill(const policy *s, const request *r, const cache *c, float *las
 
 INLINE int sample_in(const policy *s, const request *r, completions out, int low) {
     n_t w = s->width, h = s->heads, d = w / h, v = s->vocab, all = r->prompts * r->group;
-    n_t n = up(all, TILE), longest = 0, room = padded(r->room);
+    n_t n = up(all, TILE), longest = 0;
     for (n_t p = 0; p < r->prompts; p++) longest = r->length[p] > longest ? r->length[p] : longest;
     layout l = layout_of(s);
     const float *head = (const float *)(s->packed + l.head);
-    cache c = {.length = r->length, .group = r->group, .prompt_room = padded(longest), .room = room};
+    cache c = {.length = r->length, .group = r->group, .prompt_room = padded(longest), .room = r->room};
     c.of_prompt_k = r->prompts * h * d * c.prompt_room, c.of_prompt_v = r->prompts * h * padded(d) * c.prompt_room;
-    c.of_own_k = all * h * d * room, c.of_own_v = all * h * padded(d) * room;
-    n_t in_cache = 4 * s->layers * (c.of_prompt_k + c.of_prompt_v + c.of_own_k + c.of_own_v);
-    n_t looking = 4 * (c.prompt_room + room + LANES + padded(d));
-    n_t bytes = in_cache + kept_size(s, n) + 4 * n * (3 * w + v) + looking + 4 * v + 32 * all + passage_size(s) + 32 * 64;
+    c.of_own = all * h * r->room * padded(d);
+    n_t of_prompts = 4 * s->layers * (c.of_prompt_k + c.of_prompt_v), own = s->layers * c.of_own * size_of(low);
+    n_t looking = 4 * (c.prompt_room + padded(r->room) + LANES + 2 * padded(d));
+    n_t bytes = of_prompts + 2 * own + kept_size(s, n) + 4 * n * (3 * w + v) + looking + 4 * v + 32 * all + passage_size(s) + 32 * 64;
     void *memory = aligned_alloc(64, up(bytes, 64));
     if (!memory) return 1;
     arena a = {memory};
     c.prompt_k = take(&a, 4 * s->layers * c.of_prompt_k), c.prompt_v = take(&a, 4 * s->layers * c.of_prompt_v);
-    c.own_k = take(&a, 4 * s->layers * c.of_own_k), c.own_v = take(&a, 4 * s->layers * c.of_own_v);
+    c.own_k = take(&a, own), c.own_v = take(&a, own);
     kept k = kept_in(s, n, &a);
     passage p = passage_in(s, &a);
     float *x = take(&a, 4 * n * w), *hidden = take(&a, 4 * n * w), *logits = take(&a, 4 * n * v), *cdf = take(&a, 4 * v);

@@ -70,15 +70,28 @@ INLINE float get(const void *x, n_t i, int low) {
     return wide.f;
 }
 
+typedef uint16_t halves __attribute__((vector_size(2 * LANES), aligned(2)));
+typedef uint32_t words __attribute__((vector_size(4 * LANES)));
+
+INLINE lanes lanes_of(const void *x, n_t i, int low) {
+    if (!low) return *(const loose *)((const float *)x + i);
+    return (lanes)(__builtin_convertvector(*(const halves *)((const uint16_t *)x + i), words) << 16);
+}
+
 /* To the nearest bfloat16, ties to even. */
-INLINE void put(void *x, n_t i, float value, int low) {
-    if (!low) {
-        ((float *)x)[i] = value;
-        return;
-    }
+INLINE uint32_t rounded_bits(float value) {
     union { float f; uint32_t i; } wide = {value};
-    uint32_t rounded = (wide.i + 0x7fffu + (wide.i >> 16 & 1u)) >> 16;
-    ((uint16_t *)x)[i] = (uint16_t)(value != value ? 0x7fc0u : rounded);
+    return value != value ? 0x7fc0u << 16 : (wide.i + 0x7fffu + (wide.i >> 16 & 1u)) & 0xffff0000u;
+}
+
+INLINE float rounded(float value) {
+    union { uint32_t i; float f; } wide = {rounded_bits(value)};
+    return wide.f;
+}
+
+INLINE void put(void *x, n_t i, float value, int low) {
+    if (low) ((uint16_t *)x)[i] = (uint16_t)(rounded_bits(value) >> 16);
+    else ((float *)x)[i] = value;
 }
 
 /* So that neither kind asks for its kind number by number. */
