@@ -73,9 +73,10 @@ typedef struct {
 
 static void add_to_print(print_of *p, const float *x, n_t n) {
     enum { AT_ONCE = 4 * LANES };
-    uint32_t bits[AT_ONCE] = {0};
     for (n_t j = 0; j < n; j += AT_ONCE) {
-        memcpy(bits, x + j, 4 * least(AT_ONCE, n - j));
+        uint32_t bits[AT_ONCE] = {0};
+        if (j + AT_ONCE <= n) memcpy(bits, x + j, sizeof(bits));
+        else memcpy(bits, x + j, 4 * (n - j));
         for (n_t i = 0; i < AT_ONCE; i++) p->sums[i] = (p->sums[i] ^ bits[i]) * 0x9e3779b1u;
     }
 }
