@@ -1,7 +1,7 @@
 """Steps of this project, ready to be timed, and their plain form: no prompt shared, nothing packed."""
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
@@ -16,7 +16,7 @@ from harness.policy import native
 from harness.policy.sampler import Completions, sample
 from harness.policy.transformer import Transformer
 from harness.run import new_state, training_mixture
-from harness.train.helpers import helpers
+from harness.train.helpers import Each, helpers
 from harness.train.rl import rl_step
 from harness.train.state import StepReport, TrainState
 
@@ -93,11 +93,9 @@ class Stepper:
 def stepper(config: Config) -> Stepper:
     state, mixture = new_state(config, config.optim, (0,)), training_mixture(config)
     env = TextVectorEnv(config.rl.problems * config.rl.group_size, mixture.tasks[0])
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # of each helper
     held = ExitStack()  # the threads, for as long as there are steps to take
-    each = held.enter_context(helpers(threads))
-    torch.set_num_threads(threads)
+    each = held.enter_context(one_thread_a_part())
+    threads = torch.get_num_threads()
 
     def step() -> StepReport:
         torch.set_num_threads(1)
@@ -107,6 +105,16 @@ def stepper(config: Config) -> Stepper:
             torch.set_num_threads(threads)
 
     return Stepper(config, state, step, held)
+
+
+@contextmanager
+def one_thread_a_part() -> Generator[Each]:
+    """The helpers of a run that has as many cores as there are threads now."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # of each helper
+    with helpers(threads) as each:
+        torch.set_num_threads(threads)
+        yield each
 
 
 def plainly(one: Stepper) -> Callable[[], Any]:

@@ -49,11 +49,14 @@ def exported(policy: Transformer) -> tuple[Any, Any]:
         return model, AutoTokenizer.from_pretrained(folder, padding_side="left")
 
 
-def generate(policy: Transformer, ids: torch.Tensor, group_size: int, tokens: int) -> Callable[[], Any]:
-    """Hugging Face's sampling of `tokens` for each of group_size copies of the prompts `ids` [1, P, T]."""
+def generate(
+    policy: Transformer, ids: torch.Tensor, group_size: int, tokens: int, precision: str = "fp32"
+) -> Callable[[], Any]:
+    """Hugging Face's sampling of up to `tokens` for each of group_size copies of the prompts `ids` [1, P, T]."""
     model, _ = exported(policy)
+    model = model.bfloat16() if precision == "bf16" else model
     rows = ids[0].repeat_interleave(group_size, dim=0)
-    settings = {"do_sample": True, "temperature": 1.0, "top_k": 0, "max_new_tokens": tokens, "min_new_tokens": tokens}
+    settings = {"do_sample": True, "temperature": 1.0, "top_k": 0, "max_new_tokens": tokens}
 
     @torch.no_grad()
     def work() -> None:

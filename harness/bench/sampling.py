@@ -1,16 +1,18 @@
 """Sampling alone beside Hugging Face's generate."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
 
-from harness.bench.ours import SHAPES, Shape, config_of, prompts_of
+from harness.bench.ours import SHAPES, Shape, config_of, one_thread_a_part, prompts_of
 from harness.bench.peer import generate, require_trl
 from harness.bench.timing import ROUNDS, in_turn, median
-from harness.policy.sampler import sample
 from harness.policy.transformer import Transformer
 from harness.seeding import Key, keys, uniforms
+from harness.train.rollouts import Sampling, sample_in_parts
 
 
 def measure(progress: Callable[[str], None], shapes: Sequence[Shape] = SHAPES, rounds: int = ROUNDS) -> dict[str, Any]:
@@ -20,32 +22,39 @@ def measure(progress: Callable[[str], None], shapes: Sequence[Shape] = SHAPES, r
 
 
 def _of_shape(shape: Shape, rounds: int, progress: Callable[[str], None]) -> dict[str, Any]:
-    policy = Transformer(config_of(shape).model).initialise(keys("init", (0,), 0))
     ids, length = prompts_of(shape)
     u = uniforms(Key("sampling", 0), torch.arange(shape.rows), torch.arange(shape.tokens))[None]
-    works = {
-        "ours": lambda: sample(policy, ids, length, shape.group_size, shape.tokens, 1.0, u),
-        "generate": generate(policy, ids, shape.group_size, shape.tokens),
-    }
-    progress(f"{shape.model}, {shape.tokens} tokens")
-    seconds = in_turn(works, rounds, progress)
+    sampling, active = Sampling(shape.group_size, shape.tokens, 1.0), torch.ones(u.shape[:2], dtype=torch.bool)
+    works: dict[str, Callable[[], Any]] = {}
+    with ExitStack() as held:
+        each = held.enter_context(one_thread_a_part())
+        for precision in ("fp32", "bf16"):
+            policy = Transformer(config_of(shape).model, 1, precision).initialise(keys("init", (0,), 0))
+            given = (ids, length, shape.group_size, sampling, u, active, each)
+            works[f"ours, {precision}"] = partial(sample_in_parts, policy, *given)
+            works[f"generate, {precision}"] = generate(policy, ids, shape.group_size, shape.tokens, precision)
+        progress(f"{shape.model}, {shape.tokens} tokens")
+        seconds = in_turn(works, rounds, progress)
     return {"model": shape.model, "tokens": shape.tokens, "seconds": seconds}
 
 
 def section(measured: dict[str, Any]) -> str:
     """The Markdown of this part."""
+    names = [f"{side}, {precision}" for precision in ("fp32", "bf16") for side in ("ours", "generate")]
     lines = [
         "## Sampling alone",
         "",
-        f"Seconds for 256 completions (32 prompts x 8) of an untrained policy, {measured['threads']} threads, medians.",
+        "Seconds for 256 completions (32 prompts x 8, up to so many tokens) of an untrained policy,",
+        f"{measured['threads']} threads, medians, beside Hugging Face's generate; best against best, and in fp32.",
         "",
-        "| policy, tokens | ours | Hugging Face generate | ratio |",
-        "|---|---|---|---|",
+        f"| policy, tokens | {' | '.join(names)} | best against best | fp32 |",
+        "|---" * (len(names) + 3) + "|",
     ]
     for one in measured["shapes"]:
         found = median(one["seconds"])
-        ratio = found["generate"] / found["ours"]
+        ours, theirs = ([found[n] for n in names if n.startswith(side)] for side in ("ours", "generate"))
         lines.append(
-            f"| {one['model']}, {one['tokens']} | {found['ours']:.3g} | {found['generate']:.3g} | {ratio:.1f}x |"
+            f"| {one['model']}, {one['tokens']} | {' | '.join(f'{found[n]:.3g}' for n in names)} "
+            f"| {min(theirs) / min(ours):.1f}x | {theirs[0] / ours[0]:.1f}x |"
         )
     return "\n".join(lines)

@@ -3,8 +3,6 @@
 `score` is the plain reference; `score_completions` computes each prompt once for its group and agrees with it.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -39,91 +37,50 @@ def score(policy: Transformer, ids: Tensor, temperature: float) -> Tensor:
     return F.pad(logprobs, (1, 0))
 
 
-@dataclass(frozen=True)
-class Queries:
-    """The tokens that a policy has to see for the laws of completions' tokens: flat, all contexts (prompts but for
-    their last token), then all queries, each of which predicts a token of its completion; only what is asked for."""
-
-    context: Tensor  # [S, P, T]
-    seen: Tensor  # [S, P]: tokens of a context
-    queries: Tensor  # [S, P·G, C]
-    wanted: Tensor  # [S, P·T + P·G·C] bool
-    count: Tensor  # [S, P·G]: queries of a completion that are asked for
-    positions: Tensor  # [S, P, C], of queries
-
-    @property
-    def ids(self) -> Tensor:
-        """[S, P·T + P·G·C]"""
-        return torch.cat((self.context.flatten(1), self.queries.flatten(1)), dim=1)
-
-    def packing(self, multiple: int = 1) -> Packing:
-        return Packing(_places(self.wanted, multiple), self.wanted.shape[1])
-
-    def of_queries(self, x: Tensor) -> Tensor:
-        """x [S, P·T + P·G·C, ...] -> [S, P·G, C, ...]."""
-        return x[:, self.context[0].numel() :].unflatten(1, self.queries.shape[1:])
-
-
-def queries_of(
-    policy: Transformer, prompts: Tensor, prompt_length: Tensor, completions: Tensor, mask: Tensor
-) -> Queries:
-    """Of completions and mask [S, P·G, C] after prompts [S, P, T], right-padded, of prompt_length [S, P] (at least 2).
-    What is asked for are the tokens of the mask: of those after a row's last one nothing is computed. A prompt's last
-    token goes with each completion, whose first token it predicts."""
-    rows, c = completions.shape[1:]
-    seen = prompt_length - 1
-    context = prompts[..., : int(seen.max())]
-    last = prompts.gather(2, seen[..., None]).repeat_interleave(rows // prompts.shape[1], dim=1)  # [S, P·G, 1]
-    real = torch.arange(context.shape[-1], device=seen.device) < seen[..., None]
-    needed = mask.flip(-1).cummax(-1).values.flip(-1)
-    # Only padding may lie beyond the context: where one row's prompt and another's completion are long.
-    positions = (seen[..., None] + torch.arange(c, device=seen.device)).clamp(max=policy.config.context - 1)
-    return Queries(
-        context,
-        seen,
-        torch.cat((last, completions[..., :-1]), dim=-1),
-        torch.cat((real.flatten(1), needed.flatten(1)), dim=1),
-        needed.sum(-1),
-        positions,
-    )
-
-
 def completion_logits(
     policy: Transformer, prompts: Tensor, prompt_length: Tensor, completions: Tensor, mask: Tensor
 ) -> Tensor:
-    """Logits of each completion token given its prompt and what came before, [S, P·G, C, V]; arguments of
-    `queries_of`."""
-    asked = queries_of(policy, prompts, prompt_length, completions, mask)
+    """Logits of each completion token given its prompt and what came before, [S, P·G, C, V].
+
+    prompts [S, P, T] right-padded, prompt_length [S, P] (at least 2), completions and mask [S, P·G, C]. What is asked
+    for are the tokens of the mask: of those after a row's last one nothing is computed. A prompt's last token goes with
+    each completion, whose first token it predicts.
+    """
     if native.serves(policy):
-        packing = asked.packing()
-        hidden = packing.put(native.hidden(policy, packing.take(asked.ids), _spans(asked, packing)))
-        return policy.logits(asked.of_queries(hidden))
-    p, rows, c = prompts.shape[1], *completions.shape[1:]
+        layout = native.laid_out(prompts, prompt_length, completions, mask)
+        return policy.logits(layout.put(native.hidden(policy, layout.ids, layout.spans), completions))
+    p = prompts.shape[1]
+    rows, c = completions.shape[1:]
+    seen = prompt_length - 1
+    context = prompts[..., : int(seen.max())]
+    last = prompts.gather(2, seen[..., None]).repeat_interleave(rows // p, dim=1)  # [S, P·G, 1]
+    queries = torch.cat((last, completions[..., :-1]), dim=-1)
+
     device, dtype = prompts.device, policy.attention_dtype
-    slots = torch.arange(asked.context.shape[-1], device=device)
-    shared: Attention = SharedPrompt(
+    slots = torch.arange(context.shape[-1], device=device)
+    real = slots < seen[..., None]
+    # Only padding may lie beyond the context: where one row's prompt and another's completion are long.
+    positions = (seen[..., None] + torch.arange(c, device=device)).clamp(max=policy.config.context - 1)  # [S, P, C]
+    attention: Attention = SharedPrompt(
         prompts=p,
         group_size=rows // p,
         prompt_rotation=policy.rotation(slots),
-        completion_rotation=policy.rotation(asked.positions[:, :, None, None, None]),
-        prompt_bias=bias_of(slots < asked.seen[..., None], dtype),
+        completion_rotation=policy.rotation(positions[:, :, None, None, None]),
+        prompt_bias=bias_of(real, dtype),
         causal_prompt=bias_of(causal(len(slots), device), dtype),
         causal_completion=bias_of(causal(c, device), dtype),
     )
-    if asked.wanted.all():
-        return policy.logits(asked.of_queries(policy.flat_hidden(asked.ids, shared)))
-    # In bfloat16 a CPU's library prepares each new shape for longer than it then takes to compute.
-    packing = asked.packing(SHAPES if policy.product_dtype == torch.bfloat16 else 1)
-    hidden = policy.flat_hidden(packing.take(asked.ids), Packed(shared, packing))
-    return policy.logits(asked.of_queries(packing.put(hidden)))
-
-
-def _spans(asked: Queries, packing: Packing) -> native.Spans:
-    s, p, t = asked.context.shape
-    group = asked.queries.shape[1] // p
-    of_context = torch.arange(t).expand(s, p, t).flatten(1)
-    position = torch.cat((of_context, asked.positions.repeat_interleave(group, dim=1).flatten(1)), dim=1)
-    return native.completions_after_prompts(asked.seen, asked.count, packing.take(position))
+    flat = torch.cat((context.flatten(1), queries.flatten(1)), dim=1)
+    needed = mask.flip(-1).cummax(-1).values.flip(-1)
+    wanted = torch.cat((real.flatten(1), needed.flatten(1)), dim=1)
+    if wanted.all():
+        hidden = policy.flat_hidden(flat, attention)
+    else:
+        # In bfloat16 a CPU's library prepares each new shape for longer than it then takes to compute.
+        multiple = SHAPES if policy.product_dtype == torch.bfloat16 else 1
+        packing = Packing(_places(wanted, multiple), flat.shape[1])
+        hidden = packing.put(policy.flat_hidden(packing.take(flat), Packed(attention, packing)))
+    return policy.logits(hidden[:, context[0].numel() :].unflatten(1, (rows, c)))
 
 
 def _places(real: Tensor, multiple: int = 1) -> Tensor:
@@ -137,15 +94,10 @@ def score_completions(
     policy: Transformer, prompts: Tensor, prompt_length: Tensor, completions: Tensor, mask: Tensor, temperature: float
 ) -> Tensor:
     """log p of each completion token of the mask at this temperature, [S, P·G, C], 0 elsewhere; arguments of
-    `queries_of`."""
+    `completion_logits`."""
     if native.serves(policy):
-        asked = queries_of(policy, prompts, prompt_length, completions, mask)
-        packing, nothing = (
-            asked.packing(),
-            asked.context.flatten(1).new_tensor(-1).expand(asked.context.flatten(1).shape),
-        )
-        target = torch.cat((nothing, completions.where(mask, -1).flatten(1)), dim=1)
-        given = packing.take(asked.ids), _spans(asked, packing), packing.take(target)
-        return asked.of_queries(packing.put(native.logprobs(policy, *given, temperature)))
+        layout = native.laid_out(prompts, prompt_length, completions, mask)
+        logprobs = native.logprobs(policy, layout.ids, layout.spans, layout.target, temperature)
+        return layout.put(logprobs, completions)
     logits = completion_logits(policy, prompts, prompt_length, completions, mask)
     return torch.where(mask, token_logprobs(logits, completions, temperature), 0.0)

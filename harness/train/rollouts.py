@@ -93,14 +93,27 @@ def _sample_turn(
     # A stride of its own for each turn: what a token is drawn from must not depend on the limit of the turns before.
     positions = torch.arange(sampling.room, device=device) + turn * TURN_STRIDE
     u = torch.stack([uniforms(key, rows, positions) for key in keys])
-    awake = active.unflatten(0, (s, -1))
+    return sample_in_parts(policy, prompts, length, group, sampling, u, active.unflatten(0, (s, -1)), each)
+
+
+def sample_in_parts(
+    policy: Transformer,
+    prompts: Tensor,
+    length: Tensor,
+    group: int,
+    sampling: Sampling,
+    uniforms: Tensor,
+    active: Tensor,
+    each: Each,
+) -> Completions:
+    """`sample`, its prompts shared out by `each`."""
 
     def of_part(part: range) -> Completions:
-        some, of_rows = slice(part.start, part.stop), slice(part.start * group, part.stop * group)
-        settings = (group, sampling.max_tokens, sampling.temperature, u[:, of_rows], awake[:, of_rows])
+        some, rows = slice(part.start, part.stop), slice(part.start * group, part.stop * group)
+        settings = (group, sampling.max_tokens, sampling.temperature, uniforms[:, rows], active[:, rows])
         return sample(policy, prompts[:, some], length[:, some], *settings, sampling.thinking)
 
-    count = prompts.shape[1]
+    count, width = prompts.shape[1:]
     tokens, rows_at_once = count * (width + group * sampling.room), count * group // ROWS_OF_A_PART
     found = list(each(of_part, parts_of(count, tokens, rows_at_once, policy)))
     return Completions(*(torch.cat(parts, dim=1) for parts in zip(*(vars(part).values() for part in found))))

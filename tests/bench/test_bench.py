@@ -152,7 +152,8 @@ def test_beside_trl_all_parts_measure_a_tiny_step():
     (one,) = found["shapes"]
     assert all(len(values) == 2 and min(values) > 0 for values in one["seconds"].values())
     found = sampling.measure(SILENT, (TINY,), 2)
-    assert set(found["shapes"][0]["seconds"]) == {"ours", "generate"}
+    assert len(found["shapes"][0]["seconds"]) == 4
+    assert "best against best" in sampling.section(found)
     found = memory.measure(SILENT, TINY)
     assert all(side["before"] <= side["peak"] for side in found["sides"].values())
 

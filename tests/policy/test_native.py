@@ -92,13 +92,18 @@ def test_rows_of_equal_length_see_themselves_alone():
 
 
 @needs_compiler
-def test_completions_see_their_prompt_and_nothing_beyond_what_is_asked_for():
-    spans = native.completions_after_prompts(
-        torch.tensor([[2, 3]]), torch.tensor([[1, 0, 4, 2]]), torch.zeros(1, 12, dtype=torch.int64)
-    )
-    assert spans.rows.tolist() == [
-        [[0, 0, 0, 2], [0, 0, 2, 5], [0, 2, 5, 6], [0, 2, 6, 6], [2, 5, 6, 10], [2, 5, 10, 12]]
-    ]
+def test_completions_see_their_prompt_and_nothing_is_laid_out_that_is_not_asked_for():
+    prompts, length = torch.tensor([[[1, 20, 3], [1, 3, 0]]]), torch.tensor([[3, 2]])
+    completions = torch.tensor([[[31, 32], [33, 34], [35, 36], [37, 38]]])
+    mask = torch.tensor([[[1, 0], [0, 0], [0, 1], [1, 1]]]).bool()
+    layout = native.laid_out(prompts, length, completions, mask)
+    assert layout.ids.tolist() == [[1, 20, 1, 3, 3, 35, 3, 37]]
+    assert layout.spans.position.tolist() == [[0, 1, 0, 2, 1, 2, 1, 2]]
+    assert layout.target.tolist() == [[-1, -1, -1, 31, -1, 36, 37, 38]]
+    rows = [[0, 0, 0, 2], [0, 0, 2, 3], [0, 2, 3, 4], [0, 2, 4, 4], [2, 3, 4, 6], [2, 3, 6, 8]]
+    assert layout.spans.rows.tolist() == [rows]
+    put = layout.put(layout.ids.float()[..., None], completions)
+    assert put[..., 0].tolist() == [[[3, 0], [0, 0], [3, 35], [3, 37]]]
 
 
 @needs_compiler

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from harness.policy.transformer import Transformer
 
 __all__ = [
+    "Layout",
     "Spans",
-    "completions_after_prompts",
     "has_tiles",
     "hidden",
+    "laid_out",
     "library",
     "logprobs",
     "missing",
@@ -190,7 +191,8 @@ class Spans:
     """Rows of tokens that lie one after the other, with nothing between them.
 
     Row r [S, rows, 4] of a seed's tokens: (context_start, context_end, start, end). Its tokens see their row, causally,
-    and all of its context: for completions the row of their prompt. position [S, N] is a token's place in its sequence.
+    and all of its context: for completions the row of their prompt. Tokens of no row see nothing. position [S, N] is a
+    token's place in its sequence.
     """
 
     rows: Tensor
@@ -205,16 +207,36 @@ def rows_of_equal_length(seeds: int, rows: int, tokens: int) -> Spans:
     return Spans(row.repeat(seeds, 1, 1), torch.arange(tokens).repeat(seeds, rows))
 
 
-def completions_after_prompts(prompts: Tensor, completions: Tensor, position: Tensor) -> Spans:
-    """Each seed's prompts, of lengths prompts [S, P], then their completions, of lengths completions [S, P·G], which
-    see their prompt; then other tokens, if any, up to those of position [S, N]."""
-    p = prompts.shape[1]
-    length = torch.cat((prompts, completions), dim=1)
-    ends = length.cumsum(1)
-    row = torch.stack((ends - length, ends), dim=-1)  # [S, P + P·G, 2]
-    context = row[:, :p].repeat_interleave(completions.shape[1] // p, dim=1)
-    context = torch.cat((torch.zeros_like(row[:, :p]), context), dim=1)
-    return Spans(torch.cat((context, row), dim=-1), position.contiguous())
+@dataclass(frozen=True)
+class Layout:
+    """The flat tokens [S, N] that a policy has to see for the laws of completions' tokens."""
+
+    ids: Tensor
+    spans: Spans
+    target: Tensor  # what follows each and is asked for; -1 where nothing is
+    place: Tensor  # where among its seed's R·C tokens of completions it is asked for; R·C where nowhere
+
+    def put(self, x: Tensor, completions: Tensor) -> Tensor:
+        """x [S, N, ...] -> [S, R, C, ...], of `completions` [S, R, C]; 0 where nothing was computed."""
+        room = x.new_zeros((len(x), completions[0].numel() + 1, *x.shape[2:]))
+        place = self.place.view(*self.place.shape, *[1] * (x.dim() - 2)).expand_as(x)
+        return room.scatter(1, place, x)[:, :-1].unflatten(1, completions.shape[1:])
+
+
+def laid_out(prompts: Tensor, length: Tensor, completions: Tensor, mask: Tensor) -> Layout:
+    """Of completions [S, R, C], as far as `mask` [S, R, C] asks, after prompts [S, P, T] of length [S, P] (at least 2).
+    A prompt is seen once but for its last token, which goes with each completion, whose first token it predicts."""
+    given = [x.contiguous() for x in (prompts, length, completions, mask)]
+    (s, p, t), (r, c) = prompts.shape, completions.shape[1:]
+    ids, position, target, place = torch.zeros((4, s, p * t + r * c), dtype=torch.int64)
+    target.fill_(-1)
+    place.fill_(r * c)
+    rows, n = torch.empty((s, p + r, 4), dtype=torch.int64), 0
+    for i in range(s):
+        of_prompts, of_length, of_completions, of_mask = (x[i] for x in given)
+        filled = (ids[i], position[i], target[i], place[i], rows[i])
+        n = max(n, _whole("lay_out", of_prompts, of_length, p, t, of_completions, of_mask, r, c, *filled))
+    return Layout(ids[:, :n].contiguous(), Spans(rows, position[:, :n].contiguous()), target[:, :n], place[:, :n])
 
 
 @dataclass(frozen=True)
