@@ -307,10 +307,12 @@ INLINE void decode_in(
                 put(v, filled * wide + e, e < d ? new_v[e] : 0.0f, low);
             }
             across(q, factor, pk, d, c->prompt_room, first, p);
-            for (n_t j = 0; j <= filled; j++) {
-                lanes sum = {0};
-                for (n_t e = 0; e < wide; e += LANES) sum += *(loose *)(query + e) * lanes_of(k, j * wide + e, low);
-                p[first + j] = sum_of(sum) * factor; /* over what filled the prompt's last vector up */
+            for (n_t j = 0; j <= filled; j += LANES) { /* over what filled the prompt's last vector up */
+                lanes products[LANES] = {0};
+                for (n_t i = 0; i < least(LANES, filled + 1 - j); i++)
+                    for (n_t e = 0; e < wide; e += LANES)
+                        products[i] += *(loose *)(query + e) * lanes_of(k, (j + i) * wide + e, low);
+                *(loose *)(p + first + j) = sums_of(products) * factor;
             }
             softmax(p, first + filled + 1);
             memset(o, 0, sizeof(float) * wide);

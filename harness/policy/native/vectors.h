@@ -53,7 +53,33 @@ INLINE float most_of(lanes x) {
     return part[0];
 }
 
-/* The same of a vector of numbers up to 0. Adding 1.5 * 2^23 rounds to a whole number. */
+/* The sums of 16 vectors, side by side. */
+#ifdef __AVX512F__
+#include <immintrin.h>
+INLINE lanes sums_of(lanes x[LANES]) {
+    __m512 a[8], b[4], c[2]; /* by pairs: of two, the sums of halves of what is left of each */
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++)
+        a[i] = _mm512_unpacklo_ps((__m512)x[2 * i], (__m512)x[2 * i + 1]) +
+               _mm512_unpackhi_ps((__m512)x[2 * i], (__m512)x[2 * i + 1]);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        b[i] = (__m512)(_mm512_unpacklo_pd((__m512d)a[2 * i], (__m512d)a[2 * i + 1])) +
+               (__m512)(_mm512_unpackhi_pd((__m512d)a[2 * i], (__m512d)a[2 * i + 1]));
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++)
+        c[i] = _mm512_shuffle_f32x4(b[2 * i], b[2 * i + 1], 0x88) + _mm512_shuffle_f32x4(b[2 * i], b[2 * i + 1], 0xdd);
+    return (lanes)(_mm512_shuffle_f32x4(c[0], c[1], 0x88) + _mm512_shuffle_f32x4(c[0], c[1], 0xdd));
+}
+#else
+INLINE lanes sums_of(lanes x[LANES]) {
+    lanes y;
+    for (int i = 0; i < LANES; i++) y[i] = sum_of(x[i]);
+    return y;
+}
+#endif
+
+/* e^x of a vector of numbers up to 0. Adding 1.5 * 2^23 rounds to a whole number. */
 INLINE lanes fast_exp_of(lanes x) {
     x = pick(x < -87.0f, -87.0f + (lanes){0}, x);
     lanes n = x * 1.44269504f + 12582912.0f - 12582912.0f, r = x - n * 0.693147182f;
