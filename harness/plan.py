@@ -34,18 +34,19 @@ def measured_rate(config: Config) -> float:
     """FLOP/s of this policy's forward and backward pass on one thread here, from a probe of a quarter second."""
     import torch
 
+    from harness.policy.score import score
     from harness.policy.transformer import Transformer, parameter_count
     from harness.seeding import keys
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    policy = Transformer(config.model).initialise(keys("warmup", (0,), 0))
+    policy = Transformer(config.model, 1, config.precision).initialise(keys("warmup", (0,), 0))
     ids = torch.zeros((1, 128, 24), dtype=torch.int64)
-    policy(ids)  # the first time on a machine compiles
+    score(policy, ids, 1.0)  # the first time on a machine compiles
     best, start = float("inf"), time.perf_counter()
     while time.perf_counter() - start < 0.25:
         before = time.perf_counter()
-        policy(ids).sum().backward()
+        score(policy, ids, 1.0).sum().backward()
         best = min(best, time.perf_counter() - before)
     torch.set_num_threads(threads)
     return 6.0 * parameter_count(config.model, embedding=False) * ids.numel() / best

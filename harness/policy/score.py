@@ -1,6 +1,6 @@
 """Log-probabilities of given tokens, under the law that the sampler draws from.
 
-`score` is the plain reference; `score_completions` computes each prompt once for its group and agrees with it.
+`score` computes whole rows; `score_completions` computes each prompt once for its group and agrees with it.
 """
 
 import torch

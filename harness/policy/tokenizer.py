@@ -91,8 +91,9 @@ def answer_texts(completions: np.ndarray, length: np.ndarray) -> list[str]:
     closed = (length > 0) & (completions[np.arange(rows), np.maximum(length - 1, 0)] == EOS)
     end = length - closed
     special = (completions < _FIRST_CHARACTER) & (np.arange(width) < end[:, None])
-    text = _ASCII[completions].tobytes().decode("latin-1")
-    texts = [text[row * width : row * width + n] for row, n in enumerate(end.tolist())]
-    for row in np.flatnonzero(special.sum(axis=1)).tolist():
-        texts[row] = answer_text(completions[row, : int(length[row])].tolist())
+    text, ends = _ASCII[completions].tobytes().decode("latin-1"), end.tolist()
+    texts = [text[row * width : row * width + n] for row, n in enumerate(ends)]
+    odd = np.flatnonzero(special.sum(axis=1))
+    for row, ids in zip(odd.tolist(), completions[odd].tolist()):
+        texts[row] = answer_in(decode(ids[: ends[row]]))
     return texts

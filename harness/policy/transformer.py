@@ -191,7 +191,7 @@ class Transformer(nn.Module):
         s, rows, tokens = ids.shape
         if tokens > self.config.context:
             raise IndexError(f"rows of {tokens} tokens in a context of {self.config.context}")
-        if kept is None and native.serves(self):
+        if kept is None and weights is None and native.serves(self):
             attention: Attention | native.Spans = native.rows_of_equal_length(s, rows, tokens)
         else:
             bias = bias_of(causal(tokens, ids.device), self.attention_dtype)

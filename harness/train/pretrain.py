@@ -31,7 +31,7 @@ from harness.train.algorithms import flops_per_token
 from harness.train.helpers import Each, helpers
 from harness.train.optim import clip_gradients, learning_rate_factor, set_learning_rate, zero_gradients
 from harness.train.rollouts import thought
-from harness.train.state import OnStep, StepReport, Stopwatch, TrainState, check_finite
+from harness.train.state import OnStep, StepReport, Stopwatch, TrainState, check_finite, gradients_of
 
 # Of one forward pass, padding included. On a CPU more would leave the cache and fewer are all overhead.
 TOKENS_AT_ONCE = {"cpu": 768, "cuda": 1 << 16}
@@ -127,7 +127,8 @@ def learn(
     for loss, found in each(gradients, pieces(corpora, TOKENS_AT_ONCE[device.type])):
         total += loss
         torch._foreach_add_(sums, list(found))
-    check_finite(state, {"loss": total}, {"documents": [list(map(torch.from_numpy, corpus)) for corpus in corpora]})
+    documents = {"documents": [list(map(torch.from_numpy, corpus)) for corpus in corpora]}
+    check_finite(state, {"loss": total, **gradients_of(state)}, documents)
     norm = clip_gradients(state.policy, optim.grad_clip)
     set_learning_rate(state.optimizer, lr)
     state.optimizer.step()

@@ -30,7 +30,7 @@ from harness.train.optim import clip_gradients, learning_rate_factor, set_gradie
 from harness.train.reward_model import reward_scores
 from harness.train.rewards import REWARDS, kl_in_reward, shaped
 from harness.train.rollouts import Sampling
-from harness.train.state import OnStep, Sampled, StepReport, Stopwatch, TrainState, check_finite
+from harness.train.state import OnStep, Sampled, StepReport, Stopwatch, TrainState, check_finite, gradients_of
 from harness.train.steps import right_steps, steps_metrics
 from harness.types import Batch, Checked, Credit, RewardInputs, Rollouts, StopReason
 
@@ -105,7 +105,7 @@ def update(state: TrainState, batch: Batch, cfg: Config, lr: float, each: Each =
         totals |= {name: totals.get(name, 0) + value for name, value in told.items()}
     set_gradients(weights, sums)
     totals = distributed.add_up(learners, totals)
-    check_finite(state, totals, vars(batch))
+    check_finite(state, {**totals, **gradients_of(state)}, vars(batch))
     norms = {name: clip_gradients(model, cfg.optim.grad_clip) for name, model in learners.items()}
     totals["grad_norm"] = norms["policy"]
     set_learning_rate(state.optimizer, lr)

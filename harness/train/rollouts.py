@@ -53,14 +53,14 @@ class _Tape:
         self, ids: Tensor, count: Tensor, turn: int, drawn: Tensor | None = None, logprobs: Tensor | None = None
     ) -> None:
         """The first count[b] of ids[b] [B, C]; a policy's come with which it drew, and their logprobs."""
-        column = torch.arange(ids.shape[1], device=ids.device)
-        row, source = torch.nonzero(column < count[:, None], as_tuple=True)
-        target = self.length[row] + source
-        self.ids[row, target] = ids[row, source]
-        self.turn[row, target] = turn
+        source = torch.arange(self.ids.shape[1], device=ids.device) - self.length[:, None]
+        mine = (source >= 0) & (source < count[:, None])
+        source = source.clamp(0, ids.shape[1] - 1)
+        self.ids = self.ids.where(~mine, ids.gather(1, source))
+        self.turn = self.turn.masked_fill(mine, turn)
         if drawn is not None and logprobs is not None:
-            self.loss_mask[row, target] = drawn[row, source]
-            self.logprobs[row, target] = logprobs[row, source]
+            self.loss_mask = self.loss_mask.where(~mine, drawn.gather(1, source))
+            self.logprobs = self.logprobs.where(~mine, logprobs.gather(1, source))
         self.length = self.length + count
 
 

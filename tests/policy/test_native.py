@@ -162,7 +162,7 @@ def test_in_bfloat16_results_are_those_of_float32_to_its_rounding(shape):
 
 
 @needs_tiles
-def test_in_bfloat16_the_trainer_scores_what_the_sampler_drew_bit_for_bit():
+def test_in_bfloat16_the_trainer_scores_what_the_sampler_drew():
     policy = policy_of(1, "bf16", width=32, mlp=48)
     out = drawn(policy, 6)
     mask = torch.arange(TOKENS) < out.length[..., None]
@@ -202,11 +202,67 @@ def test_weights_that_have_changed_are_laid_out_anew(optim):
     assert (policy(ids) - before).abs().max() > 1e-3
     torch.testing.assert_close(twin(ids), before, rtol=0, atol=0)
     with torch.no_grad():
-        twin.blocks[0].down.mul_(2)
-        agrees(twin)
+        for change in (lambda w: w.mul_(2), lambda w: w.neg_(), lambda w: w.mul_(torch.tensor([2.0, 0.5]).repeat(8))):
+            change(twin.blocks[0].down)
+            agrees(twin)
         policy.load_state_dict(twin.state_dict())
     agrees(policy)
     torch.testing.assert_close(policy(ids), twin(ids), rtol=0, atol=0)
+
+
+@needs_tiles
+def test_a_policy_whose_precision_has_changed_is_laid_out_anew():
+    policy, ids = policy_of(1, "bf16", width=32, mlp=48), PROMPTS[None]
+    low = policy(ids)
+    policy.precision = "fp32"
+    with native.plain():
+        expected = policy(ids)
+    torch.testing.assert_close(policy(ids), expected, rtol=1e-4, atol=1e-4)
+    policy.precision = "bf16"
+    assert torch.equal(policy(ids), low)
+
+
+@needs_compiler
+def test_tokens_that_cannot_be_are_refused_and_kinds_of_integers_are_not():
+    policy, context = eager_to_stop(0), tiny().model.context
+    good = torch.full((1, 1, 5), 40)
+    whole = (good[:, :, :3], torch.tensor([[3]]), good, torch.ones_like(good).bool(), 1.0)
+    for ids in (good.where(good != 40, 112), good - 41, torch.full((1, 1, context + 2), 40)):
+        with pytest.raises(IndexError, match="context"):
+            score(policy, ids, 1.0)
+    for place, wrong in ((0, good[:, :, :3] + 80), (2, good + 80), (2, torch.full((1, 1, context), 40))):
+        given = [*whole]
+        given[place] = wrong
+        given[3] = torch.ones_like(given[2]).bool()
+        with pytest.raises(IndexError, match="context"):
+            score_completions(policy, *given)
+    for length in (0, 4):
+        with pytest.raises(IndexError, match="prompt without a token"):
+            sample(policy, whole[0], torch.tensor([[length]]), 1, TOKENS, 1.0, torch.rand(1, 1, TOKENS))
+    for rows in (1, 3):
+        with pytest.raises(ValueError, match="uniforms"):
+            sample(policy, whole[0], whole[1], 2, TOKENS, 1.0, torch.rand(1, rows, TOKENS))
+    with pytest.raises(ValueError, match="completions"):
+        score_completions(policy, good.expand(1, 2, 5), torch.tensor([[3, 3]]), good.expand(1, 3, 5), good > 0, 1.0)
+    with pytest.raises(ValueError, match="2 policies"):
+        score(eager_to_stop(0, 1), good, 1.0)
+    assert torch.equal(score(policy, good.int(), 1.0), score(policy, good, 1.0))
+    small = (whole[0].int(), whole[1].int(), good.int(), torch.ones_like(good).int(), 1.0)
+    assert torch.equal(score_completions(policy, *small), score_completions(policy, *whole))
+
+
+@needs_compiler
+def test_where_one_token_is_all_but_sure_its_log_prob_keeps_its_digits():
+    policy = eager_to_stop(0)
+    with torch.no_grad():
+        policy.head *= 200
+    ids = torch.randint(16, 112, (1, 8, 12), generator=torch.Generator().manual_seed(0))
+    best = policy(ids)[:, :, -1].argmax(-1)
+    ids = torch.cat((ids, best[..., None]), dim=-1)
+    ours = score(policy, ids, 1.0)[..., -1]
+    with native.plain():
+        exact = copy.deepcopy(policy).double()(ids[..., :-1])[:, :, -1].log_softmax(-1).amax(-1)
+    torch.testing.assert_close(ours.double(), exact, rtol=1e-2, atol=1e-12)
 
 
 @needs_compiler

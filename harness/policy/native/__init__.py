@@ -9,7 +9,7 @@ import ctypes
 import functools
 import threading
 import weakref
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -40,6 +40,7 @@ __all__ = [
 
 COLUMNS = 16  # of which the C takes a multiple
 TILE = 32  # the same where products are bfloat16
+NO_MEMORY = 1  # a status of policy.c
 # A layer's weights, in the order of policy.c.
 GIVEN = ("attention_norm", "qkv", "attention_out", "mlp_norm", "gate_up", "down")
 
@@ -63,7 +64,7 @@ def serves(policy: "Transformer") -> bool:
     config = policy.config
     in_kind = config.norm == "rmsnorm" and config.norm_position == "pre" and not config.qk_norm
     low = policy.precision == "bf16"
-    fits = config.width % (TILE if low else COLUMNS) == 0 and config.mlp % COLUMNS == 0
+    fits = config.width % (TILE if low else COLUMNS) == config.mlp % COLUMNS == config.vocab % COLUMNS == 0
     here = policy.embedding.device.type == "cpu" and policy.embedding.dtype == torch.float32
     return in_kind and fits and here and not _off and library() is not None and (not low or has_tiles())
 
@@ -93,10 +94,10 @@ _n = ctypes.c_int64
 _Policy: Any = _structure(
     "layers", "width", "heads", "mlp", "vocab", "positions", "low",
     "cos", "sin", "embedding", "head", "gain", "weights", "packed",
-    layers=_n, width=_n, heads=_n, mlp=_n, vocab=_n, positions=_n, low=_n,
+    layers=_n, width=_n, heads=_n, mlp=_n, vocab=_n, positions=_n, low=_n, weights=ctypes.POINTER(ctypes.c_void_p),
 )  # fmt: skip
 _Tokens: Any = _structure("count", "n_rows", "ids", "position", "rows", count=_n, n_rows=_n)
-_Gradients: Any = _structure("embedding", "head", "gain", "weights")
+_Gradients: Any = _structure("embedding", "head", "gain", "weights", weights=ctypes.POINTER(ctypes.c_void_p))
 _Request: Any = _structure(
     "ids", "length", "prompts", "longest", "group", "uniforms", "active", "room", "max_tokens", "thinking", "stop",
     "answer", "temperature",
@@ -108,8 +109,11 @@ _Completions: Any = _structure("ids", "logprobs", "taken", "drawn")
 
 def _call(name: str, *arguments: Any) -> None:
     """Structs and tensors by address, tensors contiguous; integers; what ctypes knows."""
-    if _function(name)(*map(_passed, arguments)):
+    status = _function(name)(*map(_passed, arguments))
+    if status == NO_MEMORY:
         raise MemoryError(f"policy.c: {name} found no memory")
+    if status:
+        raise IndexError("a token outside the vocabulary, a position outside the context, or a prompt without a token")
 
 
 def _whole(name: str, *arguments: Any) -> int:
@@ -136,23 +140,13 @@ def _weights(policy: "Transformer") -> list[Tensor]:
     return [policy.embedding, policy.head, policy.final_norm, *layers]
 
 
-def _described(policy: "Transformer", weights: Sequence[Tensor], seed: int, packed: Tensor | None = None) -> Any:
-    """This seed of the policy as the C knows it; valid as long as what it is made of."""
-    c, (embedding, head, gain, *layers) = policy.config, _of_seed(weights, seed)
-    held = None if packed is None else _pointer(packed[seed])
-    return _Policy(
-        c.layers, c.width, c.heads, c.mlp, c.vocab, len(policy.cos), int(policy.precision == "bf16"),
-        _pointer(policy.cos), _pointer(policy.sin), embedding, head, gain, _addresses(layers), held,
-    )  # fmt: skip
-
-
 def _of_seed(tensors: Sequence[Tensor], seed: int) -> list[int]:
     """Where this seed's part [...] of each [S, ...] begins, all float32."""
     return [_pointer(x) + 4 * seed * x.stride(0) for x in tensors]
 
 
 def _addresses(pointers: Sequence[int]) -> Any:
-    return ctypes.cast((ctypes.c_void_p * len(pointers))(*pointers), ctypes.c_void_p)
+    return (ctypes.c_void_p * len(pointers))(*pointers)
 
 
 @dataclass(frozen=True)
@@ -167,20 +161,35 @@ _packed: "weakref.WeakKeyDictionary[Transformer, _Packed]" = weakref.WeakKeyDict
 _packing = threading.Lock()
 
 
-def _pack(policy: "Transformer") -> Tensor:
-    """This policy's weights, laid out once for as long as they stay as they are. That is told by their numbers: a fused
+@dataclass(frozen=True)
+class _Ready:
+    """Each seed of a policy as the C knows it, and what must live as long as that is asked for."""
+
+    seeds: list[Any]
+    held: tuple[Any, ...]
+
+
+def _ready(policy: "Transformer", weights: Sequence[Tensor]) -> _Ready:
+    """With its weights laid out, once for as long as they stay as they are. That is told by their numbers: a fused
     optimizer does not tell PyTorch that it has changed them."""
-    weights = _weights(policy)
-    each = [_described(policy, weights, seed) for seed in range(policy.seeds)]
+    c, low = policy.config, int(policy.precision == "bf16")
+    sizes = (c.layers, c.width, c.heads, c.mlp, c.vocab, len(policy.cos), low)
+    seeds = []
+    for seed in range(policy.seeds):
+        embedding, head, gain, *layers = _of_seed(weights, seed)
+        tables = _pointer(policy.cos), _pointer(policy.sin)
+        seeds.append(_Policy(*sizes, *tables, embedding, head, gain, _addresses(layers), None))
     with _packing:
-        fingerprints = [_whole("fingerprint", one) for one in each]
+        fingerprints = [_whole("fingerprint", one) for one in seeds]
         held = _packed.get(policy)
         if held is None or held.fingerprints != fingerprints:
-            seeds = torch.empty((len(each), _whole("packed_size", each[0])), dtype=torch.uint8)
-            for one, to in zip(each, seeds):
+            room = torch.empty((len(seeds), _whole("packed_size", seeds[0])), dtype=torch.uint8)
+            for one, to in zip(seeds, room):
                 _call("pack_weights", one, to)
-            held = _packed[policy] = _Packed(fingerprints, seeds)
-        return held.seeds
+            held = _packed[policy] = _Packed(fingerprints, room)
+    for one, packed in zip(seeds, held.seeds):
+        one.packed = _pointer(packed)
+    return _Ready(seeds, (policy.cos, policy.sin, *weights, held.seeds))
 
 
 # ---- Forward and backward
@@ -226,8 +235,10 @@ class Layout:
 def laid_out(prompts: Tensor, length: Tensor, completions: Tensor, mask: Tensor) -> Layout:
     """Of completions [S, R, C], as far as `mask` [S, R, C] asks, after prompts [S, P, T] of length [S, P] (at least 2).
     A prompt is seen once but for its last token, which goes with each completion, whose first token it predicts."""
-    given = [x.contiguous() for x in (prompts, length, completions, mask)]
+    given = [x.contiguous() for x in (prompts.long(), length.long(), completions.long(), mask.bool())]
     (s, p, t), (r, c) = prompts.shape, completions.shape[1:]
+    if r % max(p, 1) or length.shape != (s, p) or mask.shape != completions.shape or len(completions) != s:
+        raise ValueError(f"completions {[*completions.shape]}, mask {[*mask.shape]}, prompts {[*prompts.shape]}")
     ids, position, target, place = torch.zeros((4, s, p * t + r * c), dtype=torch.int64)
     target.fill_(-1)
     place.fill_(r * c)
@@ -241,24 +252,35 @@ def laid_out(prompts: Tensor, length: Tensor, completions: Tensor, mask: Tensor)
 
 @dataclass(frozen=True)
 class _Forward:
-    """What a forward pass was of, and, by seed, what it left for the backward pass."""
+    """What a forward pass is of. `keep`: whether it leaves what the backward pass needs."""
 
-    policy: "Transformer"
+    ready: _Ready
     ids: Tensor
     spans: Spans
-    packed: Tensor
-    store: Tensor
     keep: bool
 
-    def tokens(self, seed: int) -> Any:
-        rows, ids = self.spans.rows[seed], self.ids[seed]
-        return _Tokens(len(ids), len(rows), _pointer(ids), _pointer(self.spans.position[seed]), _pointer(rows))
+    def seeds(self) -> Iterator[tuple[int, Any, Any]]:
+        """Each seed, the policy and the tokens as the C knows them."""
+        n, r = self.ids.shape[1], self.spans.rows.shape[1]
+        for i, one in enumerate(self.ready.seeds):
+            given = (self.ids[i], self.spans.position[i], self.spans.rows[i])
+            yield i, one, _Tokens(n, r, *map(_pointer, given))
+
+    def store(self) -> Tensor:
+        """Room for what it leaves, [S, bytes]."""
+        room = _whole("store_size", self.ready.seeds[0], self.ids.shape[1], int(self.keep))
+        return torch.empty((len(self.ids), room), dtype=torch.uint8)
 
 
-def _forward(policy: "Transformer", ids: Tensor, spans: Spans, keep: bool) -> _Forward:
-    packed, ids = _pack(policy), ids.contiguous()
-    room = _whole("store_size", _described(policy, _weights(policy), 0), ids.shape[1], int(keep))
-    return _Forward(policy, ids, spans, packed, torch.empty((len(ids), room), dtype=torch.uint8), keep)
+def _forward(policy: "Transformer", weights: Sequence[Tensor], ids: Tensor, spans: Spans) -> _Forward:
+    _check(policy, ids)
+    keep = torch.is_grad_enabled() and any(x.requires_grad for x in weights)
+    return _Forward(_ready(policy, weights), ids.long().contiguous(), spans, keep)
+
+
+def _check(policy: "Transformer", ids: Tensor) -> None:
+    if len(ids) != policy.seeds or not ids.is_cpu:
+        raise ValueError(f"tokens [{len(ids)}, ...] on {ids.device} for {policy.seeds} policies on the CPU")
 
 
 def _gradients(weights: Sequence[Tensor]) -> tuple[list[Tensor], Any]:
@@ -275,63 +297,55 @@ def _gradients(weights: Sequence[Tensor]) -> tuple[list[Tensor], Any]:
 class _Hidden(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, made: _Forward, *weights: Tensor) -> Tensor:
-        out = weights[0].new_empty((*made.ids.shape, made.policy.config.width))
-        for i, store in enumerate(made.store):
-            one = _described(made.policy, weights, i, made.packed)
-            _call("forward", one, made.tokens(i), store, int(made.keep), out[i])
+        out, store = weights[0].new_empty((*made.ids.shape, weights[0].shape[-1])), made.store()
+        for i, policy, tokens in made.seeds():
+            _call("forward", policy, tokens, store[i], int(made.keep), out[i])
         ctx.made = made
-        ctx.save_for_backward(*weights)
+        ctx.save_for_backward(store, *weights)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> Any:
-        made, weights, g = ctx.made, ctx.saved_tensors, g.contiguous()
+        (store, *weights), g = ctx.saved_tensors, g.contiguous()
         grads, of = _gradients(weights)
-        for i, store in enumerate(made.store):
-            one = _described(made.policy, weights, i, made.packed)
-            _call("backward", one, made.tokens(i), store, g[i], of(i))
+        for i, policy, tokens in ctx.made.seeds():
+            _call("backward", policy, tokens, store[i], g[i], of(i))
         return None, grads[0], None, None, *grads[3:]
 
 
 class _Logprobs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, made: _Forward, target: Tensor, temperature: float, *weights: Tensor) -> Tensor:
-        out, cooled = weights[0].new_empty(target.shape), ctypes.c_float(temperature)
-        for i, store in enumerate(made.store):
-            one = _described(made.policy, weights, i, made.packed)
-            _call("score", one, made.tokens(i), target[i], cooled, store, int(made.keep), out[i])
+        out, store, cooled = weights[0].new_empty(target.shape), made.store(), ctypes.c_float(temperature)
+        for i, policy, tokens in made.seeds():
+            _call("score", policy, tokens, target[i], cooled, store[i], int(made.keep), out[i])
         ctx.given = made, target, cooled
-        ctx.save_for_backward(*weights)
+        ctx.save_for_backward(store, *weights)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> Any:
-        (made, target, cooled), weights, g = ctx.given, ctx.saved_tensors, g.contiguous()
+        (made, target, cooled), (store, *weights), g = ctx.given, ctx.saved_tensors, g.contiguous()
         grads, of = _gradients(weights)
-        for i, store in enumerate(made.store):
-            one = _described(made.policy, weights, i, made.packed)
-            _call("score_grad", one, made.tokens(i), target[i], cooled, store, g[i], of(i))
+        for i, policy, tokens in made.seeds():
+            _call("score_grad", policy, tokens, target[i], cooled, store[i], g[i], of(i))
         return None, None, None, *grads
-
-
-def _keeps(weights: Sequence[Tensor]) -> bool:
-    return torch.is_grad_enabled() and any(x.requires_grad for x in weights)
 
 
 def hidden(policy: "Transformer", ids: Tensor, spans: Spans) -> Tensor:
     """Flat tokens ids [S, N] -> [S, N, width], normalised, before the head."""
     weights = _weights(policy)
-    return cast(Tensor, _Hidden.apply(_forward(policy, ids, spans, _keeps(weights)), *weights))
+    return cast(Tensor, _Hidden.apply(_forward(policy, weights, ids, spans), *weights))
 
 
 def logprobs(policy: "Transformer", ids: Tensor, spans: Spans, target: Tensor, temperature: float) -> Tensor:
     """log p of what follows each of the flat tokens ids [S, N], target [S, N], at this temperature; 0, and nothing
     computed of the head, where a target is negative."""
     weights = _weights(policy)
-    made = _forward(policy, ids, spans, _keeps(weights))
-    return cast(Tensor, _Logprobs.apply(made, target.contiguous(), temperature, *weights))
+    made = _forward(policy, weights, ids, spans)
+    return cast(Tensor, _Logprobs.apply(made, target.long().contiguous(), temperature, *weights))
 
 
 # ---- Sampling
@@ -353,16 +367,21 @@ def sample(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """As harness.policy.sampler.sample: ids, log-probabilities, which tokens were taken, and which of them drawn, each
     [S, R, room]; `stop` ends a row, `answer` ends its thinking."""
-    room, packed, weights = uniforms.shape[-1], _pack(policy), _weights(policy)
-    prompts, length, active = prompts.contiguous(), length.contiguous(), active.contiguous()
-    uniforms = uniforms.float().contiguous()
+    room, ready = uniforms.shape[-1], _ready(policy, _weights(policy))
+    prompts, length, active, uniforms = (
+        x.contiguous() for x in (prompts.long(), length.long(), active.bool(), uniforms.float())
+    )
+    rows = (len(prompts), prompts.shape[1] * group_size)
+    if active.shape != rows or uniforms.shape[:2] != rows or length.shape != prompts.shape[:2]:
+        raise ValueError(f"prompts {[*prompts.shape]} x {group_size}, uniforms {[*uniforms.shape]}")
+    _check(policy, prompts)
     ids, found = torch.zeros(uniforms.shape, dtype=torch.int64), torch.zeros(uniforms.shape)
     taken, drawn = torch.zeros(uniforms.shape, dtype=torch.bool), torch.zeros(uniforms.shape, dtype=torch.bool)
-    for i in range(len(prompts)):
+    for i, one in enumerate(ready.seeds):
         asked = _Request(
             _pointer(prompts[i]), _pointer(length[i]), *prompts.shape[1:], group_size, _pointer(uniforms[i]),
             _pointer(active[i]), room, max_tokens, -1 if thinking is None else thinking, stop, answer, temperature,
         )  # fmt: skip
         out = _Completions(*(_pointer(x[i]) for x in (ids, found, taken, drawn)))
-        _call("sample", _described(policy, weights, i, packed), asked, out)
+        _call("sample", one, asked, out)
     return ids, found, taken, drawn

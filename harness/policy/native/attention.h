@@ -1,4 +1,5 @@
-/* Attention of float32 queries, keys and values; what it gives is an operand. */
+/* Attention of float32 queries, keys and values; what it gives is an operand. Functions that may fail return 1 where
+   memory is short. */
 
 /* ---- RoPE, half-split layout; the first half of sin is negated */
 
@@ -309,9 +310,9 @@ INLINE void decode_in(
             across(q, factor, pk, d, c->prompt_room, first, p);
             for (n_t j = 0; j <= filled; j += LANES) { /* over what filled the prompt's last vector up */
                 lanes products[LANES] = {0};
-                for (n_t i = 0; i < least(LANES, filled + 1 - j); i++)
+                for (n_t at = j; at < least(j + LANES, filled + 1); at++)
                     for (n_t e = 0; e < wide; e += LANES)
-                        products[i] += *(loose *)(query + e) * lanes_of(k, (j + i) * wide + e, low);
+                        products[at - j] += *(loose *)(query + e) * lanes_of(k, at * wide + e, low);
                 *(loose *)(p + first + j) = sums_of(products) * factor;
             }
             softmax(p, first + filled + 1);

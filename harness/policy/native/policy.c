@@ -1,8 +1,9 @@
 /* A pre-norm policy (RMSNorm, RoPE, SwiGLU) on one thread: forward, backward and sampling, each in one call.
 
    The plain path of harness/policy is the reference; harness/policy/native builds and calls this. Weights, the stream,
-   norms, attention and sums are float32; what products read is bfloat16 where `low` is set. Tokens are filled up with
-   zeros to a multiple of TILE: that changes no number. All functions return 0, or 1 where memory is short. */
+   norms, softmax and sums are float32; where `low` is set, what products read is bfloat16, and so are keys and values.
+   Tokens are filled up with zeros to a multiple of TILE: that changes no number. What is not said to return something
+   else returns a status. */
 
 #include "vectors.h"
 #include "products.h"
@@ -10,6 +11,8 @@
 
 #define BLOCK 64 /* tokens that go through the parts of a layer together: what lies between stays in the second cache */
 #define EPSILON 1e-6f
+
+enum { DONE, NO_MEMORY, OUT_OF_RANGE }; /* of a token's id, position or target, or a prompt's length */
 
 typedef struct {
     n_t layers, width, heads, mlp, vocab, positions, low;
@@ -66,7 +69,8 @@ static layout layout_of(const policy *s) {
 
 n_t packed_size(const policy *s) { return layout_of(s).all; }
 
-/* 4 * LANES chains, each of every so many numbers: no change of a single one goes unseen. */
+/* 4 * LANES chains, each of every so many numbers: no change of a single one goes unseen, and all bits of a number move
+   all of its chain. */
 typedef struct {
     uint32_t sums[4 * LANES];
 } print_of;
@@ -77,16 +81,16 @@ static void add_to_print(print_of *p, const float *x, n_t n) {
         uint32_t bits[AT_ONCE] = {0};
         if (j + AT_ONCE <= n) memcpy(bits, x + j, sizeof(bits));
         else memcpy(bits, x + j, 4 * (n - j));
-        for (n_t i = 0; i < AT_ONCE; i++) p->sums[i] = (p->sums[i] ^ bits[i]) * 0x9e3779b1u;
+        for (n_t i = 0; i < AT_ONCE; i++) p->sums[i] = (p->sums[i] ^ bits[i]) * 0x9e3779b1u, p->sums[i] ^= p->sums[i] >> 15;
     }
 }
 
-/* By which the numbers that pack_weights reads are known again. */
+/* By which the numbers that pack_weights reads, and how it lays them out, are known again. */
 uint64_t fingerprint(const policy *s) {
     layout l = layout_of(s);
     const matrix *each[] = {&l.qkv, &l.out, &l.gate_up, &l.down};
     print_of p;
-    uint64_t state = 0;
+    uint64_t state = s->low;
     for (n_t i = 0; i < 4 * LANES; i++) p.sums[i] = i;
     for (n_t layer = 0; layer < s->layers; layer++)
         for (int i = 0; i < 4; i++) {
@@ -106,7 +110,7 @@ int pack_weights(const policy *s, char *to) {
     layout l = layout_of(s);
     const matrix *each[] = {&l.qkv, &l.out, &l.gate_up, &l.down};
     uint16_t *memory = malloc(2 * s->width * (3 * s->width > 2 * s->mlp ? 3 * s->width : 2 * s->mlp));
-    if (!memory) return 1;
+    if (!memory) return NO_MEMORY;
     for (n_t layer = 0; layer < s->layers; layer++)
         for (int i = 0; i < 4; i++) {
             const matrix *m = each[i];
@@ -212,11 +216,11 @@ INLINE void as_operand(const float *x, n_t n, void *y, int low) {
 /* ---- Memory: one piece, given out from its start */
 
 typedef struct {
-    char *at;
+    uintptr_t at; /* from 0 on only to see how much it takes */
 } arena;
 
 static void *take(arena *a, n_t bytes) {
-    void *x = a->at;
+    void *x = (void *)a->at;
     a->at += up(bytes, 64);
     return x;
 }
@@ -241,10 +245,10 @@ static kept kept_in(const policy *s, n_t n, arena *a) {
 INLINE n_t filled_up(n_t tokens) { return up(tokens ? tokens : 1, TILE); }
 
 /* Of one layer, in bytes. */
-n_t kept_size(const policy *s, n_t tokens) {
-    arena a = {NULL};
+static n_t kept_size(const policy *s, n_t tokens) {
+    arena a = {0};
     kept_in(s, filled_up(tokens), &a);
-    return a.at - (char *)NULL;
+    return a.at;
 }
 
 /* ---- Forward */
@@ -304,13 +308,13 @@ static ending ending_in(const policy *s, n_t n, arena *a) {
 
 /* Bytes of a store: of all layers where they are to be kept, of one otherwise, and of what comes after them. */
 n_t store_size(const policy *s, n_t count, n_t keep) {
-    arena a = {NULL};
+    arena a = {0};
     ending_in(s, filled_up(count), &a);
-    return (keep ? s->layers : 1) * kept_size(s, count) + (a.at - (char *)NULL);
+    return (keep ? s->layers : 1) * kept_size(s, count) + (n_t)a.at;
 }
 
 static ending ending_of(const policy *s, n_t count, char *store, n_t keep) {
-    arena a = {store + (keep ? s->layers : 1) * kept_size(s, count)};
+    arena a = {(uintptr_t)store + (keep ? s->layers : 1) * kept_size(s, count)};
     return ending_in(s, filled_up(count), &a);
 }
 
@@ -323,16 +327,19 @@ INLINE void round_keys_and_values(float *qkv, n_t n, n_t w) {
 INLINE int forward_in(const policy *s, const tokens *t, char *store, n_t keep, const cache *prompts, int low) {
     n_t n = filled_up(t->count), w = s->width, h = s->heads, d = w / h, of_layer = kept_size(s, t->count);
     layout l = layout_of(s);
-    void *memory = aligned_alloc(64, 4 * n * w + passage_size(s) + 256);
-    if (!memory) return 1;
-    arena a = {memory};
+    for (n_t i = 0; i < t->count; i++)
+        if ((uint64_t)t->ids[i] >= (uint64_t)s->vocab || (uint64_t)t->position[i] >= (uint64_t)s->positions)
+            return OUT_OF_RANGE;
+    void *memory = aligned_alloc(64, up(4 * n * w + passage_size(s) + 256, 64));
+    if (!memory) return NO_MEMORY;
+    arena a = {(uintptr_t)memory};
     float *x = take(&a, 4 * n * w);
     passage p = passage_in(s, &a);
     for (n_t i = 0; i < t->count; i++) memcpy(x + i * w, s->embedding + t->ids[i] * w, 4 * w);
     memset(x + t->count * w, 0, 4 * (n - t->count) * w);
-    int short_of_memory = 0;
-    for (n_t layer = 0; layer < s->layers && !short_of_memory; layer++) {
-        arena in_store = {store + (keep ? layer * of_layer : 0)};
+    int failed = DONE;
+    for (n_t layer = 0; layer < s->layers && !failed; layer++) {
+        arena in_store = {(uintptr_t)store + (keep ? layer * of_layer : 0)};
         kept k = kept_in(s, n, &in_store);
         const char *packed = s->packed + layer * l.layer;
         read_stream(s, &l, packed, x, n, k, low);
@@ -341,13 +348,13 @@ INLINE int forward_in(const policy *s, const tokens *t, char *store, n_t keep, c
                 turn(k.qkv + (i * 3 * h + head) * d, s->cos + t->position[i] * d, s->sin + t->position[i] * d, d);
         if (low) round_keys_and_values(k.qkv, t->count, w);
         if (prompts) remember_prompts(prompts, layer, k.qkv, t->rows, t->n_rows, h, d);
-        short_of_memory = attend(k.qkv, n, h, d, t->rows, t->n_rows, k.mixed, low);
+        failed = attend(k.qkv, n, h, d, t->rows, t->n_rows, k.mixed, low);
         write_stream(s, &l, packed, x, n, k, keep, p, low);
     }
     ending e = ending_of(s, t->count, store, keep);
     norm(x, t->count, w, e.hidden, e.inverse, 0);
     free(memory);
-    return short_of_memory;
+    return failed;
 }
 
 static int forward_with(const policy *s, const tokens *t, char *store, n_t keep, const cache *prompts) {
@@ -362,7 +369,7 @@ int forward(const policy *s, const tokens *t, char *store, n_t keep, float *hidd
     if (s->low) tiles_on();
     int failed = forward_with(s, t, store, keep, NULL);
     if (s->low) tiles_off();
-    memcpy(hidden, ending_of(s, t->count, store, keep).hidden, 4 * t->count * s->width);
+    if (!failed) memcpy(hidden, ending_of(s, t->count, store, keep).hidden, 4 * t->count * s->width);
     return failed;
 }
 
@@ -383,8 +390,10 @@ INLINE n_t gather(
 int score(
     const policy *s, const tokens *t, const n_t *target, float temperature, char *store, n_t keep, float *logprobs) {
     n_t w = s->width, v = s->vocab, place[BLOCK], found;
+    for (n_t i = 0; i < t->count; i++)
+        if (target[i] >= v) return OUT_OF_RANGE;
     float *x = malloc(4 * BLOCK * (w + v));
-    if (!x) return 1;
+    if (!x) return NO_MEMORY;
     if (s->low) tiles_on();
     int failed = forward_with(s, t, store, keep, NULL);
     if (s->low) tiles_off();
@@ -403,7 +412,7 @@ int score(
 #pragma omp simd reduction(+ : sum)
             for (n_t j = 0; j < v; j++) sum += fast_exp((l[j] - most) * cooler);
             e.sum[place[i]] = most * cooler + logf(sum);
-            logprobs[place[i]] = l[target[place[i]]] * cooler - e.sum[place[i]];
+            logprobs[place[i]] = (l[target[place[i]]] - most) * cooler - logf(sum);
         }
     }
     free(x);
@@ -431,8 +440,8 @@ INLINE int backward_in(const policy *s, const tokens *t, char *store, const floa
     layout l = layout_of(s);
     n_t bytes = 4 * n * w * 5 + operand * (w + wide + 2 * m + 3 * w) + 4 * BLOCK * (m + w) + (most > other ? most : other);
     void *memory = aligned_alloc(64, up(bytes, 64) + 16 * 64);
-    if (!memory) return 1;
-    arena a = {memory};
+    if (!memory) return NO_MEMORY;
+    arena a = {(uintptr_t)memory};
     float *dx = take(&a, 4 * n * w), *of_mixed = take(&a, 4 * n * w), *of_qkv = take(&a, 12 * n * w);
     void *of_stream = take(&a, operand * w), *y = take(&a, operand * wide);
     void *of_gu = take(&a, operand * 2 * m), *of_qkv_low = low ? take(&a, operand * 3 * w) : of_qkv;
@@ -442,9 +451,9 @@ INLINE int backward_in(const policy *s, const tokens *t, char *store, const floa
     memset(dx + t->count * w, 0, 4 * (n - t->count) * w);
     ending e = ending_of(s, t->count, store, 1);
     norm_grad(g, e.hidden, e.inverse, t->count, w, dx, 0, 0);
-    int short_of_memory = 0;
-    for (n_t layer = s->layers; layer-- && !short_of_memory;) {
-        arena in_store = {store + layer * kept_layer};
+    int failed = DONE;
+    for (n_t layer = s->layers; layer-- && !failed;) {
+        arena in_store = {(uintptr_t)store + layer * kept_layer};
         kept k = kept_in(s, n, &in_store);
         const char *back = s->packed + layer * l.layer;
         const float *const *given = s->weights + layer * GIVEN;
@@ -466,7 +475,7 @@ INLINE int backward_in(const policy *s, const tokens *t, char *store, const floa
         as_operand(dx, n * w, of_stream, low);
         product(of_stream, w, back + l.out.back, n, w, w, of_mixed, 0, low);
         outer(k.mixed, w, of_stream, n, w, w, grad[OUT], room, low);
-        short_of_memory = attend_grad(of_mixed, k.qkv, n, h, d, t->rows, t->n_rows, of_qkv);
+        failed = attend_grad(of_mixed, k.qkv, n, h, d, t->rows, t->n_rows, of_qkv);
         for (n_t i = 0; i < t->count; i++)
             for (n_t head = 0; head < 2 * h; head++)
                 turn_back(of_qkv + (i * 3 * h + head) * d, s->cos + t->position[i] * d,
@@ -484,11 +493,10 @@ INLINE int backward_in(const policy *s, const tokens *t, char *store, const floa
     for (n_t i = 0; i < t->count; i++)
         for (n_t j = 0; j < w; j++) out->embedding[t->ids[i] * w + j] += dx[i * w + j];
     free(memory);
-    return short_of_memory;
+    return failed;
 }
 
-/* g [count, width], of `hidden`, after a `forward` that kept; gradients but those of the head. */
-int backward(const policy *s, const tokens *t, char *store, const float *g, const gradients *out) {
+static int backward_with(const policy *s, const tokens *t, char *store, const float *g, const gradients *out) {
     int low = s->low, failed;
     if (low) tiles_on();
 #define CALL(LOW) failed = backward_in(s, t, store, g, out, LOW)
@@ -498,13 +506,18 @@ int backward(const policy *s, const tokens *t, char *store, const float *g, cons
     return failed;
 }
 
+/* g [count, width], of `hidden`, after a `forward` that kept; gradients but those of the head. */
+int backward(const policy *s, const tokens *t, char *store, const float *g, const gradients *out) {
+    return backward_with(s, t, store, g, out);
+}
+
 /* g [count], of `logprobs`, after a `score` that kept. */
 int score_grad(
     const policy *s, const tokens *t, const n_t *target, float temperature, char *store, const float *g,
     const gradients *out) {
     n_t w = s->width, v = s->vocab, place[BLOCK], found;
     float *x = malloc(4 * (BLOCK * (2 * w + v) + t->count * w));
-    if (!x) return 1;
+    if (!x) return NO_MEMORY;
     float *logits = x + BLOCK * w, *of_x = logits + BLOCK * v, *of_hidden = of_x + BLOCK * w;
     float cooler = 1.0f / temperature;
     layout l = layout_of(s);
@@ -525,7 +538,7 @@ int score_grad(
         for (n_t i = 0; i < found; i++) memcpy(of_hidden + place[i] * w, of_x + i * w, 4 * w);
     }
     unfold(s->head, s->gain, w, v, out->head, out->gain);
-    int failed = backward(s, t, store, of_hidden, out);
+    int failed = backward_with(s, t, store, of_hidden, out);
     free(x);
     return failed;
 }
@@ -564,10 +577,13 @@ typedef struct {
 /* The prompts without their padding, and the normalised hidden state of the last token of each. */
 static int prefill(const policy *s, const request *r, const cache *c, float *last) {
     n_t count = 0, w = s->width;
-    for (n_t p = 0; p < r->prompts; p++) count += r->length[p];
+    for (n_t p = 0; p < r->prompts; p++) {
+        if (r->length[p] < 1 || r->length[p] > r->longest) return OUT_OF_RANGE;
+        count += r->length[p];
+    }
     n_t *ids = malloc(sizeof(n_t) * (2 * count + 4 * r->prompts));
     char *store = aligned_alloc(64, up(store_size(s, count, 0), 64));
-    int failed = !ids || !store;
+    int failed = ids && store ? DONE : NO_MEMORY;
     if (!failed) {
         n_t *position = ids + count, *rows = position + count, i = 0;
         for (n_t p = 0; p < r->prompts; p++) {
@@ -595,10 +611,10 @@ INLINE int sample_in(const policy *s, const request *r, completions out, int low
     c.of_own = all * h * r->room * padded(d);
     n_t of_prompts = 4 * s->layers * (c.of_prompt_k + c.of_prompt_v), own = s->layers * c.of_own * size_of(low);
     n_t looking = 4 * (c.prompt_room + padded(r->room) + LANES + 2 * padded(d));
-    n_t bytes = of_prompts + 2 * own + kept_size(s, n) + 4 * n * (3 * w + v) + looking + 4 * v + 32 * all + passage_size(s) + 32 * 64;
+    n_t bytes = of_prompts + 2 * own + kept_size(s, n) + 4 * n * (2 * w + v) + looking + 4 * v + 32 * all + passage_size(s) + 32 * 64;
     void *memory = aligned_alloc(64, up(bytes, 64));
-    if (!memory) return 1;
-    arena a = {memory};
+    if (!memory) return NO_MEMORY;
+    arena a = {(uintptr_t)memory};
     c.prompt_k = take(&a, 4 * s->layers * c.of_prompt_k), c.prompt_v = take(&a, 4 * s->layers * c.of_prompt_v);
     c.own_k = take(&a, own), c.own_v = take(&a, own);
     kept k = kept_in(s, n, &a);
@@ -626,7 +642,6 @@ INLINE int sample_in(const policy *s, const request *r, completions out, int low
         }
         living = t + 1 < r->room ? still : 0;
         for (n_t i = 0; i < living; i++) memcpy(x + i * w, s->embedding + token[i] * w, 4 * w);
-        memset(x + living * w, 0, 4 * (up(living, 16) - living) * w);
         const char *weights = s->packed;
         for (n_t layer = 0; layer < s->layers && living; layer++, weights += l.layer) {
             read_stream(s, &l, weights, x, living, k, low);

@@ -12,6 +12,7 @@
 #define ROWS 4
 #define VECS 1
 #endif
+#define MIDDLE (VECS > 2 ? 2 : 1)
 #define PANEL (VECS * LANES)
 #define DEPTH 128 /* rows of a panel that stay in the first cache */
 #define TILE 32   /* numbers in a row of a tile */
@@ -74,11 +75,11 @@ static void float_product(
 #define FIRST(V) strip(x, down, along, y, wide, m, deep, c + j, of_c, V, 0)
             if (add || d) {
                 if (vecs == VECS) STRIP(VECS);
-                else if (vecs == 2) STRIP(2);
+                else if (vecs == 2) STRIP(MIDDLE);
                 else STRIP(1);
             } else {
                 if (vecs == VECS) FIRST(VECS);
-                else if (vecs == 2) FIRST(2);
+                else if (vecs == 2) FIRST(MIDDLE);
                 else FIRST(1);
             }
 #undef STRIP
