@@ -111,7 +111,7 @@ def plan_table(jobs: Sequence[Job], to_do: Sequence[Job], parallel: int) -> Rich
         "disk": f"about {sum(c.bytes for c in costs) / 1e6:.0f} MB in {os.path.abspath(config.out)}",
     }
     if device_of(config).type == "cpu" and (reason := missing()):
-        rows["slower"] = f"PyTorch alone: {reason}; with compiled C steps take about two thirds of the time"
+        rows["slower"] = f"PyTorch alone: {reason}; with compiled C steps take less than half of the time"
     if few := few_problems(config):
         rows["few problems"] = few
     for name, value in rows.items():
