@@ -49,6 +49,10 @@ class Reply:
     verdict: Verdict | None = None
 
 
+# Of tasks of one turn: to make one takes as long as to check an answer.
+VERDICT_ALONE = {verdict: Reply(verdict=verdict) for verdict in Verdict}
+
+
 def exact(problem: Problem, completion: str) -> Verdict:
     """CORRECT if the completion is the canonical answer, character for character."""
     return Verdict.CORRECT if completion == problem.answer else Verdict.WRONG
@@ -111,7 +115,7 @@ class Task:
         """The environment's answer to the last of `completions`."""
         if self.respond is not None:
             return self.respond(problem, completions)
-        return Reply(verdict=self.verify(problem, completions[-1]))
+        return VERDICT_ALONE[self.verify(problem, completions[-1])]
 
     def longest(self, difficulties: Sequence[int] = ()) -> tuple[int, int]:
         """Characters in the longest prompt and the longest answer at these difficulties (default: all)."""

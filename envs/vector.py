@@ -79,14 +79,11 @@ class TextVectorEnv(VectorEnv):
         for row in np.flatnonzero(self._verdicts == UNDECIDED).tolist():
             task, completions = self._tasks[row], self._completions[row]
             completions.append(actions[row])
-            if task.respond is None:  # as `play`, which takes as long as checking does
-                verdict = task.verify(self._problems[row], actions[row])
-            else:
-                reply, self._truncated[row] = play(task, self._problems[row], completions)
-                replies[row], verdict = reply.text, reply.verdict
+            reply, self._truncated[row] = play(task, self._problems[row], completions)
+            replies[row] = reply.text
             self._well_formed[row] = task.well_formed(actions[row])
-            if verdict is not None:
-                self._verdicts[row], rewards[row] = verdict, REWARDS[verdict]
+            if reply.verdict is not None:
+                self._verdicts[row], rewards[row] = reply.verdict, REWARDS[reply.verdict]
         ended = self._verdicts != UNDECIDED
         infos = {"verdict": self._verdicts.copy(), "well_formed": self._well_formed.copy()}
         return tuple(replies), rewards, ended & ~self._truncated, self._truncated.copy(), infos

@@ -1,8 +1,8 @@
 """Optimizers over stacked weights, per-seed gradient clipping, and schedules that are pure functions of the step."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from harness.config import OptimConfig, ScheduleConfig
 from harness.policy.transformer import Transformer
 from harness.train.muon import Muon
+
+T = TypeVar("T")
 
 # Matrices that are several side by side, which Muon must treat one by one.
 _SIDE_BY_SIDE = {"qkv": 3, "gate_up": 2, "attention_out": 1, "down": 1}
@@ -58,6 +60,18 @@ def set_gradients(weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> Non
     would."""
     for weight, gradient in zip(weights, gradients or map(torch.zeros_like, weights), strict=True):
         weight.grad = gradient
+
+
+def added_up(weights: Sequence[Tensor], parts: Iterable[tuple[T, Sequence[Tensor]]]) -> Iterator[T]:
+    """What each part tells; once all are through, the weights have the sum of the parts' gradients."""
+    sums: list[Tensor] = []
+    for told, found in parts:
+        if sums:
+            torch._foreach_add_(sums, list(found))
+        else:
+            sums = list(found)
+        yield told
+    set_gradients(weights, sums)
 
 
 @torch.no_grad()

@@ -29,7 +29,7 @@ from harness.policy.transformer import Transformer, parameter_count
 from harness.seeding import Key, keys
 from harness.train.algorithms import flops_per_token
 from harness.train.helpers import Each, helpers
-from harness.train.optim import clip_gradients, learning_rate_factor, set_learning_rate, zero_gradients
+from harness.train.optim import added_up, clip_gradients, learning_rate_factor, set_learning_rate
 from harness.train.rollouts import thought
 from harness.train.state import OnStep, StepReport, Stopwatch, TrainState, check_finite, gradients_of
 
@@ -121,12 +121,9 @@ def learn(
         loss = token_losses(state.policy, ids, mask)[0] / predicted
         return loss.detach(), torch.autograd.grad(loss.sum(), weights)
 
-    zero_gradients(state.policy)
-    sums = [weight.grad for weight in weights if weight.grad is not None]
     total = torch.zeros(len(corpora), device=device)
-    for loss, found in each(gradients, pieces(corpora, TOKENS_AT_ONCE[device.type])):
+    for loss in added_up(weights, each(gradients, pieces(corpora, TOKENS_AT_ONCE[device.type]))):
         total += loss
-        torch._foreach_add_(sums, list(found))
     documents = {"documents": [list(map(torch.from_numpy, corpus)) for corpus in corpora]}
     check_finite(state, {"loss": total, **gradients_of(state)}, documents)
     norm = clip_gradients(state.policy, optim.grad_clip)

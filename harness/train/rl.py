@@ -26,7 +26,7 @@ from harness.train.curriculum import draw, odds, odds_metrics, remember, retire,
 from harness.train.frozen import lagged_policy, reference_logprobs
 from harness.train.helpers import Each, helpers, parts_of
 from harness.train.losses import LOSS_METRICS, LossInputs, regularisers
-from harness.train.optim import clip_gradients, learning_rate_factor, set_gradients, set_learning_rate
+from harness.train.optim import added_up, clip_gradients, learning_rate_factor, set_learning_rate
 from harness.train.reward_model import reward_scores
 from harness.train.rewards import REWARDS, kl_in_reward, shaped
 from harness.train.rollouts import Sampling
@@ -95,15 +95,9 @@ def update(state: TrainState, batch: Batch, cfg: Config, lr: float, each: Each =
         whole = ((loss + critic_loss) / denominator).sum()
         return {"loss": loss.detach() / denominator, **told}, torch.autograd.grad(whole, weights)
 
-    sums: list[Tensor] = []
     totals = {name: torch.zeros_like(denominator) for name in ("loss", *LOSS_METRICS)}
-    for told, found in each(gradients, micro_batches(batch, state.policy, cfg.optim.micro_batch)):
-        if sums:
-            torch._foreach_add_(sums, list(found))
-        else:
-            sums = list(found)
+    for told in added_up(weights, each(gradients, micro_batches(batch, state.policy, cfg.optim.micro_batch))):
         totals |= {name: totals.get(name, 0) + value for name, value in told.items()}
-    set_gradients(weights, sums)
     totals = distributed.add_up(learners, totals)
     check_finite(state, {**totals, **gradients_of(state)}, vars(batch))
     norms = {name: clip_gradients(model, cfg.optim.grad_clip) for name, model in learners.items()}

@@ -203,6 +203,23 @@ INLINE void backward_row(
     unload(a, d, head, row[2], row[3] - row[2], context, grad, s);
 }
 
+/* All rows, by runs with one context; what they give, or, where there is a place for it, the gradient from g. */
+INLINE void over_rows(
+    attention a, n_t d, const n_t *rows, n_t n_rows, void *out, const float *g, float *grad, int low, scratch *s) {
+    for (n_t r = 0, end; r < n_rows; r = end) {
+        const n_t *first = rows + 4 * r, context = first[1] - first[0];
+        end = end_of_run(rows, n_rows, r);
+        for (n_t head = 0; head < a.h; head++) {
+            load(a, d, head, first[0], context, 0, grad != NULL, s);
+            for (n_t i = r; i < end; i++) {
+                if (grad) backward_row(a, d, head, context, rows + 4 * i, g, grad, s);
+                else forward_row(a, d, head, context, rows + 4 * i, out, low, s);
+            }
+            if (grad) unload(a, d, head, first[0], context, 0, grad, s);
+        }
+    }
+}
+
 /* So that loops over a head's width are unrolled where it is usual. */
 #define BY_WIDTH(CALL)                                                                                                 \
     switch (d) {                                                                                                       \
@@ -218,15 +235,7 @@ static int attend(const float *qkv, n_t n, n_t h, n_t d, const n_t *rows, n_t n_
     if (!s.memory) return 1;
     memset(out, 0, n * h * d * size_of(low));
     attention a = {qkv, h, 3 * h * d};
-#define CALL(D)                                                                                                        \
-    for (n_t r = 0, end; r < n_rows; r = end) {                                                                        \
-        const n_t *first = rows + 4 * r, context = first[1] - first[0];                                                \
-        end = end_of_run(rows, n_rows, r);                                                                             \
-        for (n_t head = 0; head < h; head++) {                                                                         \
-            load(a, D, head, first[0], context, 0, 0, &s);                                                             \
-            for (n_t i = r; i < end; i++) forward_row(a, D, head, context, rows + 4 * i, out, low, &s);                \
-        }                                                                                                              \
-    }
+#define CALL(D) over_rows(a, D, rows, n_rows, out, NULL, NULL, low, &s)
     BY_WIDTH(CALL)
 #undef CALL
     free(s.memory);
@@ -240,16 +249,7 @@ static int attend_grad(
     if (!s.memory) return 1;
     memset(grad, 0, sizeof(float) * n * 3 * h * d);
     attention a = {qkv, h, 3 * h * d};
-#define CALL(D)                                                                                                        \
-    for (n_t r = 0, end; r < n_rows; r = end) {                                                                        \
-        const n_t *first = rows + 4 * r, context = first[1] - first[0];                                                \
-        end = end_of_run(rows, n_rows, r);                                                                             \
-        for (n_t head = 0; head < h; head++) {                                                                         \
-            load(a, D, head, first[0], context, 0, 1, &s);                                                             \
-            for (n_t i = r; i < end; i++) backward_row(a, D, head, context, rows + 4 * i, g, grad, &s);                \
-            unload(a, D, head, first[0], context, 0, grad, &s);                                                        \
-        }                                                                                                              \
-    }
+#define CALL(D) over_rows(a, D, rows, n_rows, NULL, g, grad, 0, &s)
     BY_WIDTH(CALL)
 #undef CALL
     free(s.memory);
