@@ -111,6 +111,11 @@ class Task:
         """Whether answers can be checked; where not, the task can only be unverified, and a grader scores it."""
         return self.verify is not unscorable
 
+    @property
+    def has_one_answer(self) -> bool:
+        """Whether the canonical answer, character for character, is right and nothing else is, in one turn."""
+        return self.verify is exact and self.respond is None and self.max_turns == 1
+
     def reply(self, problem: Problem, completions: Sequence[str]) -> Reply:
         """The environment's answer to the last of `completions`."""
         if self.respond is not None:

@@ -156,7 +156,7 @@ class _Loop:
         self.said: set[tuple[str, str]] = set()
 
     def after(self, state: TrainState, step: StepReport, on_budget: Callable[[TrainState], None]) -> None:
-        rows = [metrics_row(state.spent[i], step, i) for i in range(len(self.members))]
+        rows = metrics_rows(state.spent, step)
         for tracker, row in zip(self.trackers, rows):
             tracker.log(row)
         on_budget(state)
@@ -192,16 +192,18 @@ class _Loop:
                 self.report(member.job, {"alarm": message})
 
 
-def metrics_row(spent: Spent, step: StepReport, member: int = 0) -> dict[str, float]:
-    """The row of metrics.jsonl for one step of one run of a stack; times are of the whole stack."""
-    values = {name: float(value[member]) for name, value in step.metrics.items()}
-    row = axes(spent) | {("optim/lr" if name == "lr" else f"train/{name}"): value for name, value in values.items()}
-    row |= {f"time/{name}": value for name, value in step.seconds.items()}
+def metrics_rows(spent: Sequence[Spent], step: StepReport) -> list[dict[str, float]]:
+    """The rows of metrics.jsonl for one step, one a run of the stack; times are of the whole stack."""
+    # All at once: each look at a number of a GPU waits for it.
+    device = next(iter(step.metrics.values())).device
+    found = torch.stack([value.to(device, torch.float64) for value in step.metrics.values()], dim=1).tolist()
+    names = ["optim/lr" if name == "lr" else f"train/{name}" for name in step.metrics]
+    shared = {f"time/{name}": value for name, value in step.seconds.items()}
     if step.sampled is not None:
         seconds, rollouts = sum(step.seconds.values()), step.sampled.rollouts
-        row["perf/tokens_per_s"] = float(rollouts.length.sum()) / seconds
-        row["perf/completions_per_s"] = rollouts.rows / seconds
-    return row
+        shared["perf/tokens_per_s"] = float(rollouts.length.sum()) / seconds
+        shared["perf/completions_per_s"] = rollouts.rows / seconds
+    return [axes(own) | dict(zip(names, values)) | shared for own, values in zip(spent, found)]
 
 
 def axes(spent: Spent) -> dict[str, float]:

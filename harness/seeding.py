@@ -63,17 +63,17 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ (x >> 16)
 
 
-def uniforms(key: Key, rows: Tensor, positions: Tensor) -> Tensor:
-    """Uniforms in (0, 1), float32, [len(rows), len(positions)], the same on CPU and GPU.
+def uniforms(keys: Sequence[Key], rows: Tensor, positions: Tensor) -> Tensor:
+    """Uniforms in (0, 1), float32, [len(keys), len(rows), len(positions)], the same on CPU and GPU.
 
-    Element (i, j) depends only on key, rows[i] and positions[j]. 23 bits, so that the midpoint of every cell is a
-    float32 and none rounds to 1: events rarer than 1.2e-7 are never drawn.
+    Element (s, i, j) depends only on keys[s], rows[i] and positions[j]. 23 bits, so that the midpoint of every cell is
+    a float32 and none rounds to 1: events rarer than 1.2e-7 are never drawn.
     """
-    a, b, c = key.words()
-    row_hash = _mix((rows.long() ^ a) & _MASK)
-    position_hash = _mix((positions.long() * 0x9E3779B9 + b) & _MASK)
-    x = _mix((row_hash[:, None] * 0x85EBCA6B + position_hash[None, :]) & _MASK)
-    x = _mix(x ^ c ^ row_hash[:, None])
+    a, b, c = torch.tensor([key.words() for key in keys]).to(rows.device).T[..., None]  # [S, 1] each
+    row_hash = _mix((rows.long() ^ a) & _MASK)[..., None]
+    position_hash = _mix((positions.long() * 0x9E3779B9 + b) & _MASK)[:, None]
+    x = _mix((row_hash * 0x85EBCA6B + position_hash) & _MASK)
+    x = _mix(x ^ c[..., None] ^ row_hash)
     return ((x >> 9).float() + 0.5) * 2.0**-23
 
 

@@ -68,7 +68,7 @@ class Checked:
     """What the environment said of each row."""
 
     verdict: Tensor  # [B] int64, an envs.base.Verdict
-    well_formed: Tensor  # [B] bool
+    well_formed: Tensor  # [B] bool; of wrong rows False where it was not asked for
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,7 @@ class Batch:
     ref_logprobs: Tensor | None = None  # [S, R, C], of the frozen reference
     values: Tensor | None = None  # [S, R, C], of the critic before the step
     returns: Tensor | None = None  # [S, R, C]: what they should have been
+    fixed: bool = False  # whether every step's batch has these shapes
 
     def groups(self, start: int, stop: int) -> "Batch":
         """A micro-batch of whole groups under the same denominator."""

@@ -1,7 +1,7 @@
 """Measures what the docs quote, prints it and stores it under docs/. Examples:
 
 python scripts/bench.py part=envs    # docs/bench_envs.md: drawing and verifying beside an RL step; the sandbox
-python scripts/bench.py part=all     # docs/bench.md: rl, curves, sampling, memory (beside TRL), growth; 20 minutes
+python scripts/bench.py part=all     # docs/bench.md: rl, curves, sampling, memory (beside TRL) and more; 20 minutes
 python scripts/bench.py part=rl threads=1
 """
 
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-USAGE = "usage: python scripts/bench.py part=all|rl|curves|sampling|memory|growth|envs [threads=N]"
+USAGE = "usage: python scripts/bench.py part=all|rl|curves|sampling|memory|growth|starts|envs [threads=N]"
 
 
 def main(arguments: list[str]) -> None:

@@ -14,7 +14,7 @@ KEY = Key("sampling", 3, 7)
 
 
 def grid(key, rows, positions):
-    return uniforms(key, torch.as_tensor(rows), torch.as_tensor(positions))
+    return uniforms((key,), torch.as_tensor(rows), torch.as_tensor(positions))[0]
 
 
 def test_uniforms_are_uniform():

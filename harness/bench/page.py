@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-PARTS = ("rl", "curves", "sampling", "memory", "growth")
+PARTS = ("rl", "curves", "sampling", "memory", "growth", "starts")
 
 
 def module_of(part: str) -> ModuleType:

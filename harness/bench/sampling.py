@@ -23,7 +23,7 @@ def measure(progress: Callable[[str], None], shapes: Sequence[Shape] = SHAPES, r
 
 def _of_shape(shape: Shape, rounds: int, progress: Callable[[str], None]) -> dict[str, Any]:
     ids, length = prompts_of(shape)
-    u = uniforms(Key("sampling", 0), torch.arange(shape.rows), torch.arange(shape.tokens))[None]
+    u = uniforms((Key("sampling", 0),), torch.arange(shape.rows), torch.arange(shape.tokens))
     sampling, active = Sampling(shape.group_size, shape.tokens, 1.0), torch.ones(u.shape[:2], dtype=torch.bool)
     works: dict[str, Callable[[], Any]] = {}
     with ExitStack() as held:

@@ -9,11 +9,12 @@ in s1, arXiv 2501.19393), and the tokens of the answer begin to count.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from harness.policy import native
+from harness.policy import graphs, native
 from harness.policy.attention import of_bundles
 from harness.policy.tokenizer import ANSWER, EOS
 from harness.policy.transformer import Transformer
@@ -61,12 +62,35 @@ def sample(
     [S, P, T], length [S, P], uniforms [S, P·group_size, all tokens that a row may have]; rows where `active`
     [S, P·group_size] is False get no token.
     """
-    s, rows, device = prompts.shape[0], prompts.shape[1] * group_size, prompts.device
-    room = uniforms.shape[-1]
-    alive = torch.ones((s, rows), dtype=torch.bool, device=device) if active is None else active
+    rows, room = (prompts.shape[0], prompts.shape[1] * group_size), uniforms.shape[-1]
+    if active is None:
+        active = torch.ones(rows, dtype=torch.bool, device=prompts.device)
     if native.serves(policy):
-        settings = (max_tokens, temperature, uniforms, alive, thinking, EOS, ANSWER)
+        settings = (max_tokens, temperature, uniforms, active, thinking, EOS, ANSWER)
         return _completions(*native.sample(policy, prompts, length, group_size, *settings))
+    settings = (group_size, max_tokens, temperature, thinking)
+    given = {"prompts": prompts, "length": length, "uniforms": uniforms, "alive": active}
+    if room <= graphs.LONGEST and graphs.serves(policy):
+        work = partial(_drawn, policy, *settings, leave=False)
+        return _completions(*graphs.recorded(policy, ("sample", *settings), work, given))
+    return _completions(*_drawn(policy, *settings, leave=True, **given))
+
+
+def _drawn(
+    policy: Transformer,
+    group_size: int,
+    max_tokens: int,
+    temperature: float,
+    thinking: int | None,
+    leave: bool,
+    prompts: Tensor,
+    length: Tensor,
+    uniforms: Tensor,
+    alive: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """ids, log-probabilities, which tokens were taken, and which of them drawn, each [S, R, room]. Rows that have ended
+    leave the batch, if they are to, and the loop ends with the last."""
+    (s, rows), room, device = alive.shape, uniforms.shape[-1], prompts.device
     weights = policy.weights()
     last, cache = policy.prefill(prompts, length, group_size, room, weights)
     logits = policy.logits(last).repeat_interleave(group_size, dim=1)  # [S, rows, V]
@@ -82,20 +106,23 @@ def sample(
         token, own = token.masked_fill(forced, ANSWER), alive & ~forced
         for out, value in ((ids, token * alive), (logprobs, logprob * own), (taken, alive), (drawn, own)):
             out[..., c].scatter_(1, at, value)
+        if c + 1 == room:
+            break
         left = left - answering.long()
         alive = alive & (token != EOS) & (left > 0)
         answering = answering | (token == ANSWER)
-        living = alive.unflatten(1, (-1, cache.bundle)).any(-1)
-        most = int(living.sum(1).max())
-        if most == 0:
-            break
-        if most <= FULL_ENOUGH * living.shape[1]:
-            kept = living.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]  # seeds keep as many
-            cache = cache.keep(kept)
-            rows_at_hand = (at, alive, token, answering, left)
-            at, alive, token, answering, left = (of_bundles(x, kept, cache.bundle) for x in rows_at_hand)
+        if leave:
+            living = alive.unflatten(1, (-1, cache.bundle)).any(-1)
+            most = int(living.sum(1).max())
+            if most == 0:
+                break
+            if most <= FULL_ENOUGH * living.shape[1]:
+                kept = living.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]  # all keep as many
+                cache = cache.keep(kept)
+                rows_at_hand = (at, alive, token, answering, left)
+                at, alive, token, answering, left = (of_bundles(x, kept, cache.bundle) for x in rows_at_hand)
         logits = policy.logits(policy.decode(token, cache, weights))
-    return _completions(ids, logprobs, taken, drawn)
+    return ids, logprobs, taken, drawn
 
 
 def _completions(ids: Tensor, logprobs: Tensor, taken: Tensor, drawn: Tensor) -> Completions:

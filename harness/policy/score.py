@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.policy import native
+from harness.policy import graphs, native
 from harness.policy.attention import Attention, Packed, Packing, SharedPrompt, bias_of, causal
 from harness.policy.transformer import Transformer
 
@@ -51,8 +51,8 @@ def completion_logits(
         return policy.logits(layout.put(native.hidden(policy, layout.ids, layout.spans), completions))
     p = prompts.shape[1]
     rows, c = completions.shape[1:]
-    seen = prompt_length - 1
-    context = prompts[..., : int(seen.max())]
+    seen, everything = prompt_length - 1, graphs.serves(policy)
+    context = prompts[..., : prompts.shape[-1] - 1 if everything else int(seen.max())]
     last = prompts.gather(2, seen[..., None]).repeat_interleave(rows // p, dim=1)  # [S, P·G, 1]
     queries = torch.cat((last, completions[..., :-1]), dim=-1)
 
@@ -71,16 +71,24 @@ def completion_logits(
         causal_completion=bias_of(causal(c, device), dtype),
     )
     flat = torch.cat((context.flatten(1), queries.flatten(1)), dim=1)
+    packing = None if everything else _packing(policy, real, mask)
+    if packing is None:
+        hidden = policy.flat_hidden(flat, attention)
+    else:
+        hidden = packing.put(policy.flat_hidden(packing.take(flat), Packed(attention, packing)))
+    return policy.logits(hidden[:, context[0].numel() :].unflatten(1, (rows, c)))
+
+
+def _packing(policy: Transformer, real: Tensor, mask: Tensor) -> Packing | None:
+    """What is to be computed of prompts, real [S, P, T], and of completions, whose mask [S, R, C] is asked for; None if
+    that is all."""
     needed = mask.flip(-1).cummax(-1).values.flip(-1)
     wanted = torch.cat((real.flatten(1), needed.flatten(1)), dim=1)
     if wanted.all():
-        hidden = policy.flat_hidden(flat, attention)
-    else:
-        # In bfloat16 a CPU's library prepares each new shape for longer than it then takes to compute.
-        multiple = SHAPES if policy.product_dtype == torch.bfloat16 else 1
-        packing = Packing(_places(wanted, multiple), flat.shape[1])
-        hidden = packing.put(policy.flat_hidden(packing.take(flat), Packed(attention, packing)))
-    return policy.logits(hidden[:, context[0].numel() :].unflatten(1, (rows, c)))
+        return None
+    # In bfloat16 a CPU's library prepares each new shape for longer than it then takes to compute.
+    multiple = SHAPES if policy.product_dtype == torch.bfloat16 else 1
+    return Packing(_places(wanted, multiple), wanted.shape[1])
 
 
 def _places(real: Tensor, multiple: int = 1) -> Tensor:

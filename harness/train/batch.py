@@ -22,6 +22,7 @@ class Judged:
     ref_logprobs: Tensor | None = None  # [B, T]
     values: Tensor | None = None  # [B, T]
     returns: Tensor | None = None  # [B, T]
+    room: int | None = None  # of prompts T - room tokens, of completions room, whatever was drawn; None: what is there
 
 
 def _group_order(rollouts: Rollouts, minibatches: int, keys: tuple[Key, ...], epoch: int) -> Tensor:
@@ -31,11 +32,15 @@ def _group_order(rollouts: Rollouts, minibatches: int, keys: tuple[Key, ...], ep
     if minibatches == 1:
         return order.expand(rollouts.seeds, p)
     position = torch.full((1,), epoch, device=order.device)
-    return torch.stack([uniforms(key, order, position)[:, 0].argsort() for key in keys])
+    return uniforms(keys, order, position)[..., 0].argsort(dim=1)
 
 
-def _kept_groups(kept: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
-    """Each seed's kept groups, [S, P'], and which entries are real: seeds that keep fewer are filled up."""
+def _kept_groups(judged: Judged, groups: Tensor) -> tuple[Tensor, Tensor]:
+    """Of these groups [S, P'] each seed's kept ones, [S, P''], and which entries are real: seeds that keep fewer are
+    filled up, to all of them where shapes are fixed."""
+    kept = judged.keep.gather(1, groups)
+    if judged.room is not None:
+        return groups, kept
     most = int(kept.sum(1).max())
     # A stable sort puts each seed's kept groups first, in order.
     first = torch.argsort(~kept, dim=1, stable=True)[:, :most]
@@ -80,24 +85,34 @@ def training_batches(
             yield _batch(judged, groups, mask, weight, share)
 
 
+def _widths(judged: Judged, completions: Tensor, prompts: Tensor) -> tuple[int, int]:
+    """Tokens of the longest of these completions, and of their prompts, by their lengths [S, R]."""
+    if judged.room is not None:
+        return judged.room, judged.rollouts.ids.shape[1] - judged.room
+    return (int(completions.max()), int(prompts.max())) if completions.numel() else (1, 1)
+
+
 def _batch(judged: Judged, groups: Tensor, mask: Tensor, weight: Tensor, share: Tensor) -> Batch:
     """The minibatch of these groups, [S, P']."""
     rollouts = judged.rollouts
-    chosen, real = _kept_groups(judged.keep.gather(1, groups), groups)
+    chosen, real = _kept_groups(judged, groups)
     rows = _rows_of(chosen, rollouts)
     real_rows = real.repeat_interleave(rollouts.group_size, dim=1)
     start = rollouts.prompt_length[rows]
     after = rollouts.length[rows] - start
-    column = torch.arange(int(after.max()) if rows.numel() else 1, device=rows.device)
+    tokens, prompt_tokens = _widths(judged, after, rollouts.prompt_length[rows])
+    column = torch.arange(tokens, device=rows.device)
     position = (start[..., None] + column).clamp(max=rollouts.ids.shape[1] - 1)
-    inside = (column < after[..., None]) & real_rows[..., None]
+    first = rows[:, :: rollouts.group_size]
+    prompt_length = rollouts.prompt_length[first]
+    present = column < after[..., None]
+    inside = present & real_rows[..., None]
+    of_prompts, of_rows = (prompt_length * real, inside) if judged.room is None else (prompt_length, present)
     take = lambda x: x[rows[..., None], position]  # noqa: E731
     if_there = lambda x: None if x is None else take(x)  # noqa: E731
     in_groups = lambda x: rollouts.grouped(x).sum(-1).gather(1, groups).sum(1)  # noqa: E731
-    first = rows[:, :: rollouts.group_size]
-    prompt_length = rollouts.prompt_length[first]
     return Batch(
-        prompts=rollouts.ids[first][..., : int(prompt_length.max()) if rows.numel() else 1],
+        prompts=rollouts.ids[first][..., :prompt_tokens],
         prompt_length=prompt_length,
         completions=take(rollouts.ids),
         loss_mask=take(mask) & inside,
@@ -106,8 +121,9 @@ def _batch(judged: Judged, groups: Tensor, mask: Tensor, weight: Tensor, share: 
         weight=weight[rows],
         denominator=in_groups(share),
         loss_tokens=in_groups(mask.sum(1)),
-        computed=(prompt_length * real).sum(1) + inside.flatten(1).sum(1),
+        computed=of_prompts.sum(1) + of_rows.flatten(1).sum(1),
         ref_logprobs=if_there(judged.ref_logprobs),
         values=if_there(judged.values),
         returns=if_there(judged.returns),
+        fixed=judged.room is not None,
     )

@@ -23,6 +23,7 @@ from envs.mixture import Mixture
 from envs.registry import get, select
 from envs.splits import draw_in_split
 from harness.config import BaseConfig, Config, OptimConfig
+from harness.policy import graphs
 from harness.policy.score import score
 from harness.policy.tokenizer import PAD, encode_completion, encode_prompt, encode_reply
 from harness.policy.transformer import Transformer, parameter_count
@@ -35,6 +36,7 @@ from harness.train.state import OnStep, StepReport, Stopwatch, TrainState, check
 
 # Of one forward pass, padding included. On a CPU more would leave the cache and fewer are all overhead.
 TOKENS_AT_ONCE = {"cpu": 768, "cuda": 1 << 16}
+WIDTHS_ALIKE = 16  # tokens by which the widths of what is recorded for a GPU differ
 
 
 def corpus_of(base: BaseConfig) -> Mixture:
@@ -109,20 +111,27 @@ def learn(
 ) -> dict[str, Tensor]:
     """One update on each seed's documents, piece by piece; `each` shares the pieces out."""
     device, weights = state.policy.embedding.device, list(state.policy.parameters())
+    fixed = graphs.serves(state.policy)
     corpora = [sorted(corpus, key=len) for corpus in corpora]
     predicted = torch.tensor([sum(len(d) - 1 for d in corpus) for corpus in corpora], device=device)
 
-    def gradients(piece: slice) -> tuple[Tensor, tuple[Tensor, ...]]:
-        parts = [padded(corpus[piece]) for corpus in corpora]
-        rows, width = (max(ids.shape[i] for ids, _ in parts) for i in (0, 1))
-        fill = lambda x: F.pad(x, (0, width - x.shape[1], 0, rows - x.shape[0]))  # noqa: E731
-        ids = torch.stack([fill(ids) for ids, _ in parts]).to(device)
-        mask = torch.stack([fill(mask) for _, mask in parts]).to(device)
+    def gradients(ids: Tensor, mask: Tensor, predicted: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         loss = token_losses(state.policy, ids, mask)[0] / predicted
         return loss.detach(), torch.autograd.grad(loss.sum(), weights)
 
+    def work(piece: slice) -> tuple[Tensor, tuple[Tensor, ...]]:
+        parts = [padded(corpus[piece]) for corpus in corpora]
+        rows, width = (max(ids.shape[i] for ids, _ in parts) for i in (0, 1))
+        if fixed:
+            width = min(-(-width // WIDTHS_ALIKE) * WIDTHS_ALIKE, state.policy.config.context)
+        fill = lambda x: F.pad(x, (0, width - x.shape[1], 0, rows - x.shape[0]))  # noqa: E731
+        ids = torch.stack([fill(ids) for ids, _ in parts]).to(device)
+        mask = torch.stack([fill(mask) for _, mask in parts]).to(device)
+        given = {"ids": ids, "mask": mask, "predicted": predicted}
+        return graphs.recorded(state.policy, "pretrain", gradients, given) if fixed else gradients(**given)
+
     total = torch.zeros(len(corpora), device=device)
-    for loss in added_up(weights, each(gradients, pieces(corpora, TOKENS_AT_ONCE[device.type]))):
+    for loss in added_up(weights, each(work, pieces(corpora, TOKENS_AT_ONCE[device.type]))):
         total += loss
     documents = {"documents": [list(map(torch.from_numpy, corpus)) for corpus in corpora]}
     check_finite(state, {"loss": total, **gradients_of(state)}, documents)
@@ -165,7 +174,7 @@ def pretrain(
     cfg: BaseConfig, state: TrainState, corpus: Mixture, until: int, on_step: OnStep, threads: int = 1
 ) -> None:
     """Steps from where `state` stands to `until`, telling `on_step` after each."""
-    with helpers(threads) as each:
+    with helpers(1 if graphs.serves(state.policy) else threads) as each:
         while state.step < until:
             on_step(state, pretrain_step(cfg, state, corpus, each))
 

@@ -39,7 +39,7 @@ def preferred(correct: Tensor, noise: float, label_keys: tuple[Key, ...]) -> Ten
     difference = correct[..., 0].float() - correct[..., 1].float()
     pairs = torch.arange(correct.shape[1], device=correct.device)
     zero = torch.zeros(1, dtype=torch.int64, device=correct.device)
-    u = torch.stack([uniforms(key, pairs, zero)[:, 0] for key in label_keys])
+    u = uniforms(label_keys, pairs, zero)[..., 0]
     return u < 0.5 + difference * (0.5 - noise)
 
 

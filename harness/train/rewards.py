@@ -25,7 +25,7 @@ def _row_uniforms(rollouts: Rollouts, keys: Sequence[Key]) -> Tensor:
     """One uniform a row, [B], from each seed's own key."""
     rows = torch.arange(rollouts.rows // rollouts.seeds, device=rollouts.ids.device)
     zero = torch.zeros(1, dtype=torch.int64, device=rollouts.ids.device)
-    return torch.cat([uniforms(key, rows, zero)[:, 0] for key in keys])
+    return uniforms(keys, rows, zero).flatten()
 
 
 def true_reward(inputs: RewardInputs) -> Credit:

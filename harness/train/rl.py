@@ -6,6 +6,8 @@ that is updated is then the one that sampled, so the update is REINFORCE with th
 has no reference or no critic, that is None, and so is all that follows from it.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,7 @@ from envs.mixture import Mixture
 from envs.vector import TextVectorEnv
 from harness.config import Config
 from harness.flops import Spent
+from harness.policy import graphs
 from harness.policy.score import completion_logits, score_completions, token_entropy, token_logprobs
 from harness.policy.transformer import Transformer, parameter_count
 from harness.seeding import keys
@@ -22,11 +25,12 @@ from harness.train.advantages import silent_groups, whole_return
 from harness.train.algorithms import ALGORITHMS, flops_per_token
 from harness.train.batch import Judged, training_batches
 from harness.train.critic import token_returns, token_values, value_losses, value_metrics
-from harness.train.curriculum import draw, odds, odds_metrics, remember, retire, retired_metrics, untried
+from harness.train.curriculum import odds_metrics, remember, retire, retired_metrics, untried
 from harness.train.frozen import lagged_policy, reference_logprobs
 from harness.train.helpers import Each, helpers, parts_of
 from harness.train.losses import LOSS_METRICS, LossInputs, regularisers
 from harness.train.optim import added_up, clip_gradients, learning_rate_factor, set_learning_rate
+from harness.train.problems import Ahead, Draw, problems_of
 from harness.train.reward_model import reward_scores
 from harness.train.rewards import REWARDS, kl_in_reward, shaped
 from harness.train.rollouts import Sampling
@@ -42,7 +46,12 @@ def sampling_of(cfg: Config, mixture: Mixture) -> Sampling:
     longest = max(task.longest([difficulty])[1] for task, difficulty, _ in mixture.cells()) + 1
     turns = max(task.max_turns for task in mixture.tasks)
     return Sampling(
-        cfg.rl.group_size, cfg.sampling.max_tokens or longest, cfg.sampling.temperature, turns, cfg.thinking
+        cfg.rl.group_size,
+        cfg.sampling.max_tokens or longest,
+        cfg.sampling.temperature,
+        turns,
+        cfg.thinking,
+        form=cfg.reward.name == "format_reward",
     )
 
 
@@ -81,25 +90,37 @@ def micro_batches(batch: Batch, policy: Transformer, size: int) -> list[Batch]:
     return [own.groups(part.start, part.stop) for part in parts]
 
 
-def update(state: TrainState, batch: Batch, cfg: Config, lr: float, each: Each = map) -> dict[str, Tensor]:
+def gradients(state: TrainState, part: Batch, cfg: Config) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    """What a micro-batch adds to the metrics, [S] each, and to the gradients of all that learns."""
+    denominator, per_token = part.denominator.clamp(min=1), part.loss_tokens.clamp(min=1)
+    loss, metrics = losses(state.policy, part, cfg)
+    critic_loss, more = value_losses(state.critic, part, cfg.algo)
+    told = {name: value / per_token for name, value in (metrics | more).items()}
+    whole = ((loss + critic_loss) / denominator).sum()
+    return {"loss": loss.detach() / denominator, **told}, torch.autograd.grad(whole, list(state.learners.parameters()))
+
+
+def update(
+    state: TrainState, batch: Batch, cfg: Config, lr: float, each: Each = map, sampled: Tensor | None = None
+) -> dict[str, Tensor]:
     """One optimizer step on a minibatch; gradients add up over micro-batches, which `each` shares out, under one
-    denominator."""
+    denominator. `sampled`: log-probabilities of all that was drawn; no weight changes unless they are numbers too."""
     learners = state.learners
     weights = list(learners.parameters())
-    denominator, per_token = batch.denominator.clamp(min=1), batch.loss_tokens.clamp(min=1)
 
-    def gradients(part: Batch) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
-        loss, metrics = losses(state.policy, part, cfg)
-        critic_loss, more = value_losses(state.critic, part, cfg.algo)
-        told = {name: value / per_token for name, value in (metrics | more).items()}
-        whole = ((loss + critic_loss) / denominator).sum()
-        return {"loss": loss.detach() / denominator, **told}, torch.autograd.grad(whole, weights)
+    def work(part: Batch) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+        if not part.fixed:
+            return gradients(state, part, cfg)
+        given = {name: x for name, x in vars(part).items() if isinstance(x, Tensor)}
+        name = ("update", cfg.algo, cfg.sampling.temperature)
+        return graphs.recorded(state.policy, name, lambda **given: gradients(state, Batch(**given), cfg), given)
 
-    totals = {name: torch.zeros_like(denominator) for name in ("loss", *LOSS_METRICS)}
-    for told in added_up(weights, each(gradients, micro_batches(batch, state.policy, cfg.optim.micro_batch))):
+    totals = {name: torch.zeros_like(batch.denominator) for name in ("loss", *LOSS_METRICS)}
+    for told in added_up(weights, each(work, micro_batches(batch, state.policy, cfg.optim.micro_batch))):
         totals |= {name: totals.get(name, 0) + value for name, value in told.items()}
     totals = distributed.add_up(learners, totals)
-    check_finite(state, {**totals, **gradients_of(state)}, vars(batch))
+    # Without the first a broken policy, which draws wrong answers alone, would go on in silence: no group has signal.
+    check_finite(state, {"sampler_logprobs": sampled, **totals, **gradients_of(state)}, vars(batch))
     norms = {name: clip_gradients(model, cfg.optim.grad_clip) for name, model in learners.items()}
     totals["grad_norm"] = norms["policy"]
     set_learning_rate(state.optimizer, lr)
@@ -107,7 +128,14 @@ def update(state: TrainState, batch: Batch, cfg: Config, lr: float, each: Each =
     return totals
 
 
-def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture, each: Each = map) -> StepReport:
+def rl_step(
+    cfg: Config,
+    state: TrainState,
+    env: TextVectorEnv,
+    mixture: Mixture,
+    each: Each = map,
+    draw: Draw = problems_of,
+) -> StepReport:
     """Rollouts, rewards, advantages, update."""
     step, watch, algorithm = state.step, Stopwatch(), ALGORITHMS[cfg.algo.name]
     lr = cfg.optim.lr * learning_rate_factor(cfg.schedule, step, cfg.rl.steps)
@@ -116,15 +144,10 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
     with watch("rollout"):
         if step == 0:
             state.success = untried(mixture, len(state.seeds), cfg.tasks.target_success)
-        chances = odds(mixture, state.success, cfg.tasks.target_success, len(state.seeds))
-        draws = zip(chances, state.retired, keys("problems", state.seeds, step))
-        drawn = (draw(mixture, chance, gone, cfg.rl.problems, key.generator()) for chance, gone, key in draws)
-        problems = [problem for of_seed in drawn for problem in of_seed]
+        problems, chances = draw(cfg, state, mixture)
         sampler = lagged_policy(state, cfg.rl.lag)
         draws = keys("sampling", state.seeds, step)
         rollouts, checked = distributed.played(algorithm.episodes, sampler, env, problems, sampling, draws, each)
-        # Without it a broken policy, which draws wrong answers alone, would go on in silence: no group has signal.
-        check_finite(state, {"sampler_logprobs": rollouts.sampler_logprobs}, vars(rollouts))
     with watch("update"):
         reference = reference_logprobs(state.reference, rollouts, sampling.temperature)
         scores = None if state.reward_model is None else reward_scores(state.reward_model, rollouts)
@@ -138,11 +161,13 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
         returns = token_returns(credit, values, rollouts, cfg.algo)
         silent, scorable = silent_groups(algorithm.advantage, credit, rollouts, cfg.algo, values), ~credit.base.isnan()
         keep = ~silent | cfg.algo.acts_on_silence
-        judged = Judged(rollouts, advantages, scorable, keep, reference, values, returns)
+        fixed = graphs.serves(state.policy) and sampling.max_turns == distributed.ranks() == 1
+        room = sampling.room if fixed and algorithm.sampled else None
+        judged = Judged(rollouts, advantages, scorable, keep, reference, values, returns, room)
         trained, told = torch.zeros(len(state.seeds), dtype=torch.int64, device=silent.device), []
         shuffle = keys("minibatch", state.seeds, step)
         for batch in training_batches(judged, cfg.algo, cfg.optim, sampling.room, shuffle):
-            told.append(update(state, batch, cfg, lr, each))
+            told.append(update(state, batch, cfg, lr, each, rollouts.sampler_logprobs))
             trained = trained + batch.computed
 
     metrics = {name: torch.stack([each[name] for each in told]).mean(0) for name in told[0]}
@@ -160,12 +185,11 @@ def spent_after(
 ) -> tuple[Spent, ...]:
     """What each seed has spent, this step included; `trained` [S] tokens went through an update."""
     n, s = parameter_count(state.policy.config, embedding=False), len(state.seeds)
-    tokens = rollouts.length.view(s, -1).sum(1).tolist()
+    drawn, updated = torch.stack((rollouts.length.view(s, -1).sum(1), trained * len(state.learners))).tolist()
     passes = 1 + sum(model is not None for model in (state.reference, state.reward_model, state.critic))
-    trained = trained * len(state.learners)
     return tuple(
-        spent.rl_step(n, rollouts.rows // s, t, t * passes, updated, flops_per_token(cfg), seconds / s)
-        for spent, t, updated in zip(state.spent, tokens, trained.tolist())
+        spent.rl_step(n, rollouts.rows // s, t, t * passes, u, flops_per_token(cfg), seconds / s)
+        for spent, t, u in zip(state.spent, drawn, updated)
     )
 
 
@@ -194,6 +218,9 @@ def train_rl(
     threads: int = 1,
 ) -> None:
     """Steps from where `state` stands to `until`, telling `on_step` after each."""
-    with helpers(threads) as each:
+    # A CPU has no cores to spare for the next step's problems; on a GPU there is nothing to share out.
+    on_gpu = graphs.serves(state.policy)
+    with helpers(1 if on_gpu else threads) as each, ThreadPoolExecutor(1) as pool:
+        draw = Ahead(pool) if on_gpu else problems_of
         while state.step < until:
-            on_step(state, rl_step(cfg, state, env, mixture, each))
+            on_step(state, rl_step(cfg, state, env, mixture, each, draw))

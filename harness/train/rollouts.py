@@ -10,9 +10,19 @@ from torch import Tensor
 from envs.base import Problem, Verdict
 from envs.registry import get
 from envs.vector import TextVectorEnv
+from harness.policy import graphs
 from harness.policy.sampler import Completions, sample
 from harness.policy.score import score
-from harness.policy.tokenizer import ANSWER, PAD, answer_texts, encode_completion, encode_prompt, encode_reply
+from harness.policy.tokenizer import (
+    ANSWER,
+    EOS,
+    PAD,
+    answer_texts,
+    encode,
+    encode_completion,
+    encode_prompt,
+    encode_reply,
+)
 from harness.policy.transformer import Transformer
 from harness.seeding import Key, uniforms
 from harness.train.helpers import Each, parts_of
@@ -20,18 +30,21 @@ from harness.types import Checked, Rollouts, StopReason
 
 TURN_STRIDE = 1 << 16
 ROWS_OF_A_PART = 128  # at least, where sampling is shared out
+PROMPTS_ALIKE = 8  # tokens by which the widths of prompts differ where shapes are to be fixed
 
 
 @dataclass(frozen=True)
 class Sampling:
     """group_size G completions of each problem; max_tokens an answer, the stop token included; up to max_turns turns.
-    thinking: tokens before the answer, after which ANSWER is forced; None for a policy that does not think."""
+    thinking: tokens before the answer, after which ANSWER is forced; None for a policy that does not think. form:
+    whether it is asked of a wrong answer if it is well-formed."""
 
     group_size: int
     max_tokens: int
     temperature: float
     max_turns: int = 1
     thinking: int | None = None
+    form: bool = True
 
     @property
     def room(self) -> int:
@@ -64,10 +77,10 @@ class _Tape:
         self.length = self.length + count
 
 
-def _pad(rows: Sequence[np.ndarray], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Right-padded [len(rows), longest] and lengths."""
+def _pad(rows: Sequence[np.ndarray], device: torch.device, alike: int = 1) -> tuple[Tensor, Tensor]:
+    """Right-padded [len(rows), longest, up to a multiple of `alike`] and lengths."""
     length = np.fromiter((len(r) for r in rows), dtype=np.int64, count=len(rows))
-    out = np.full((len(rows), max(int(length.max(initial=0)), 1)), PAD, dtype=np.int64)
+    out = np.full((len(rows), -(-max(int(length.max(initial=0)), 1) // alike) * alike), PAD, dtype=np.int64)
     for i, row in enumerate(rows):
         out[i, : len(row)] = row
     return torch.from_numpy(out).to(device), torch.from_numpy(length).to(device)
@@ -76,6 +89,7 @@ def _pad(rows: Sequence[np.ndarray], device: torch.device) -> tuple[Tensor, Tens
 def _sample_turn(
     policy: Transformer,
     tape: _Tape,
+    width: int,
     sampling: Sampling,
     keys: tuple[Key, ...],
     rows: Tensor,
@@ -83,16 +97,15 @@ def _sample_turn(
     active: Tensor,
     each: Each,
 ) -> Completions:
-    """One completion of every active row. The first turn shares its prompt within the group. rows [B / S] name the
-    streams of one seed's rows."""
+    """One completion of every active row, of a tape filled up to `width`. The first turn shares its prompt within the
+    group. rows [B / S] name the streams of one seed's rows."""
     s, group = len(keys), sampling.group_size if turn == 0 else 1
     device = tape.ids.device
-    width = int(tape.length.max())
     prompts = tape.ids[::group, :width].unflatten(0, (s, -1))
     length = tape.length[::group].unflatten(0, (s, -1))
     # A stride of its own for each turn: what a token is drawn from must not depend on the limit of the turns before.
     positions = torch.arange(sampling.room, device=device) + turn * TURN_STRIDE
-    u = torch.stack([uniforms(key, rows, positions) for key in keys])
+    u = uniforms(keys, rows, positions)
     return sample_in_parts(policy, prompts, length, group, sampling, u, active.unflatten(0, (s, -1)), each)
 
 
@@ -132,12 +145,16 @@ def rollout(
     """Episodes of `problems` (S·P, seed-major), G of each. `env` holds S·P·G of them.
 
     `identities` [P] (below 2³² / G) name the problems' streams, so that neither pieces nor order matter; by default
-    the index in the list. Rows keep the order of `problems`. `each` shares parts of the sampling out.
+    the index in the list. Rows keep the order of `problems`. `each` shares parts of the sampling out. Where each
+    problem has one right answer, its ids are compared where the completions are, without the environment.
     """
-    s, g, device = len(keys), sampling.group_size, policy.embedding.device
-    repeated = [problem for problem in problems for _ in range(g)]
-    texts, _ = env.reset(options={"problems": repeated})
-    prompt_ids, prompt_length = _pad([encode_prompt(texts[i]) for i in range(0, len(repeated), g)], device)
+    s, g, device, fixed = len(keys), sampling.group_size, policy.embedding.device, graphs.serves(policy)
+    answers = _only_answers(problems, sampling, device)
+    if answers is None:
+        env.reset(options={"problems": [problem for problem in problems for _ in range(g)]})
+    prompts = [encode_prompt(problem.prompt) for problem in problems]
+    prompt_ids, prompt_length = _pad(prompts, device, PROMPTS_ALIKE if fixed else 1)
+    prompt_ids = prompt_ids[:, : max(*map(len, prompts), policy.config.context - sampling.room)]
     prompt_ids, prompt_length = (x.repeat_interleave(g, dim=0) for x in (prompt_ids, prompt_length))
     b, width = prompt_ids.shape
     if identities is None:
@@ -156,21 +173,25 @@ def rollout(
     out_of_room = torch.zeros(b, dtype=torch.bool, device=device)
     stop_reason = torch.zeros(b, dtype=torch.int64, device=device)
     for turn in range(sampling.max_turns):
-        drawn = _sample_turn(policy, tape, sampling, keys, rows, turn, active, each)
+        filled = width if turn == 0 else int(tape.length.max())
+        drawn = _sample_turn(policy, tape, filled, sampling, keys, rows, turn, active, each)
         count = drawn.length.flatten()
         tape.append(drawn.ids.flatten(0, 1), count, turn, drawn.drawn.flatten(0, 1), drawn.logprobs.flatten(0, 1))
         stop_reason = torch.where(active, drawn.stop_reason.flatten(), stop_reason)
+        if answers is not None:
+            right = said(*answers, drawn.ids.flatten(0, 1), count)
+            break
         completions = answer_texts(drawn.ids.flatten(0, 1).cpu().numpy(), count.cpu().numpy())
         texts, _, terminations, truncations, infos = env.step(completions)
         active = torch.from_numpy(~(terminations | truncations)).to(device) & ~out_of_room
-        if not active.any() or turn + 1 == sampling.max_turns:
+        if turn + 1 == sampling.max_turns or not active.any():
             break
         replies, reply_length = _pad([encode_reply(text) for text in texts], device)
         fits = tape.length + reply_length + sampling.room <= capacity
         out_of_room |= active & ~fits
         active &= fits
         tape.append(replies, reply_length * active, turn + 1)
-    used = int(tape.length.max())
+    used = capacity if fixed and sampling.max_turns == 1 else int(tape.length.max())
     rollouts = Rollouts(
         ids=tape.ids[:, :used],
         loss_mask=tape.loss_mask[:, :used],
@@ -184,11 +205,33 @@ def rollout(
         seeds=s,
         group_size=g,
     )
+    if answers is not None:
+        return rollouts, Checked(right.long() * int(Verdict.CORRECT), right)
     # A row without room for its next turn is wrong, whatever the environment makes of the turns that it did not play.
     verdict = torch.from_numpy(np.asarray(infos["verdict"], dtype=np.int64)).to(device)
     well_formed = torch.from_numpy(np.asarray(infos["well_formed"], dtype=bool)).to(device)
     checked = Checked(verdict.masked_fill(out_of_room, int(Verdict.WRONG)), well_formed & ~out_of_room)
     return rollouts, checked
+
+
+def _only_answers(
+    problems: Sequence[Problem], sampling: Sampling, device: torch.device
+) -> tuple[Tensor, Tensor] | None:
+    """ids [B, longest] and lengths [B] of what alone is right; None where it takes more than their comparison."""
+    if sampling.form or sampling.thinking is not None or not all(get(p.task).has_one_answer for p in problems):
+        return None
+    ids, length = _pad([encode(problem.answer) for problem in problems], device)
+    return ids.repeat_interleave(sampling.group_size, dim=0), length.repeat_interleave(sampling.group_size)
+
+
+def said(answers: Tensor, answer_length: Tensor, ids: Tensor, length: Tensor) -> Tensor:
+    """[B] bool: whether a completion, the first length[b] of ids [B, C], is this answer, a prefix of answers [B, A],
+    and nothing more, closed by a stop token or cut off behind it."""
+    last = ids.gather(1, (length - 1).clamp(min=0)[:, None])[:, 0]
+    end = length - ((length > 0) & (last == EOS)).long()
+    width = min(ids.shape[1], answers.shape[1])
+    differs = (ids[:, :width] != answers[:, :width]) & (torch.arange(width, device=ids.device) < end[:, None])
+    return (end == answer_length) & ~differs.any(1)
 
 
 def thought(problem: Problem, thinking: int | None) -> str | None:

@@ -64,7 +64,7 @@ def test_the_plain_path_gives_the_logits_and_the_tokens_of_ours():
     policy = Transformer(config.model).initialise(keys("init", (0,), 0))
     ids, length = prompts_of(TINY)
     length = torch.randint(2, TINY.tokens + 1, length.shape, generator=torch.Generator().manual_seed(1))
-    u = uniforms(Key("sampling", 0), torch.arange(TINY.rows), torch.arange(TINY.tokens))[None]
+    u = uniforms((Key("sampling", 0),), torch.arange(TINY.rows), torch.arange(TINY.tokens))
     settings = (TINY.group_size, TINY.tokens, 1.0, u)
     fast, slow = sample(policy, ids, length, *settings), plain_sample(policy, ids, length, *settings)
     assert torch.equal(fast.ids, slow.ids)

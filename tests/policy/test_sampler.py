@@ -31,7 +31,7 @@ def eager_to_stop(*seeds, bias=2.0, ids=(EOS,)):
 
 
 def uniforms_of(key, rows, room=TOKENS):
-    return uniforms(key, torch.arange(rows), torch.arange(room))
+    return uniforms((key,), torch.arange(rows), torch.arange(room))[0]
 
 
 def drawn(policy, group_size=4, temperature=1.0, keys=KEYS, **options):
@@ -135,7 +135,7 @@ def test_where_all_tokens_are_real_nothing_is_packed_and_the_log_probs_are_the_s
 def test_draws_follow_the_softmax_law():
     logits = torch.tensor([2.0, -1.0, 0.5, -30.0, 1.0, -2.0]) * 0.7
     n, temperature = 40_000, 0.7
-    u = uniforms(Key("sampling", 1), torch.arange(n), torch.zeros(1, dtype=torch.int64))[:, 0]
+    u = uniforms((Key("sampling", 1),), torch.arange(n), torch.zeros(1, dtype=torch.int64))[0, :, 0]
     ids, logprobs = draw(logits.expand(n, -1), u, temperature)
     law = (logits / temperature).softmax(-1)
     counts = torch.bincount(ids, minlength=6).numpy()
@@ -156,7 +156,7 @@ def test_the_most_extreme_uniforms_draw_only_what_has_probability():
 def test_first_tokens_of_a_whole_group_follow_the_policys_law():
     """End to end: the law after prefill, over 4,000 completions of one prompt."""
     policy, n = toy_state(0).policy, 4000
-    u = uniforms(Key("sampling", 2), torch.arange(n), torch.arange(1))[None]
+    u = uniforms((Key("sampling", 2),), torch.arange(n), torch.arange(1))
     ids = sample(policy, PROMPTS[None, :1], LENGTHS[None, :1], n, 1, 1.0, u).ids.flatten()
     law = policy(PROMPTS[None, :1])[0, 0, -1].softmax(-1).detach().double().numpy()
     common = law * n > 8

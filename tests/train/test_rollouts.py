@@ -4,17 +4,22 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from envs import Problem, Reply, Verdict, get
+from envs.base import exact
 from envs.splits import distinct_problems
 from envs.vector import TextVectorEnv
 from harness.policy.score import score
-from harness.policy.tokenizer import ENV, EOS, TURN, decode, encode_prompt
+from harness.policy.tokenizer import ANSWER, ENV, EOS, PAD, TURN, completion_text, decode, encode, encode_prompt
 from harness.seeding import Key
-from harness.train.rollouts import Sampling, rollout
+from harness.train.rollouts import Sampling, rollout, said
 from harness.types import StopReason
 from tests.toys import tiny, toy_state
 from tests.train.toy_rollouts import played, toy_problems
+
+A, B = encode("ab").tolist()
 
 
 def test_rows_hold_prompt_and_completion_without_a_gap_and_log_probs_of_exactly_these_ids():
@@ -59,6 +64,64 @@ def test_completions_of_a_group_are_contiguous_and_differ():
     rollouts, _ = played(toy_state(0).policy, toy_problems(3))
     assert rollouts.problem.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert len({tuple(row) for row in rollouts.ids[:4].tolist()}) > 1
+
+
+# ---- verdicts where the completions are
+
+
+@given(
+    st.lists(
+        st.tuples(st.text("ab", max_size=4), st.lists(st.sampled_from([PAD, EOS, ANSWER, A, B]), max_size=6)),
+        min_size=1,
+        max_size=8,
+    )
+)
+@example([("a", [A, EOS]), ("a", [A]), ("", [EOS]), ("", []), ("a", [A, PAD]), ("ab", [A, B, EOS, EOS])])
+def test_ids_say_what_the_verifier_says_of_their_text(rows):
+    answers, ids = zip(*((encode(text).tolist(), drawn) for text, drawn in rows))
+    padded = lambda rows, width, fill: torch.tensor([row + [fill] * (width - len(row)) for row in rows])  # noqa: E731
+    length = lambda rows: torch.tensor([len(row) for row in rows])  # noqa: E731
+    right = said(padded(answers, 4, PAD), length(answers), padded(ids, 6, 0), length(ids))
+    # A verifier reads what follows ANSWER; a policy that may think is not judged by ids.
+    expected = [text == completion_text(drawn) for text, drawn in rows]
+    assert right.tolist() == expected
+
+
+@pytest.fixture
+def one_answer(monkeypatch):
+    """A task whose answer an untrained policy gives now and then."""
+    from envs.registry import TASKS
+
+    task = replace(get("toy.symbolic"), name="one.symbolic", verify=exact)
+    monkeypatch.setitem(TASKS, task.name, task)
+    return [replace(problem, task=task.name, answer=answer) for problem, answer in zip(toy_problems(6), "ABCABC")]
+
+
+def test_one_right_answer_is_known_without_the_environment(one_answer, monkeypatch):
+    policy = toy_state(0).policy
+    env, sampling = TextVectorEnv(6 * 256, "one.symbolic"), Sampling(256, 1, 1.0)
+    _, by_text = rollout(policy, env, one_answer, sampling, (Key("sampling", 0),))
+    assert by_text.verdict.sum() > 3
+    monkeypatch.setattr(TextVectorEnv, "step", None)
+    rollouts, by_ids = rollout(policy, env, one_answer, replace(sampling, form=False), (Key("sampling", 0),))
+    assert torch.equal(by_ids.verdict, by_text.verdict)
+    assert torch.equal(by_ids.well_formed, by_ids.verdict == 1)
+    assert rollouts.rows == 6 * 256
+
+
+def test_another_right_answer_or_turn_needs_the_environment(one_answer, monkeypatch):
+    assert get("one.symbolic").has_one_answer
+    assert not get("toy.symbolic").has_one_answer
+    assert not replace(get("one.symbolic"), max_turns=2, respond=respond).has_one_answer
+    mixed = [*one_answer, *toy_problems(1)]
+    env, asked = TextVectorEnv(7 * 4, "toy.symbolic"), []
+    plain = TextVectorEnv.step
+    monkeypatch.setattr(TextVectorEnv, "step", lambda self, actions: (asked.append(1), plain(self, actions))[1])
+    rollout(toy_state(0).policy, env, mixed, Sampling(4, 2, 1.0, form=False), (Key("sampling", 0),))
+    rollout(
+        toy_state(0).policy, env, [*one_answer, one_answer[0]], Sampling(4, 2, 1.0, thinking=2), (Key("sampling", 0),)
+    )
+    assert len(asked) == 2
 
 
 # ---- several turns

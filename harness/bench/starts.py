@@ -1,0 +1,63 @@
+"""Operations that a step starts one by one, and how often it waits for a number: what a step of a small policy costs on
+a GPU, counted on any machine (harness/bench/rehearsal.py)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from envs.vector import TextVectorEnv
+from harness.bench.ours import SHAPES, Shape, config_of
+from harness.bench.rehearsal import Watched, rehearsed
+from harness.policy import native
+from harness.run import new_state, training_mixture
+from harness.train.rl import rl_step
+
+FIRST_STEPS = 3  # after which all that is recorded has been
+SEEDS = (1, 8)
+
+
+def measure(
+    progress: Callable[[str], None], shapes: Sequence[Shape] = SHAPES, seeds: Sequence[int] = SEEDS
+) -> list[dict[str, Any]]:
+    """Starts and looks of one step, plain and recorded, of each shape and number of stacked seeds."""
+    found = []
+    for shape in shapes:
+        for s in seeds:
+            with native.plain():
+                plain = _counted(shape, s)
+            with rehearsed():
+                recorded = _counted(shape, s)
+            found.append(
+                {"model": shape.model, "tokens": shape.tokens, "seeds": s, "plain": plain, "recorded": recorded}
+            )
+            progress(f"{shape.model}, {shape.tokens} tokens, {s} seeds: {plain} {recorded}")
+    return found
+
+
+def _counted(shape: Shape, seeds: int) -> dict[str, int]:
+    config = config_of(shape, "bench.full")
+    state, mixture = new_state(config, config.optim, tuple(range(seeds))), training_mixture(config)
+    env = TextVectorEnv(seeds * shape.rows, mixture.tasks[0])
+    for _ in range(FIRST_STEPS):
+        rl_step(config, state, env, mixture)
+    with Watched() as watched:
+        rl_step(config, state, env, mixture)
+    return {"starts": watched.started, "looks": watched.looks}
+
+
+def section(measured: Sequence[dict[str, Any]]) -> str:
+    """The Markdown of this part."""
+    lines = [
+        "## What a GPU would be asked",
+        "",
+        "Operations that a step starts one by one, and looks at a number, for which the CPU waits, on the plain",
+        "path and with what a GPU records (harness/policy/graphs.py), counted on a CPU. A replay counts as one start,",
+        "with the copies to and from it. No time was measured: no GPU was at hand.",
+        "",
+        "| policy, tokens, stacked seeds | starts, plain | recorded | looks, plain | recorded |",
+        "|---|---|---|---|---|",
+    ]
+    for one in measured:
+        counts = (one[path][what] for what in ("starts", "looks") for path in ("plain", "recorded"))
+        cells = " | ".join(f"{n:,}" for n in counts)
+        lines.append(f"| {one['model']}, {one['tokens']}, {one['seeds']} | {cells} |")
+    return "\n".join(lines)

@@ -1,0 +1,86 @@
+"""Work of small policies on a GPU, recorded once and then started as a whole (CUDA graphs).
+
+An operation of a small policy takes a GPU less time than it takes to start it, and a step has thousands. What is asked
+for again with tensors of the same shapes is therefore recorded, and replayed from then on. What is recorded has fixed
+shapes and looks at no number, for which the CPU would have to wait: finished rows stay in the batch, and silent groups
+are masked instead of left out. For a policy that is not small those cost more than the starting of operations.
+"""
+
+import warnings
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from harness.policy.transformer import Transformer, parameter_count
+
+SMALL = 10**7  # weights of one policy
+LONGEST = 128  # tokens of a completion: of longer ones too many have ended before the last has
+
+
+class Recording(Protocol):
+    """A function with tensors of its own: those that it is given, and those that it finds, anew with each replay."""
+
+    given: dict[str, Tensor]
+    found: Any
+
+    def replay(self) -> None: ...
+
+
+class CudaGraph:
+    """The function's work as a CUDA graph. Weights are read where they are: they must change in place."""
+
+    def __init__(self, function: Callable[..., Any], given: Mapping[str, Tensor]):
+        self.given = {name: x.detach().clone() for name, x in given.items()}
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self.found = function(**self.given)
+
+    def replay(self) -> None:
+        self._graph.replay()
+
+
+RECORDERS: dict[str, Callable[..., Recording]] = {"cuda": CudaGraph}  # by the kind of device
+
+# By policy, then by what was asked for; None where that was asked for once.
+_recordings: WeakKeyDictionary[Transformer, dict[Hashable, Recording | None]] = WeakKeyDictionary()
+_refused = False
+
+
+def serves(policy: Transformer) -> bool:
+    """Whether work of this policy is recorded, and so has to be of fixed shapes."""
+    return (
+        policy.embedding.device.type in RECORDERS
+        and not _refused
+        and parameter_count(policy.config, embedding=False) < SMALL
+    )
+
+
+def recorded(policy: Transformer, name: Hashable, function: Callable[..., Any], given: Mapping[str, Tensor]) -> Any:
+    """function(**given), replayed from the third time on that `name` comes with tensors of these shapes.
+
+    `name` must say all that the function depends on beside these tensors and the policy's weights. It gives tensors, in
+    tuples, lists and dicts. The first time runs as it is, which also warms up what libraries prepare; the second is
+    recorded. Where that is refused, a warning says so, and everything is run as it is from then on.
+    """
+    global _refused
+    known = _recordings.setdefault(policy, {})
+    key = (name, *((of, x.shape, x.dtype) for of, x in given.items()))
+    if _refused or key not in known:
+        known[key] = None
+        return function(**given)
+    recording = known[key]
+    if recording is None:
+        try:
+            recording = known[key] = RECORDERS[policy.embedding.device.type](function, given)
+        except RuntimeError as error:
+            _refused = True
+            warnings.warn(f"no CUDA graphs, steps are slower: {error}", RuntimeWarning, stacklevel=2)
+            return function(**given)
+    for of, x in given.items():
+        recording.given[of].copy_(x)
+    recording.replay()
+    return tree_map(torch.clone, recording.found)
