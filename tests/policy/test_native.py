@@ -107,6 +107,14 @@ def test_completions_see_their_prompt_and_nothing_is_laid_out_that_is_not_asked_
 
 
 @needs_compiler
+@pytest.mark.parametrize("length", [[3, 0], [4, 2], [3, -1]])
+def test_prompts_longer_than_their_places_or_empty_are_refused(length):
+    prompts, completions = torch.tensor([[[1, 20, 3], [1, 3, 0]]]), torch.full((1, 4, 2), 31)
+    with pytest.raises(IndexError, match=rf"prompts of {min(length)} to {max(length)} tokens in 3 places"):
+        native.laid_out(prompts, torch.tensor([length]), completions, torch.ones(1, 4, 2).bool())
+
+
+@needs_compiler
 @pytest.mark.parametrize("scale", [0.1, 1.0, 20.0])
 @pytest.mark.parametrize("thinking", [None, 2])
 def test_a_policy_draws_the_same_completions_on_both_paths(thinking, scale):
