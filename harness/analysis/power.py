@@ -9,7 +9,7 @@ from harness.analysis.curves import Curves
 from harness.analysis.fitting import fit
 from harness.analysis.intervals import Estimate
 from harness.analysis.laws import LAWS
-from harness.analysis.shape import RATIO, slope_weights, slopes
+from harness.analysis.shape import EXCESS, RATIO, slope_weights, slopes
 from harness.analysis.shares import calibration
 
 MOST_SEEDS, MOST_PROBLEMS, MOST_DECADES = 64, 32.0, 3.0  # beyond these an answer is out of reach
@@ -41,13 +41,13 @@ def would_decide(short: dict[str, Estimate], standing: list[str], curves: Curves
 
     seeds: replicates in all. problems_factor: times as many problems. decades: more decades of RL. Contrasts `short`
     of their bound must become clear in sign, `standing` laws distinguishable from a line. Where neither is left, the
-    hidden budgets were missed, and another decade shows whether the line goes on.
+    hidden budgets of a line were missed, and another decade shows whether it goes on.
     """
     if not short and not standing:
         return {"seeds": None, "problems_factor": None, "decades": 1.0}
     shares = _noise_shares(curves)
-    seeds = [_seeds_for(contrast) for contrast in short.values()]
-    factors = [_problems_factor(contrast, shares[name]) for name, contrast in short.items()]
+    seeds = [_seeds_for(contrast, _level(name)) for name, contrast in short.items()]
+    factors = [_problems_factor(contrast, shares[name], _level(name)) for name, contrast in short.items()]
     seeds += [_seeds_to_reject(name, mean) for name in standing]
     decades = [_decades_to_reject(name, mean) for name in standing]
     return {
@@ -62,18 +62,23 @@ def _all(needs: Sequence[float | None]) -> float | None:
     return None if None in needs else max(need for need in needs if need is not None)
 
 
-def _seeds_for(contrast: Estimate) -> int | None:
-    sure = (n for n in range(max(contrast.n, 2), MOST_SEEDS + 1) if _clear(contrast, n))
+def _level(name: str) -> float:
+    """Of the interval that has to leave 0 out (shape.judge)."""
+    return 0.9 if name.endswith("/2") else 0.95
+
+
+def _seeds_for(contrast: Estimate, level: float = 0.9) -> int | None:
+    sure = (n for n in range(max(contrast.n, 2), MOST_SEEDS + 1) if _clear(contrast, n, level))
     return next(sure, None)
 
 
-def _clear(contrast: Estimate, n: int) -> bool:
-    return Estimate(abs(contrast.mean), contrast.sd, n).interval(0.9)[0] > 0
+def _clear(contrast: Estimate, n: int, level: float) -> bool:
+    return Estimate(abs(contrast.mean), contrast.sd, n).interval(level)[0] > 0
 
 
-def _problems_factor(contrast: Estimate, noise_share: float) -> float | None:
+def _problems_factor(contrast: Estimate, noise_share: float, level: float = 0.9) -> float | None:
     """Times as many problems that make the contrast clear with the replicates there are."""
-    half = contrast.mean - contrast.interval(0.9)[0]
+    half = contrast.mean - contrast.interval(level)[0]
     left = (contrast.mean / half) ** 2 - (1 - noise_share)
     factor = float(np.ceil(10 * noise_share / left) / 10) if left > 0 else np.inf
     return factor if factor <= MOST_PROBLEMS else None
@@ -108,6 +113,7 @@ def _noise_shares(curves: Curves) -> dict[str, float]:
     third = slopes(z, np.eye(len(z))).thirds  # the weights of each budget in each third's slope
     weights = {"slope": slope_weights(z)}
     weights |= {f"b{i + 1} - b{j + 1}/2": third[:, i] - RATIO * third[:, j] for i in range(3) for j in range(3)}
+    weights |= {f"b3 - 1.5 b{j + 1}": third[:, 2] - EXCESS * third[:, j] for j in range(2)}
     shares = {}
     for name, weight in weights.items():
         seen = float(np.var(curves.accuracy @ weight, ddof=1)) if len(curves.accuracy) > 1 else 0.0

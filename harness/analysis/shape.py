@@ -46,7 +46,7 @@ class Slopes:
 class Judgement:
     """A verdict with the rule that gave it, its reason, and the p-value of what it claims (1 where it claims nothing).
 
-    undecided: contrasts that kept a rising curve from being called log-linear, by name.
+    undecided: contrasts that kept the curve from being called what it may be, by name.
     """
 
     verdict: str
@@ -133,5 +133,19 @@ def _rising(s: Slopes, p_rise: float) -> Judgement:
     p = max(2 * p_rise, *(c.p_above() for c in ratios.values()))
     if not short:
         return Judgement("log_linear", 6, "each third is at least half as steep as every other", p, {})
+    if unlike := [name for name, c in short.items() if c.interval(0.9)[1] < 0]:
+        return _no_law(unlike, {f"b3 - 1.5 b{j + 1}": c for j, c in enumerate(steeper)})
     reason = f"whether the thirds are alike in slope is open ({', '.join(short)} not clearly above 0)"
     return Judgement("indistinguishable", 7, reason, 1.0, short)
+
+
+def _no_law(unlike: list[str], steeper: dict[str, Estimate]) -> Judgement:
+    """A rising curve that more data would not make a line, though no other law of the list is shown either. They could
+    show acceleration, if that is where the means of `steeper` point."""
+    reason = (
+        f"this is no line, for the thirds are not alike in slope ({', '.join(unlike)} below 0),"
+        " but the last is not clearly one and a half times as steep as both earlier ones"
+    )
+    pointing = all(c.mean > 0 for c in steeper.values())
+    left = {name: c for name, c in steeper.items() if c.interval()[0] <= 0}
+    return Judgement("indistinguishable", 7, reason, 1.0, left if pointing else {})

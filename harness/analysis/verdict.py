@@ -148,7 +148,8 @@ def _ci(e: Estimate) -> list[float] | None:
 
 
 def _would_decide(decision: Decision, clustered: Curves, mean: MeanCurve) -> dict | None:
-    if decision.judgement.verdict != "indistinguishable":
+    settled = not (decision.judgement.undecided or decision.rejections)
+    if decision.judgement.verdict != "indistinguishable" or settled:
         return None
     need = would_decide(decision.judgement.undecided, decision.standing, clustered, mean)
     return need | {"unit": "bases" if len(set(clustered.bases)) == len(clustered.bases) > 1 else "seeds"}

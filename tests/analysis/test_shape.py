@@ -41,6 +41,21 @@ def test_a_clean_shape_gets_its_name(curve: np.ndarray, verdict: str) -> None:
     assert judged(curve) == verdict
 
 
+def test_a_rise_that_begins_flat_and_is_straight_after_is_no_line_and_more_data_would_not_make_it_one() -> None:
+    knee = lambda late: 0.3 + 0.01 * np.minimum(Z, 1) + 0.05 * np.clip(Z - 1, 0, 1) + late * np.maximum(Z - 2, 0)  # noqa: E731
+    noise = np.random.default_rng(0).normal(0, 1e-3, (8, len(Z)))
+    found = judge(slopes(Z, knee(0.05) + noise), MARGIN)
+    assert found.verdict == "indistinguishable"
+    assert "this is no line" in found.reason
+    assert "b1 - b2/2, b1 - b3/2 below 0" in found.reason
+    assert found.undecided == {}
+    steepening = judge(slopes(Z, knee(0.078) + 3 * noise), MARGIN)
+    assert steepening.verdict == "indistinguishable"
+    assert set(steepening.undecided) == {"b3 - 1.5 b2"}  # more data might show acceleration
+    wide = judge(slopes(Z, knee(0.05) + 40 * noise), MARGIN)
+    assert "is open" in wide.reason
+
+
 def test_wide_noise_decides_nothing() -> None:
     assert judged(0.3 + 0.05 * Z, sd=0.2) == "indistinguishable"
 

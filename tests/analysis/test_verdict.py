@@ -286,6 +286,20 @@ def test_undecided_curves_say_what_would_decide_them() -> None:
     assert f"About {record['would_decide']['seeds']} seeds in all" in record["sentences"][1]
 
 
+def test_what_more_data_would_not_decide_is_not_asked_for() -> None:
+    """A shape of no name: flat, then a straight rise."""
+
+    def knee(z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        share = np.clip((z - z[1]) / (z[-1] - z[1]), 0, 1)
+        return 0.3 + 0.3 * np.maximum(share - 1 / 3, 0)
+
+    record = only(planted(Kind(knee, frozenset({"indistinguishable"}), "other", scatter=0.0), Design(problems=20_000)))
+    assert record["verdict"] == "indistinguishable"
+    assert "no line" in record["reason"]
+    assert record["would_decide"] is None
+    assert "would decide" not in record["sentences"][1]
+
+
 def test_as_many_seeds_as_asked_for_do_decide() -> None:
     """The advice is tried: a contrast that fell short is clear, in about every second trial, with that many."""
     rng = np.random.default_rng(0)
