@@ -9,11 +9,12 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs.base import Problem, Task
+from envs.base import Problem, Reply, Task
 from envs.registry import get
 from envs.text_env import REWARDS, draw_problem, play, text_spaces
 
 UNDECIDED = -1
+PAID = np.array([REWARDS[verdict] for verdict in sorted(REWARDS)] + [0.0])  # by verdict; UNDECIDED is the last
 
 
 class TextVectorEnv(VectorEnv):
@@ -44,12 +45,14 @@ class TextVectorEnv(VectorEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[tuple[str, ...], dict[str, Any]]:
-        """N new episodes; `options={"problems": N problems}` sets them. Returns (prompts, infos).
+        """N new episodes; `options={"problems": N problems}` sets them, `"form": False` says that nobody asks whether
+        answers are well-formed. Returns (prompts, infos).
 
         Raises ValueError if the number of problems is not N, UnknownTask for a problem of an unknown task.
         """
         super().reset(seed=seed)
-        problems = (options or {}).get("problems")
+        options = options or {}
+        problems, self._judges_form = options.get("problems"), options.get("form", True)
         if problems is None:
             draws = range(self.num_envs)
             problems = [draw_problem(self.task, self.difficulty, self.split, self.np_random) for _ in draws]
@@ -70,20 +73,28 @@ class TextVectorEnv(VectorEnv):
 
         Returns (replies, rewards float64 [N], terminations bool [N], truncations bool [N], infos). A reward is paid
         once, at the step that ends the episode. infos["verdict"] int8 [N] is the Verdict, -1 while undecided;
-        infos["well_formed"] bool [N] judges the last completion. Raises ResetNeeded before the first reset.
+        infos["well_formed"] bool [N] judges the last completion, False if nobody asks. Raises ResetNeeded before the
+        first reset.
         """
         if not self._problems:
             raise gymnasium.error.ResetNeeded("call reset() before step()")
         replies = [""] * self.num_envs
         rewards = np.zeros(self.num_envs)
-        for row in np.flatnonzero(self._verdicts == UNDECIDED).tolist():
-            task, completions = self._tasks[row], self._completions[row]
-            completions.append(actions[row])
-            reply, self._truncated[row] = play(task, self._problems[row], completions)
-            replies[row] = reply.text
-            self._well_formed[row] = task.well_formed(actions[row])
-            if reply.verdict is not None:
-                self._verdicts[row], rewards[row] = reply.verdict, REWARDS[reply.verdict]
+        rows = np.flatnonzero(self._verdicts == UNDECIDED)
+        if rows.size:
+            played = rows.tolist()
+            found, cut_off = zip(*[self._play(row, actions[row]) for row in played])
+            for row, reply in zip(played, found):
+                replies[row] = reply.text
+            verdicts = np.array([UNDECIDED if reply.verdict is None else reply.verdict for reply in found], np.int8)
+            self._verdicts[rows], self._truncated[rows], rewards[rows] = verdicts, cut_off, PAID[verdicts]
+            if self._judges_form:
+                self._well_formed[rows] = [self._tasks[row].well_formed(actions[row]) for row in played]
         ended = self._verdicts != UNDECIDED
         infos = {"verdict": self._verdicts.copy(), "well_formed": self._well_formed.copy()}
         return tuple(replies), rewards, ended & ~self._truncated, self._truncated.copy(), infos
+
+    def _play(self, row: int, action: str) -> tuple[Reply, bool]:
+        completions = self._completions[row]
+        completions.append(action)
+        return play(self._tasks[row], self._problems[row], completions)

@@ -156,7 +156,7 @@ def load_checkpoint(sources: Sequence[Source], state: TrainState, step: int) -> 
     """Fills `state`, a stack of as many runs as there are sources. Raises UserError as `_read` does."""
     read = [_read(step_folder(folder, step), run_id) for folder, run_id in sources]
     state.policy.load_state_dict(_stacked([load(files["policy.safetensors"]) for files, _ in read]))
-    saved = [torch.load(io.BytesIO(files["training.pt"]), weights_only=True) for files, _ in read]
+    saved = [torch.load(io.BytesIO(files["training.pt"]), map_location="cpu", weights_only=True) for files, _ in read]
     entries = {i: _stacked([each["state"][i] for each in saved]) for i in saved[0]["state"]}
     state.optimizer.load_state_dict({"state": entries, "param_groups": saved[0]["param_groups"]})
     for name, model in _models(state).items():

@@ -128,7 +128,8 @@ class Batch:
 
 
 def to_device(item: Dataclass, device: torch.device) -> Dataclass:
-    return tree_map(item, lambda x: x.to(device, non_blocking=True))
+    # To the CPU it has to wait: what comes later would be read too early.
+    return tree_map(item, lambda x: x.to(device, non_blocking=device.type != "cpu"))
 
 
 def scorable(checked: Checked) -> Tensor:

@@ -133,7 +133,7 @@ def plainly(one: Stepper) -> Callable[[], Any]:
 
 
 def plain_logits(
-    policy: Transformer, prompts: Tensor, prompt_length: Tensor, completions: Tensor, mask: Tensor
+    policy: Transformer, prompts: Tensor, prompt_length: Tensor, completions: Tensor, mask: Tensor, fixed: bool = False
 ) -> Tensor:
     """`completion_logits` by the plain forward on whole rows."""
     rows, c = completions.shape[1:]

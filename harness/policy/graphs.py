@@ -6,6 +6,7 @@ shapes and looks at no number, for which the CPU would have to wait: finished ro
 are masked instead of left out. For a policy that is not small those cost more than the starting of operations.
 """
 
+import functools
 import warnings
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from harness.policy.transformer import Transformer, parameter_count
 
 SMALL = 10**7  # weights of one policy
 LONGEST = 128  # tokens of a completion: of longer ones too many have ended before the last has
+MOST = 64  # recordings of a policy
 
 
 class Recording(Protocol):
@@ -30,14 +32,24 @@ class Recording(Protocol):
     def replay(self) -> None: ...
 
 
+@functools.cache
+def _memory() -> Any:
+    """What all recordings use in turn: no two are replayed at once, and what they find is copied at once."""
+    return torch.cuda.graph_pool_handle()
+
+
 class CudaGraph:
     """The function's work as a CUDA graph. Weights are read where they are: they must change in place."""
 
     def __init__(self, function: Callable[..., Any], given: Mapping[str, Tensor]):
         self.given = {name: x.detach().clone() for name, x in given.items()}
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self.found = function(**self.given)
+        self._graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(self._graph, pool=_memory(), capture_error_mode="thread_local"):
+                self.found = function(**self.given)
+        except BaseException:
+            torch.cuda.set_stream(stream)  # which a capture that ends badly leaves for another
+            raise
 
     def replay(self) -> None:
         self._graph.replay()
@@ -64,13 +76,15 @@ def recorded(policy: Transformer, name: Hashable, function: Callable[..., Any], 
 
     `name` must say all that the function depends on beside these tensors and the policy's weights. It gives tensors, in
     tuples, lists and dicts. The first time runs as it is, which also warms up what libraries prepare; the second is
-    recorded. Where that is refused, a warning says so, and everything is run as it is from then on.
+    recorded, up to a number of shapes. Where that is refused, a warning says so, and everything is run as it is from
+    then on.
     """
     global _refused
     known = _recordings.setdefault(policy, {})
     key = (name, *((of, x.shape, x.dtype) for of, x in given.items()))
     if _refused or key not in known:
-        known[key] = None
+        if len(known) < MOST:
+            known[key] = None
         return function(**given)
     recording = known[key]
     if recording is None:
@@ -78,7 +92,9 @@ def recorded(policy: Transformer, name: Hashable, function: Callable[..., Any], 
             recording = known[key] = RECORDERS[policy.embedding.device.type](function, given)
         except RuntimeError as error:
             _refused = True
-            warnings.warn(f"no CUDA graphs, steps are slower: {error}", RuntimeWarning, stacklevel=2)
+            _recordings.clear()
+            cause = error.__context__ or error  # the first error; others follow from it
+            warnings.warn(f"no CUDA graphs, steps are slower: {cause}", RuntimeWarning, stacklevel=2)
             return function(**given)
     for of, x in given.items():
         recording.given[of].copy_(x)

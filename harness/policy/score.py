@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.policy import graphs, native
+from harness.policy import native
 from harness.policy.attention import Attention, Packed, Packing, SharedPrompt, bias_of, causal
 from harness.policy.transformer import Transformer
 
@@ -38,7 +38,12 @@ def score(policy: Transformer, ids: Tensor, temperature: float) -> Tensor:
 
 
 def completion_logits(
-    policy: Transformer, prompts: Tensor, prompt_length: Tensor, completions: Tensor, mask: Tensor
+    policy: Transformer,
+    prompts: Tensor,
+    prompt_length: Tensor,
+    completions: Tensor,
+    mask: Tensor,
+    fixed: bool = False,
 ) -> Tensor:
     """Logits of each completion token given its prompt and what came before, [S, P·G, C, V].
 
@@ -51,8 +56,8 @@ def completion_logits(
         return policy.logits(layout.put(native.hidden(policy, layout.ids, layout.spans), completions))
     p = prompts.shape[1]
     rows, c = completions.shape[1:]
-    seen, everything = prompt_length - 1, graphs.serves(policy)
-    context = prompts[..., : prompts.shape[-1] - 1 if everything else int(seen.max())]
+    seen = prompt_length - 1
+    context = prompts[..., : prompts.shape[-1] - 1 if fixed else int(seen.max())]
     last = prompts.gather(2, seen[..., None]).repeat_interleave(rows // p, dim=1)  # [S, P·G, 1]
     queries = torch.cat((last, completions[..., :-1]), dim=-1)
 
@@ -71,7 +76,7 @@ def completion_logits(
         causal_completion=bias_of(causal(c, device), dtype),
     )
     flat = torch.cat((context.flatten(1), queries.flatten(1)), dim=1)
-    packing = None if everything else _packing(policy, real, mask)
+    packing = None if fixed else _packing(policy, real, mask)
     if packing is None:
         hidden = policy.flat_hidden(flat, attention)
     else:
@@ -99,7 +104,13 @@ def _places(real: Tensor, multiple: int = 1) -> Tensor:
 
 
 def score_completions(
-    policy: Transformer, prompts: Tensor, prompt_length: Tensor, completions: Tensor, mask: Tensor, temperature: float
+    policy: Transformer,
+    prompts: Tensor,
+    prompt_length: Tensor,
+    completions: Tensor,
+    mask: Tensor,
+    temperature: float,
+    fixed: bool = False,
 ) -> Tensor:
     """log p of each completion token of the mask at this temperature, [S, P·G, C], 0 elsewhere; arguments of
     `completion_logits`."""
@@ -107,5 +118,5 @@ def score_completions(
         layout = native.laid_out(prompts, prompt_length, completions, mask)
         logprobs = native.logprobs(policy, layout.ids, layout.spans, layout.target, temperature)
         return layout.put(logprobs, completions)
-    logits = completion_logits(policy, prompts, prompt_length, completions, mask)
+    logits = completion_logits(policy, prompts, prompt_length, completions, mask, fixed)
     return torch.where(mask, token_logprobs(logits, completions, temperature), 0.0)

@@ -29,10 +29,18 @@ def all_equal(x: Tensor, valid: Tensor) -> Tensor:
 
 
 def silent_groups(
-    advantage: Advantage, credit: Credit, rollouts: Rollouts, config: AlgoConfig, values: Tensor | None = None
+    advantage: Advantage,
+    credit: Credit,
+    rollouts: Rollouts,
+    config: AlgoConfig,
+    values: Tensor | None = None,
+    known: Tensor | None = None,
 ) -> Tensor:
-    """[S, P] bool: every advantage of the group is exactly zero under its base reward, before shaping and KL."""
-    plain = advantage(Credit(base=credit.base, outcome=credit.base), values, rollouts, config)
+    """[S, P] bool: every advantage of the group is exactly zero under its base reward, before shaping and KL. `known`:
+    the advantages under this credit, which are just those where nothing shapes it."""
+    plain = known if credit.outcome is credit.base and credit.token is None else None
+    if plain is None:
+        plain = advantage(Credit(base=credit.base, outcome=credit.base), values, rollouts, config)
     return (rollouts.grouped(plain) == 0).flatten(2).all(-1)
 
 

@@ -55,7 +55,8 @@ def value_losses(critic: Transformer | None, part: Batch, algo: AlgoConfig) -> t
     """Loss and metrics of a micro-batch, sums over its tokens, [S] each."""
     if critic is None or algo.critic is None or part.values is None or part.returns is None:
         return torch.zeros_like(part.denominator), {}
-    values = completion_logits(critic, part.prompts, part.prompt_length, part.completions, part.loss_mask)[..., VALUE]
+    given = (part.prompts, part.prompt_length, part.completions, part.loss_mask, part.fixed)
+    values = completion_logits(critic, *given)[..., VALUE]
     inputs = ValueInputs(values, part.values, part.returns, part.loss_mask, part.weight)
     return value_loss(inputs, algo.critic.value_clip)
 

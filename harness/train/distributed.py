@@ -44,7 +44,8 @@ def connected() -> Generator[None]:
     """Joins the other processes that torchrun started, which says who and where by environment variables."""
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    # Objects, and the tensors of a run with device=cpu, go by gloo on a machine with GPUs too.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     try:
         yield
     finally:

@@ -27,6 +27,6 @@ def lagged_policy(state: TrainState, lag: int) -> Transformer:
         return state.policy
     now = {name: weight.detach().clone() for name, weight in state.policy.state_dict().items()}
     state.lagged = [*state.lagged, now][-(lag + 1) :]
-    stale = copy.deepcopy(state.policy)
-    stale.load_state_dict(state.lagged[0])
-    return stale
+    state.stale = state.stale or copy.deepcopy(state.policy)
+    state.stale.load_state_dict(state.lagged[0])
+    return state.stale

@@ -78,8 +78,7 @@ def added_up(weights: Sequence[Tensor], parts: Iterable[tuple[T, Sequence[Tensor
 def clip_gradients(model: nn.Module, limit: float) -> Tensor:
     """Scale each seed's gradient to a norm of at most `limit`; returns the norms before, [S]."""
     grads = [w.grad for w in model.parameters() if w.grad is not None]
-    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in grads]), dim=0)
+    norm = torch.stack([torch.linalg.vector_norm(g, dim=tuple(range(1, g.dim()))) for g in grads]).norm(dim=0)
     scale = (limit / norm.clamp(min=1e-12)).clamp(max=1.0)
-    for g in grads:
-        g.mul_(scale.view(-1, *[1] * (g.dim() - 1)))
+    torch._foreach_mul_(grads, [scale.view(-1, *[1] * (g.dim() - 1)) for g in grads])
     return norm

@@ -95,6 +95,12 @@ def token_losses(policy: Transformer, ids: Tensor, mask: Tensor) -> tuple[Tensor
     return (loss * mask[..., 1:]).flatten(1).sum(1), mask[..., 1:].flatten(1).sum(1)
 
 
+def _tokens_at_once(policy: Transformer) -> int:
+    """Of each seed; on a GPU what is held of all of them counts."""
+    most = TOKENS_AT_ONCE[policy.embedding.device.type]
+    return most // policy.seeds if policy.embedding.is_cuda else most
+
+
 def pieces(corpora: Sequence[Sequence[np.ndarray]], tokens: int) -> list[slice]:
     """Cuts corpora, each sorted by length, into pieces of one document, or of several and at most so many tokens when
     padded: little padding is computed, and what a piece needs stays in the cache."""
@@ -131,7 +137,7 @@ def learn(
         return graphs.recorded(state.policy, "pretrain", gradients, given) if fixed else gradients(**given)
 
     total = torch.zeros(len(corpora), device=device)
-    for loss in added_up(weights, each(work, pieces(corpora, TOKENS_AT_ONCE[device.type]))):
+    for loss in added_up(weights, each(work, pieces(corpora, _tokens_at_once(state.policy)))):
         total += loss
     documents = {"documents": [list(map(torch.from_numpy, corpus)) for corpus in corpora]}
     check_finite(state, {"loss": total, **gradients_of(state)}, documents)

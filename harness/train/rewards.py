@@ -90,6 +90,8 @@ def process_reward(inputs: RewardInputs) -> Credit:
 
 def shaped(credit: Credit, rollouts: Rollouts, config: RewardConfig, max_tokens: int) -> Credit:
     """The outcome less its length and truncation penalties; `base`, which decides on silence, stays."""
+    if not config.length_penalty and not config.truncation_penalty:
+        return credit
     length = rollouts.loss_mask.sum(1) / max_tokens
     cut = (rollouts.stop_reason == int(StopReason.LENGTH)).float()
     penalty = config.length_penalty * length + config.truncation_penalty * cut

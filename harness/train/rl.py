@@ -60,10 +60,10 @@ def losses(policy: Transformer, part: Batch, cfg: Config) -> tuple[Tensor, dict[
     temperature = cfg.sampling.temperature
     given = (policy, part.prompts, part.prompt_length, part.completions, part.loss_mask)
     if cfg.algo.entropy_bonus:
-        logits = completion_logits(*given)
+        logits = completion_logits(*given, part.fixed)
         logprobs, entropy = token_logprobs(logits, part.completions, temperature), token_entropy(logits, temperature)
     else:
-        logprobs, entropy = score_completions(*given, temperature), None
+        logprobs, entropy = score_completions(*given, temperature, part.fixed), None
     inputs = LossInputs(
         logprobs,
         part.sampler_logprobs,
@@ -113,7 +113,9 @@ def update(
             return gradients(state, part, cfg)
         given = {name: x for name, x in vars(part).items() if isinstance(x, Tensor)}
         name = ("update", cfg.algo, cfg.sampling.temperature)
-        return graphs.recorded(state.policy, name, lambda **given: gradients(state, Batch(**given), cfg), given)
+        return graphs.recorded(
+            state.policy, name, lambda **given: gradients(state, Batch(**given, fixed=True), cfg), given
+        )
 
     totals = {name: torch.zeros_like(batch.denominator) for name in ("loss", *LOSS_METRICS)}
     for told in added_up(weights, each(work, micro_batches(batch, state.policy, cfg.optim.micro_batch))):
@@ -159,7 +161,8 @@ def rl_step(
         values = token_values(state.critic, rollouts)
         advantages = algorithm.advantage(credit, values, rollouts, cfg.algo)
         returns = token_returns(credit, values, rollouts, cfg.algo)
-        silent, scorable = silent_groups(algorithm.advantage, credit, rollouts, cfg.algo, values), ~credit.base.isnan()
+        silent = silent_groups(algorithm.advantage, credit, rollouts, cfg.algo, values, advantages)
+        scorable = ~credit.base.isnan()
         keep = ~silent | cfg.algo.acts_on_silence
         fixed = graphs.serves(state.policy) and sampling.max_turns == distributed.ranks() == 1
         room = sampling.room if fixed and algorithm.sampled else None

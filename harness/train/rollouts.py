@@ -30,7 +30,7 @@ from harness.types import Checked, Rollouts, StopReason
 
 TURN_STRIDE = 1 << 16
 ROWS_OF_A_PART = 128  # at least, where sampling is shared out
-PROMPTS_ALIKE = 8  # tokens by which the widths of prompts differ where shapes are to be fixed
+WIDTHS_ALIKE = 8  # tokens by which the widths of what is seen differ where shapes are to be fixed
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,19 @@ class _Tape:
         self.length = self.length + count
 
 
-def _pad(rows: Sequence[np.ndarray], device: torch.device, alike: int = 1) -> tuple[Tensor, Tensor]:
-    """Right-padded [len(rows), longest, up to a multiple of `alike`] and lengths."""
+def _alike(width: int, fixed: bool, most: int) -> int:
+    """The width of tokens that are to be laid out, up to `most`: one of few where shapes are to be fixed."""
+    return min(-(-width // WIDTHS_ALIKE) * WIDTHS_ALIKE, most) if fixed else width
+
+
+def _pad(rows: Sequence[np.ndarray], device: torch.device, width: int = 1) -> tuple[Tensor, Tensor]:
+    """Right-padded [len(rows), longest, at least `width`] and lengths."""
     length = np.fromiter((len(r) for r in rows), dtype=np.int64, count=len(rows))
-    out = np.full((len(rows), -(-max(int(length.max(initial=0)), 1) // alike) * alike), PAD, dtype=np.int64)
+    out = np.full((len(rows), max(int(length.max(initial=0)), width)), PAD, dtype=np.int64)
     for i, row in enumerate(rows):
         out[i, : len(row)] = row
-    return torch.from_numpy(out).to(device), torch.from_numpy(length).to(device)
+    later = device.type != "cpu"  # a GPU need not have finished what it is at
+    return torch.from_numpy(out).to(device, non_blocking=later), torch.from_numpy(length).to(device, non_blocking=later)
 
 
 def _sample_turn(
@@ -151,29 +157,29 @@ def rollout(
     s, g, device, fixed = len(keys), sampling.group_size, policy.embedding.device, graphs.serves(policy)
     answers = _only_answers(problems, sampling, device)
     if answers is None:
-        env.reset(options={"problems": [problem for problem in problems for _ in range(g)]})
+        env.reset(options={"problems": [problem for problem in problems for _ in range(g)], "form": sampling.form})
     prompts = [encode_prompt(problem.prompt) for problem in problems]
-    prompt_ids, prompt_length = _pad(prompts, device, PROMPTS_ALIKE if fixed else 1)
-    prompt_ids = prompt_ids[:, : max(*map(len, prompts), policy.config.context - sampling.room)]
+    longest = max(map(len, prompts))
+    width = _alike(longest, fixed, max(longest, policy.config.context - sampling.room))
+    prompt_ids, prompt_length = _pad(prompts, device, width)
     prompt_ids, prompt_length = (x.repeat_interleave(g, dim=0) for x in (prompt_ids, prompt_length))
-    b, width = prompt_ids.shape
+    b = len(prompt_ids)
     if identities is None:
         identities = torch.arange(len(problems) // s)
-    rows = (identities[:, None] * g + torch.arange(g)).flatten().to(device)
+    rows = (identities[:, None] * g + torch.arange(g)).flatten().to(device, non_blocking=device.type != "cpu")
     capacity = width + sampling.room if sampling.max_turns == 1 else policy.config.context
     tape = _Tape(
-        ids=torch.full((b, capacity), PAD, device=device),
+        ids=torch.nn.functional.pad(prompt_ids, (0, capacity - width), value=PAD),
         loss_mask=torch.zeros((b, capacity), dtype=torch.bool, device=device),
         logprobs=torch.zeros((b, capacity), device=device),
         turn=torch.zeros((b, capacity), dtype=torch.int64, device=device),
-        length=torch.zeros(b, dtype=torch.int64, device=device),
+        length=prompt_length,
     )
-    tape.append(prompt_ids, prompt_length, 0)
     active = torch.ones(b, dtype=torch.bool, device=device)
     out_of_room = torch.zeros(b, dtype=torch.bool, device=device)
     stop_reason = torch.zeros(b, dtype=torch.int64, device=device)
     for turn in range(sampling.max_turns):
-        filled = width if turn == 0 else int(tape.length.max())
+        filled = width if turn == 0 else _alike(int(tape.length.max()), fixed, capacity)
         drawn = _sample_turn(policy, tape, filled, sampling, keys, rows, turn, active, each)
         count = drawn.length.flatten()
         tape.append(drawn.ids.flatten(0, 1), count, turn, drawn.drawn.flatten(0, 1), drawn.logprobs.flatten(0, 1))
@@ -218,20 +224,23 @@ def _only_answers(
     problems: Sequence[Problem], sampling: Sampling, device: torch.device
 ) -> tuple[Tensor, Tensor] | None:
     """ids [B, longest] and lengths [B] of what alone is right; None where it takes more than their comparison."""
-    if sampling.form or sampling.thinking is not None or not all(get(p.task).has_one_answer for p in problems):
+    if sampling.form or not all(get(p.task).has_one_answer for p in problems):
         return None
     ids, length = _pad([encode(problem.answer) for problem in problems], device)
     return ids.repeat_interleave(sampling.group_size, dim=0), length.repeat_interleave(sampling.group_size)
 
 
 def said(answers: Tensor, answer_length: Tensor, ids: Tensor, length: Tensor) -> Tensor:
-    """[B] bool: whether a completion, the first length[b] of ids [B, C], is this answer, a prefix of answers [B, A],
-    and nothing more, closed by a stop token or cut off behind it."""
+    """[B] bool: whether a completion, the first length[b] of ids [B, C], says this answer, a prefix of answers [B, A],
+    after its last ANSWER, if it has one, and nothing more, closed by a stop token or cut off behind it."""
+    place = torch.arange(ids.shape[1], device=ids.device)
     last = ids.gather(1, (length - 1).clamp(min=0)[:, None])[:, 0]
     end = length - ((length > 0) & (last == EOS)).long()
+    start = torch.where((ids == ANSWER) & (place < end[:, None]), place + 1, 0).amax(1)
     width = min(ids.shape[1], answers.shape[1])
-    differs = (ids[:, :width] != answers[:, :width]) & (torch.arange(width, device=ids.device) < end[:, None])
-    return (end == answer_length) & ~differs.any(1)
+    said = ids.gather(1, (start[:, None] + place[:width]).clamp(max=ids.shape[1] - 1))
+    differs = (said != answers[:, :width]) & (place[:width] < (end - start)[:, None])
+    return (end - start == answer_length) & ~differs.any(1)
 
 
 def thought(problem: Problem, thinking: int | None) -> str | None:

@@ -28,6 +28,7 @@ class TrainState:
     success: Tensor | None = None  # [S, cells] of the mixture so far; where a curriculum aims at one
     retired: tuple[dict[tuple[str, int], int], ...] = ()  # [S] problems that are not drawn again (curriculum.Retired)
     lagged: list[dict[str, Tensor]] = field(default_factory=list)  # weights a lagging sampler needs, oldest first
+    stale: Transformer | None = None  # the lagging sampler, which is given the first of them
 
     def __post_init__(self) -> None:
         self.spent = self.spent or (Spent(),) * len(self.seeds)
