@@ -1,7 +1,9 @@
 """What names a run: a hash of all that determines its weights, and of nothing else."""
 
+import functools
 import hashlib
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,20 @@ from harness.config import Config, dump
 
 # Part of every identity: raise it when the same configuration would give other weights.
 SCHEMA_VERSION = 1
+
+
+@functools.cache
+def code_version() -> str:
+    """Version of the package, with the commit where this is a git checkout."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        release = version("rl-scaling")
+    except PackageNotFoundError:
+        release = "0"
+    where = Path(__file__).parent
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=where, capture_output=True, text=True)
+    return f"{release}+{git.stdout.strip()}" if git.returncode == 0 else release
 
 
 def _hash(content: Any) -> str:

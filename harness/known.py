@@ -19,7 +19,8 @@ CELL = ("task", "difficulty", "setting")
 # Of the run, the study or the arm rather than of one score; written anew from the study at hand.
 LABELS = {"study", "run_id", "arm", "seed", "role", "split", "x", "code_version", *BASE_COLUMNS, *AXES}
 
-Scores = dict[str, Any]  # of a run at a step: {"spent": axes, "rows": of the run table, "problems": …}
+# Of a run at a step: {"spent": axes, "rows": of the run table, "problems": …, "code_version": of what measured it}.
+Scores = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Known:
         step_of: dict[float, int] = {}
         for row in self.table[run_id].iter_rows(named=True):
             scores[row["step"]]["spent"] = {axis: row[axis] for axis in AXES}
+            scores[row["step"]]["code_version"] = row.get("code_version")
             own = {k: v for k, v in _own(row).items() if k not in LABELS and v is not None}
             scores[row["step"]]["rows"].append(own)
             step_of[row["x"]] = row["step"]

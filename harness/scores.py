@@ -11,7 +11,7 @@ from envs.registry import select
 from harness.config import Config
 from harness.evaluate import Cell, Score, at_budgets, build_suite, evaluate, problem_rows, score_row
 from harness.flops import Spent
-from harness.identity import evaluation_id
+from harness.identity import code_version, evaluation_id
 from harness.policy.transformer import Transformer
 from harness.runs import Member, Stack, read_json, write_json
 from harness.seeding import keys
@@ -47,7 +47,7 @@ def _write_scores(member: Member, scores: list[Score], spent: Spent, path: Path)
         for s in scores
     ]  # fmt: skip
     write_lines(member.folder.path / "samples" / f"step-{spent.step:08d}.jsonl", samples)
-    content = {"spent": asdict(spent), "rows": rows, "problems": problems}
+    content = {"code_version": code_version(), "spent": asdict(spent), "rows": rows, "problems": problems}
     write_json(path, content)
     return content
 

@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from envs.registry import select
 from harness.config import Config
 from harness.errors import UserError
-from harness.identity import evaluation_id, run_id
+from harness.identity import code_version, evaluation_id, run_id
 from harness.known import NOTHING, Known
 from harness.launch.jobs import Job, JobResult, launch, places
 from harness.plan import plan_table
@@ -20,7 +20,7 @@ from harness.progress import View, name_of
 from harness.runs import read_json, run_folder, write_json
 from harness.scores import eval_metrics
 from harness.study import Study, is_done, jobs_of, to_do
-from harness.tables import code_version, context_of, left_out, warmup_x, write_tables
+from harness.tables import context_of, left_out, warmup_x, write_tables
 from harness.together import by_torchrun, is_first, launch_together
 
 LAST_LINES = 20

@@ -1,9 +1,7 @@
 """A study's run table, problems table and manifest, gathered from run folders and from what its tables held already."""
 
-import functools
 import os
 import shlex
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +11,7 @@ from pydantic import TypeAdapter
 
 from harness.config import Config
 from harness.errors import UserError
-from harness.identity import base_id, evaluation_id
+from harness.identity import base_id, code_version, evaluation_id
 from harness.known import BASE_COLUMNS, LONGER, Scores
 from harness.runs import read_json, run_folder, write_json
 from harness.study import Entry, Study, StudyConfig
@@ -37,20 +35,6 @@ def warmup_x(study: Study, folder: Path) -> float:
     last_but_one = budgets.group_by("arm").agg(pl.col("x").slice(-2, 1))["x"].list.first()
     reached = last_but_one.null_count() == 0 and last_but_one.min() >= 2 * warmup * per_step
     return warmup * per_step if reached else 0.0
-
-
-@functools.cache
-def code_version() -> str:
-    """Version of the package, with the commit where this is a git checkout."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        release = version("rl-scaling")
-    except PackageNotFoundError:
-        release = "0"
-    where = Path(__file__).parent
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=where, capture_output=True, text=True)
-    return f"{release}+{git.stdout.strip()}" if git.returncode == 0 else release
 
 
 def _base_columns(study: Study, entry: Entry) -> Mapping[str, Any]:
@@ -77,7 +61,9 @@ def _scores(study: Study, entry: Entry) -> dict[int, Scores]:
     folder, which = run_folder(entry.config.out, entry.run_id), evaluation_id(entry.config)
     known = study.known.scores(entry.run_id, which)
     found = {step: read_json(folder.evaluation(which, step)) or known.get(step) for step in entry.config.budget_steps()}
-    return {step: content for step, content in found.items() if content is not None}
+    # Older evaluations do not say what made them; the tables may.
+    made_by = {step: known.get(step, {}).get("code_version") for step in found}
+    return {step: {"code_version": made_by[step], **content} for step, content in found.items() if content is not None}
 
 
 def _axes(
@@ -106,14 +92,15 @@ def _rows_of(
     config, rows, problems = entry.config, [], []
     verified = {task.name for task in select(config.tasks.verified)}
     run = {"run_id": entry.run_id, "arm": entry.arm, "seed": config.seed}  # an identity takes a millisecond
-    labels = {"study": study.config.name, **run, **_base_columns(study, entry), "code_version": code_version()}
+    labels = {"study": study.config.name, **run, **_base_columns(study, entry)}
     for step, content in _scores(study, entry).items():
         axes = _axes(entry, reference, step, content["spent"])
         if axes is None:
             continue
         x = {"x": float(axes[study.config.axis])}
+        made = labels | {"code_version": content["code_version"]}
         for row in content["rows"]:
-            rows.append(labels | row | _asked(config, row, verified) | {"split": config.evaluation.split} | x | axes)
+            rows.append(made | row | _asked(config, row, verified) | {"split": config.evaluation.split} | x | axes)
         for row in content["problems"]:
             problems.append(run | x | row | {"task": _asked(config, row, verified)["task"]})
     return rows, problems

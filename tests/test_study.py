@@ -268,10 +268,11 @@ def without_runs(tmp_path):
     shutil.rmtree(tmp_path / "runs")
 
 
-def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(tmp_path):
+def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(tmp_path, monkeypatch):
     folder = str(tmp_path / "results")
     asked = {"folder": folder, "user": ["tasks.longer=[3]"]}
     first = study(tmp_path, **asked)
+    monkeypatch.setattr("harness.scores.code_version", lambda: "first")
     launched(first)
     write_tables(first)
     before = [pl.read_parquet(f"{folder}/{name}.parquet") for name in ("table", "problems")]
@@ -284,6 +285,7 @@ def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(t
         assert new.select(sorted(new.columns)).equals(old.select(sorted(old.columns)))
     # One seed more: its runs and their base are all that is missing, and the table keeps what it had.
     more = study(tmp_path, seeds=(0, 1, 2), **asked)
+    monkeypatch.setattr("harness.scores.code_version", lambda: "later")
     jobs = to_do(jobs_of(more.entries, {}), more.known)
     assert [job.labels["arm"] for job in jobs] == ["base", *ARMS]
     for job in jobs:
@@ -292,6 +294,9 @@ def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(t
     table = pl.read_parquet(f"{folder}/table.parquet")
     assert table.height == before[0].height * 3 // 2
     assert table["pretrain_tokens"].null_count() == 0
+    # Each row says what measured it, whatever writes the table.
+    assert table["code_version"].eq("first").to_list() == table["seed"].lt(2).to_list()
+    assert set(table["code_version"]) == {"first", "later"}
     # A longer budget, or another evaluation, is not in the tables.
     for user in (["rl.steps=8"], ["evaluation.samples=8"]):
         other = study(tmp_path, folder=folder, user=[*asked["user"], *user])

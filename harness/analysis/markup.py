@@ -46,6 +46,13 @@ def short(value: float | None) -> str:
     return "–" if value is None or value != value else f"{value:.3g}".replace("-", MINUS)
 
 
+def rounded(count: int | None) -> str:
+    """A count in at most five signs: 640, 115k, 1.3M."""
+    if count is None:
+        return "–"
+    return str(count) if count < 1000 else f"{count / 1e3:.0f}k" if count < 999_500 else f"{count / 1e6:.3g}M"
+
+
 def between(interval: Sequence[float | None] | None, digits: int = 3, sign: bool = False) -> str:
     """An interval as "a to b", or a dash."""
     if interval is None or any(end is None or abs(end) == float("inf") for end in interval):

@@ -16,7 +16,7 @@ from rich.text import Text
 from harness.analysis.charts import x_axis
 from harness.analysis.curves import cells
 from harness.analysis.figures import save_figures
-from harness.analysis.markup import Section, between, number, paragraphs
+from harness.analysis.markup import Section, between, number, paragraphs, rounded
 from harness.analysis.sections import (
     MOODS,
     WORDS,
@@ -28,6 +28,7 @@ from harness.analysis.sections import (
     provenance_section,
     registered_section,
     runs_section,
+    several_sizes,
     verdicts_section,
 )
 from harness.analysis.series import Axis, Series, arm_series, borrowed, series_of, shared_axes
@@ -102,11 +103,12 @@ def _lead(context: Mapping[str, Any]) -> str:
 
 
 def role_series(table: Table, real: str, role: str) -> list[Series]:
-    """Every arm on the tasks that have this role in the real arm, the real arm first; one series a model size."""
+    """Every arm on the tasks that have this role in the real arm, the real arm first; one series a model size, the
+    largest first: the real arm's is that of `main_pools`."""
     tasks = table.tasks(real, role)
     found = []
     for arm in sorted(table.arms, key=lambda name: name != real):
-        sizes = table.sizes(arm)
+        sizes = table.sizes(arm)[::-1]
         labels = [arm if len(sizes) == 1 else f"{arm}, {size:,} parameters" for size in sizes]
         found += [arm_series(table, arm, tasks, size, label) for size, label in zip(sizes, labels)]
     known = [one for one in found if one is not None]
@@ -140,15 +142,21 @@ def natural(label: str) -> list[tuple[int, str]]:
 
 def summary(verdicts: Sequence[Record], transfer: Record) -> Group:
     """The answer for a terminal: a line for each pool, and what transfer found."""
-    grid = Grid(box=None, padding=(0, 2, 0, 0))  # fits 80 columns
-    for column in ("arm", "tasks", "verdict", "slope per tenfold (95%)"):
+    pools = [v for v in verdicts if v["task"] == "all"]
+    sized, with_roles = several_sizes(pools), len({v["role"] for v in pools}) > 1
+    gap = 1 if sized and with_roles else 2  # fits 80 columns
+    grid = Grid(box=None, padding=(0, gap, 0, 0), pad_edge=False)
+    columns = ("arm", *["size"] * sized, *["tasks"] * with_roles, "verdict", "slope per tenfold (95%)")
+    for column in columns:
         grid.add_column(column, no_wrap=True)
-    for v in (v for v in verdicts if v["task"] == "all"):
+    for v in pools:
         word = "Withheld" if v.get("withheld") else WORDS[v["verdict"]]
         style = {"good": "green", "bad": "red"}.get(MOODS.get(v["verdict"], ""), "yellow")
         slope = f"{number(v['slope_per_decade'], sign=True)} ({between(v['slope_ci'], sign=True)})"
-        grid.add_row(v["arm"], v["role"], Text(word, style=style), slope)
+        cells = (v["arm"], *[rounded(v["model_params"])] * sized, *[v["role"]] * with_roles)
+        grid.add_row(*cells, Text(word, style=style), slope)
     main = main_pools(verdicts, transfer["real_arm"])
-    lines = [text for v in main for text in v.get("sentences", [])] + list(transfer["sentences"][:3])
+    lines = [f"Of {rounded(main[0]['model_params'])} parameters:"] if sized and main else []
+    lines += [text for v in main for text in v.get("sentences", [])] + list(transfer["sentences"][:3])
     lacks = [f"missing: {lack}" for lack in transfer["missing"]]
     return Group(grid, *(Text(line) for line in lines), *(Text(lack, style="dim") for lack in lacks))

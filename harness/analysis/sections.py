@@ -18,6 +18,7 @@ from harness.analysis.markup import (
     number,
     p_value,
     paragraphs,
+    rounded,
     short,
     table,
 )
@@ -79,6 +80,7 @@ def verdict_card(record: Record) -> str:
         "slope": f"{number(record['slope_per_decade'], sign=True)} ({between(record['slope_ci'], sign=True)})",
         "rise": f"{number(record.get('rise'), sign=True)} ({between(record.get('rise_ci'), sign=True)})",
         "window": f"{number(record['decades'], 1)} decades",
+        "parameters": "–" if record.get("model_params") is None else f"{record['model_params']:,}",
         "seeds": f"{record['n_seeds']}" + (f" on {bases} base{'s' * (bases != 1)}" if bases else ""),
         "gain seen": "share not identified" if share is None else f"{share:.0%} of the hill law's",
     })  # fmt: skip
@@ -164,15 +166,22 @@ def extrapolation_table(found: Mapping[str, Record]) -> str:
 def verdicts_section(verdicts: Sequence[Record]) -> Section:
     """The pools in a table, every task's record in a folded one."""
     pools, tasks = ([v for v in verdicts if (v["task"] == "all") == pooled] for pooled in (True, False))
-    html = table("Each arm, over all tasks of a role.", VERDICT_HEADER, [_verdict_row(v) for v in pools], 4)
-    each = table("Each arm and task.", VERDICT_HEADER, [_verdict_row(v) for v in tasks], 4)
+    sized = several_sizes(pools)
+    html = table("Each arm, over all tasks of a role.", VERDICT_HEADER, [_verdict_row(v, sized) for v in pools], 4)
+    each = table("Each arm and task.", VERDICT_HEADER, [_verdict_row(v, sized) for v in tasks], 4)
     html += f"<details><summary>{len(tasks)} verdicts by task</summary>{each}</details>"
     return Section("verdicts", "All verdicts", html)
 
 
-def _verdict_row(v: Record) -> list[str]:
+def several_sizes(pools: Sequence[Record]) -> bool:
+    """Whether a pool has to say how many parameters its policies have."""
+    return len({v.get("model_params") for v in pools}) > 1
+
+
+def _verdict_row(v: Record, sized: bool) -> list[str]:
     word = ("withheld: " if v.get("withheld") else "") + WORDS[v["verdict"]]
-    return [v["arm"], v["task"], v["role"], word, number(v["slope_per_decade"], sign=True),
+    arm = f"{v['arm']}, {rounded(v['model_params'])} parameters" if sized and v.get("model_params") else v["arm"]
+    return [arm, v["task"], v["role"], word, number(v["slope_per_decade"], sign=True),
             between(v["slope_ci"], sign=True), number(v.get("rise"), sign=True), number(v["decades"], 1),
             str(v["n_seeds"]), p_value(v.get("p_claim_holm"))]  # fmt: skip
 

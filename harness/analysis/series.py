@@ -43,6 +43,7 @@ class Series:
     before: Array
     axes: dict[str, Array]
     seeds: tuple[str, ...]
+    size: int | None = None  # parameters, where the table has several
 
     def on(self, axis: str, x: Array) -> Array:
         """Budgets x [M] on another axis: linear in logs between this arm's budgets, and beyond them."""
@@ -85,7 +86,7 @@ def series_of(table: Table, c: Curves, size: int | None, label: str) -> Series:
     mean, low, high = (np.where(np.isfinite(side), side, np.nan) for side in np.array(bands).T)
     bases = len(set(c.bases)) > 1
     seeds = tuple(f"{base}, seed {seed}" if bases else f"seed {seed}" for base, seed in zip(c.bases, c.seeds))
-    return Series(label, c.arm, c.x, c.accuracy, mean, low, high, c.r0, _axes(table, c, size), seeds)
+    return Series(label, c.arm, c.x, c.accuracy, mean, low, high, c.r0, _axes(table, c, size), seeds, size)
 
 
 def _axes(table: Table, c: Curves, size: int | None) -> dict[str, Array]:
@@ -105,11 +106,15 @@ def _axes(table: Table, c: Curves, size: int | None) -> dict[str, Array]:
 
 
 def borrowed(series: Sequence[Series]) -> list[Series]:
-    """The series with axes that they lack (a frozen policy spends no FLOPs) taken at the first one's budgets."""
-    return [
-        replace(one, axes={**{name: series[0].on(name, one.x) for name in series[0].axes}, **one.axes})
-        for one in series
-    ]
+    """The series with axes that they lack (a frozen policy spends no FLOPs) taken at the budgets of the first of their
+    size."""
+
+    def whole(one: Series) -> Series:
+        first = next(other for other in series if other.size == one.size)
+        lender = first if first.arm == series[0].arm else series[0]
+        return replace(one, axes={**{name: lender.on(name, one.x) for name in lender.axes}, **one.axes})
+
+    return [whole(one) for one in series]
 
 
 def shared_axes(series: Sequence[Series]) -> list[Axis]:

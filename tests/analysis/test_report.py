@@ -3,14 +3,15 @@
 import io
 import re
 
+import numpy as np
 import polars as pl
 import pytest
 from rich.console import Console
 
 from harness.analysis.markup import number, p_value, table
 from harness.analysis.options import default_options
-from harness.analysis.report import summary
-from harness.analysis.sections import registered_section
+from harness.analysis.report import main_pools, role_series, summary
+from harness.analysis.sections import registered_section, verdicts_section
 from harness.analysis.table import Table, check_table
 from harness.analysis.transfer import transfer_report
 from harness.analysis.verdict import verdicts
@@ -111,6 +112,57 @@ def test_the_terminal_summary_gives_verdict_and_transfer():
     assert "Too little data" in text
     assert "Skill carried over" in text
     assert "missing: no arm direct" in text
+
+
+def test_pools_of_several_sizes_say_their_weights_and_fit_a_terminal():
+    options, frame = default_options(bootstraps=50), one_family().frame
+    larger = frame.with_columns(model_params=pl.lit(1_243_168), run_id=pl.col("run_id") + "b")
+    data = check_table(pl.concat([frame.with_columns(model_params=pl.lit(115_008)), larger]))
+    records = verdicts(data, options)
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(summary(records, transfer_report(data, options)))
+    text, page = console.export_text(), verdicts_section(records).html
+    assert "Of 1.24M parameters:" in text
+    first = [line for line in text.splitlines() if line.startswith("true_reward ")]
+    assert sorted(line.split()[1] for line in first) == ["1.24M", "1.24M", "115k", "115k"]
+    assert all(line.rstrip().endswith(")") for line in first)
+    assert "true_reward, 115k parameters" in page
+    assert "true_reward, 1.24M parameters" in page
+    others = [v | {"arm": "direct"} for v in records if v["arm"] == "true_reward"]  # a study without the real arm
+    console.print(summary(others, transfer_report(data, options)))
+    assert "true_reward," not in verdicts_section(verdicts(one_family(), options)).html  # of one size it goes unsaid
+
+
+def test_the_laws_of_the_largest_size_are_drawn_over_its_own_points():
+    frame = one_family().frame.with_columns(model_params=pl.lit(115_008))
+    half = pl.col("n_correct") // 2
+    larger = frame.with_columns(
+        model_params=pl.lit(1_243_168), run_id=pl.col("run_id") + "b", n_correct=half, n_correct_sq=half * half // 1
+    )
+    data = check_table(pl.concat([frame, larger]).drop("n_correct_sq"))
+    (record,) = [
+        v for v in main_pools(verdicts(data, default_options(bootstraps=20)), "true_reward") if v["role"] == "verified"
+    ]
+    drawn = role_series(data, "true_reward", "verified")[0]
+    assert record["model_params"] == 1_243_168
+    assert drawn.arm == "true_reward"
+    measured = dict(zip(drawn.x.tolist(), drawn.mean.tolist()))
+    for x, mean in zip(record["curve"]["x"], record["curve"]["mean"]):
+        assert measured[x] == pytest.approx(mean)
+
+
+def test_a_frozen_policy_borrows_the_budgets_of_its_own_size():
+    frame = one_family().frame.with_columns(model_params=pl.lit(115_008))
+    apart = {"model_params": pl.lit(1_243_168), "run_id": pl.col("run_id") + "b"}
+    larger = frame.with_columns(tokens=pl.col("tokens") * 7, **apart)  # at the same x
+    spends = pl.col("arm") != "frozen"
+    whole = pl.concat([frame, larger]).with_columns(tokens=pl.when(spends).then("tokens"))
+    found = {(one.arm, one.size): one for one in role_series(check_table(whole), "true_reward", "verified")}
+    for size in (115_008, 1_243_168):
+        frozen, real = found["frozen", size], found["true_reward", size]
+        np.testing.assert_allclose(frozen.axes["tokens"], real.on("tokens", frozen.x))
+    ratio = found["frozen", 1_243_168].axes["tokens"] / found["frozen", 115_008].axes["tokens"]
+    np.testing.assert_allclose(ratio, 7)
 
 
 def test_numbers_are_written_without_false_precision():
