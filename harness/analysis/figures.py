@@ -91,7 +91,7 @@ def figure_laws(one: Series, fits: Mapping[str, Mapping]) -> Figure:
     above.tick_params(labelbottom=False)
     above.set_ylabel("accuracy")
     below.set_ylabel("residual")
-    above.legend(frameon=False, fontsize=7, ncols=2)
+    drawing.legend(*above.get_legend_handles_labels(), frameon=False, fontsize=7, ncols=4, loc="outside upper center")
     return drawing
 
 
