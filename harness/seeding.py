@@ -69,7 +69,7 @@ def uniforms(keys: Sequence[Key], rows: Tensor, positions: Tensor) -> Tensor:
     Element (s, i, j) depends only on keys[s], rows[i] and positions[j]. 23 bits, so that the midpoint of every cell is
     a float32 and none rounds to 1: events rarer than 1.2e-7 are never drawn.
     """
-    words = torch.tensor([key.words() for key in keys]).to(rows.device, non_blocking=rows.is_cuda)
+    words = torch.tensor([key.words() for key in keys]).to(rows.device, non_blocking=True)
     a, b, c = words.T[..., None]  # [S, 1] each
     row_hash = _mix((rows.long() ^ a) & _MASK)[..., None]
     position_hash = _mix((positions.long() * 0x9E3779B9 + b) & _MASK)[:, None]

@@ -62,8 +62,8 @@ def _scores(study: Study, entry: Entry) -> dict[int, Scores]:
     known = study.known.scores(entry.run_id, which)
     found = {step: read_json(folder.evaluation(which, step)) or known.get(step) for step in entry.config.budget_steps()}
     # Older evaluations do not say what made them; the tables may.
-    made_by = {step: known.get(step, {}).get("code_version") for step in found}
-    return {step: {"code_version": made_by[step], **content} for step, content in found.items() if content is not None}
+    made_by = lambda step: {"code_version": known.get(step, {}).get("code_version")}  # noqa: E731
+    return {step: made_by(step) | content for step, content in found.items() if content is not None}
 
 
 def _axes(

@@ -47,9 +47,8 @@ class CudaGraph:
         try:
             with torch.cuda.graph(self._graph, pool=_memory(), capture_error_mode="thread_local"):
                 self.found = function(**self.given)
-        except BaseException:
+        finally:
             torch.cuda.set_stream(stream)  # which a capture that ends badly leaves for another
-            raise
 
     def replay(self) -> None:
         self._graph.replay()
@@ -71,8 +70,13 @@ def serves(policy: Transformer) -> bool:
     )
 
 
+def width_of(tokens: int, most: int, multiple: int) -> int:
+    """The width in which so many tokens are laid out, up to `most`: one of few, for each is recorded apart."""
+    return min(-(-tokens // multiple) * multiple, most)
+
+
 def recorded(policy: Transformer, name: Hashable, function: Callable[..., Any], given: Mapping[str, Tensor]) -> Any:
-    """function(**given), replayed from the third time on that `name` comes with tensors of these shapes.
+    """function(**given), replayed from the second time on that `name` comes with tensors of these shapes.
 
     `name` must say all that the function depends on beside these tensors and the policy's weights. It gives tensors, in
     tuples, lists and dicts. The first time runs as it is, which also warms up what libraries prepare; the second is

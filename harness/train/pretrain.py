@@ -129,7 +129,7 @@ def learn(
         parts = [padded(corpus[piece]) for corpus in corpora]
         rows, width = (max(ids.shape[i] for ids, _ in parts) for i in (0, 1))
         if fixed:
-            width = min(-(-width // WIDTHS_ALIKE) * WIDTHS_ALIKE, state.policy.config.context)
+            width = graphs.width_of(width, state.policy.config.context, WIDTHS_ALIKE)
         fill = lambda x: F.pad(x, (0, width - x.shape[1], 0, rows - x.shape[0]))  # noqa: E731
         ids = torch.stack([fill(ids) for ids, _ in parts]).to(device)
         mask = torch.stack([fill(mask) for _, mask in parts]).to(device)

@@ -9,7 +9,7 @@ from envs.base import Problem
 from envs.mixture import Mixture
 from harness.config import Config
 from harness.seeding import keys
-from harness.train.curriculum import draw, odds
+from harness.train.curriculum import Retired, draw, odds
 from harness.train.state import TrainState
 
 Chances = Sequence[np.ndarray | None]  # [S]: the odds of each cell, None where they are the mixture's own
@@ -19,9 +19,7 @@ Draw = Callable[[Config, TrainState, Mixture], tuple[list[Problem], Chances]]
 def problems_of(cfg: Config, state: TrainState, mixture: Mixture) -> tuple[list[Problem], Chances]:
     """This step's problems, S·P, seed-major, and the odds that they were drawn with."""
     chances = odds(mixture, state.success, cfg.tasks.target_success, len(state.seeds))
-    draws = zip(chances, state.retired, keys("problems", state.seeds, state.step))
-    drawn = (draw(mixture, chance, gone, cfg.rl.problems, key.generator()) for chance, gone, key in draws)
-    return [problem for of_seed in drawn for problem in of_seed], chances
+    return _drawn(cfg, mixture, state.seeds, state.step, chances, state.retired), chances
 
 
 class Ahead:
@@ -35,11 +33,16 @@ class Ahead:
         if cfg.tasks.target_success is not None or cfg.tasks.retire_at is not None:
             return problems_of(cfg, state, mixture)
         step, begun = self._next or (None, None)
-        known = begun is not None and step == state.step
-        problems = begun.result() if known else _untilted(mixture, cfg.rl.problems, state.seeds, state.step)
-        self._next = state.step + 1, self._pool.submit(_untilted, mixture, cfg.rl.problems, state.seeds, state.step + 1)
-        return problems, [None] * len(state.seeds)
+        chances, none_retired = [None] * len(state.seeds), [{} for _ in state.seeds]
+        of_step = lambda step: _drawn(cfg, mixture, state.seeds, step, chances, none_retired)  # noqa: E731
+        problems = begun.result() if begun is not None and step == state.step else of_step(state.step)
+        self._next = state.step + 1, self._pool.submit(of_step, state.step + 1)
+        return problems, chances
 
 
-def _untilted(mixture: Mixture, n: int, seeds: Sequence[int], step: int) -> list[Problem]:
-    return [problem for key in keys("problems", seeds, step) for problem in mixture.draw(n, key.generator())]
+def _drawn(
+    cfg: Config, mixture: Mixture, seeds: Sequence[int], step: int, chances: Chances, retired: Sequence[Retired]
+) -> list[Problem]:
+    draws = zip(chances, retired, keys("problems", seeds, step))
+    drawn = (draw(mixture, chance, gone, cfg.rl.problems, key.generator()) for chance, gone, key in draws)
+    return [problem for of_seed in drawn for problem in of_seed]

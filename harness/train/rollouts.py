@@ -77,19 +77,14 @@ class _Tape:
         self.length = self.length + count
 
 
-def _alike(width: int, fixed: bool, most: int) -> int:
-    """The width of tokens that are to be laid out, up to `most`: one of few where shapes are to be fixed."""
-    return min(-(-width // WIDTHS_ALIKE) * WIDTHS_ALIKE, most) if fixed else width
-
-
 def _pad(rows: Sequence[np.ndarray], device: torch.device, width: int = 1) -> tuple[Tensor, Tensor]:
     """Right-padded [len(rows), longest, at least `width`] and lengths."""
     length = np.fromiter((len(r) for r in rows), dtype=np.int64, count=len(rows))
     out = np.full((len(rows), max(int(length.max(initial=0)), width)), PAD, dtype=np.int64)
     for i, row in enumerate(rows):
         out[i, : len(row)] = row
-    later = device.type != "cpu"  # a GPU need not have finished what it is at
-    return torch.from_numpy(out).to(device, non_blocking=later), torch.from_numpy(length).to(device, non_blocking=later)
+    # A GPU need not have finished what it is at.
+    return torch.from_numpy(out).to(device, non_blocking=True), torch.from_numpy(length).to(device, non_blocking=True)
 
 
 def _sample_turn(
@@ -160,13 +155,14 @@ def rollout(
         env.reset(options={"problems": [problem for problem in problems for _ in range(g)], "form": sampling.form})
     prompts = [encode_prompt(problem.prompt) for problem in problems]
     longest = max(map(len, prompts))
-    width = _alike(longest, fixed, max(longest, policy.config.context - sampling.room))
+    wide = lambda tokens, most: graphs.width_of(tokens, most, WIDTHS_ALIKE) if fixed else tokens  # noqa: E731
+    width = wide(longest, max(longest, policy.config.context - sampling.room))
     prompt_ids, prompt_length = _pad(prompts, device, width)
     prompt_ids, prompt_length = (x.repeat_interleave(g, dim=0) for x in (prompt_ids, prompt_length))
     b = len(prompt_ids)
     if identities is None:
         identities = torch.arange(len(problems) // s)
-    rows = (identities[:, None] * g + torch.arange(g)).flatten().to(device, non_blocking=device.type != "cpu")
+    rows = (identities[:, None] * g + torch.arange(g)).flatten().to(device, non_blocking=True)
     capacity = width + sampling.room if sampling.max_turns == 1 else policy.config.context
     tape = _Tape(
         ids=torch.nn.functional.pad(prompt_ids, (0, capacity - width), value=PAD),
@@ -179,7 +175,7 @@ def rollout(
     out_of_room = torch.zeros(b, dtype=torch.bool, device=device)
     stop_reason = torch.zeros(b, dtype=torch.int64, device=device)
     for turn in range(sampling.max_turns):
-        filled = width if turn == 0 else _alike(int(tape.length.max()), fixed, capacity)
+        filled = width if turn == 0 else wide(int(tape.length.max()), capacity)
         drawn = _sample_turn(policy, tape, filled, sampling, keys, rows, turn, active, each)
         count = drawn.length.flatten()
         tape.append(drawn.ids.flatten(0, 1), count, turn, drawn.drawn.flatten(0, 1), drawn.logprobs.flatten(0, 1))
@@ -238,8 +234,8 @@ def said(answers: Tensor, answer_length: Tensor, ids: Tensor, length: Tensor) ->
     end = length - ((length > 0) & (last == EOS)).long()
     start = torch.where((ids == ANSWER) & (place < end[:, None]), place + 1, 0).amax(1)
     width = min(ids.shape[1], answers.shape[1])
-    said = ids.gather(1, (start[:, None] + place[:width]).clamp(max=ids.shape[1] - 1))
-    differs = (said != answers[:, :width]) & (place[:width] < (end - start)[:, None])
+    text = ids.gather(1, (start[:, None] + place[:width]).clamp(max=ids.shape[1] - 1))
+    differs = (text != answers[:, :width]) & (place[:width] < (end - start)[:, None])
     return (end - start == answer_length) & ~differs.any(1)
 
 
