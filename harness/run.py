@@ -34,6 +34,7 @@ from harness.flops import Spent
 from harness.identity import base_id, evaluation_id
 from harness.launch.jobs import Job
 from harness.launch.worker import job_from
+from harness.policy import native
 from harness.policy.export import read_folder
 from harness.policy.transformer import Transformer
 from harness.runs import Member, Stack, locked, recorded, run_folder, write_json
@@ -79,6 +80,8 @@ def run_stack(jobs: Sequence[Job], report: Report) -> list[str]:
     their folders."""
     with ExitStack() as stack:
         members = [_open(job, stack) for job in jobs]
+        if device_of(members[0].config).type == "cpu":
+            stack.enter_context(native.shared_by(jobs[0].threads))
         if members[0].is_base:
             _pretrain(members, report)
         elif members[0].config.objective == "frozen":

@@ -80,7 +80,6 @@ class Stepper:
     config: Config
     state: TrainState
     step: Callable[[], Any]
-    held: ExitStack
 
     def flops(self) -> tuple[float, float]:
         """What one more step spends: as computed, and by the field's convention."""
@@ -93,28 +92,24 @@ class Stepper:
 def stepper(config: Config) -> Stepper:
     state, mixture = new_state(config, config.optim, (0,)), training_mixture(config)
     env = TextVectorEnv(config.rl.problems * config.rl.group_size, mixture.tasks[0])
-    held = ExitStack()  # the threads, for as long as there are steps to take
-    each = held.enter_context(one_thread_a_part())
-    threads = torch.get_num_threads()
 
     def step() -> StepReport:
-        torch.set_num_threads(1)
-        try:
+        with as_in_a_run(state.policy) as each:
             return rl_step(config, state, env, mixture, each)
-        finally:
-            torch.set_num_threads(threads)
 
-    return Stepper(config, state, step, held)
+    return Stepper(config, state, step)
 
 
 @contextmanager
-def one_thread_a_part() -> Generator[Each]:
+def as_in_a_run(policy: Transformer) -> Generator[Each]:
     """The helpers of a run that has as many cores as there are threads now."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # of each helper
-    with helpers(threads) as each:
+    torch.set_num_threads(1)
+    try:
+        with native.shared_by(threads), helpers(threads, policy) as each:
+            yield each
+    finally:
         torch.set_num_threads(threads)
-        yield each
 
 
 def plainly(one: Stepper) -> Callable[[], Any]:

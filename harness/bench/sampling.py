@@ -1,13 +1,12 @@
 """Sampling alone beside Hugging Face's generate."""
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 import torch
 
-from harness.bench.ours import SHAPES, Shape, config_of, one_thread_a_part, prompts_of
+from harness.bench.ours import SHAPES, Shape, as_in_a_run, config_of, prompts_of
 from harness.bench.peer import generate, require_trl
 from harness.bench.timing import ROUNDS, in_turn, median
 from harness.policy.transformer import Transformer
@@ -26,15 +25,17 @@ def _of_shape(shape: Shape, rounds: int, progress: Callable[[str], None]) -> dic
     u = uniforms((Key("sampling", 0),), torch.arange(shape.rows), torch.arange(shape.tokens))
     sampling, active = Sampling(shape.group_size, shape.tokens, 1.0), torch.ones(u.shape[:2], dtype=torch.bool)
     works: dict[str, Callable[[], Any]] = {}
-    with ExitStack() as held:
-        each = held.enter_context(one_thread_a_part())
-        for precision in ("fp32", "bf16"):
-            policy = Transformer(config_of(shape).model, 1, precision).initialise(keys("init", (0,), 0))
-            given = (ids, length, shape.group_size, sampling, u, active, each)
-            works[f"ours, {precision}"] = partial(sample_in_parts, policy, *given)
-            works[f"generate, {precision}"] = generate(policy, ids, shape.group_size, shape.tokens, precision)
-        progress(f"{shape.model}, {shape.tokens} tokens")
-        seconds = in_turn(works, rounds, progress)
+
+    def ours(policy: Transformer) -> None:
+        with as_in_a_run(policy) as each:
+            sample_in_parts(policy, ids, length, shape.group_size, sampling, u, active, each)
+
+    for precision in ("fp32", "bf16"):
+        policy = Transformer(config_of(shape).model, 1, precision).initialise(keys("init", (0,), 0))
+        works[f"ours, {precision}"] = partial(ours, policy)
+        works[f"generate, {precision}"] = generate(policy, ids, shape.group_size, shape.tokens, precision)
+    progress(f"{shape.model}, {shape.tokens} tokens")
+    seconds = in_turn(works, rounds, progress)
     return {"model": shape.model, "tokens": shape.tokens, "seconds": seconds}
 
 

@@ -3,7 +3,7 @@
 import ctypes
 from contextlib import suppress
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # names of glibc's malloc.h
 _BLOCK, _HEAP = 32 << 20, 1 << 30  # bytes; glibc takes no larger threshold for blocks
 
 
@@ -14,3 +14,4 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_MMAP_THRESHOLD, _BLOCK)
         libc.mallopt(_TRIM_THRESHOLD, _HEAP)
+        libc.mallopt(_MMAP_MAX, 0)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from harness.policy import graphs, native
 from harness.policy.transformer import Transformer, parameter_count
 
 # Products of a weight and a token that are worth a part of their own, and the most parts that a batch is cut into.
@@ -18,9 +19,13 @@ Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]  # as `map
 
 def parts_of(count: int, tokens: int, most: int, policy: Transformer) -> list[range]:
     """Cuts `count` things that hold so many tokens of each seed into at most `most` contiguous parts: fewer where a
-    part would not be worth it, one on a GPU."""
-    work = 0 if policy.embedding.is_cuda else tokens * policy.seeds * parameter_count(policy.config, embedding=False)
+    part would not be worth it, one where `helpers` has nothing to share out."""
+    work = 0 if _by_itself(policy) else tokens * policy.seeds * parameter_count(policy.config, embedding=False)
     return cut(count, max(1, min(count, most, MOST_PARTS, int(work // WORTH_A_PART))))
+
+
+def _by_itself(policy: Transformer) -> bool:
+    return policy.embedding.is_cuda or graphs.serves(policy) or native.serves(policy)
 
 
 def cut(count: int, n: int) -> list[range]:
@@ -29,9 +34,10 @@ def cut(count: int, n: int) -> list[range]:
 
 
 @contextmanager
-def helpers(threads: int) -> Generator[Each]:
-    """A `map` over so many threads, in each of which products run on as many cores as in this one."""
-    if threads == 1:
+def helpers(threads: int, policy: Transformer) -> Generator[Each]:
+    """A `map` over so many threads, in each of which products run on as many cores as in this one; over this one alone
+    where there is nothing to share out: on a GPU, and where each call shares itself out (harness.policy.native)."""
+    if threads == 1 or _by_itself(policy):
         yield map
         return
     cores = torch.get_num_threads()

@@ -180,7 +180,7 @@ def pretrain(
     cfg: BaseConfig, state: TrainState, corpus: Mixture, until: int, on_step: OnStep, threads: int = 1
 ) -> None:
     """Steps from where `state` stands to `until`, telling `on_step` after each."""
-    with helpers(1 if graphs.serves(state.policy) else threads) as each:
+    with helpers(threads, state.policy) as each:
         while state.step < until:
             on_step(state, pretrain_step(cfg, state, corpus, each))
 

@@ -221,9 +221,8 @@ def train_rl(
     threads: int = 1,
 ) -> None:
     """Steps from where `state` stands to `until`, telling `on_step` after each."""
-    # A CPU has no cores to spare for the next step's problems; on a GPU there is nothing to share out.
-    on_gpu = graphs.serves(state.policy)
-    with helpers(1 if on_gpu else threads) as each, ThreadPoolExecutor(1) as pool:
-        draw = Ahead(pool) if on_gpu else problems_of
+    with helpers(threads, state.policy) as each, ThreadPoolExecutor(1) as pool:
+        # A CPU has no cores to spare for the next step's problems.
+        draw = Ahead(pool) if graphs.serves(state.policy) else problems_of
         while state.step < until:
             on_step(state, rl_step(cfg, state, env, mixture, each, draw))

@@ -130,6 +130,8 @@ def sample_in_parts(
     count, width = prompts.shape[1:]
     tokens, rows_at_once = count * (width + group * sampling.room), count * group // ROWS_OF_A_PART
     found = list(each(of_part, parts_of(count, tokens, rows_at_once, policy)))
+    if len(found) == 1:
+        return found[0]
     return Completions(*(torch.cat(parts, dim=1) for parts in zip(*(vars(part).values() for part in found))))
 
 

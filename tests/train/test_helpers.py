@@ -8,10 +8,12 @@ import torch
 
 import harness.train.helpers as helpers
 from envs.vector import TextVectorEnv
+from harness.policy import native
 from harness.run import new_state, training_mixture
 from harness.train.critic import add_critic
 from harness.train.helpers import parts_of
 from harness.train.rl import micro_batches, rl_step
+from tests.policy.conftest import needs_compiler
 from tests.toys import tiny, toy_state
 from tests.train.toy_rollouts import played, toy_problems
 
@@ -24,7 +26,7 @@ def stepped(threads, steps=3, settings=()):
     add_critic(state, config.algo, config.optim)
     if config.algo.kl != "none":
         state.reference = copy.deepcopy(state.policy)
-    with helpers.helpers(threads) as each:
+    with native.shared_by(threads), helpers.helpers(threads, state.policy) as each:
 
         def watched(work, items):
             return each(lambda item: (seen.add(threading.get_ident()), work(item))[1], items)
@@ -35,7 +37,14 @@ def stepped(threads, steps=3, settings=()):
 
 
 @pytest.fixture
-def four_parts(monkeypatch):
+def plain():
+    """PyTorch's operations: harness.policy.native shares each of its calls out by itself."""
+    with native.plain():
+        yield
+
+
+@pytest.fixture
+def four_parts(monkeypatch, plain):
     monkeypatch.setattr(helpers, "WORTH_A_PART", 1.0)
     monkeypatch.setattr("harness.train.rl.TOKENS_OF_A_PART", 1)
     monkeypatch.setattr("harness.train.rollouts.ROWS_OF_A_PART", 1)
@@ -51,7 +60,18 @@ def test_no_bit_depends_on_the_number_of_threads(four_parts, settings):
         assert all(torch.equal(a, b) for a, b in zip(alone, weights, strict=True))
 
 
-def test_parts_are_those_of_the_whole_to_rounding(monkeypatch, request):
+@needs_compiler
+@pytest.mark.parametrize("settings", [(), ("algo=ppo",), ("precision=bf16",)], ids=str)
+def test_no_bit_depends_on_the_number_of_threads_that_share_each_call(settings):
+    alone, told, _ = stepped(1, settings=settings)
+    for threads in (2, 3):
+        weights, same, seen = stepped(threads, settings=settings)
+        assert seen == 1  # Python's own
+        assert told == same
+        assert all(torch.equal(a, b) for a, b in zip(alone, weights, strict=True))
+
+
+def test_parts_are_those_of_the_whole_to_rounding(plain, request):
     whole, told, _ = stepped(1, steps=1)
     request.getfixturevalue("four_parts")
     parts, same, _ = stepped(1, steps=1)
@@ -61,7 +81,7 @@ def test_parts_are_those_of_the_whole_to_rounding(monkeypatch, request):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
-def test_a_batch_is_cut_into_equal_parts_where_they_are_worth_it(monkeypatch):
+def test_a_batch_is_cut_into_equal_parts_where_they_are_worth_it(plain):
     policy = toy_state(0).policy
     assert parts_of(7, 10**9, 3, policy) == [range(2), range(2, 4), range(4, 7)]
     assert parts_of(2, 10**9, 8, policy) == [range(1), range(1, 2)]
@@ -69,6 +89,11 @@ def test_a_batch_is_cut_into_equal_parts_where_they_are_worth_it(monkeypatch):
     assert parts_of(100, 10, 100, policy) == [range(100)]  # not worth it
     assert parts_of(5, 10**9, 0, policy) == [range(5)]
     assert parts_of(0, 0, 0, policy) == [range(0)]
+
+
+@needs_compiler
+def test_a_batch_is_not_cut_where_each_call_is_shared_out():
+    assert parts_of(7, 10**9, 3, toy_state(0).policy) == [range(7)]
 
 
 def test_an_error_in_a_part_is_raised(four_parts, monkeypatch):

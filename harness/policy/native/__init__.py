@@ -37,6 +37,7 @@ __all__ = [
     "rows_of_equal_length",
     "sample",
     "serves",
+    "shared_by",
 ]
 
 COLUMNS = 16  # of which the C takes a multiple
@@ -53,6 +54,19 @@ def plain() -> Generator[None]:
         yield
     finally:
         _off = before
+
+
+@contextmanager
+def shared_by(threads: int) -> Generator[None]:
+    """Within it each call is shared out among so many threads. Their number changes no bit."""
+    if library() is None:
+        yield
+        return
+    before = function_of("set_threads")(threads)
+    try:
+        yield
+    finally:
+        function_of("set_threads")(before)
 
 
 def serves(policy: "Transformer") -> bool:

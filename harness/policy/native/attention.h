@@ -1,10 +1,10 @@
-/* Attention of float32 queries, keys and values; what it gives is an operand. Functions that may fail return 1 where
-   memory is short. */
+/* Attention of float32 queries, keys and values; what it gives is an operand. */
 
 /* ---- RoPE, half-split layout; the first half of sin is negated */
 
 INLINE void turn(float *x, const float *cos, const float *sin, n_t d) {
     n_t half = d / 2;
+#pragma omp simd
     for (n_t k = 0; k < half; k++) {
         float a = x[k], b = x[k + half];
         x[k] = a * cos[k] + b * sin[k];
@@ -14,6 +14,7 @@ INLINE void turn(float *x, const float *cos, const float *sin, n_t d) {
 
 INLINE void turn_back(float *g, const float *cos, const float *sin, n_t d) {
     n_t half = d / 2;
+#pragma omp simd
     for (n_t k = 0; k < half; k++) {
         float a = g[k], b = g[k + half];
         g[k] = a * cos[k] + b * sin[k + half];
@@ -21,10 +22,33 @@ INLINE void turn_back(float *g, const float *cos, const float *sin, n_t d) {
     }
 }
 
+/* So that loops over a head's width are unrolled where it is usual. */
+#define BY_WIDTH(CALL)                                                                                                 \
+    switch (d) {                                                                                                       \
+    case 16: CALL(16); break;                                                                                          \
+    case 24: CALL(24); break;                                                                                          \
+    case 32: CALL(32); break;                                                                                          \
+    default: CALL(d);                                                                                                  \
+    }
+
+/* Queries and keys of a token, heads next to each other. */
+static void turn_heads(float *qk, const float *cos, const float *sin, n_t heads, n_t d) {
+#define CALL(D) for (n_t i = 0; i < heads; i++) turn(qk + i * d, cos, sin, D)
+    BY_WIDTH(CALL)
+#undef CALL
+}
+
+static void turn_heads_back(float *qk, const float *cos, const float *sin, n_t heads, n_t d) {
+#define CALL(D) for (n_t i = 0; i < heads; i++) turn_back(qk + i * d, cos, sin, D)
+    BY_WIDTH(CALL)
+#undef CALL
+}
+
 /* ---- Attention over rows of tokens that lie one after the other
 
    qkv [n, 3, h, d]; rows [rows, 4]: context_start, context_end, start, end. The tokens from start to end see their row
-   up to themselves and all of its context. Tokens of no row get 0. */
+   up to themselves and all of its context, which is of rows without one. Rows with one context come one after the other:
+   a run. A row without is a run of its own. What is of tokens of no row is left as it is. */
 
 typedef struct {
     const float *qkv; /* q and k turned */
@@ -39,31 +63,32 @@ typedef struct {
     float *p, *dp;    /* [room] */
     float *dk, *dv;   /* [room, d filled up] */
     float *q, *o, *g; /* a query, what it gets, what comes back: [d filled up] each */
+    n_t runs, *first; /* rows at which they begin, [runs + 1] */
     void *memory;
 } scratch;
 
+/* Without memory where that is short. */
 static scratch new_scratch(const n_t *rows, n_t n_rows, n_t d) {
     n_t most = 1;
     for (n_t r = 0; r < n_rows; r++) {
         n_t keys = rows[4 * r + 1] - rows[4 * r] + rows[4 * r + 3] - rows[4 * r + 2];
         if (keys > most) most = keys;
     }
-    n_t room = padded(most), wide = padded(d), flat = room * wide;
+    n_t room = padded(most), wide = padded(d), flat = room * wide, floats = 6 * flat + 2 * room + 3 * wide;
     scratch s = {room};
-    s.memory = aligned_alloc(64, sizeof(float) * (6 * flat + 2 * room + 3 * wide));
+    s.memory = aligned_alloc(64, up(4 * floats + sizeof(n_t) * (n_rows + 1), 64));
     if (!s.memory) return s;
     float *x = s.memory;
-    memset(x, 0, sizeof(float) * (6 * flat + 2 * room + 3 * wide));
+    memset(x, 0, 4 * floats);
     s.kt = x, s.vt = x += flat, s.k = x += flat, s.v = x += flat, s.dk = x += flat, s.dv = x += flat;
-    s.p = x += flat, s.dp = x += room, s.q = x += room, s.o = x += wide, s.g = x + wide;
+    s.p = x += flat, s.dp = x += room, s.q = x += room, s.o = x += wide, s.g = x += wide;
+    s.first = (n_t *)(x + wide);
+    for (n_t r = 0; r < n_rows; r++) {
+        const n_t *row = rows + 4 * r;
+        if (!r || row[0] == row[1] || row[0] != row[-4] || row[1] != row[-3]) s.first[s.runs++] = r;
+    }
+    s.first[s.runs] = n_rows;
     return s;
-}
-
-/* Where the rows end that have the same context as row r. */
-INLINE n_t end_of_run(const n_t *rows, n_t n_rows, n_t r) {
-    n_t end = r + 1;
-    while (end < n_rows && rows[4 * end] == rows[4 * r] && rows[4 * end + 1] == rows[4 * r + 1]) end++;
-    return end;
 }
 
 /* The tokens from `token` on become the keys from `key` on. */
@@ -203,57 +228,44 @@ INLINE void backward_row(
     unload(a, d, head, row[2], row[3] - row[2], context, grad, s);
 }
 
-/* All rows, by runs with one context; what they give, or, where there is a place for it, the gradient from g. */
+/* One head of the rows from `row` to `end`, which have one context: what they give, or, where there is a place for it,
+   the gradient from g. */
 INLINE void over_rows(
-    attention a, n_t d, const n_t *rows, n_t n_rows, void *out, const float *g, float *grad, int low, scratch *s) {
-    for (n_t r = 0, end; r < n_rows; r = end) {
-        const n_t *first = rows + 4 * r, context = first[1] - first[0];
-        end = end_of_run(rows, n_rows, r);
-        for (n_t head = 0; head < a.h; head++) {
-            load(a, d, head, first[0], context, 0, grad != NULL, s);
-            for (n_t i = r; i < end; i++) {
-                if (grad) backward_row(a, d, head, context, rows + 4 * i, g, grad, s);
-                else forward_row(a, d, head, context, rows + 4 * i, out, low, s);
-            }
-            if (grad) unload(a, d, head, first[0], context, 0, grad, s);
+    attention a, n_t d, n_t head, const n_t *row, const n_t *end, void *out, const float *g, float *grad, int low,
+    scratch *s) {
+    n_t start = row[0], context = row[1] - start;
+    load(a, d, head, start, context, 0, grad != NULL, s);
+    for (; row < end; row += 4) {
+        if (grad) backward_row(a, d, head, context, row, g, grad, s);
+        else forward_row(a, d, head, context, row, out, low, s);
+    }
+    if (grad) unload(a, d, head, start, context, 0, grad, s);
+}
+
+/* qkv [n, 3, h, d], turned; out [n, h, d]. */
+static void attend(
+    const float *qkv, n_t h, n_t d, const n_t *rows, void *out, int low, scratch *s, crew *c) {
+    attention a = {qkv, h, 3 * h * d};
+    SHARED_OUT(i, s->runs * h) {
+        const n_t *row = rows + 4 * s->first[i / h], *end = rows + 4 * s->first[i / h + 1];
+#define CALL(D) over_rows(a, D, i % h, row, end, out, NULL, NULL, low, s)
+        BY_WIDTH(CALL)
+#undef CALL
+    }
+}
+
+/* g [n, h, d] -> grad [n, 3, h, d], of the turned qkv, added to what is there. */
+static void attend_grad(
+    const float *g, const float *qkv, n_t h, n_t d, const n_t *rows, float *grad, scratch *s, crew *c) {
+    attention a = {qkv, h, 3 * h * d};
+    for (int with_context = 0; with_context < 2; with_context++) /* whose keys and values are of other rows */
+        SHARED_OUT(i, s->runs * h) {
+            const n_t *row = rows + 4 * s->first[i / h], *end = rows + 4 * s->first[i / h + 1];
+            if ((row[0] < row[1]) != with_context) continue;
+#define CALL(D) over_rows(a, D, i % h, row, end, NULL, g, grad, 0, s)
+            BY_WIDTH(CALL)
+#undef CALL
         }
-    }
-}
-
-/* So that loops over a head's width are unrolled where it is usual. */
-#define BY_WIDTH(CALL)                                                                                                 \
-    switch (d) {                                                                                                       \
-    case 16: CALL(16); break;                                                                                          \
-    case 24: CALL(24); break;                                                                                          \
-    case 32: CALL(32); break;                                                                                          \
-    default: CALL(d);                                                                                                  \
-    }
-
-/* qkv [n, 3, h, d], turned; out [n, h, d], 0 where a token is of no row. */
-static int attend(const float *qkv, n_t n, n_t h, n_t d, const n_t *rows, n_t n_rows, void *out, int low) {
-    scratch s = new_scratch(rows, n_rows, d);
-    if (!s.memory) return 1;
-    memset(out, 0, n * h * d * size_of(low));
-    attention a = {qkv, h, 3 * h * d};
-#define CALL(D) over_rows(a, D, rows, n_rows, out, NULL, NULL, low, &s)
-    BY_WIDTH(CALL)
-#undef CALL
-    free(s.memory);
-    return 0;
-}
-
-/* g [n, h, d] -> grad [n, 3, h, d], of the turned qkv. */
-static int attend_grad(
-    const float *g, const float *qkv, n_t n, n_t h, n_t d, const n_t *rows, n_t n_rows, float *grad) {
-    scratch s = new_scratch(rows, n_rows, d);
-    if (!s.memory) return 1;
-    memset(grad, 0, sizeof(float) * n * 3 * h * d);
-    attention a = {qkv, h, 3 * h * d};
-#define CALL(D) over_rows(a, D, rows, n_rows, NULL, g, grad, 0, &s)
-    BY_WIDTH(CALL)
-#undef CALL
-    free(s.memory);
-    return 0;
 }
 
 /* ---- Decoding: one token of each row, which sees its prompt and the completion so far
@@ -271,18 +283,17 @@ typedef struct {
     n_t of_prompt_k, of_prompt_v, of_own; /* numbers in a layer */
 } cache;
 
-INLINE void remember_prompts(const cache *c, n_t layer, const float *qkv, const n_t *rows, n_t prompts, n_t h, n_t d) {
+INLINE void remember_prompt(const cache *c, n_t layer, const float *qkv, n_t prompt, n_t start, n_t h, n_t d) {
     n_t wide = padded(d);
-    for (n_t p = 0; p < prompts; p++)
-        for (n_t head = 0; head < h; head++) {
-            float *k = c->prompt_k + layer * c->of_prompt_k + (p * h + head) * d * c->prompt_room;
-            float *v = c->prompt_v + layer * c->of_prompt_v + (p * h + head) * c->prompt_room * wide;
-            for (n_t j = 0; j < c->length[p]; j++) {
-                const float *x = qkv + (rows[4 * p + 2] + j) * 3 * h * d + (h + head) * d;
-                for (n_t e = 0; e < d; e++) k[e * c->prompt_room + j] = x[e];
-                memcpy(v + j * wide, x + h * d, sizeof(float) * d);
-            }
+    for (n_t head = 0; head < h; head++) {
+        float *k = c->prompt_k + layer * c->of_prompt_k + (prompt * h + head) * d * c->prompt_room;
+        float *v = c->prompt_v + layer * c->of_prompt_v + (prompt * h + head) * c->prompt_room * wide;
+        for (n_t j = 0; j < c->length[prompt]; j++) {
+            const float *x = qkv + (start + j) * 3 * h * d + (h + head) * d;
+            for (n_t e = 0; e < d; e++) k[e * c->prompt_room + j] = x[e];
+            memcpy(v + j * wide, x + h * d, sizeof(float) * d);
         }
+    }
 }
 
 /* qkv [n, 3, h, d] of the rows `row` [n]; out [n, h, d]; memory [prompt_room + room + LANES + 2 * d filled up]. */

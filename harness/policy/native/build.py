@@ -16,7 +16,7 @@ from pathlib import Path
 SOURCE = Path(__file__).with_name("policy.c")
 # None changes how NaN or infinity spread, or in which order a sum is taken but where the source says so.
 FLAGS = ("-O2", "-ftree-vectorize", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")
-SHARED = ("-shared", "-fPIC")
+SHARED = ("-shared", "-fPIC", "-pthread")
 TUNED = (  # the first that the compiler knows: gcc's, then clang's
     ("-fvect-cost-model=dynamic", "-march=native", "-mprefer-vector-width=512"),
     ("-march=native",),

@@ -268,19 +268,3 @@ INLINE void product(const void *a, n_t of_a, const void *b, n_t m, n_t n, n_t k,
     if (low) tile_product(a, of_a, TILE, 16 * of_a, b, up(m, 16), n, filled(k, 1) / TILE, c, n, add);
     else float_product(a, of_a, 1, b, 1, 0, m, n, k, c, n, add);
 }
-
-/* What `outer` needs to work in. */
-INLINE n_t outer_bytes(n_t tokens, n_t m, n_t n, int low) { return low ? 2 * tokens * (m + n) : 0; }
-
-/* c [m, n]: the sum over tokens of x [tokens, m] times y [tokens, n], whose number is a multiple of TILE. */
-INLINE void outer(
-    const void *x, n_t of_x, const void *y, n_t tokens, n_t m, n_t n, float *c, void *memory, int low) {
-    if (!low) {
-        float_product(x, 1, of_x, y, 0, n, m, n, tokens, c, n, 0);
-        return;
-    }
-    uint16_t *a = memory, *b = a + tokens * m;
-    as_tiles(x, tokens, m, of_x, 1, a);
-    as_tiles(y, tokens, n, n, 0, b);
-    tile_product(a, TILE, TILE_SIZE, tokens / TILE * TILE_SIZE, b, m, n, tokens / TILE, c, n, 0);
-}
