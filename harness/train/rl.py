@@ -16,7 +16,7 @@ from envs.mixture import Mixture
 from envs.vector import TextVectorEnv
 from harness.config import Config
 from harness.flops import Spent
-from harness.policy import graphs
+from harness.policy import graphs, native
 from harness.policy.score import completion_logits, score_completions, token_entropy, token_logprobs
 from harness.policy.transformer import Transformer, parameter_count
 from harness.seeding import keys
@@ -27,7 +27,7 @@ from harness.train.batch import Judged, training_batches
 from harness.train.critic import token_returns, token_values, value_losses, value_metrics
 from harness.train.curriculum import odds_metrics, remember, retire, retired_metrics, untried
 from harness.train.frozen import lagged_policy, reference_logprobs
-from harness.train.helpers import Each, helpers, parts_of
+from harness.train.helpers import Each, cut, helpers, parts_of
 from harness.train.losses import LOSS_METRICS, LossInputs, regularisers
 from harness.train.optim import added_up, clip_gradients, learning_rate_factor, set_learning_rate
 from harness.train.problems import Ahead, Draw, problems_of
@@ -38,7 +38,8 @@ from harness.train.state import OnStep, Sampled, StepReport, Stopwatch, TrainSta
 from harness.train.steps import right_steps, steps_metrics
 from harness.types import Batch, Checked, Credit, RewardInputs, Rollouts, StopReason
 
-TOKENS_OF_A_PART = 512  # at least, where an update is shared out
+TOKENS_OF_A_PART = 512  # at least, where an update is shared out among threads
+TOKENS_AT_ONCE = 4096  # about as many at most, where each call is: what they leave for the backward pass takes memory
 
 
 def sampling_of(cfg: Config, mixture: Mixture) -> Sampling:
@@ -85,8 +86,12 @@ def micro_batches(batch: Batch, policy: Transformer, size: int) -> list[Batch]:
         return []
     own, count = batch.groups(mine.start, mine.stop), len(mine)
     tokens = own.prompts[0].numel() + own.completions[0].numel()
-    asked = [range(i, min(i + size, count)) for i in range(0, count, size)] if size else []
-    parts = asked or parts_of(count, tokens, tokens // TOKENS_OF_A_PART, policy)
+    if size:
+        parts = [range(i, min(i + size, count)) for i in range(0, count, size)]
+    elif native.serves(policy):
+        parts = cut(count, min(count, -(-tokens // TOKENS_AT_ONCE)))
+    else:
+        parts = parts_of(count, tokens, tokens // TOKENS_OF_A_PART, policy)
     return [own.groups(part.start, part.stop) for part in parts]
 
 

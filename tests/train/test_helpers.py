@@ -61,7 +61,7 @@ def test_no_bit_depends_on_the_number_of_threads(four_parts, settings):
 
 
 @needs_compiler
-@pytest.mark.parametrize("settings", [(), ("algo=ppo",), ("precision=bf16",)], ids=str)
+@pytest.mark.parametrize("settings", [(), ("algo=ppo",)], ids=str)
 def test_no_bit_depends_on_the_number_of_threads_that_share_each_call(settings):
     alone, told, _ = stepped(1, settings=settings)
     for threads in (2, 3):
@@ -112,6 +112,20 @@ def test_micro_batches_that_are_asked_for_are_kept(four_parts):
     policy = toy_state(0).policy
     assert [part.prompts.shape[1] for part in micro_batches(batch, policy, 4)] == [4, GROUPS - 4]
     assert [part.prompts.shape[1] for part in micro_batches(batch, policy, 0)] == [1, 2, 1, 2]
+
+
+@needs_compiler
+def test_where_each_call_is_shared_out_a_batch_is_cut_for_memory_alone(monkeypatch):
+    from tests.train.test_rl import GROUPS, batches
+
+    (batch,) = batches(toy_state(0), keep_silent=True)
+    policy, cut = toy_state(0).policy, lambda: [part.prompts.shape[1] for part in micro_batches(batch, policy, 0)]
+    assert cut() == [GROUPS]
+    tokens = batch.prompts[0].numel() + batch.completions[0].numel()
+    monkeypatch.setattr("harness.train.rl.TOKENS_AT_ONCE", tokens // 3 + 1)
+    assert cut() == [GROUPS // 3] * 3
+    monkeypatch.setattr("harness.train.rl.TOKENS_AT_ONCE", 1)
+    assert cut() == [1] * GROUPS
 
 
 def test_sampling_in_parts_draws_the_same_tokens(monkeypatch, request):

@@ -17,7 +17,7 @@ typedef struct {
 /* Both, by all threads; m and n are multiples of 16. In bfloat16 there is room for tokens * (m + n) numbers of each. */
 INLINE void outers(outer a, outer b, n_t tokens, uint16_t *room, int low, crew *c) {
     uint16_t *x[] = {room, room + tokens * (a.m + a.n)}, *y[] = {x[0] + tokens * a.m, x[1] + tokens * b.m};
-    n_t of_a = (a.m + a.n) / 16, tiles = tokens / TILE, wide = low ? TILE : hall.helpers ? 2 * PANEL : PANEL, first = (a.n + wide - 1) / wide;
+    n_t of_a = (a.m + a.n) / 16, tiles = tokens / TILE, wide = low ? TILE : PANEL, first = (a.n + wide - 1) / wide;
     if (low)
         SHARED_OUT(piece, of_a + (b.m + b.n) / 16) {
             int i = piece >= of_a;
@@ -159,7 +159,7 @@ INLINE void backward_in(back_pass *p, int low, crew *c) {
     scratch look = new_scratch(p->t->rows, p->t->n_rows, w / s->heads);
     float *of_y = aligned_alloc(64, 4 * BLOCK * (m + w)), *of_norm = of_y + BLOCK * m;
     if (!look.memory || !of_y) {
-        p->failed = NO_MEMORY;
+        if (!c->helps) p->failed = NO_MEMORY;
         free(look.memory), free(of_y);
         return;
     }
@@ -206,7 +206,7 @@ static int backward_with(back_pass p) {
     p.of_gu = take(&a, 2 * operand * m), p.of_qkv_low = low ? take(&a, 3 * operand * w) : p.of_qkv;
     p.room = take(&a, room);
     if (wide > m) memset(p.y, 0, operand * wide);
-    share_out(backward_shared, &p);
+    share_out(backward_shared, &p, (n + BLOCK - 1) / BLOCK);
     free(memory);
     return p.failed;
 }

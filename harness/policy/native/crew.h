@@ -1,6 +1,6 @@
 /* Threads that share a call: all of them run through the same code, in which each loop over pieces gives a piece to
-   whoever comes for it first. What a piece is never depends on how many there are, and no two write to the same place,
-   so no bit does either. Whoever is late finds the pieces taken and goes on; alone, the caller does them all. */
+   whoever comes for it first. What a piece gives does not depend on how many there are, and no two write to the same
+   place, so no bit does either. Whoever is late finds the pieces taken and goes on; alone, the caller does them all. */
 
 #include <pthread.h>
 #include <sched.h>
@@ -14,14 +14,16 @@ typedef struct {
 typedef struct {
     share *of;
     n_t first; /* pieces of the loops that this thread is through with */
-    int at_work;
+    int at_work, helps; /* at a piece; another's call: without memory it may leave, before its first piece */
 } crew;
 
-INLINE crew alone_with(share *s) { return (crew){s, 0, 0}; }
+INLINE crew alone_with(share *s) { return (crew){.of = s}; }
 
-INLINE void breathe(void) {
+/* A moment of waiting: short ones cost others nothing. */
+INLINE void wait_on(int *turns) {
+    if (++*turns > 2000) sched_yield();
 #if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
+    else __builtin_ia32_pause();
 #endif
 }
 
@@ -33,9 +35,7 @@ static n_t next_piece(crew *c, n_t n) {
     while ((c->at_work = taken < last))
         if (atomic_compare_exchange_weak_explicit(&s->taken, &taken, taken + 1, memory_order_relaxed, memory_order_relaxed))
             return taken - c->first;
-    for (int turns = 0; atomic_load_explicit(&s->done, memory_order_acquire) < last; turns++)
-        if (turns < 2000) breathe();
-        else sched_yield();
+    for (int turns = 0; atomic_load_explicit(&s->done, memory_order_acquire) < last;) wait_on(&turns);
     c->first = last;
     return -1;
 }
@@ -48,29 +48,30 @@ typedef struct {
     void (*work)(void *given, crew *c);
     void *given;
     share share;
-    _Atomic int inside; /* helpers */
+    n_t wanted;         /* helpers that may still come */
+    _Atomic int inside; /* those that have not left */
 } job;
 
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t begun;
-    _Atomic int helpers; /* that may come, of those that there are */
+    _Atomic int helpers; /* at most so many may come, of those that there are */
     int made;
     unsigned turn;
     job *job;
 } hall = {.lock = PTHREAD_MUTEX_INITIALIZER, .begun = PTHREAD_COND_INITIALIZER};
 
-static void *helper(void *number) {
+static void *helper(void *none) {
     unsigned seen = 0;
     pthread_mutex_lock(&hall.lock);
     for (;;) {
         while (seen == hall.turn) pthread_cond_wait(&hall.begun, &hall.lock);
         seen = hall.turn;
         job *j = hall.job;
-        if (!j || (intptr_t)number >= hall.helpers) continue;
-        j->inside++;
+        if (!j || !j->wanted) continue;
+        j->wanted--, j->inside++;
         pthread_mutex_unlock(&hall.lock);
-        crew c = alone_with(&j->share);
+        crew c = {.of = &j->share, .helps = 1};
         j->work(j->given, &c);
         atomic_fetch_sub_explicit(&j->inside, 1, memory_order_release);
         pthread_mutex_lock(&hall.lock);
@@ -81,7 +82,8 @@ static void *helper(void *number) {
 /* A forked child has none of them, and whoever held the lock is not there to give it back. */
 static void forget_helpers(void) {
     pthread_mutex_init(&hall.lock, NULL), pthread_cond_init(&hall.begun, NULL);
-    hall.helpers = hall.made = 0, hall.job = NULL;
+    hall.helpers = 0;
+    hall.made = 0, hall.job = NULL;
 }
 
 /* So many threads are to share each call, the caller among them; returns how many there were before. */
@@ -93,30 +95,31 @@ int set_threads(int threads) {
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &own);
     for (pthread_t made; hall.made < threads - 1; hall.made++) {
-        if (pthread_create(&made, NULL, helper, (void *)(intptr_t)hall.made)) break;
+        if (pthread_create(&made, NULL, helper, NULL)) break;
         pthread_detach(made);
     }
     pthread_sigmask(SIG_SETMASK, &own, NULL);
-    hall.helpers = (int)least(threads - 1, hall.made);
+    hall.helpers = threads < 1 ? 0 : (int)least(threads - 1, hall.made);
     pthread_mutex_unlock(&hall.lock);
     return before;
 }
 
-static void share_out(void (*work)(void *given, crew *c), void *given) {
-    job j = {work, given};
-    int helped = hall.helpers > 0;
-    if (helped) {
+/* `pieces`: of the loop that has most to do. */
+static void share_out(void (*work)(void *given, crew *c), void *given, n_t pieces) {
+    n_t helped = least(hall.helpers, pieces - 1);
+    job j = {.work = work, .given = given, .wanted = helped};
+    if (helped > 0) {
         pthread_mutex_lock(&hall.lock);
         hall.job = &j, hall.turn++;
         pthread_mutex_unlock(&hall.lock);
-        pthread_cond_broadcast(&hall.begun);
+        for (n_t i = 0; i < helped; i++) pthread_cond_signal(&hall.begun);
     }
     crew c = alone_with(&j.share);
     work(given, &c);
-    if (helped) {
+    if (helped > 0) {
         pthread_mutex_lock(&hall.lock);
         if (hall.job == &j) hall.job = NULL;
         pthread_mutex_unlock(&hall.lock);
-        while (atomic_load_explicit(&j.inside, memory_order_acquire)) breathe();
+        for (int turns = 0; atomic_load_explicit(&j.inside, memory_order_acquire);) wait_on(&turns);
     }
 }

@@ -188,7 +188,7 @@ INLINE void forward_in(pass *p, int low, crew *c) {
     scratch look = new_scratch(t->rows, t->n_rows, d);
     void *memory = aligned_alloc(64, up(passage_size(s) + 4 * BLOCK * s->vocab + 256, 64));
     if (!look.memory || !memory) {
-        p->failed = NO_MEMORY;
+        if (!c->helps) p->failed = NO_MEMORY;
         free(look.memory), free(memory);
         return;
     }
@@ -240,7 +240,7 @@ static int forward_with(pass p, int by_all) {
     if (!p.x) return NO_MEMORY;
     share own = {0};
     crew c = alone_with(&own);
-    if (by_all) share_out(forward_shared, &p);
+    if (by_all) share_out(forward_shared, &p, (filled_up(t->count) + BLOCK - 1) / BLOCK);
     else forward_shared(&p, &c);
     free(p.x);
     return p.failed;

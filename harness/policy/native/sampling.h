@@ -145,6 +145,6 @@ int sample(const policy *s, const request *r, const completions *out) {
     n_t pieces = r->prompts * r->group / ROWS_OF_A_PIECE;
     pieces = least(least(pieces, 4 * hall.helpers), r->prompts);
     sampling p = {s, r, out, pieces ? pieces : 1};
-    share_out(sample_shared, &p);
+    share_out(sample_shared, &p, p.pieces);
     return p.failed;
 }

@@ -93,7 +93,7 @@ static void pack_some(void *given, crew *c) {
     const matrix *each[] = {&l.qkv, &l.out, &l.gate_up, &l.down};
     uint16_t *memory = malloc(2 * s->width * (3 * s->width > 2 * s->mlp ? 3 * s->width : 2 * s->mlp));
     if (!memory) {
-        p->failed = NO_MEMORY;
+        if (!c->helps) p->failed = NO_MEMORY;
         return;
     }
     SHARED_OUT(i, 4 * s->layers + 1) {
@@ -112,6 +112,6 @@ static void pack_some(void *given, crew *c) {
 
 int pack_weights(const policy *s, char *to) {
     packing p = {s, to};
-    share_out(pack_some, &p);
+    share_out(pack_some, &p, 4 * s->layers + 1);
     return p.failed;
 }
