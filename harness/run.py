@@ -6,11 +6,9 @@ the run's folder.
 
 import copy
 import shutil
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import torch
@@ -23,8 +21,6 @@ from harness.checkpoint import (
     load_checkpoint,
     load_weights,
     remove_unfinished,
-    save_checkpoint,
-    save_dump,
     save_weights,
     saved_steps,
     step_folder,
@@ -34,6 +30,7 @@ from harness.flops import Spent
 from harness.identity import base_id, evaluation_id
 from harness.launch.jobs import Job
 from harness.launch.worker import job_from
+from harness.loop import Loop, Report, axes, dumping, open_trackers
 from harness.policy import native
 from harness.policy.export import read_folder
 from harness.policy.transformer import Transformer
@@ -41,16 +38,14 @@ from harness.runs import Member, Stack, locked, recorded, run_folder, write_json
 from harness.scores import eval_metrics, role_accuracy, score_budget, suite_of
 from harness.seeding import keys
 from harness.stopping import deferred
-from harness.tracker import Tracker, cut_back, open_tracker
+from harness.tracker import cut_back
 from harness.train.critic import add_critic
 from harness.train.distributed import agreed
 from harness.train.optim import make_optimizer
 from harness.train.pretrain import continue_pretraining, corpus_of, pretrain
 from harness.train.reward_model import train_reward_model
 from harness.train.rl import sampling_of, train_rl
-from harness.train.state import NonFinite, StepReport, TrainState
-
-SECONDS_BETWEEN_REPORTS = 0.5
+from harness.train.state import TrainState
 
 
 def device_of(config: Config) -> torch.device:
@@ -58,9 +53,6 @@ def device_of(config: Config) -> torch.device:
     if config.device != "auto":
         return torch.device(config.device)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-Report = Callable[[Job, dict[str, Any]], None]
 
 
 def run_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -148,94 +140,6 @@ def _resume(members: Stack, state: TrainState) -> None:
         cut_back(member.folder.path, step)
 
 
-class _Loop:
-    """What happens after each step: rows of metrics, the budget's evaluation, checkpoints, a word to the parent."""
-
-    def __init__(self, members: Stack, trackers: Sequence[Tracker], report: Report, stop: Callable):
-        self.members, self.trackers, self.report, self.stop = members, trackers, report, stop
-        self.until, self.save = members[0].job.until, members[0].config.save
-        self.saved = self.reported = monotonic()
-        self.recent: list[list[dict[str, float]]] = [[] for _ in members]
-        self.said: set[tuple[str, str]] = set()
-
-    def after(self, state: TrainState, step: StepReport, on_budget: Callable[[TrainState], None]) -> None:
-        rows = metrics_rows(state.spent, step)
-        for tracker, row in zip(self.trackers, rows):
-            tracker.log(row)
-        on_budget(state)
-        stopped, now = self.stop(), monotonic()
-        last = state.step >= self.until
-        if stopped or last or now - self.saved >= self.save.seconds:
-            self.checkpoint(state)
-            self.saved = now
-        if now - self.reported >= SECONDS_BETWEEN_REPORTS or last:
-            self.reported = now
-            for member, row in zip(self.members, rows):
-                self.report(member.job, {"step": state.step, "until": self.until, **row})
-        self.alarm(rows)
-        if stopped:
-            raise stopped
-
-    def checkpoint(self, state: TrainState) -> None:
-        for i, member in enumerate(self.members):
-            save_checkpoint(member.folder.checkpoints, member.folder.run_id, state, self.save.keep, i)
-            member.folder.set_status("running", state.step)
-
-    def alarm(self, rows: Sequence[dict[str, float]]) -> None:
-        for i, row in enumerate(rows):
-            self.recent[i] = [*self.recent[i], row][-alarms.WINDOW :]
-            if "train/no_signal_groups" in row:
-                self.say(self.members[i], alarms.during_rl(self.recent[i]))
-
-    def say(self, member: Member, messages: Iterable[str]) -> None:
-        """Each message once a run."""
-        for message in messages:
-            if (member.job.run_id, message) not in self.said:
-                self.said.add((member.job.run_id, message))
-                self.report(member.job, {"alarm": message})
-
-
-def metrics_rows(spent: Sequence[Spent], step: StepReport) -> list[dict[str, float]]:
-    """The rows of metrics.jsonl for one step, one a run of the stack; times are of the whole stack."""
-    # All at once: each look at a number of a GPU waits for it.
-    device = next(iter(step.metrics.values())).device
-    found = torch.stack([value.to(device, torch.float64) for value in step.metrics.values()], dim=1).tolist()
-    names = ["optim/lr" if name == "lr" else f"train/{name}" for name in step.metrics]
-    shared = {f"time/{name}": value for name, value in step.seconds.items()}
-    if step.sampled is not None:
-        seconds, rollouts = sum(step.seconds.values()), step.sampled.rollouts
-        shared["perf/tokens_per_s"] = float(rollouts.length.sum()) / seconds
-        shared["perf/completions_per_s"] = rollouts.rows / seconds
-    return [axes(own) | dict(zip(names, values)) | shared for own, values in zip(spent, found)]
-
-
-def axes(spent: Spent) -> dict[str, float]:
-    return {f"compute/{name}": value for name, value in asdict(spent).items()}
-
-
-@contextmanager
-def dumping(members: Stack, state: TrainState) -> Generator[None]:
-    """A step that gives no number ends the run with a dump of it; the last checkpoint stays to go on from."""
-    try:
-        yield
-    except NonFinite as error:
-        for member in members:
-            where = save_dump(member.folder.path / "dump", member.folder.run_id, state, error)
-            error.add_note(f"Its batch and weights are in {where}. The last checkpoint is from before that step.")
-        error.add_note("If it comes again there: lower optim.lr or optim.grad_clip, or raise schedule.warmup.")
-        raise
-
-
-@contextmanager
-def open_trackers(members: Stack) -> Generator[list[Tracker]]:
-    with ExitStack() as stack:
-        opened = (
-            open_tracker(m.config.tracker, m.folder.path, m.folder.run_id, dump(m.config), m.job.labels)
-            for m in members
-        )
-        yield [stack.enter_context(tracker) for tracker in opened]
-
-
 def _pretrain(members: Stack, report: Report) -> None:
     """Bases, trained to their last step, whose weights are kept."""
     config = members[0].config
@@ -245,7 +149,7 @@ def _pretrain(members: Stack, report: Report) -> None:
         return
     _resume(members, state)
     with open_trackers(members) as trackers, deferred() as stop, dumping(members, state):
-        loop = _Loop(members, trackers, report, stop)
+        loop = Loop(members, trackers, report, stop)
         until, corpus = members[0].job.until, corpus_of(config.base)
         after = lambda state, step: loop.after(state, step, lambda _: None)  # noqa: E731
         pretrain(config.base, state, corpus, until, after, members[0].job.threads)
@@ -281,7 +185,7 @@ def _rl(members: Stack, report: Report) -> None:
     env = TextVectorEnv(len(members) * config.rl.problems * config.rl.group_size, mixture.tasks[0])
     suite = suite_of(config)
     with open_trackers(members) as trackers, deferred() as stop, dumping(members, state):
-        loop = _Loop(members, trackers, report, agreed(stop))
+        loop = Loop(members, trackers, report, agreed(stop))
 
         def on_budget(state: TrainState) -> None:
             if state.step not in job.budgets:
