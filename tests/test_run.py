@@ -19,6 +19,7 @@ from harness.config import dump
 from harness.errors import UserError
 from harness.evaluate import evaluate, score_row
 from harness.identity import base_id, evaluation_id, run_id
+from harness.policy import native
 from harness.run import from_bases, run_job
 from harness.runs import Member, read_json, run_folder
 from harness.scores import suite_of
@@ -64,6 +65,16 @@ def assert_same_run(a: Path, b: Path, kinds=("budgets",)):
 def whole(tmp_path_factory):
     """An unbroken run of six steps."""
     return train(tiny("rl.steps=6", out=tmp_path_factory.mktemp("whole")))
+
+
+def test_a_run_on_several_cores_is_the_run_on_one(whole, tmp_path, monkeypatch):
+    asked, real = [], native.shared_by
+    monkeypatch.setattr(native, "shared_by", lambda threads: (asked.append(threads), real(threads))[1])
+    config = tiny("rl.steps=6", out=tmp_path)
+    run_job(replace(base_job(config), threads=3), silent)
+    done = run_job(replace(rl_job(config), threads=3), silent)
+    assert asked == [3 * torch.get_num_threads()] * 2
+    assert_same_run(whole, Path(done["folder"]))
 
 
 def test_a_run_leaves_what_the_design_promises(whole):
