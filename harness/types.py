@@ -119,6 +119,8 @@ class Batch:
 
     def groups(self, start: int, stop: int) -> "Batch":
         """A micro-batch of whole groups under the same denominator."""
+        if stop - start == self.prompts.shape[1]:
+            return self
         g = self.completions.shape[1] // self.prompts.shape[1]
         by_group = {name: getattr(self, name)[:, start:stop] for name in ("prompts", "prompt_length")}
         rows = ("completions", "loss_mask", "sampler_logprobs", "advantages", "weight")

@@ -178,8 +178,9 @@ def rl_step(
             told.append(update(state, batch, cfg, lr, each, rollouts.sampler_logprobs))
             trained = trained + batch.computed
 
-    metrics = {name: torch.stack([each[name] for each in told]).mean(0) for name in told[0]}
-    metrics |= step_metrics(rollouts, checked, credit, silent) | {"lr": torch.full((len(state.seeds),), lr)}
+    updates = {name: torch.stack([each[name] for each in told]).mean(0) for name in told[0]} if told[1:] else told[0]
+    metrics = updates | step_metrics(rollouts, checked, credit, silent)
+    metrics["lr"] = torch.full((len(state.seeds),), lr)
     state.success = remember(state.success, mixture, problems, checked)
     state.retired = retire(state.retired, problems, checked, cfg.tasks.retire_at, step)
     metrics |= odds_metrics(mixture, chances) | retired_metrics(state.retired, cfg.tasks.retire_at)
