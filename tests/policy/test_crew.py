@@ -51,8 +51,7 @@ def test_no_bit_depends_on_how_many_there_are(seeds, prompts, group, threads):
 
 @needs_tiles
 def test_nor_does_one_in_bfloat16():
-    policy = policy_of(1, init_std=0.1, layers=2, heads=4, width=64, mlp=176)
-    policy.precision = "bf16"
+    policy = policy_of(1, "bf16", init_std=0.1, layers=2, heads=4, width=64, mlp=176)
     alone, shared = (results(policy, [7, 2, 11, 5] * 8, 8, 6, n) for n in (1, 3))
     assert all(torch.equal(a, b) for a, b in zip(alone, shared, strict=True))
 

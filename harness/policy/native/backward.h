@@ -35,14 +35,14 @@ INLINE void outers(outer a, outer b, n_t tokens, uint16_t *room, int low, crew *
     }
 }
 
-/* The gradient of a weight whose rows have a gain, from that of both together: of rows `from` to `to`, of n numbers. */
-INLINE void unfold(const float *w, const float *gain, n_t from, n_t to, n_t n, float *dw, float *of_gain) {
-    for (n_t i = from; i < to; i++) {
+/* The gradient of a weight whose rows have a gain, from that of both together [k, n]. */
+INLINE void unfold(const float *w, const float *gain, n_t k, n_t n, float *dw, float *of_gain) {
+    for (n_t i = 0; i < k; i++, w += n, dw += n) {
         float along = 0;
 #pragma omp simd reduction(+ : along)
-        for (n_t j = 0; j < n; j++) along += dw[i * n + j] * w[i * n + j];
+        for (n_t j = 0; j < n; j++) along += dw[j] * w[j];
         of_gain[i] = along;
-        for (n_t j = 0; j < n; j++) dw[i * n + j] *= gain[i];
+        for (n_t j = 0; j < n; j++) dw[j] *= gain[i];
     }
 }
 
@@ -81,8 +81,10 @@ INLINE void begin(const back_pass *p, n_t from, n_t n, ending e, float *of_hidde
         for (n_t i = 0; i < some; i++) {
             n_t target = p->target[from + i];
             float *row = logits + i * v, sum = e.sum[from + i], of = p->g[from + i] * cooler;
-            if (target < 0) memset(row, 0, 4 * v);
-            if (target < 0) continue;
+            if (target < 0) {
+                memset(row, 0, 4 * v);
+                continue;
+            }
             for (n_t j = 0; j < v; j++) row[j] = -of * fast_exp(row[j] * cooler - sum);
             row[target] += of;
         }
@@ -145,15 +147,15 @@ INLINE void end(const back_pass *p, ending e, crew *c) {
         n_t layer = piece / 2;
         const float *const *given = s->weights + layer * GIVEN;
         float *const *grad = p->to->weights + layer * GIVEN;
-        if (layer == s->layers) unfold(s->head, s->gain, 0, w, v, p->to->head, p->to->gain);
-        else if (piece % 2) unfold(given[QKV], given[ATTENTION_NORM], 0, w, 3 * w, grad[QKV], grad[ATTENTION_NORM]);
-        else unfold(given[GATE_UP], given[MLP_NORM], 0, w, 2 * s->mlp, grad[GATE_UP], grad[MLP_NORM]);
+        if (layer == s->layers) unfold(s->head, s->gain, w, v, p->to->head, p->to->gain);
+        else if (piece % 2) unfold(given[QKV], given[ATTENTION_NORM], w, 3 * w, grad[QKV], grad[ATTENTION_NORM]);
+        else unfold(given[GATE_UP], given[MLP_NORM], w, 2 * s->mlp, grad[GATE_UP], grad[MLP_NORM]);
     }
 }
 
 INLINE void backward_in(back_pass *p, int low, crew *c) {
     const policy *s = p->s;
-    n_t n = filled_up(p->t->count), w = s->width, m = s->mlp, blocks = (n + BLOCK - 1) / BLOCK;
+    n_t n = filled_up(p->t->count), w = s->width, m = s->mlp, blocks = blocks_of(p->t->count);
     layout l = layout_of(s);
     ending e = ending_of(s, p->t->count, p->store, 1);
     scratch look = new_scratch(p->t->rows, p->t->n_rows, w / s->heads);
@@ -206,7 +208,7 @@ static int backward_with(back_pass p) {
     p.of_gu = take(&a, 2 * operand * m), p.of_qkv_low = low ? take(&a, 3 * operand * w) : p.of_qkv;
     p.room = take(&a, room);
     if (wide > m) memset(p.y, 0, operand * wide);
-    share_out(backward_shared, &p, (n + BLOCK - 1) / BLOCK);
+    share_out(backward_shared, &p, blocks_of(p.t->count));
     free(memory);
     return p.failed;
 }

@@ -17,8 +17,6 @@ typedef struct {
     int at_work, helps; /* at a piece; another's call: without memory it may leave, before its first piece */
 } crew;
 
-INLINE crew alone_with(share *s) { return (crew){.of = s}; }
-
 /* A moment of waiting: short ones cost others nothing. */
 INLINE void wait_on(int *turns) {
     if (++*turns > 2000) sched_yield();
@@ -104,7 +102,7 @@ int set_threads(int threads) {
     return before;
 }
 
-/* `pieces`: of the loop that has most to do. */
+/* `pieces`: of the loop that has most to do; with one the caller works alone. */
 static void share_out(void (*work)(void *given, crew *c), void *given, n_t pieces) {
     n_t helped = least(hall.helpers, pieces - 1);
     job j = {.work = work, .given = given, .wanted = helped};
@@ -114,7 +112,7 @@ static void share_out(void (*work)(void *given, crew *c), void *given, n_t piece
         pthread_mutex_unlock(&hall.lock);
         for (n_t i = 0; i < helped; i++) pthread_cond_signal(&hall.begun);
     }
-    crew c = alone_with(&j.share);
+    crew c = {.of = &j.share};
     work(given, &c);
     if (helped > 0) {
         pthread_mutex_lock(&hall.lock);

@@ -39,6 +39,8 @@ static kept kept_in(const policy *s, n_t n, arena *a) {
 /* At least one, so that sums over no token are 0 and not left out. */
 INLINE n_t filled_up(n_t tokens) { return up(tokens ? tokens : 1, TILE); }
 
+INLINE n_t blocks_of(n_t tokens) { return (filled_up(tokens) + BLOCK - 1) / BLOCK; }
+
 /* Of one layer, in bytes. */
 static n_t kept_size(const policy *s, n_t tokens) {
     arena a = {0};
@@ -182,7 +184,7 @@ INLINE void finish(const pass *p, n_t from, ending e, float *logits) {
 INLINE void forward_in(pass *p, int low, crew *c) {
     const policy *s = p->s;
     const tokens *t = p->t;
-    n_t n = filled_up(t->count), w = s->width, h = s->heads, d = w / h, blocks = (n + BLOCK - 1) / BLOCK;
+    n_t n = filled_up(t->count), w = s->width, h = s->heads, d = w / h, blocks = blocks_of(t->count);
     layout l = layout_of(s);
     ending e = ending_of(s, t->count, p->store, p->keep);
     scratch look = new_scratch(t->rows, t->n_rows, d);
@@ -227,8 +229,8 @@ static void forward_shared(void *given, crew *c) {
     if (low) tiles_off();
 }
 
-/* By all threads, or by this one alone. */
-static int forward_with(pass p, int by_all) {
+/* `pieces`: as in share_out. */
+static int forward_with(pass p, n_t pieces) {
     const policy *s = p.s;
     const tokens *t = p.t;
     for (n_t i = 0; i < t->count; i++) {
@@ -238,10 +240,7 @@ static int forward_with(pass p, int by_all) {
     }
     p.x = aligned_alloc(64, 4 * filled_up(t->count) * s->width);
     if (!p.x) return NO_MEMORY;
-    share own = {0};
-    crew c = alone_with(&own);
-    if (by_all) share_out(forward_shared, &p, (filled_up(t->count) + BLOCK - 1) / BLOCK);
-    else forward_shared(&p, &c);
+    share_out(forward_shared, &p, pieces);
     free(p.x);
     return p.failed;
 }
@@ -249,7 +248,7 @@ static int forward_with(pass p, int by_all) {
 /* hidden [count, width], normalised; the store is what `backward` needs. */
 int forward(const policy *s, const tokens *t, char *store, n_t keep, float *hidden) {
     pass p = {.s = s, .t = t, .store = store, .keep = keep};
-    int failed = forward_with(p, 1);
+    int failed = forward_with(p, blocks_of(t->count));
     if (!failed) memcpy(hidden, ending_of(s, t->count, store, keep).hidden, 4 * t->count * s->width);
     return failed;
 }
@@ -259,5 +258,5 @@ int score(
     const policy *s, const tokens *t, const n_t *target, float temperature, char *store, n_t keep, float *logprobs) {
     pass p = {.s = s, .t = t, .store = store, .keep = keep};
     p.scored = 1, p.target = target, p.temperature = temperature, p.logprobs = logprobs;
-    return forward_with(p, 1);
+    return forward_with(p, blocks_of(t->count));
 }

@@ -47,7 +47,7 @@ static int prefill(const policy *s, const request *r, const cache *c, float *las
             for (n_t j = 0; j < r->length[p]; j++, i++) ids[i] = r->ids[p * r->longest + j], position[i] = j;
         }
         tokens t = {count, r->prompts, ids, position, rows};
-        failed = forward_with((pass){.s = s, .t = &t, .store = store, .prompts = c}, 0);
+        failed = forward_with((pass){.s = s, .t = &t, .store = store, .prompts = c}, 1); /* within a piece already */
         const float *hidden = ending_of(s, count, store, 0).hidden;
         for (n_t p = 0; p < r->prompts; p++) memcpy(last + p * w, hidden + (rows[4 * p + 3] - 1) * w, 4 * w);
     }
