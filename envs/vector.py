@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs.base import Problem, Reply, Task
+from envs.base import Problem, Task
 from envs.registry import get
 from envs.text_env import REWARDS, draw_problem, play, text_spaces
 
@@ -31,7 +31,7 @@ class TextVectorEnv(VectorEnv):
         self.task = get(task) if isinstance(task, str) else task
         self.difficulty, self.split = difficulty, split
         self.single_observation_space, self.single_action_space = text_spaces(self.task)
-        self._problems: list[Problem] = []
+        self._episodes: list[tuple[Task, Problem, list[str]]] = []  # with the completions so far
 
     # Built when asked for: gymnasium copies the space once a row, which costs more than all the episodes of a batch.
     @cached_property
@@ -58,13 +58,11 @@ class TextVectorEnv(VectorEnv):
             problems = [draw_problem(self.task, self.difficulty, self.split, self.np_random) for _ in draws]
         if len(problems) != self.num_envs:
             raise ValueError(f"{len(problems)} problems for {self.num_envs} environments: give one for each")
-        self._problems = list(problems)
-        self._tasks = [self.task if p.task == self.task.name else get(p.task) for p in self._problems]
-        self._completions: list[list[str]] = [[] for _ in self._problems]
+        self._episodes = [(self.task if p.task == self.task.name else get(p.task), p, []) for p in problems]
         self._verdicts = np.full(self.num_envs, UNDECIDED, np.int8)
         self._well_formed = np.zeros(self.num_envs, bool)
         self._truncated = np.zeros(self.num_envs, bool)
-        return tuple(p.prompt for p in self._problems), {}
+        return tuple(p.prompt for p in problems), {}
 
     def step(
         self, actions: Sequence[str]
@@ -76,25 +74,22 @@ class TextVectorEnv(VectorEnv):
         infos["well_formed"] bool [N] judges the last completion, False if nobody asks. Raises ResetNeeded before the
         first reset.
         """
-        if not self._problems:
+        if not self._episodes:
             raise gymnasium.error.ResetNeeded("call reset() before step()")
         replies = [""] * self.num_envs
         rewards = np.zeros(self.num_envs)
         rows = np.flatnonzero(self._verdicts == UNDECIDED)
         if rows.size:
             played = rows.tolist()
-            found, cut_off = zip(*[self._play(row, actions[row]) for row in played])
+            for row in played:
+                self._episodes[row][-1].append(actions[row])
+            found, cut_off = zip(*[play(*self._episodes[row]) for row in played])
             for row, reply in zip(played, found):
                 replies[row] = reply.text
             verdicts = np.array([UNDECIDED if reply.verdict is None else reply.verdict for reply in found], np.int8)
             self._verdicts[rows], self._truncated[rows], rewards[rows] = verdicts, cut_off, PAID[verdicts]
             if self._judges_form:
-                self._well_formed[rows] = [self._tasks[row].well_formed(actions[row]) for row in played]
+                self._well_formed[rows] = [self._episodes[row][0].well_formed(actions[row]) for row in played]
         ended = self._verdicts != UNDECIDED
         infos = {"verdict": self._verdicts.copy(), "well_formed": self._well_formed.copy()}
         return tuple(replies), rewards, ended & ~self._truncated, self._truncated.copy(), infos
-
-    def _play(self, row: int, action: str) -> tuple[Reply, bool]:
-        completions = self._completions[row]
-        completions.append(action)
-        return play(self._tasks[row], self._problems[row], completions)

@@ -5,6 +5,7 @@ So batching, compaction, stacking, several devices and resume change no token (d
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,12 +56,26 @@ def keys(purpose: str, seeds: Sequence[int], step: int) -> tuple[Key, ...]:
     return tuple(Key(purpose, seed, step) for seed in seeds)
 
 
-def _mix(x: Tensor) -> Tensor:
-    """A bijection of 32-bit integers held in int64 that flips every output bit half of the time (the constants of
-    C. Wellons' lowbias32). Products wrap in int64; their low 32 bits, which are all that is kept, are exact."""
+# What is hashed: 32-bit integers as uint32 arrays, which wrap by themselves, or as int64 tensors, whose products wrap
+# too, but whose low 32 bits, which are all that the mask keeps, are exact.
+Bits = Any
+
+
+def _mix(x: Bits) -> Bits:
+    """A bijection of 32-bit integers that flips every output bit half of the time (the constants of C. Wellons'
+    lowbias32)."""
     x = ((x ^ (x >> 16)) * 0x7FEB352D) & _MASK
     x = ((x ^ (x >> 15)) * 0x846CA68B) & _MASK
     return x ^ (x >> 16)
+
+
+def _hashed(words: Bits, rows: Bits, positions: Bits) -> Bits:
+    """words [3, S, 1], rows [R], positions [C] -> [S, R, C]."""
+    a, b, c = words
+    row_hash = _mix((rows ^ a) & _MASK)[..., None]
+    position_hash = _mix((positions * 0x9E3779B9 + b) & _MASK)[:, None]
+    x = _mix((row_hash * 0x85EBCA6B + position_hash) & _MASK)
+    return _mix(x ^ c[..., None] ^ row_hash)
 
 
 def uniforms(keys: Sequence[Key], rows: Tensor, positions: Tensor) -> Tensor:
@@ -69,13 +84,14 @@ def uniforms(keys: Sequence[Key], rows: Tensor, positions: Tensor) -> Tensor:
     Element (s, i, j) depends only on keys[s], rows[i] and positions[j]. 23 bits, so that the midpoint of every cell is
     a float32 and none rounds to 1: events rarer than 1.2e-7 are never drawn.
     """
-    words = torch.tensor([key.words() for key in keys]).to(rows.device, non_blocking=True)
-    a, b, c = words.T[..., None]  # [S, 1] each
-    row_hash = _mix((rows.long() ^ a) & _MASK)[..., None]
-    position_hash = _mix((positions.long() * 0x9E3779B9 + b) & _MASK)[:, None]
-    x = _mix((row_hash * 0x85EBCA6B + position_hash) & _MASK)
-    x = _mix(x ^ c[..., None] ^ row_hash)
-    return ((x >> 9).float() + 0.5) * 2.0**-23
+    words = np.array([key.words() for key in keys]).T[..., None]
+    if rows.is_cpu:  # a few thousand numbers: PyTorch takes longer to begin an operation than numpy to end it
+        given = (words, rows.numpy(), positions.numpy())
+        x = torch.from_numpy((_hashed(*(part.astype(np.uint32) for part in given)) >> 9).view(np.int32))
+    else:
+        given = torch.from_numpy(words).to(rows.device, non_blocking=True), rows.long(), positions.long()
+        x = _hashed(*given) >> 9
+    return (x.float() + 0.5) * 2.0**-23
 
 
 def torch_generator(key: Key) -> torch.Generator:

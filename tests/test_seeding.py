@@ -35,7 +35,7 @@ def test_neighbouring_rows_positions_steps_and_seeds_are_uncorrelated():
 @pytest.mark.parametrize("word", [0, 2**32 - 1])
 def test_no_uniform_is_zero_or_one(word, monkeypatch):
     """The inverse CDF needs the open interval: 0 would draw id 0 whatever its probability."""
-    monkeypatch.setattr(seeding, "_mix", lambda x: torch.full_like(x, word))
+    monkeypatch.setattr(seeding, "_mix", lambda x: np.full_like(x, word))
     assert 0 < grid(KEY, [0], [0]).item() < 1
 
 
@@ -47,6 +47,19 @@ def test_a_uniform_depends_on_its_row_and_position_alone(rows, positions):
     for i, row in enumerate(rows):
         assert torch.equal(grid(KEY, [row], positions)[0], whole[i])
     assert torch.equal(grid(KEY, rows, positions[::-1]), whole.flip(1))
+
+
+WORDS = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=6)
+
+
+@given(words=st.lists(st.tuples(*[st.integers(0, 2**32 - 1)] * 3), min_size=1, max_size=3), rows=WORDS, positions=WORDS)
+def test_a_gpu_hashes_what_a_cpu_hashes(words, rows, positions):
+    """Of int64 tensors, as there is no unsigned arithmetic on a GPU, what comes of unsigned arrays here."""
+    made = [np.array(words).T[..., None], np.array(rows), np.array(positions)]
+    here = seeding._hashed(*(x.astype(np.uint32) for x in made))
+    there = seeding._hashed(*map(torch.from_numpy, made))
+    assert (here.dtype, there.dtype) == (np.uint32, torch.int64)
+    assert np.array_equal(here, there.numpy())
 
 
 def test_streams_differ_between_purposes_seeds_and_steps():

@@ -62,10 +62,9 @@ def _metrics(clipped: Tensor, inputs: LossInputs) -> dict[str, Tensor]:
 
 def _surrogate(ratio: Tensor, inputs: LossInputs, config: AlgoConfig) -> tuple[Tensor, dict[str, Tensor]]:
     """The pessimistic of ratio and clipped ratio times advantage (PPO: Schulman et al., arXiv 1707.06347, eq. 7)."""
-    clipped = ratio.clamp(1 - config.clip_low, 1 + config.clip_high)
-    surrogate = torch.minimum(ratio * inputs.advantages, clipped * inputs.advantages)
-    over = ratio * inputs.advantages > clipped * inputs.advantages
-    return -_weighted(surrogate, inputs), _metrics(over, inputs)
+    free = ratio * inputs.advantages
+    held = ratio.clamp(1 - config.clip_low, 1 + config.clip_high) * inputs.advantages
+    return -_weighted(torch.minimum(free, held), inputs), _metrics(free > held, inputs)
 
 
 def clipped_policy_gradient(inputs: LossInputs, config: AlgoConfig) -> tuple[Tensor, dict[str, Tensor]]:

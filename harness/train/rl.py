@@ -6,6 +6,7 @@ that is updated is then the one that sampled, so the update is REINFORCE with th
 has no reference or no critic, that is None, and so is all that follows from it.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -34,7 +35,7 @@ from harness.train.problems import Ahead, Draw, problems_of
 from harness.train.reward_model import reward_scores
 from harness.train.rewards import REWARDS, kl_in_reward, shaped
 from harness.train.rollouts import Sampling
-from harness.train.state import OnStep, Sampled, StepReport, Stopwatch, TrainState, check_finite, gradients_of
+from harness.train.state import OnStep, Sampled, StepReport, Stopwatch, TrainState, check_finite
 from harness.train.steps import right_steps, steps_metrics
 from harness.types import Batch, Checked, Credit, RewardInputs, Rollouts, StopReason
 
@@ -95,14 +96,16 @@ def micro_batches(batch: Batch, policy: Transformer, size: int) -> list[Batch]:
     return [own.groups(part.start, part.stop) for part in parts]
 
 
-def gradients(state: TrainState, part: Batch, cfg: Config) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
-    """What a micro-batch adds to the metrics, [S] each, and to the gradients of all that learns."""
+def gradients(
+    state: TrainState, part: Batch, cfg: Config, weights: Sequence[Tensor]
+) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    """What a micro-batch adds to the metrics, [S] each, and to the gradients of `weights`, of all that learns."""
     denominator, per_token = part.denominator.clamp(min=1), part.loss_tokens.clamp(min=1)
     loss, metrics = losses(state.policy, part, cfg)
     critic_loss, more = value_losses(state.critic, part, cfg.algo)
     told = {name: value / per_token for name, value in (metrics | more).items()}
     whole = ((loss + critic_loss) / denominator).sum()
-    return {"loss": loss.detach() / denominator, **told}, torch.autograd.grad(whole, list(state.learners.parameters()))
+    return {"loss": loss.detach() / denominator, **told}, torch.autograd.grad(whole, weights)
 
 
 def update(
@@ -115,11 +118,11 @@ def update(
 
     def work(part: Batch) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
         if not part.fixed:
-            return gradients(state, part, cfg)
+            return gradients(state, part, cfg, weights)
         given = {name: x for name, x in vars(part).items() if isinstance(x, Tensor)}
         name = ("update", cfg.algo, cfg.sampling.temperature)
         return graphs.recorded(
-            state.policy, name, lambda **given: gradients(state, Batch(**given, fixed=True), cfg), given
+            state.policy, name, lambda **given: gradients(state, Batch(**given, fixed=True), cfg, weights), given
         )
 
     totals = {name: torch.zeros_like(batch.denominator) for name in ("loss", *LOSS_METRICS)}
@@ -127,7 +130,7 @@ def update(
         totals |= {name: totals.get(name, 0) + value for name, value in told.items()}
     totals = distributed.add_up(learners, totals)
     # Without the first a broken policy, which draws wrong answers alone, would go on in silence: no group has signal.
-    check_finite(state, {"sampler_logprobs": sampled, **totals, **gradients_of(state)}, vars(batch))
+    check_finite(state, {"sampler_logprobs": sampled, **totals}, vars(batch))
     norms = {name: clip_gradients(model, cfg.optim.grad_clip) for name, model in learners.items()}
     totals["grad_norm"] = norms["policy"]
     set_learning_rate(state.optimizer, lr)

@@ -76,20 +76,16 @@ class NonFinite(RuntimeError):
 
 
 def check_finite(state: TrainState, values: dict[str, Tensor | None], batch: dict[str, Any]) -> None:
-    """Raises NonFinite naming the first tensor that holds one: a poisoned step is never skipped in silence. `batch`
-    goes with it; the weights are still those before the update."""
-    present = {name: value for name, value in values.items() if value is not None}
+    """Raises NonFinite naming the first tensor, of `values` and the gradients of all that learns, that holds one: a
+    poisoned step is never skipped in silence. `batch` goes with it; the weights are still those before the update."""
+    gradients = {f"the gradient of {name}": weight.grad for name, weight in state.learners.named_parameters()}
+    present = {name: value for name, value in (values | gradients).items() if value is not None}
     # One norm of each is quick, and finite unless one of its terms is not, or it overflows.
     if torch.stack(torch._foreach_norm(list(present.values()))).isfinite().all():
         return
     for name, value in present.items():
         if not torch.isfinite(value).all():
             raise NonFinite(name, state.step, batch)
-
-
-def gradients_of(state: TrainState) -> dict[str, Tensor | None]:
-    """Of all that learns, by the words that an error names them with."""
-    return {f"the gradient of {name}": weight.grad for name, weight in state.learners.named_parameters()}
 
 
 class Stopwatch:
