@@ -55,14 +55,17 @@ typedef struct {
     n_t h, stride;    /* heads; of a token: 3hd */
 } attention;
 
+/* What a query does waits on itself, so each part is done for a few before the next. */
+#define QUERIES 8
+
 /* Of one head: keys and values of the context at hand, then of the row at hand. */
 typedef struct {
     n_t room;         /* keys at most, filled up */
     float *kt, *vt;   /* [d, room] */
     float *k, *v;     /* [room, d filled up with 0] */
-    float *p, *dp;    /* [room] */
+    float *p, *dp;    /* [QUERIES, room] */
     float *dk, *dv;   /* [room, d filled up] */
-    float *q, *o, *g; /* a query, what it gets, what comes back: [d filled up] each */
+    float *q, *g, *o; /* queries, what comes back to them: [QUERIES, d filled up]; what one gets: [d filled up] */
     n_t runs, *first; /* rows at which they begin, [runs + 1] */
     void *memory;
 } scratch;
@@ -74,14 +77,15 @@ static scratch new_scratch(const n_t *rows, n_t n_rows, n_t d) {
         n_t keys = rows[4 * r + 1] - rows[4 * r] + rows[4 * r + 3] - rows[4 * r + 2];
         if (keys > most) most = keys;
     }
-    n_t room = padded(most), wide = padded(d), flat = room * wide, floats = 6 * flat + 2 * room + 3 * wide;
+    n_t room = padded(most), wide = padded(d), flat = room * wide, floats = 6 * flat + 2 * QUERIES * room + (2 * QUERIES + 1) * wide;
     scratch s = {room};
     s.memory = aligned_alloc(64, up(4 * floats + sizeof(n_t) * (n_rows + 1), 64));
     if (!s.memory) return s;
     float *x = s.memory;
     memset(x, 0, 4 * floats);
     s.kt = x, s.vt = x += flat, s.k = x += flat, s.v = x += flat, s.dk = x += flat, s.dv = x += flat;
-    s.p = x += flat, s.dp = x += room, s.q = x += room, s.o = x += wide, s.g = x += wide;
+    s.p = x += flat, s.dp = x += QUERIES * room, s.q = x += QUERIES * room, s.g = x += QUERIES * wide;
+    s.o = x += QUERIES * wide;
     s.first = (n_t *)(x + wide);
     for (n_t r = 0; r < n_rows; r++) {
         const n_t *row = rows + 4 * r;
@@ -182,48 +186,63 @@ INLINE void mix(const float *p, const void *m, n_t n, n_t vecs, float *y, int lo
 
 INLINE void forward_row(
     attention a, n_t d, n_t head, n_t context, const n_t *row, void *out, int low, scratch *s) {
-    n_t vecs = padded(d) / LANES;
+    n_t vecs = padded(d) / LANES, room = s->room;
     float factor = 1.0f / sqrtf(d);
     load(a, d, head, row[2], row[3] - row[2], context, 0, s);
-    for (n_t i = row[2]; i < row[3]; i++) {
-        n_t seen = context + i - row[2] + 1;
-        across(a.qkv + i * a.stride + head * d, factor, s->kt, d, s->room, seen, s->p);
-        softmax(s->p, seen);
-        memset(s->o, 0, sizeof(float) * vecs * LANES);
-        mix(s->p, s->v, seen, vecs, s->o, 0);
-        for (n_t e = 0; e < d; e++) put(out, (i * a.h + head) * d + e, s->o[e], low);
+    for (n_t from = row[2]; from < row[3]; from += QUERIES) {
+        n_t n = least(QUERIES, row[3] - from), seen = context + from - row[2] + 1; /* by the first of them */
+        for (n_t i = 0; i < n; i++)
+            across(a.qkv + (from + i) * a.stride + head * d, factor, s->kt, d, room, seen + i, s->p + i * room);
+        for (n_t i = 0; i < n; i++) softmax(s->p + i * room, seen + i);
+        for (n_t i = 0; i < n; i++) {
+            memset(s->o, 0, sizeof(float) * vecs * LANES);
+            mix(s->p + i * room, s->v, seen + i, vecs, s->o, 0);
+            for (n_t e = 0; e < d; e++) put(out, ((from + i) * a.h + head) * d + e, s->o[e], low);
+        }
     }
+}
+
+/* dp[j] = p[j] · (dp[j] - p·dp) · factor, of the first n; what fills up the last vector of p is 0. */
+INLINE void softmax_grad(const float *p, n_t n, float factor, float *dp) {
+    lanes along = {0};
+    for (n_t j = 0; j < n; j += LANES) along += *(const loose *)(p + j) * *(loose *)(dp + j);
+    float sum = sum_of(along);
+    for (n_t j = 0; j < n; j += LANES)
+        *(loose *)(dp + j) = *(const loose *)(p + j) * (*(loose *)(dp + j) - sum) * factor;
 }
 
 /* Adds to the gradient of q, k, v [n, 3, h, d], which are turned, and to the context's in s; g [n, h, d] is that of what
    they gave. */
 INLINE void backward_row(
     attention a, n_t d, n_t head, n_t context, const n_t *row, const float *g, float *grad, scratch *s) {
-    n_t wide = padded(d), vecs = wide / LANES;
+    n_t wide = padded(d), vecs = wide / LANES, room = s->room;
     float factor = 1.0f / sqrtf(d);
     load(a, d, head, row[2], row[3] - row[2], context, 1, s);
-    for (n_t i = row[2]; i < row[3]; i++) {
-        n_t seen = context + i - row[2] + 1;
-        const float *q = a.qkv + i * a.stride + head * d;
-        float *dq = grad + i * a.stride + head * d, along = 0;
-        across(q, factor, s->kt, d, s->room, seen, s->p);
-        softmax(s->p, seen);
-        memcpy(s->g, g + (i * a.h + head) * d, sizeof(float) * d);
-        across(s->g, 1.0f, s->vt, d, s->room, seen, s->dp);
-#pragma omp simd reduction(+ : along)
-        for (n_t j = 0; j < seen; j++) along += s->p[j] * s->dp[j];
-        for (n_t j = 0; j < seen; j++) s->dp[j] = s->p[j] * (s->dp[j] - along) * factor;
-        memset(s->o, 0, sizeof(float) * wide);
-        mix(s->dp, s->k, seen, vecs, s->o, 0);
-        for (n_t e = 0; e < d; e++) dq[e] += s->o[e];
-        memcpy(s->q, q, sizeof(float) * d);
-        for (n_t c = 0; c < vecs; c++) {
-            lanes of_q = *(loose *)(s->q + c * LANES), of_o = *(loose *)(s->g + c * LANES);
-            for (n_t j = 0; j < seen; j++) {
-                *(loose *)(s->dk + j * wide + c * LANES) += s->dp[j] * of_q;
-                *(loose *)(s->dv + j * wide + c * LANES) += s->p[j] * of_o;
-            }
+    for (n_t from = row[2]; from < row[3]; from += QUERIES) {
+        n_t n = least(QUERIES, row[3] - from), seen = context + from - row[2] + 1;
+        for (n_t i = 0; i < n; i++) {
+            memcpy(s->q + i * wide, a.qkv + (from + i) * a.stride + head * d, sizeof(float) * d);
+            memcpy(s->g + i * wide, g + ((from + i) * a.h + head) * d, sizeof(float) * d);
+            across(s->q + i * wide, factor, s->kt, d, room, seen + i, s->p + i * room);
+            across(s->g + i * wide, 1.0f, s->vt, d, room, seen + i, s->dp + i * room);
         }
+        for (n_t i = 0; i < n; i++) softmax(s->p + i * room, seen + i);
+        for (n_t i = 0; i < n; i++) softmax_grad(s->p + i * room, seen + i, factor, s->dp + i * room);
+        for (n_t i = 0; i < n; i++) {
+            float *dq = grad + (from + i) * a.stride + head * d;
+            memset(s->o, 0, sizeof(float) * wide);
+            mix(s->dp + i * room, s->k, seen + i, vecs, s->o, 0);
+            for (n_t e = 0; e < d; e++) dq[e] += s->o[e];
+        }
+        for (n_t j = 0; j < seen + n - 1; j++)
+            for (n_t e = j * wide, c = 0; c < wide; c += LANES) {
+                lanes dk = *(loose *)(s->dk + e + c), dv = *(loose *)(s->dv + e + c);
+                for (n_t i = j < seen ? 0 : j - seen + 1; i < n; i++) { /* those that see it */
+                    dk += s->dp[i * room + j] * *(loose *)(s->q + i * wide + c);
+                    dv += s->p[i * room + j] * *(loose *)(s->g + i * wide + c);
+                }
+                *(loose *)(s->dk + e + c) = dk, *(loose *)(s->dv + e + c) = dv;
+            }
     }
     unload(a, d, head, row[2], row[3] - row[2], context, grad, s);
 }
@@ -283,6 +302,9 @@ typedef struct {
     n_t of_prompt_k, of_prompt_v, of_own; /* numbers in a layer */
 } cache;
 
+/* Scores of one head, each of its two parts filled up. */
+INLINE n_t room_to_see(const cache *c) { return c->prompt_room + padded(c->room) + LANES; }
+
 INLINE void remember_prompt(const cache *c, n_t layer, const float *qkv, n_t prompt, n_t start, n_t h, n_t d) {
     n_t wide = padded(d);
     for (n_t head = 0; head < h; head++) {
@@ -296,21 +318,22 @@ INLINE void remember_prompt(const cache *c, n_t layer, const float *qkv, n_t pro
     }
 }
 
-/* qkv [n, 3, h, d] of the rows `row` [n]; out [n, h, d]; memory [prompt_room + room + LANES + 2 * d filled up]. */
+/* qkv [n, 3, h, d] of the rows `row` [n]; out [n, h, d]; memory [h * room_to_see + 2 * d filled up]. What the heads do waits on itself, so
+   each part is done for all of them before the next. */
 INLINE void decode_in(
     float *qkv, const float *cos, const float *sin, n_t positions, n_t n, n_t h, n_t d, const n_t *row, const cache *c,
     n_t layer, n_t filled, float *memory, void *out, int low) {
-    n_t vecs = padded(d) / LANES, wide = vecs * LANES;
-    float *o = memory, *query = o + wide, *p = query + wide, factor = 1.0f / sqrtf(d);
+    n_t vecs = padded(d) / LANES, wide = vecs * LANES, seen = room_to_see(c);
+    float *o = memory, *query = o + wide, *scores = query + wide, factor = 1.0f / sqrtf(d);
     memset(query, 0, sizeof(float) * wide);
     for (n_t i = 0; i < n; i++) {
         n_t prompt = row[i] / c->group, first = c->length[prompt], position = least(first + filled, positions - 1);
+        n_t own = layer * c->of_own + row[i] * h * c->room * wide;
+        const float *pk = c->prompt_k + layer * c->of_prompt_k + prompt * h * d * c->prompt_room;
+        const float *pv = c->prompt_v + layer * c->of_prompt_v + prompt * h * c->prompt_room * wide;
         for (n_t head = 0; head < h; head++) {
-            float *q = qkv + (i * 3 * h + head) * d, *new_k = q + h * d, *new_v = new_k + h * d;
-            n_t own = layer * c->of_own + (row[i] * h + head) * c->room * wide;
-            void *k = into(c->own_k, own, low), *v = into(c->own_v, own, low);
-            const float *pk = c->prompt_k + layer * c->of_prompt_k + (prompt * h + head) * d * c->prompt_room;
-            const float *pv = c->prompt_v + layer * c->of_prompt_v + (prompt * h + head) * c->prompt_room * wide;
+            float *q = qkv + (i * 3 * h + head) * d, *new_k = q + h * d, *new_v = new_k + h * d, *p = scores + head * seen;
+            void *k = into(c->own_k, own + head * c->room * wide, low), *v = into(c->own_v, own + head * c->room * wide, low);
             turn(q, cos + position * d, sin + position * d, d);
             turn(new_k, cos + position * d, sin + position * d, d);
             memcpy(query, q, sizeof(float) * d);
@@ -318,7 +341,7 @@ INLINE void decode_in(
                 put(k, filled * wide + e, e < d ? new_k[e] : 0.0f, low);
                 put(v, filled * wide + e, e < d ? new_v[e] : 0.0f, low);
             }
-            across(q, factor, pk, d, c->prompt_room, first, p);
+            across(q, factor, pk + head * d * c->prompt_room, d, c->prompt_room, first, p);
             for (n_t j = 0; j <= filled; j += LANES) { /* over what filled the prompt's last vector up */
                 lanes products[LANES] = {0};
                 for (n_t at = j; at < least(j + LANES, filled + 1); at++)
@@ -326,10 +349,13 @@ INLINE void decode_in(
                         products[at - j] += *(loose *)(query + e) * lanes_of(k, at * wide + e, low);
                 *(loose *)(p + first + j) = sums_of(products) * factor;
             }
-            softmax(p, first + filled + 1);
+        }
+        for (n_t head = 0; head < h; head++) softmax(scores + head * seen, first + filled + 1);
+        for (n_t head = 0; head < h; head++) {
+            const float *p = scores + head * seen;
             memset(o, 0, sizeof(float) * wide);
-            mix(p, pv, first, vecs, o, 0);
-            mix(p + first, v, filled + 1, vecs, o, low);
+            mix(p, pv + head * c->prompt_room * wide, first, vecs, o, 0);
+            mix(p + first, into(c->own_v, own + head * c->room * wide, low), filled + 1, vecs, o, low);
             for (n_t e = 0; e < d; e++) put(out, (i * h + head) * d + e, o[e], low);
         }
     }

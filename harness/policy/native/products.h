@@ -245,7 +245,8 @@ static void as_tiles_back(const uint16_t *x, n_t k, n_t n, uint16_t *to) {
 static void tile_pack(
     const float *w, const float *gain, n_t k, n_t n, void *forth, void *back, uint16_t *memory) {
     for (n_t r = 0; r < k; r++)
-        for (n_t c = 0; c < n; c++) put(memory, r * n + c, w[r * n + c] * (gain ? gain[r] : 1.0f), 1);
+        for (n_t c = 0; c < n; c += LANES)
+            put_lanes(memory, r * n + c, lanes_of(w, r * n + c, 0) * (gain ? gain[r] : 1.0f), 1);
     as_tiles(memory, k, n, n, 0, forth);
     as_tiles_back(memory, k, n, back);
 }

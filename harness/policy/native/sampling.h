@@ -65,7 +65,7 @@ INLINE int sample_in(const policy *s, const request *r, completions out, int low
     c.of_prompt_k = r->prompts * h * d * c.prompt_room, c.of_prompt_v = r->prompts * h * padded(d) * c.prompt_room;
     c.of_own = all * h * r->room * padded(d);
     n_t of_prompts = 4 * s->layers * (c.of_prompt_k + c.of_prompt_v), own = s->layers * c.of_own * size_of(low);
-    n_t looking = 4 * (c.prompt_room + padded(r->room) + LANES + 2 * padded(d));
+    n_t looking = 4 * (h * room_to_see(&c) + 2 * padded(d));
     n_t bytes = of_prompts + 2 * own + kept_size(s, n) + 4 * n * (2 * w + v) + looking + 4 * v + 32 * all + passage_size(s) + 32 * 64;
     void *memory = aligned_alloc(64, up(bytes, 64));
     if (!memory) return NO_MEMORY;
