@@ -77,7 +77,8 @@ static scratch new_scratch(const n_t *rows, n_t n_rows, n_t d) {
         n_t keys = rows[4 * r + 1] - rows[4 * r] + rows[4 * r + 3] - rows[4 * r + 2];
         if (keys > most) most = keys;
     }
-    n_t room = padded(most), wide = padded(d), flat = room * wide, floats = 6 * flat + 2 * QUERIES * room + (2 * QUERIES + 1) * wide;
+    n_t room = padded(most), wide = padded(d), flat = room * wide;
+    n_t floats = 6 * flat + 2 * QUERIES * room + (2 * QUERIES + 1) * wide;
     scratch s = {room};
     s.memory = aligned_alloc(64, up(4 * floats + sizeof(n_t) * (n_rows + 1), 64));
     if (!s.memory) return s;
@@ -318,8 +319,8 @@ INLINE void remember_prompt(const cache *c, n_t layer, const float *qkv, n_t pro
     }
 }
 
-/* qkv [n, 3, h, d] of the rows `row` [n]; out [n, h, d]; memory [h * room_to_see + 2 * d filled up]. What the heads do waits on itself, so
-   each part is done for all of them before the next. */
+/* qkv [n, 3, h, d] of the rows `row` [n]; out [n, h, d]; memory [h * room_to_see + 2 * d filled up]. What a head does
+   waits on itself, so each part is done for all of them before the next. */
 INLINE void decode_in(
     float *qkv, const float *cos, const float *sin, n_t positions, n_t n, n_t h, n_t d, const n_t *row, const cache *c,
     n_t layer, n_t filled, float *memory, void *out, int low) {
@@ -328,12 +329,13 @@ INLINE void decode_in(
     memset(query, 0, sizeof(float) * wide);
     for (n_t i = 0; i < n; i++) {
         n_t prompt = row[i] / c->group, first = c->length[prompt], position = least(first + filled, positions - 1);
-        n_t own = layer * c->of_own + row[i] * h * c->room * wide;
+        n_t own = layer * c->of_own + row[i] * h * c->room * wide, of_head = c->room * wide;
         const float *pk = c->prompt_k + layer * c->of_prompt_k + prompt * h * d * c->prompt_room;
         const float *pv = c->prompt_v + layer * c->of_prompt_v + prompt * h * c->prompt_room * wide;
         for (n_t head = 0; head < h; head++) {
-            float *q = qkv + (i * 3 * h + head) * d, *new_k = q + h * d, *new_v = new_k + h * d, *p = scores + head * seen;
-            void *k = into(c->own_k, own + head * c->room * wide, low), *v = into(c->own_v, own + head * c->room * wide, low);
+            float *q = qkv + (i * 3 * h + head) * d, *new_k = q + h * d, *new_v = new_k + h * d;
+            float *p = scores + head * seen;
+            void *k = into(c->own_k, own + head * of_head, low), *v = into(c->own_v, own + head * of_head, low);
             turn(q, cos + position * d, sin + position * d, d);
             turn(new_k, cos + position * d, sin + position * d, d);
             memcpy(query, q, sizeof(float) * d);
@@ -355,7 +357,7 @@ INLINE void decode_in(
             const float *p = scores + head * seen;
             memset(o, 0, sizeof(float) * wide);
             mix(p, pv + head * c->prompt_room * wide, first, vecs, o, 0);
-            mix(p + first, into(c->own_v, own + head * c->room * wide, low), filled + 1, vecs, o, low);
+            mix(p + first, into(c->own_v, own + head * of_head, low), filled + 1, vecs, o, low);
             for (n_t e = 0; e < d; e++) put(out, (i * h + head) * d + e, o[e], low);
         }
     }
