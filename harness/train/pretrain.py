@@ -23,18 +23,18 @@ from envs.mixture import Mixture
 from envs.registry import get, select
 from envs.splits import draw_in_split
 from harness.config import BaseConfig, Config, OptimConfig
-from harness.policy import graphs
+from harness.policy import graphs, native
 from harness.policy.score import score
 from harness.policy.tokenizer import PAD, encode_completion, encode_prompt, encode_reply
 from harness.policy.transformer import Transformer, parameter_count
 from harness.seeding import Key, keys
 from harness.train.algorithms import flops_per_token
-from harness.train.helpers import Each, helpers
+from harness.train.helpers import Each, cut, helpers
 from harness.train.optim import added_up, clip_gradients, learning_rate_factor, set_learning_rate
 from harness.train.rollouts import thought
 from harness.train.state import OnStep, StepReport, Stopwatch, TrainState, check_finite
 
-# Of one forward pass, padding included. On a CPU more would leave the cache and fewer are all overhead.
+# Of one padded forward pass, padding included. On a CPU more would leave the cache and fewer are all overhead.
 TOKENS_AT_ONCE = {"cpu": 768, "cuda": 1 << 16}
 WIDTHS_ALIKE = 16  # tokens by which the widths of what is recorded for a GPU differ
 
@@ -95,6 +95,12 @@ def token_losses(policy: Transformer, ids: Tensor, mask: Tensor) -> tuple[Tensor
     return (loss * mask[..., 1:]).flatten(1).sum(1), mask[..., 1:].flatten(1).sum(1)
 
 
+def packed_losses(policy: Transformer, corpora: Sequence[Sequence[np.ndarray]]) -> Tensor:
+    """Summed next-token loss of each seed's documents, [S], nothing between them (harness.policy.native)."""
+    ids, spans, target = native.packed(corpora)
+    return -native.logprobs(policy, ids, spans, target, 1.0).sum(1)
+
+
 def _tokens_at_once(policy: Transformer) -> int:
     """Of each seed; on a GPU what is held of all of them counts."""
     most = TOKENS_AT_ONCE[policy.embedding.device.type]
@@ -112,32 +118,47 @@ def pieces(corpora: Sequence[Sequence[np.ndarray]], tokens: int) -> list[slice]:
     return [slice(*ends) for ends in pairwise([*cuts, len(width)] if width else [])]
 
 
+def parts(policy: Transformer, corpora: Sequence[Sequence[np.ndarray]]) -> list[list[Sequence[np.ndarray]]]:
+    """The corpora by what goes through one forward pass."""
+    if native.serves(policy):
+        count, tokens = max(map(len, corpora)), max(sum(map(len, corpus)) for corpus in corpora)
+        cuts = [slice(part.start, part.stop) for part in cut(count, min(count, -(-tokens // native.TOKENS_AT_ONCE)))]
+    else:
+        corpora = [sorted(corpus, key=len) for corpus in corpora]
+        cuts = pieces(corpora, _tokens_at_once(policy))
+    return [[corpus[one] for corpus in corpora] for one in cuts]
+
+
 def learn(
     state: TrainState, corpora: Sequence[list[np.ndarray]], optim: OptimConfig, lr: float, each: Each = map
 ) -> dict[str, Tensor]:
-    """One update on each seed's documents, piece by piece; `each` shares the pieces out."""
-    device, weights = state.policy.embedding.device, list(state.policy.parameters())
-    fixed = graphs.serves(state.policy)
-    corpora = [sorted(corpus, key=len) for corpus in corpora]
+    """One update on each seed's documents, part by part; `each` shares the parts out."""
+    policy, weights = state.policy, list(state.policy.parameters())
+    device, fixed = policy.embedding.device, graphs.serves(policy)
     predicted = torch.tensor([sum(len(d) - 1 for d in corpus) for corpus in corpora], device=device)
 
-    def gradients(ids: Tensor, mask: Tensor, predicted: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        loss = token_losses(state.policy, ids, mask)[0] / predicted
+    def gradients(losses: Tensor, predicted: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        loss = losses / predicted
         return loss.detach(), torch.autograd.grad(loss.sum(), weights)
 
-    def work(piece: slice) -> tuple[Tensor, tuple[Tensor, ...]]:
-        parts = [padded(corpus[piece]) for corpus in corpora]
-        rows, width = (max(ids.shape[i] for ids, _ in parts) for i in (0, 1))
+    def of_padded(ids: Tensor, mask: Tensor, predicted: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return gradients(token_losses(policy, ids, mask)[0], predicted)
+
+    def work(documents: Sequence[Sequence[np.ndarray]]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        if native.serves(policy):
+            return gradients(packed_losses(policy, documents), predicted)
+        filled = [padded(of_seed) for of_seed in documents]
+        rows, width = (max(ids.shape[i] for ids, _ in filled) for i in (0, 1))
         if fixed:
-            width = graphs.width_of(width, state.policy.config.context, WIDTHS_ALIKE)
+            width = graphs.width_of(width, policy.config.context, WIDTHS_ALIKE)
         fill = lambda x: F.pad(x, (0, width - x.shape[1], 0, rows - x.shape[0]))  # noqa: E731
-        ids = torch.stack([fill(ids) for ids, _ in parts]).to(device)
-        mask = torch.stack([fill(mask) for _, mask in parts]).to(device)
+        ids = torch.stack([fill(ids) for ids, _ in filled]).to(device)
+        mask = torch.stack([fill(mask) for _, mask in filled]).to(device)
         given = {"ids": ids, "mask": mask, "predicted": predicted}
-        return graphs.recorded(state.policy, "pretrain", gradients, given) if fixed else gradients(**given)
+        return graphs.recorded(policy, "pretrain", of_padded, given) if fixed else of_padded(**given)
 
     total = torch.zeros(len(corpora), device=device)
-    for loss in added_up(weights, each(work, pieces(corpora, _tokens_at_once(state.policy)))):
+    for loss in added_up(weights, each(work, parts(policy, corpora))):
         total += loss
     documents = {"documents": [list(map(torch.from_numpy, corpus)) for corpus in corpora]}
     check_finite(state, {"loss": total}, documents)

@@ -40,7 +40,6 @@ from harness.train.steps import right_steps, steps_metrics
 from harness.types import Batch, Checked, Credit, RewardInputs, Rollouts, StopReason
 
 TOKENS_OF_A_PART = 512  # at least, where an update is shared out among threads
-TOKENS_AT_ONCE = 4096  # about as many at most, where each call is: what they leave for the backward pass takes memory
 
 
 def sampling_of(cfg: Config, mixture: Mixture) -> Sampling:
@@ -90,7 +89,7 @@ def micro_batches(batch: Batch, policy: Transformer, size: int) -> list[Batch]:
     if size:
         parts = [range(i, min(i + size, count)) for i in range(0, count, size)]
     elif native.serves(policy):
-        parts = cut(count, min(count, -(-tokens // TOKENS_AT_ONCE)))
+        parts = cut(count, min(count, -(-tokens // native.TOKENS_AT_ONCE)))
     else:
         parts = parts_of(count, tokens, tokens // TOKENS_OF_A_PART, policy)
     return [own.groups(part.start, part.stop) for part in parts]

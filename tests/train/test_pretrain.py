@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from envs import get
 from envs.base import Verdict
@@ -14,6 +16,7 @@ from envs.registry import select
 from envs.splits import split_of
 from envs.vector import TextVectorEnv
 from harness.errors import UserError
+from harness.policy import native
 from harness.policy.tokenizer import ANSWER, BOS, ENV, EOS, TURN, decode
 from harness.seeding import Key, keys
 from harness.train import pretrain as module
@@ -26,7 +29,9 @@ from harness.train.pretrain import (
     documents_worth,
     draw_documents,
     learn,
+    packed_losses,
     padded,
+    parts,
     pieces,
     pretrain,
     pretrain_step,
@@ -35,6 +40,7 @@ from harness.train.pretrain import (
 )
 from harness.train.rollouts import Sampling, demonstrate
 from harness.train.state import TrainState
+from tests.policy.conftest import needs_compiler, path  # noqa: F401  (a fixture)
 from tests.toys import tiny, toy_state
 from tests.train.toy_rollouts import toy_problems
 
@@ -44,7 +50,7 @@ def documents(n=400, wrong=0.0, *overrides):
     return draw_documents(corpus_of(base), n, wrong, Key("documents", 0).generator())
 
 
-def parts(document):
+def prompt_and_answer(document):
     ids = document.tolist()
     turn = ids.index(TURN)
     return decode(ids[1:turn]), decode(ids[turn + 1 : -1])
@@ -53,20 +59,20 @@ def parts(document):
 def test_a_document_is_prompt_and_answer_in_the_frame_of_an_episode():
     for held in documents(20):
         assert (held[0], held[-1]) == (BOS, EOS)
-        assert parts(held)[1] == "A"
+        assert prompt_and_answer(held)[1] == "A"
 
 
 def test_the_corpus_holds_training_contents_alone():
     from envs import Problem
 
     for held in documents():
-        prompt, _ = parts(held)
+        prompt, _ = prompt_and_answer(held)
         content = prompt.removeprefix("Say ").rstrip(".=")
         assert split_of(Problem("", "", "", 1, f"toy:{content}")) == "train"
 
 
 def test_the_weights_of_contexts_are_the_exposure():
-    worded = lambda docs: np.mean([parts(d)[0].startswith("Say") for d in docs])  # noqa: E731
+    worded = lambda docs: np.mean([prompt_and_answer(d)[0].startswith("Say") for d in docs])  # noqa: E731
     assert worded(documents(2000)) == pytest.approx(0.25, abs=0.04)
     assert worded(documents(300, 0.0, "base.contexts.worded=0")) == 0
 
@@ -74,7 +80,7 @@ def test_the_weights_of_contexts_are_the_exposure():
 def test_the_share_of_wrong_answers_is_as_asked():
     base = tiny("base.tasks=[addition.symbolic]", "base.contexts.worded=0", "base.difficulties=[3]").base
     docs = draw_documents(corpus_of(base), 2000, 0.3, Key("documents", 1).generator())
-    right = [str(sum(map(int, p.rstrip("=").split("+")))) == a for p, a in map(parts, docs)]
+    right = [str(sum(map(int, p.rstrip("=").split("+")))) == a for p, a in map(prompt_and_answer, docs)]
     assert 1 - np.mean(right) == pytest.approx(0.3, abs=0.04)
 
 
@@ -107,10 +113,64 @@ def test_pieces_hold_every_document_once_and_few_tokens_of_any_corpus():
     assert pieces([[], []], 60) == []
 
 
-def test_pieces_change_the_gradient_by_no_more_than_rounding(monkeypatch):
+@pytest.fixture
+def at_once(monkeypatch):
+    """Sets how many tokens go through a forward pass together, on both paths."""
+
+    def at_most(tokens):
+        monkeypatch.setitem(module.TOKENS_AT_ONCE, "cpu", tokens)
+        monkeypatch.setattr(native, "TOKENS_AT_ONCE", tokens)
+
+    return at_most
+
+
+@pytest.mark.usefixtures("path")
+def test_parts_hold_every_document_once(at_once):
+    corpora, policy = [documents(n, 0.0) for n in (40, 33)], toy_state(0, 1).policy
+    in_order = lambda corpus: sorted(d.tolist() for d in corpus)  # noqa: E731
+    assert parts(policy, [[], []]) == []
+    for tokens, counts in ((10**6, [1]), (60, range(3, 20)), (1, [40])):
+        at_once(tokens)
+        cut = parts(policy, corpora)
+        assert len(cut) in counts
+        for i, corpus in enumerate(corpora):
+            assert in_order(d for part in cut for d in part[i]) == in_order(corpus)
+
+
+@needs_compiler
+@settings(deadline=None)
+@given(lengths=st.lists(st.lists(st.integers(1, 40), max_size=6), min_size=1, max_size=3), seed=st.integers(0, 9))
+def test_without_padding_losses_and_gradients_are_the_same(lengths, seed):
+    """Of documents of any lengths, of which a seed may have none."""
+    rng = np.random.default_rng(seed)
+    corpora = [[rng.integers(16, 112, n) for n in of_seed] for of_seed in lengths]
+    policy = toy_state(*range(len(corpora))).policy
+    most, widest = max(map(len, lengths)), max((n for of_seed in lengths for n in of_seed), default=1)
+    ids, mask = torch.zeros((2, len(corpora), most, widest), dtype=torch.int64)
+    for i, corpus in enumerate(corpora):
+        for j, held in enumerate(corpus):
+            ids[i, j, : len(held)], mask[i, j, : len(held)] = torch.from_numpy(held), 1
+    found = []
+    for losses in (packed_losses(policy, corpora), token_losses(policy, ids, mask.bool())[0]):
+        found.append((losses, *torch.autograd.grad(losses.sum(), list(policy.parameters()))))
+    for ours, padded_ones in zip(*found):
+        torch.testing.assert_close(ours, padded_ones, rtol=1e-4, atol=1e-4)
+
+
+@needs_compiler
+def test_packed_documents_lie_one_after_the_other_with_nothing_between_them():
+    ids, spans, target = native.packed([[np.array([1, 20, 3]), np.array([4, 5])], [np.array([6, 7])]])
+    assert ids.tolist() == [[1, 20, 4], [6, 0, 0]]
+    assert target.tolist() == [[20, 3, 5], [7, -1, -1]]
+    assert spans.rows.tolist() == [[[0, 0, 0, 2], [0, 0, 2, 3]], [[0, 0, 0, 1], [0, 0, 1, 1]]]
+    assert spans.position.tolist() == [[0, 1, 0], [0, 0, 0]]
+
+
+@pytest.mark.usefixtures("path")
+def test_parts_change_the_gradient_by_no_more_than_rounding(at_once):
     corpus, gradients, losses = documents(30), [], []
     for tokens in (10**6, 40):
-        monkeypatch.setitem(module.TOKENS_AT_ONCE, "cpu", tokens)
+        at_once(tokens)
         state = toy_state(0)
         losses.append(learn(state, [corpus], replace(tiny().base.optim, grad_clip=1e9), 0.0)["loss"])
         gradients.append([w.grad for w in state.policy.parameters()])
@@ -137,13 +197,14 @@ def test_no_bit_of_a_base_depends_on_how_many_threads_share_its_pieces(monkeypat
         def spend(state, report):
             state.spent = (replace(state.spent[0], step=report.step + 1),)
 
-        pretrain(base, state, corpus_of(base), 3, spend, threads)
+        with native.plain():  # elsewhere each call shares itself out (tests/policy/test_crew.py)
+            pretrain(base, state, corpus_of(base), 3, spend, threads)
         found.append(list(state.policy.parameters()))
     assert all(torch.equal(a, b) for a, b in zip(*found))
 
 
-def test_stacked_bases_are_pretrained_as_separate_ones(monkeypatch):
-    monkeypatch.setitem(module.TOKENS_AT_ONCE, "cpu", 40)
+def test_stacked_bases_are_pretrained_as_separate_ones(at_once):
+    at_once(40)
     base = tiny("base.documents=10").base
     mixture = corpus_of(base)
     together = base_state(base, 3, 8)

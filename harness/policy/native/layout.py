@@ -1,7 +1,9 @@
 """What a pass is of: flat tokens, with nothing between them, and which of them see which."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,6 +31,27 @@ def rows_of_equal_length(seeds: int, rows: int, tokens: int) -> Spans:
     none = torch.zeros_like(ends)
     row = torch.stack((none, none, ends - tokens, ends), dim=1)
     return Spans(row.repeat(seeds, 1, 1), torch.arange(tokens).repeat(seeds, rows))
+
+
+def packed(corpora: Sequence[Sequence[np.ndarray]]) -> tuple[Tensor, Spans, Tensor]:
+    """Each seed's documents as rows: ids [S, N] of all but their last tokens, and what follows each, target [S, N]; -1
+    at the end of a seed that has fewer than another."""
+    length = np.zeros((len(corpora), max(map(len, corpora))), dtype=np.int64)
+    for of_seed, documents in zip(length, corpora):
+        of_seed[: len(documents)] = [len(document) - 1 for document in documents]
+    end = length.cumsum(1)
+    start, none = end - length, np.zeros_like(end)
+    ids, target, position = np.zeros((3, len(corpora), end.max(initial=0)), dtype=np.int64)
+    target.fill(-1)
+    for i, documents in enumerate(corpora):
+        n = length[i].sum()
+        if n:
+            ids[i, :n] = np.concatenate([document[:-1] for document in documents])
+            target[i, :n] = np.concatenate([document[1:] for document in documents])
+            position[i, :n] = np.arange(n) - start[i].repeat(length[i])
+    rows = np.stack((none, none, start, end), axis=2)
+    ids, rows, position, target = map(torch.from_numpy, (ids, rows, position, target))
+    return ids, Spans(rows, position), target
 
 
 @dataclass(frozen=True)
