@@ -82,14 +82,16 @@ class TextVectorEnv(VectorEnv):
         if rows.size:
             played = rows.tolist()
             for row in played:
-                self._episodes[row][-1].append(actions[row])
+                _, _, completions = self._episodes[row]
+                completions.append(actions[row])
             found, cut_off = zip(*[play(*self._episodes[row]) for row in played])
             for row, reply in zip(played, found):
                 replies[row] = reply.text
             verdicts = np.array([UNDECIDED if reply.verdict is None else reply.verdict for reply in found], np.int8)
             self._verdicts[rows], self._truncated[rows], rewards[rows] = verdicts, cut_off, PAID[verdicts]
             if self._judges_form:
-                self._well_formed[rows] = [self._episodes[row][0].well_formed(actions[row]) for row in played]
+                tasks = [task for task, _, _ in self._episodes]
+                self._well_formed[rows] = [tasks[row].well_formed(actions[row]) for row in played]
         ended = self._verdicts != UNDECIDED
         infos = {"verdict": self._verdicts.copy(), "well_formed": self._well_formed.copy()}
         return tuple(replies), rewards, ended & ~self._truncated, self._truncated.copy(), infos

@@ -56,9 +56,14 @@ def keys(purpose: str, seeds: Sequence[int], step: int) -> tuple[Key, ...]:
     return tuple(Key(purpose, seed, step) for seed in seeds)
 
 
-# What is hashed: 32-bit integers as uint32 arrays, which wrap by themselves, or as int64 tensors, whose products wrap
-# too, but whose low 32 bits, which are all that the mask keeps, are exact.
+# 32-bit integers: uint32 arrays, which wrap by themselves, or int64 tensors, of whose products, which wrap too, the
+# mask keeps the exact low bits.
 Bits = Any
+
+
+def _by_numpy(rows: Tensor) -> bool:
+    """A few thousand numbers take PyTorch longer to begin than numpy to end."""
+    return rows.is_cpu
 
 
 def _mix(x: Bits) -> Bits:
@@ -85,7 +90,7 @@ def uniforms(keys: Sequence[Key], rows: Tensor, positions: Tensor) -> Tensor:
     a float32 and none rounds to 1: events rarer than 1.2e-7 are never drawn.
     """
     words = np.array([key.words() for key in keys]).T[..., None]
-    if rows.is_cpu:  # a few thousand numbers: PyTorch takes longer to begin an operation than numpy to end it
+    if _by_numpy(rows):
         given = (words, rows.numpy(), positions.numpy())
         x = torch.from_numpy((_hashed(*(part.astype(np.uint32) for part in given)) >> 9).view(np.int32))
     else:

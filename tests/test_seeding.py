@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness import seeding
+from harness.bench.rehearsal import in_operations
 from harness.seeding import PURPOSES, Key, keys, torch_generator, uniforms
 
 KEY = Key("sampling", 3, 7)
@@ -52,14 +53,13 @@ def test_a_uniform_depends_on_its_row_and_position_alone(rows, positions):
 WORDS = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=6)
 
 
-@given(words=st.lists(st.tuples(*[st.integers(0, 2**32 - 1)] * 3), min_size=1, max_size=3), rows=WORDS, positions=WORDS)
-def test_a_gpu_hashes_what_a_cpu_hashes(words, rows, positions):
-    """Of int64 tensors, as there is no unsigned arithmetic on a GPU, what comes of unsigned arrays here."""
-    made = [np.array(words).T[..., None], np.array(rows), np.array(positions)]
-    here = seeding._hashed(*(x.astype(np.uint32) for x in made))
-    there = seeding._hashed(*map(torch.from_numpy, made))
-    assert (here.dtype, there.dtype) == (np.uint32, torch.int64)
-    assert np.array_equal(here, there.numpy())
+@given(seeds=st.lists(st.integers(0, 2**32), min_size=1, max_size=3), rows=WORDS, positions=WORDS)
+def test_a_gpu_draws_what_a_cpu_draws(seeds, rows, positions):
+    """By PyTorch's operations, on int64 tensors, what numpy makes of unsigned arrays."""
+    asked = keys("sampling", seeds, 5), torch.tensor(rows), torch.tensor(positions)
+    here = uniforms(*asked)
+    with in_operations():
+        assert torch.equal(uniforms(*asked), here)
 
 
 def test_streams_differ_between_purposes_seeds_and_steps():

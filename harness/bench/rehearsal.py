@@ -55,11 +55,18 @@ class Rehearsed:
 
 
 @contextmanager
+def in_operations() -> Generator[None]:
+    """Within it all that a GPU would be asked to do is PyTorch's."""
+    with patch("harness.seeding._by_numpy", lambda rows: False), native.plain():
+        yield
+
+
+@contextmanager
 def rehearsed() -> Generator[type[Rehearsed]]:
     """Within it policies on the CPU are served as on a GPU."""
 
     class Fresh(Rehearsed):
         pass
 
-    with patch.dict(graphs.RECORDERS, {"cpu": Fresh}), native.plain():
+    with patch.dict(graphs.RECORDERS, {"cpu": Fresh}), in_operations():
         yield Fresh

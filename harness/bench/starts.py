@@ -6,8 +6,7 @@ from typing import Any
 
 from envs.vector import TextVectorEnv
 from harness.bench.ours import SHAPES, Shape, config_of
-from harness.bench.rehearsal import Watched, rehearsed
-from harness.policy import native
+from harness.bench.rehearsal import Watched, in_operations, rehearsed
 from harness.run import new_state, training_mixture
 from harness.train.rl import rl_step
 
@@ -22,7 +21,7 @@ def measure(
     found = []
     for shape in shapes:
         for s in seeds:
-            with native.plain():
+            with in_operations():
                 plain = _counted(shape, s)
             with rehearsed():
                 recorded = _counted(shape, s)

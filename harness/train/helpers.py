@@ -13,6 +13,8 @@ from harness.policy.transformer import Transformer, parameter_count
 # Products of a weight and a token that are worth a part of their own, and the most parts that a batch is cut into.
 # Nothing here depends on the number of threads: sums in another order have other last bits.
 WORTH_A_PART, MOST_PARTS = 2e7, 4
+# About as many tokens, of all seeds, in one compiled pass: what it leaves for the backward pass takes memory.
+TOKENS_AT_ONCE = 4096
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]  # as `map`
 
@@ -31,6 +33,11 @@ def _by_itself(policy: Transformer) -> bool:
 def cut(count: int, n: int) -> list[range]:
     """`count` things in n contiguous parts, sizes within one of each other."""
     return [range(i * count // n, (i + 1) * count // n) for i in range(n)]
+
+
+def passes_of(count: int, tokens: int, policy: Transformer) -> list[range]:
+    """Cuts `count` things that hold so many tokens of each seed into as few contiguous parts as memory asks for."""
+    return cut(count, min(count, -(-tokens * policy.seeds // TOKENS_AT_ONCE)))
 
 
 @contextmanager

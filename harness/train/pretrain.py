@@ -29,13 +29,13 @@ from harness.policy.tokenizer import PAD, encode_completion, encode_prompt, enco
 from harness.policy.transformer import Transformer, parameter_count
 from harness.seeding import Key, keys
 from harness.train.algorithms import flops_per_token
-from harness.train.helpers import Each, cut, helpers
+from harness.train.helpers import Each, helpers, passes_of
 from harness.train.optim import added_up, clip_gradients, learning_rate_factor, set_learning_rate
 from harness.train.rollouts import thought
 from harness.train.state import OnStep, StepReport, Stopwatch, TrainState, check_finite
 
 # Of one padded forward pass, padding included. On a CPU more would leave the cache and fewer are all overhead.
-TOKENS_AT_ONCE = {"cpu": 768, "cuda": 1 << 16}
+PADDED_AT_ONCE = {"cpu": 768, "cuda": 1 << 16}
 WIDTHS_ALIKE = 16  # tokens by which the widths of what is recorded for a GPU differ
 
 
@@ -57,11 +57,11 @@ def document(problem: Problem, answer: str, scratchpad: str | None = None) -> np
     scratchpad, be it empty, ANSWER opens the answer of every turn."""
     task = get(problem.task)
     calls = task.worked(problem).split("\n")[:-1] if task.max_turns > 1 and task.worked else []
-    parts = [encode_prompt(problem.prompt)]
+    held = [encode_prompt(problem.prompt)]
     for turn, call in enumerate(calls, start=1):
-        parts.append(encode_completion(call, None if scratchpad is None else ""))
-        parts.append(encode_reply(task.reply(problem, calls[:turn]).text))
-    return np.concatenate([*parts, encode_completion(answer, scratchpad)])
+        held.append(encode_completion(call, None if scratchpad is None else ""))
+        held.append(encode_reply(task.reply(problem, calls[:turn]).text))
+    return np.concatenate([*held, encode_completion(answer, scratchpad)])
 
 
 def draw_documents(
@@ -97,13 +97,13 @@ def token_losses(policy: Transformer, ids: Tensor, mask: Tensor) -> tuple[Tensor
 
 def packed_losses(policy: Transformer, corpora: Sequence[Sequence[np.ndarray]]) -> Tensor:
     """Summed next-token loss of each seed's documents, [S], nothing between them (harness.policy.native)."""
-    ids, spans, target = native.packed(corpora)
+    ids, spans, target = native.packed_documents(corpora)
     return -native.logprobs(policy, ids, spans, target, 1.0).sum(1)
 
 
 def _tokens_at_once(policy: Transformer) -> int:
     """Of each seed; on a GPU what is held of all of them counts."""
-    most = TOKENS_AT_ONCE[policy.embedding.device.type]
+    most = PADDED_AT_ONCE[policy.embedding.device.type]
     return most // policy.seeds if policy.embedding.is_cuda else most
 
 
@@ -122,7 +122,7 @@ def parts(policy: Transformer, corpora: Sequence[Sequence[np.ndarray]]) -> list[
     """The corpora by what goes through one forward pass."""
     if native.serves(policy):
         count, tokens = max(map(len, corpora)), max(sum(map(len, corpus)) for corpus in corpora)
-        cuts = [slice(part.start, part.stop) for part in cut(count, min(count, -(-tokens // native.TOKENS_AT_ONCE)))]
+        cuts = [slice(one.start, one.stop) for one in passes_of(count, tokens, policy)]
     else:
         corpora = [sorted(corpus, key=len) for corpus in corpora]
         cuts = pieces(corpora, _tokens_at_once(policy))
@@ -144,10 +144,10 @@ def learn(
     def of_padded(ids: Tensor, mask: Tensor, predicted: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         return gradients(token_losses(policy, ids, mask)[0], predicted)
 
-    def work(documents: Sequence[Sequence[np.ndarray]]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def work(part: Sequence[Sequence[np.ndarray]]) -> tuple[Tensor, tuple[Tensor, ...]]:
         if native.serves(policy):
-            return gradients(packed_losses(policy, documents), predicted)
-        filled = [padded(of_seed) for of_seed in documents]
+            return gradients(packed_losses(policy, part), predicted)
+        filled = [padded(documents) for documents in part]
         rows, width = (max(ids.shape[i] for ids, _ in filled) for i in (0, 1))
         if fixed:
             width = graphs.width_of(width, policy.config.context, WIDTHS_ALIKE)

@@ -28,7 +28,7 @@ from harness.train.batch import Judged, training_batches
 from harness.train.critic import token_returns, token_values, value_losses, value_metrics
 from harness.train.curriculum import odds_metrics, remember, retire, retired_metrics, untried
 from harness.train.frozen import lagged_policy, reference_logprobs
-from harness.train.helpers import Each, cut, helpers, parts_of
+from harness.train.helpers import Each, helpers, parts_of, passes_of
 from harness.train.losses import LOSS_METRICS, LossInputs, regularisers
 from harness.train.optim import added_up, clip_gradients, learning_rate_factor, set_learning_rate
 from harness.train.problems import Ahead, Draw, problems_of
@@ -89,7 +89,7 @@ def micro_batches(batch: Batch, policy: Transformer, size: int) -> list[Batch]:
     if size:
         parts = [range(i, min(i + size, count)) for i in range(0, count, size)]
     elif native.serves(policy):
-        parts = cut(count, min(count, -(-tokens // native.TOKENS_AT_ONCE)))
+        parts = passes_of(count, tokens, policy)
     else:
         parts = parts_of(count, tokens, tokens // TOKENS_OF_A_PART, policy)
     return [own.groups(part.start, part.stop) for part in parts]

@@ -122,9 +122,9 @@ def test_where_each_call_is_shared_out_a_batch_is_cut_for_memory_alone(monkeypat
     policy, cut = toy_state(0).policy, lambda: [part.prompts.shape[1] for part in micro_batches(batch, policy, 0)]
     assert cut() == [GROUPS]
     tokens = batch.prompts[0].numel() + batch.completions[0].numel()
-    monkeypatch.setattr("harness.policy.native.TOKENS_AT_ONCE", tokens // 3 + 1)
+    monkeypatch.setattr("harness.train.helpers.TOKENS_AT_ONCE", tokens // 3 + 1)
     assert cut() == [GROUPS // 3] * 3
-    monkeypatch.setattr("harness.policy.native.TOKENS_AT_ONCE", 1)
+    monkeypatch.setattr("harness.train.helpers.TOKENS_AT_ONCE", 1)
     assert cut() == [1] * GROUPS
 
 

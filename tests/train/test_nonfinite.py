@@ -8,11 +8,11 @@ from safetensors.torch import load_file
 
 from harness.checkpoint import saved_steps, step_folder
 from harness.identity import base_id, run_id
-from harness.policy import native
 from harness.run import run_job
 from harness.runs import run_folder
 from harness.train import pretrain, rl
 from harness.train.state import NonFinite
+from tests.policy.conftest import path  # noqa: F401  (a fixture)
 from tests.test_run import assert_same_run
 from tests.toys import base_job, rl_job, silent, tiny, train
 
@@ -89,16 +89,12 @@ def test_a_critic_without_a_number_is_named_and_dumped_beside_the_policy(tmp_pat
     assert torch.equal(policy["embedding"], critic["embedding"])
 
 
+@pytest.mark.usefixtures("path")
 def test_pretraining_dumps_its_documents(tmp_path, monkeypatch):
     config = tiny(out=tmp_path)
-
-    def poisoned(*arguments):
-        loss, count = plain(*arguments)
-        return loss / 0, count
-
-    plain = pretrain.token_losses
-    monkeypatch.setattr(pretrain, "token_losses", poisoned)
-    with native.plain(), pytest.raises(NonFinite, match="step 0: loss"):
+    plain = pretrain.added_up
+    monkeypatch.setattr(pretrain, "added_up", lambda *arguments: (loss / 0 for loss in plain(*arguments)))
+    with pytest.raises(NonFinite, match="step 0: loss"):
         run_job(base_job(config), silent)
     dump = step_folder(run_folder(tmp_path, base_id(config)).path / "dump", 0)
     assert len(torch.load(dump / "batch.pt", weights_only=True)["documents"][0]) == 8

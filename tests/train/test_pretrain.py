@@ -19,6 +19,7 @@ from harness.errors import UserError
 from harness.policy import native
 from harness.policy.tokenizer import ANSWER, BOS, ENV, EOS, TURN, decode
 from harness.seeding import Key, keys
+from harness.train import helpers
 from harness.train import pretrain as module
 from harness.train.algorithms import flops_per_token
 from harness.train.optim import make_optimizer
@@ -118,8 +119,8 @@ def at_once(monkeypatch):
     """Sets how many tokens go through a forward pass together, on both paths."""
 
     def at_most(tokens):
-        monkeypatch.setitem(module.TOKENS_AT_ONCE, "cpu", tokens)
-        monkeypatch.setattr(native, "TOKENS_AT_ONCE", tokens)
+        monkeypatch.setitem(module.PADDED_AT_ONCE, "cpu", tokens)
+        monkeypatch.setattr(helpers, "TOKENS_AT_ONCE", tokens)
 
     return at_most
 
@@ -159,7 +160,7 @@ def test_without_padding_losses_and_gradients_are_the_same(lengths, seed):
 
 @needs_compiler
 def test_packed_documents_lie_one_after_the_other_with_nothing_between_them():
-    ids, spans, target = native.packed([[np.array([1, 20, 3]), np.array([4, 5])], [np.array([6, 7])]])
+    ids, spans, target = native.packed_documents([[np.array([1, 20, 3]), np.array([4, 5])], [np.array([6, 7])]])
     assert ids.tolist() == [[1, 20, 4], [6, 0, 0]]
     assert target.tolist() == [[20, 3, 5], [7, -1, -1]]
     assert spans.rows.tolist() == [[[0, 0, 0, 2], [0, 0, 2, 3]], [[0, 0, 0, 1], [0, 0, 1, 1]]]
@@ -181,7 +182,7 @@ def test_parts_change_the_gradient_by_no_more_than_rounding(at_once):
 
 def test_no_bit_of_a_base_depends_on_how_many_threads_share_its_pieces(monkeypatch):
     """Pieces are as many as documents, and the first takes longest: they end out of order."""
-    monkeypatch.setitem(module.TOKENS_AT_ONCE, "cpu", 1)
+    monkeypatch.setitem(module.PADDED_AT_ONCE, "cpu", 1)
     plain, started = module.token_losses, []
 
     def slow_at_first(policy, ids, mask):
@@ -291,9 +292,9 @@ def test_continued_pretraining_reads_no_document_of_its_base_again(monkeypatch):
     assert sum(document in before for document in after) < len(after) / 4
 
 
-def test_stacked_seeds_go_on_pretraining_as_separate_ones(monkeypatch):
-    monkeypatch.setitem(module.TOKENS_AT_ONCE, "cpu", 40)
+def test_stacked_seeds_go_on_pretraining_as_separate_ones(at_once):
     """Though they draw different numbers of documents."""
+    at_once(40)
     _, together, _ = continued(seeds=(3, 8))
     for s, seed in enumerate((3, 8)):
         _, alone, _ = continued(seeds=(seed,))

@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from harness.policy.native.build import library, missing
 from harness.policy.native.calls import Completions, Gradients, Request, Tokens, call, function_of, pointer, whole
-from harness.policy.native.layout import Layout, Spans, laid_out, packed, rows_of_equal_length
+from harness.policy.native.layout import Layout, Spans, laid_out, packed_documents, rows_of_equal_length
 from harness.policy.native.weights import Ready, addresses, of_seed, ready_for, weights_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ __all__ = [
     "library",
     "logprobs",
     "missing",
-    "packed",
+    "packed_documents",
     "plain",
     "rows_of_equal_length",
     "sample",
@@ -41,7 +41,6 @@ __all__ = [
     "shared_by",
 ]
 
-TOKENS_AT_ONCE = 4096  # about as many at most: what they leave for the backward pass takes memory
 COLUMNS = 16  # of which the C takes a multiple
 TILE = 32  # the same where products are bfloat16
 _off = False

@@ -236,13 +236,13 @@ INLINE void backward_row(
             for (n_t e = 0; e < d; e++) dq[e] += s->o[e];
         }
         for (n_t j = 0; j < seen + n - 1; j++)
-            for (n_t e = j * wide, c = 0; c < wide; c += LANES) {
-                lanes dk = *(loose *)(s->dk + e + c), dv = *(loose *)(s->dv + e + c);
+            for (n_t at = j * wide, c = 0; c < wide; c += LANES) {
+                lanes dk = *(loose *)(s->dk + at + c), dv = *(loose *)(s->dv + at + c);
                 for (n_t i = j < seen ? 0 : j - seen + 1; i < n; i++) { /* those that see it */
                     dk += s->dp[i * room + j] * *(loose *)(s->q + i * wide + c);
                     dv += s->p[i * room + j] * *(loose *)(s->g + i * wide + c);
                 }
-                *(loose *)(s->dk + e + c) = dk, *(loose *)(s->dv + e + c) = dv;
+                *(loose *)(s->dk + at + c) = dk, *(loose *)(s->dv + at + c) = dv;
             }
     }
     unload(a, d, head, row[2], row[3] - row[2], context, grad, s);
@@ -324,7 +324,7 @@ INLINE void remember_prompt(const cache *c, n_t layer, const float *qkv, n_t pro
 INLINE void decode_in(
     float *qkv, const float *cos, const float *sin, n_t positions, n_t n, n_t h, n_t d, const n_t *row, const cache *c,
     n_t layer, n_t filled, float *memory, void *out, int low) {
-    n_t vecs = padded(d) / LANES, wide = vecs * LANES, seen = room_to_see(c);
+    n_t vecs = padded(d) / LANES, wide = vecs * LANES, room = room_to_see(c);
     float *o = memory, *query = o + wide, *scores = query + wide, factor = 1.0f / sqrtf(d);
     memset(query, 0, sizeof(float) * wide);
     for (n_t i = 0; i < n; i++) {
@@ -334,7 +334,7 @@ INLINE void decode_in(
         const float *pv = c->prompt_v + layer * c->of_prompt_v + prompt * h * c->prompt_room * wide;
         for (n_t head = 0; head < h; head++) {
             float *q = qkv + (i * 3 * h + head) * d, *new_k = q + h * d, *new_v = new_k + h * d;
-            float *p = scores + head * seen;
+            float *p = scores + head * room;
             void *k = into(c->own_k, own + head * of_head, low), *v = into(c->own_v, own + head * of_head, low);
             turn(q, cos + position * d, sin + position * d, d);
             turn(new_k, cos + position * d, sin + position * d, d);
@@ -352,9 +352,9 @@ INLINE void decode_in(
                 *(loose *)(p + first + j) = sums_of(products) * factor;
             }
         }
-        for (n_t head = 0; head < h; head++) softmax(scores + head * seen, first + filled + 1);
+        for (n_t head = 0; head < h; head++) softmax(scores + head * room, first + filled + 1);
         for (n_t head = 0; head < h; head++) {
-            const float *p = scores + head * seen;
+            const float *p = scores + head * room;
             memset(o, 0, sizeof(float) * wide);
             mix(p, pv + head * c->prompt_room * wide, first, vecs, o, 0);
             mix(p + first, into(c->own_v, own + head * of_head, low), filled + 1, vecs, o, low);

@@ -33,9 +33,9 @@ def rows_of_equal_length(seeds: int, rows: int, tokens: int) -> Spans:
     return Spans(row.repeat(seeds, 1, 1), torch.arange(tokens).repeat(seeds, rows))
 
 
-def packed(corpora: Sequence[Sequence[np.ndarray]]) -> tuple[Tensor, Spans, Tensor]:
-    """Each seed's documents as rows: ids [S, N] of all but their last tokens, and what follows each, target [S, N]; -1
-    at the end of a seed that has fewer than another."""
+def packed_documents(corpora: Sequence[Sequence[np.ndarray]]) -> tuple[Tensor, Spans, Tensor]:
+    """Each seed's documents, none of them empty, as rows: ids [S, N] of all but their last tokens, the rows, and what
+    follows each token, target [S, N]. A seed with fewer than another ends in ids 0 of no row, targets -1."""
     length = np.zeros((len(corpora), max(map(len, corpora))), dtype=np.int64)
     for of_seed, documents in zip(length, corpora):
         of_seed[: len(documents)] = [len(document) - 1 for document in documents]

@@ -25,7 +25,7 @@ INLINE void norm_grad(const float *g, const void *y, const float *inverse, n_t n
     }
 }
 
-/* Either way of what is at most 1, so that nothing overflows. */
+/* 1 / (1 + e^-x), from e^-|x|, which cannot overflow; NaN stays NaN. */
 INLINE lanes sigmoid(lanes x) {
     lanes smaller = fast_exp_of((lanes)((whole)x | INT32_MIN));
     return pick(x < 0.0f, smaller, 1.0f + (lanes){0}) * inverse_of(1.0f + smaller);

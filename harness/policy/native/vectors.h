@@ -53,12 +53,9 @@ INLINE float most_of(lanes x) {
     return part[0];
 }
 
-#ifdef __AVX512F__
-#include <immintrin.h>
-#endif
-
 /* The sums of 16 vectors, side by side. */
 #ifdef __AVX512F__
+#include <immintrin.h>
 INLINE lanes sums_of(lanes x[LANES]) {
     __m512 a[8], b[4], c[2]; /* by pairs: of two, the sums of halves of what is left of each */
 #pragma GCC unroll 8
@@ -102,12 +99,6 @@ INLINE lanes inverse_of(lanes x) {
 INLINE n_t size_of(int low) { return low ? 2 : 4; }
 INLINE const void *at(const void *x, n_t i, int low) { return (const char *)x + size_of(low) * i; }
 INLINE void *into(void *x, n_t i, int low) { return (char *)x + size_of(low) * i; }
-
-INLINE float get(const void *x, n_t i, int low) {
-    if (!low) return ((const float *)x)[i];
-    union { uint32_t i; float f; } wide = {(uint32_t)((const uint16_t *)x)[i] << 16};
-    return wide.f;
-}
 
 typedef uint16_t halves __attribute__((vector_size(2 * LANES), aligned(2)));
 typedef uint32_t words __attribute__((vector_size(4 * LANES)));
