@@ -13,6 +13,7 @@ from harness.plan import cost, plan_table
 from harness.progress import View, brief, name_of
 from harness.run import run_job
 from harness.study import Entry, jobs_of, to_do
+from tests.policy.conftest import needs_compiler
 from tests.toys import base_job, rl_job, tiny, train
 
 FINE = {
@@ -87,24 +88,32 @@ def test_the_plan_of_a_longer_run_counts_only_what_is_missing(tmp_path):
     assert scored_anew.evaluation_flops > 0
 
 
-def test_the_plan_is_written_before_anything_is_spent(tmp_path):
-    config = tiny(out=tmp_path)
-    jobs = jobs_of([Entry("a", config)], {})
-    out = Console(file=io.StringIO(), width=120)
+def planned(config):
+    out, jobs = Console(file=io.StringIO(), width=200), jobs_of([Entry("a", config)], {})
     out.print(plan_table(jobs, jobs, 2))
-    text = out.file.getvalue()
+    return out.file.getvalue()
+
+
+def test_the_plan_is_written_before_anything_is_spent(tmp_path):
+    text = planned(tiny(out=tmp_path))
     assert "2 to do, 0 done; 2 at once" in text
     assert all(word in text for word in ("policy", "tokens", "FLOPs", "time", "disk"))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_plan_says_what_makes_steps_slower(tmp_path, monkeypatch):
-    jobs = jobs_of([Entry("a", tiny(out=tmp_path))], {})
-    for reason in ("", "no C compiler (cc)"):
-        monkeypatch.setattr("harness.policy.native.missing", lambda reason=reason: reason)
-        out = Console(file=io.StringIO(), width=120)
-        out.print(plan_table(jobs, jobs, 2))
-        assert (reason in out.file.getvalue()) if reason else ("slower" not in out.file.getvalue())
+@needs_compiler
+@pytest.mark.parametrize(
+    ("override", "reason"), [("model.mlp=40", "model.mlp of 16"), ("model.norm=layernorm", "model.norm=rmsnorm")]
+)
+def test_the_plan_says_what_makes_steps_slower(tmp_path, override, reason):
+    assert "slower" not in planned(tiny(out=tmp_path))
+    assert f"{reason} " in planned(tiny(override, out=tmp_path)).partition("slower")[2]
+
+
+def test_the_plan_says_that_a_compiler_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.policy.native.library", lambda: None)
+    monkeypatch.setattr("harness.policy.native.missing", lambda: "no C compiler (cc)")
+    assert "no C compiler (cc)" in planned(tiny(out=tmp_path)).partition("slower")[2]
 
 
 def test_progress_says_accuracy_silence_and_speed(tmp_path):

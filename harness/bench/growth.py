@@ -13,7 +13,7 @@ from harness.bench.timing import CEILING, ROUNDS, in_turn, median, products, rat
 
 ENOUGH = 8.0  # seconds of a step beyond which a curve is not followed further
 SIZES = (
-    (1, 24, 2),
+    (1, 16, 2),
     (1, 48, 2),
     (2, 64, 4),
     (3, 96, 4),
@@ -28,7 +28,7 @@ FULL = "bench.full"
 
 
 def _of_size(layers: int, width: int, heads: int) -> Stepper:
-    sizes = {"layers": layers, "width": width, "heads": heads, "mlp": round(width / 3) * 8}
+    sizes = {"layers": layers, "width": width, "heads": heads, "mlp": round(width / 6) * 16}  # whole vectors of the C
     return stepper(config_of(Shape("nano", 8, 8, 8, tuple(f"model.{k}={v}" for k, v in sizes.items())), FULL))
 
 

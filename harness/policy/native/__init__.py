@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from harness.config import ModelConfig
 from harness.policy.native.build import library, missing
 from harness.policy.native.calls import Completions, Gradients, Request, Tokens, call, function_of, pointer, whole
 from harness.policy.native.layout import Layout, Spans, laid_out, packed_documents, rows_of_equal_length
@@ -35,6 +36,7 @@ __all__ = [
     "missing",
     "packed_documents",
     "plain",
+    "refused",
     "rows_of_equal_length",
     "sample",
     "serves",
@@ -70,15 +72,22 @@ def shared_by(threads: int) -> Generator[None]:
         function_of("set_threads")(before)
 
 
+def refused(config: ModelConfig, precision: str) -> str:
+    """Why policies of this kind are not computed here; "" where they are."""
+    multiple = TILE if precision == "bf16" else COLUMNS
+    if config.norm != "rmsnorm" or config.norm_position != "pre" or config.qk_norm:
+        return "only model.norm=rmsnorm model.norm_position=pre model.qk_norm=false is compiled"
+    if config.width % multiple or config.mlp % COLUMNS or config.vocab % COLUMNS:
+        return f"only model.width in multiples of {multiple} and model.mlp of {COLUMNS} is compiled"
+    if library() is None:
+        return missing()
+    return "" if precision == "fp32" or has_tiles() else "only with AMX is precision=bf16 compiled"
+
+
 def serves(policy: "Transformer") -> bool:
-    """Whether this policy is computed here: on a CPU, pre-norm with RMSNorm, of widths that are whole vectors; in bf16
-    only where the CPU has tiles for it (AMX)."""
-    config = policy.config
-    in_kind = config.norm == "rmsnorm" and config.norm_position == "pre" and not config.qk_norm
-    low = policy.precision == "bf16"
-    fits = config.width % (TILE if low else COLUMNS) == config.mlp % COLUMNS == config.vocab % COLUMNS == 0
+    """Whether this policy is computed here: on a CPU, its weights in float32, and not `refused`."""
     here = policy.embedding.device.type == "cpu" and policy.embedding.dtype == torch.float32
-    return in_kind and fits and here and not _off and library() is not None and (not low or has_tiles())
+    return here and not _off and not refused(policy.config, policy.precision)
 
 
 @functools.cache
