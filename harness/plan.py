@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,7 @@ from harness.launch.jobs import Job
 from harness.runs import run_folder
 
 BYTES_PER_WEIGHT = 4
-# FLOP/s while sampling one token at a time, as a share of those of an update: measured .2 to .5 at nano and micro.
-SAMPLING_SHARE = 0.3
+AROUND = 1.7  # runs over their passes alone: problems, verdicts, files, a neighbour on the other core (quickstart)
 
 
 @dataclass(frozen=True)
@@ -30,26 +29,42 @@ class Cost:
     is_base: bool = False
 
 
-def measured_rate(config: Config) -> float:
-    """FLOP/s of this policy's forward and backward pass on one thread here, from a probe of a quarter second."""
+@dataclass(frozen=True)
+class Rates:
+    """FLOP/s of a policy on one thread: forward and backward over whole texts, and sampling token by token."""
+
+    update: float
+    sampling: float
+
+
+def measured_rates(config: Config) -> Rates:
+    """Of this policy here, from a probe of half a second."""
     import torch
 
+    from harness.policy.sampler import sample
     from harness.policy.score import score
     from harness.policy.transformer import Transformer, parameter_count
     from harness.seeding import keys
 
+    def seconds(work: Callable[[], object]) -> float:
+        work()  # the first time on a machine compiles
+        best, start = float("inf"), time.perf_counter()
+        while time.perf_counter() - start < 0.25:
+            before = time.perf_counter()
+            work()
+            best = min(best, time.perf_counter() - before)
+        return best
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     policy = Transformer(config.model, 1, config.precision).initialise(keys("warmup", (0,), 0))
-    ids = torch.zeros((1, 128, 24), dtype=torch.int64)
-    score(policy, ids, 1.0)  # the first time on a machine compiles
-    best, start = float("inf"), time.perf_counter()
-    while time.perf_counter() - start < 0.25:
-        before = time.perf_counter()
-        score(policy, ids, 1.0).sum().backward()
-        best = min(best, time.perf_counter() - before)
+    texts, prompts = torch.zeros((1, 128, 24), dtype=torch.int64), torch.zeros((1, 16, 16), dtype=torch.int64)
+    length, uniforms = torch.full((1, 16), 16), torch.full((1, 128, 8), 0.5)
+    update = seconds(lambda: score(policy, texts, 1.0).sum().backward())
+    sampling = seconds(lambda: sample(policy, prompts, length, 8, 8, 1.0, uniforms))
     torch.set_num_threads(threads)
-    return 6.0 * parameter_count(config.model, embedding=False) * ids.numel() / best
+    n, sampled = parameter_count(config.model, embedding=False), prompts.numel() + uniforms.numel()
+    return Rates(6.0 * n * texts.numel() / update, 2.0 * n * sampled / sampling)
 
 
 def reached(job: Job) -> int:
@@ -60,8 +75,8 @@ def reached(job: Job) -> int:
     return min(job.until, max([folder.status().get("step", 0), *saved_steps(folder.checkpoints)]))
 
 
-def cost(job: Job, rate: float) -> Cost:
-    """What a job still takes, at `rate` FLOP/s."""
+def cost(job: Job, rates: Rates) -> Cost:
+    """What a job still takes, at these rates."""
     from envs.registry import select
     from harness.policy.transformer import parameter_count
     from harness.train.algorithms import flops_per_token
@@ -72,19 +87,23 @@ def cost(job: Job, rate: float) -> Cost:
     if job.run_id == base_id(config):
         some = draw_documents(corpus_of(config.base), 64, 0.0, np.random.default_rng(0), config.base.worked)
         tokens = (job.until - reached(job)) * config.base.documents * sum(map(len, some)) / len(some)
-        return Cost(tokens, 6 * n * tokens, 0.0, 6 * n * tokens / rate, 4 * weights, is_base=True)
+        return Cost(tokens, 6 * n * tokens, 0.0, AROUND * 6 * n * tokens / rates.update, 4 * weights, is_base=True)
     tasks = [*select(config.tasks.verified), *select(config.tasks.unverified)]
-    length = sum(t.max_prompt + t.max_completion for t in tasks) / len(tasks) * 0.6
+    prompt = 0.6 * sum(task.max_prompt for task in tasks) / len(tasks)
+    answer = 0.6 * sum(task.max_completion for task in tasks) / len(tasks)
     cells = len(tasks) * len(config.tasks.difficulties or tasks[0].difficulties)
     folder, which = run_folder(config.out, job.run_id), evaluation_id(config)
     budgets = sum(not folder.evaluation(which, budget).is_file() for budget in job.budgets)
     answered = budgets * cells * config.evaluation.problems * config.evaluation.samples
-    scored = answered * sum(length + (budget or 0) for budget in config.evaluated_thinking)
-    length += config.thinking or 0
+    thinking, g, k = config.thinking or 0, config.rl.group_size, config.evaluation.samples
+    scored = answered * sum(prompt + answer + (budget or 0) for budget in config.evaluated_thinking)
+    drawn = answered * sum(prompt / k + answer + (budget or 0) for budget in config.evaluated_thinking)
     trained = config.objective != "frozen"
-    tokens = float(trained * (job.until - reached(job)) * config.rl.problems * config.rl.group_size * length)
+    rows = float(trained * (job.until - reached(job)) * config.rl.problems * g)
+    tokens = rows * (prompt + answer + thinking)
+    computed = rows * (prompt / g + answer + thinking)  # a group has one prompt
     per_token = flops_per_token(config)
-    seconds = (tokens * n * (2 / SAMPLING_SHARE + per_token - 2) + scored * n * 2 / SAMPLING_SHARE) / rate
+    seconds = AROUND * n * (2 * (computed + drawn) / rates.sampling + (per_token - 2) * computed / rates.update)
     return Cost(tokens, per_token * n * tokens, 2 * n * scored, seconds, weights * (budgets + 6))
 
 
@@ -95,8 +114,8 @@ def plan_table(jobs: Sequence[Job], to_do: Sequence[Job], parallel: int) -> Rich
     from harness.run import device_of
 
     config = parse(jobs[0].run)
-    rate = measured_rate(config)
-    costs = [cost(job, rate) for job in to_do]
+    rates = measured_rates(config)
+    costs = [cost(job, rates) for job in to_do]
     bases = [c.seconds for c in costs if c.is_base]
     runs = [c.seconds for c in costs if not c.is_base]
     # Bases come first, and seldom fill all processes.
@@ -107,7 +126,7 @@ def plan_table(jobs: Sequence[Job], to_do: Sequence[Job], parallel: int) -> Rich
         "policy": f"{config.model.name}, {parameter_count(config.model):,} weights",
         "tokens": f"{sum(c.tokens for c in costs):.2g}",
         "FLOPs": f"{sum(c.flops for c in costs):.2g} training, {sum(c.evaluation_flops for c in costs):.2g} evaluation",
-        "time": f"about {seconds / 60:.1f} min, at {rate / 1e9:.0f} GFLOP/s a thread (measured now)",
+        "time": f"about {seconds / 60:.1f} min, at {rates.update / 1e9:.0f} GFLOP/s a thread (measured now)",
         "disk": f"about {sum(c.bytes for c in costs) / 1e6:.0f} MB in {os.path.abspath(config.out)}",
     }
     if device_of(config).type == "cpu" and (reason := refused(config.model, config.precision)):

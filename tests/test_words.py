@@ -9,13 +9,14 @@ from harness import alarms
 from harness.config import dump
 from harness.identity import base_id
 from harness.launch.jobs import JobResult
-from harness.plan import cost, plan_table
+from harness.plan import Rates, cost, plan_table
 from harness.progress import View, brief, name_of
 from harness.run import run_job
 from harness.study import Entry, jobs_of, to_do
 from tests.policy.conftest import needs_compiler
 from tests.toys import base_job, rl_job, tiny, train
 
+RATES = Rates(update=1e9, sampling=1e9)
 FINE = {
     "train/truncated": 0.1,
     "train/no_signal_groups": 0.5,
@@ -67,25 +68,36 @@ def test_a_run_that_cannot_learn_says_why_while_it_runs(tmp_path):
 def test_the_plan_counts_a_run_as_rl_also_when_its_base_is_there_already(tmp_path):
     config = tiny(out=tmp_path)
     jobs = jobs_of([Entry("a", config)], {})
-    before = cost(jobs[1], 1e9)
+    before = cost(jobs[1], RATES)
     run_job(jobs[0], lambda row: None)
     (left,) = to_do(jobs)
-    assert cost(left, 1e9) == before
+    assert cost(left, RATES) == before
     assert not before.is_base
-    assert cost(jobs[0], 1e9).is_base
+    assert cost(jobs[0], RATES).is_base
 
 
 def test_the_plan_of_a_longer_run_counts_only_what_is_missing(tmp_path):
     train(tiny(out=tmp_path))
     longer, other = tiny("rl.steps=12", out=tmp_path), tiny("evaluation.samples=8", out=tmp_path)
     fresh = tiny("rl.steps=12", "seed=7", out=tmp_path)
-    rest, whole = cost(rl_job(longer), 1e9), cost(rl_job(fresh), 1e9)
+    rest, whole = cost(rl_job(longer), RATES), cost(rl_job(fresh), RATES)
     assert rest.tokens == pytest.approx(whole.tokens * 8 / 12)
     # Scored at 0, 1, 2 and 4; 8 and 12 are missing.
     assert rest.evaluation_flops == pytest.approx(whole.evaluation_flops * 2 / 6)
-    scored_anew = cost(rl_job(other), 1e9)
+    scored_anew = cost(rl_job(other), RATES)
     assert scored_anew.tokens == 0
     assert scored_anew.evaluation_flops > 0
+
+
+def test_the_plan_times_sampling_and_updates_each_at_its_own_rate(tmp_path):
+    seconds = lambda config, *rates: cost(rl_job(config), Rates(*rates)).seconds  # noqa: E731
+    config, never = tiny(out=tmp_path), float("inf")
+    updates, sampling = seconds(config, 1e9, never), seconds(config, never, 1e9)
+    assert min(updates, sampling) > 0
+    assert seconds(config, 1e9, 1e9) == pytest.approx(updates + sampling)
+    assert seconds(tiny("objective=frozen", out=tmp_path), 1e9, never) == 0
+    # As many completions with half of the prompts.
+    assert seconds(tiny("rl.problems=2", "rl.group_size=8", out=tmp_path), 1e9, never) < updates
 
 
 def planned(config):
@@ -150,8 +162,8 @@ def test_a_job_is_called_by_its_arm_and_seed():
 def test_the_plan_counts_what_is_thought_before_answers():
     config = tiny("base.worked=0.5")
     thinking = tiny("base.worked=0.5", "sampling.thinking=20", "evaluation.thinking=[0,20]")
-    short, long = (cost(rl_job(c), 1e9) for c in (config, thinking))
+    short, long = (cost(rl_job(c), RATES) for c in (config, thinking))
     assert long.tokens > 2 * short.tokens
     assert long.evaluation_flops > 3 * short.evaluation_flops
-    bases = [cost(base_job(c), 1e9).tokens for c in (tiny(), config)]
+    bases = [cost(base_job(c), RATES).tokens for c in (tiny(), config)]
     assert bases[0] < bases[1]
