@@ -81,17 +81,16 @@ class TextVectorEnv(VectorEnv):
         rows = np.flatnonzero(self._verdicts == UNDECIDED)
         if rows.size:
             played = rows.tolist()
-            for row in played:
-                _, _, completions = self._episodes[row]
+            episodes = [self._episodes[row] for row in played]
+            for row, (_, _, completions) in zip(played, episodes):
                 completions.append(actions[row])
-            found, cut_off = zip(*[play(*self._episodes[row]) for row in played])
+            found, cut_off = zip(*[play(*episode) for episode in episodes])
             for row, reply in zip(played, found):
                 replies[row] = reply.text
             verdicts = np.array([UNDECIDED if reply.verdict is None else reply.verdict for reply in found], np.int8)
             self._verdicts[rows], self._truncated[rows], rewards[rows] = verdicts, cut_off, PAID[verdicts]
             if self._judges_form:
-                tasks = [task for task, _, _ in self._episodes]
-                self._well_formed[rows] = [tasks[row].well_formed(actions[row]) for row in played]
+                self._well_formed[rows] = [task.well_formed(completions[-1]) for task, _, completions in episodes]
         ended = self._verdicts != UNDECIDED
         infos = {"verdict": self._verdicts.copy(), "well_formed": self._well_formed.copy()}
         return tuple(replies), rewards, ended & ~self._truncated, self._truncated.copy(), infos

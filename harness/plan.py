@@ -1,7 +1,6 @@
 """What a launch would do: jobs, weights, tokens, FLOPs, time and disk, before any of it is spent."""
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -40,6 +39,7 @@ class Rates:
 def measured_rates(config: Config) -> Rates:
     """Of this policy here, from a probe of half a second."""
     import torch
+    from torch.utils.benchmark import Timer
 
     from harness.policy.sampler import sample
     from harness.policy.score import score
@@ -47,22 +47,13 @@ def measured_rates(config: Config) -> Rates:
     from harness.seeding import keys
 
     def seconds(work: Callable[[], object]) -> float:
-        work()  # the first time on a machine compiles
-        best, start = float("inf"), time.perf_counter()
-        while time.perf_counter() - start < 0.25:
-            before = time.perf_counter()
-            work()
-            best = min(best, time.perf_counter() - before)
-        return best
+        return min(Timer("work()", globals={"work": work}, num_threads=1).blocked_autorange(min_run_time=0.25).times)
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     policy = Transformer(config.model, 1, config.precision).initialise(keys("warmup", (0,), 0))
     texts, prompts = torch.zeros((1, 128, 24), dtype=torch.int64), torch.zeros((1, 16, 16), dtype=torch.int64)
     length, uniforms = torch.full((1, 16), 16), torch.full((1, 128, 8), 0.5)
     update = seconds(lambda: score(policy, texts, 1.0).sum().backward())
     sampling = seconds(lambda: sample(policy, prompts, length, 8, 8, 1.0, uniforms))
-    torch.set_num_threads(threads)
     n, sampled = parameter_count(config.model, embedding=False), prompts.numel() + uniforms.numel()
     return Rates(6.0 * n * texts.numel() / update, 2.0 * n * sampled / sampling)
 

@@ -13,7 +13,7 @@ from harness.config import parse
 from harness.errors import headline
 from harness.known import NOTHING, Known
 from harness.launch.jobs import Job, places
-from harness.plan import Rates, cost, measured_rates, reached
+from harness.plan import cost, measured_rates, reached
 from harness.progress import name_of
 from harness.runs import RunFolder, is_held, run_folder
 from harness.study import is_done
@@ -43,12 +43,13 @@ def status_table(jobs: Sequence[Job], known: Known = NOTHING) -> RichTable:
     """One line a job, and in the title the counts and the time left at the speed measured now."""
     states = [(job, *state_of(job, known)) for job in jobs]
     counts = Counter(state for _, state, _, _ in states)
-    config = parse(jobs[0].run)
-    left = [job for job, state, _, _ in states if state != "done"]
-    rates = measured_rates(config) if left else Rates(1.0, 1.0)
-    seconds = sum(cost(job, rates).seconds for job in left) / places(config.launcher, max(1, len(left)))
     title = ", ".join(f"{n} {state}" for state, n in counts.items())
-    table = RichTable(title=f"{title}; about {seconds / 60:.1f} min left" if left else title, title_justify="left")
+    if left := [job for job, state, _, _ in states if state != "done"]:
+        config = parse(jobs[0].run)
+        rates = measured_rates(config)
+        seconds = sum(cost(job, rates).seconds for job in left) / places(config.launcher, len(left))
+        title += f"; about {seconds / 60:.1f} min left"
+    table = RichTable(title=title, title_justify="left")
     for column in ("run", "state", "step", "folder", "error"):
         table.add_column(column, overflow="fold")
     for job, state, step, error in states:

@@ -34,7 +34,7 @@ from harness.train.optim import added_up, clip_gradients, learning_rate_factor, 
 from harness.train.rollouts import thought
 from harness.train.state import OnStep, StepReport, Stopwatch, TrainState, check_finite
 
-# Of one padded forward pass, padding included. On a CPU more would leave the cache and fewer are all overhead.
+# Tokens of one forward pass of rows, padding included. On a CPU more would leave the cache and fewer are all overhead.
 PADDED_AT_ONCE = {"cpu": 768, "cuda": 1 << 16}
 WIDTHS_ALIKE = 16  # tokens by which the widths of what is recorded for a GPU differ
 
