@@ -22,11 +22,11 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from pydantic_core import ValidationError
 
-from harness.advice import from_validation, unknown_setting
-from harness.errors import UserError, cannot_write, nearest
+from harness.config.hints import from_validation, unknown_setting
+from harness.core.dotted import flatten
+from harness.core.errors import UserError, cannot_write, nearest
+from harness.core.signals import raise_on_signals
 from harness.launch.local import BLAS_VARIABLES
-from harness.stopping import raise_on_signals
-from harness.tracker import flatten
 
 Body = Callable[[DictConfig], None]
 Sweep = Callable[[Sequence[dict[str, Any]]], Sequence[Any]]

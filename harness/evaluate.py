@@ -20,13 +20,13 @@ from envs.graders import grade
 from envs.registry import get
 from envs.splits import distinct_problems
 from envs.vector import TextVectorEnv
-from harness.config import EvaluationConfig
-from harness.policy.score import score_completions
+from harness.config.schema import EvaluationConfig
+from harness.core.seeding import Key
+from harness.policy.logprobs import score_completions
 from harness.policy.tokenizer import ANSWER, answer_in, completion_text, encode_completion, encode_prompt
 from harness.policy.transformer import Transformer
-from harness.seeding import Key
 from harness.train.pretrain import padded
-from harness.train.rollouts import Sampling, rollout
+from harness.train.rollout import Sampling, rollout
 
 
 @dataclass(frozen=True)

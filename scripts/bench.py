@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> None:
     given = dict(argument.partition("=")[::2] for argument in arguments)
     try:
         from harness.bench import envs, page
-        from harness.errors import UserError
+        from harness.core.errors import UserError
         from harness.launch.local import cores
         from harness.launch.memory import keep_freed_memory
     except ModuleNotFoundError as error:

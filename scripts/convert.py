@@ -18,8 +18,8 @@ except ModuleNotFoundError as error:
 def main(container) -> None:
     from pydantic import TypeAdapter
 
-    from harness.config import plain
-    from harness.convert import ConvertConfig, convert, write
+    from harness.config.schema import plain
+    from harness.tracking.convert import ConvertConfig, convert, write
 
     config = TypeAdapter(ConvertConfig).validate_python(plain(container))
     rows = convert(config)

@@ -18,8 +18,8 @@ def main(config) -> None:
 
     import wandb
 
-    from harness.dashboard import save, shown, workspace, write
-    from harness.errors import UserError
+    from harness.core.errors import UserError
+    from harness.tracking.dashboard import save, shown, workspace, write
 
     logged_in = wandb.login(prompt=False)
     if logged_in and config.entity is None:

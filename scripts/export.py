@@ -16,8 +16,8 @@ except ModuleNotFoundError as error:
 def main(config) -> None:
     from pathlib import Path
 
-    from harness.checkpoint import export_run
-    from harness.errors import UserError
+    from harness.core.errors import UserError
+    from harness.run.checkpoint import export_run
 
     if config.run is None:
         raise UserError("run=", "a run folder must be named", "run=outputs/runs/…")

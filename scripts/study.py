@@ -19,11 +19,11 @@ def main(container) -> None:
     from hydra.core.hydra_config import HydraConfig
     from rich.console import Console
 
-    from harness.compose import Composer
-    from harness.session import report_study, run_study
-    from harness.study import expand, jobs_of
-    from harness.together import is_first
-    from harness.upkeep import prune, status_table
+    from harness.config.compose import Composer
+    from harness.run.torchrun import is_first
+    from harness.study.execute import report_study, run_study
+    from harness.study.status import prune, status_table
+    from harness.study.study import expand, jobs_of
 
     console, overrides = Console(quiet=not is_first()), list(HydraConfig.get().overrides.task)
     study = expand(Composer("study"), overrides)

@@ -17,9 +17,9 @@ except ModuleNotFoundError as error:
 def main(container) -> None:
     from pathlib import Path
 
-    from harness.config import parse, plain
-    from harness.runs import write_json
-    from harness.success import initial_success
+    from harness.config.schema import parse, plain
+    from harness.run.folder import write_json
+    from harness.study.base_accuracy import initial_success
 
     values = plain(container)
     file, command = Path(values.pop("file")), " ".join(["python scripts/success.py", *sys.argv[1:]])

@@ -17,7 +17,7 @@ def main(config) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from harness.offline import offline_runs, send
+    from harness.tracking.sync import offline_runs, send
 
     runs, console = offline_runs(config.out), Console()
     table = Table("run", "recording", "rows", "sent")

@@ -21,7 +21,7 @@ def main(config) -> None:
 
     from envs.catalogue import page
     from envs.registry import UnknownTask, select
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     try:
         for module in config.imports:

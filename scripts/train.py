@@ -17,11 +17,11 @@ def train(containers) -> list[str]:
     """Runs all given configurations on one pool; a base that several need is made once. Returns their run_ids."""
     from rich.console import Console
 
-    from harness.config import parse
-    from harness.session import accuracy_table, require_done, run_jobs, say_failures, say_queued
-    from harness.study import Entry, jobs_of
-    from harness.sweep import arms, sweep_table
-    from harness.together import is_first
+    from harness.config.schema import parse
+    from harness.run.torchrun import is_first
+    from harness.study.execute import accuracy_table, require_done, run_jobs, say_failures, say_queued
+    from harness.study.study import Entry, jobs_of
+    from harness.study.sweep import arms, sweep_table
 
     configs, console = [parse(container) for container in containers], Console(quiet=not is_first())
     label = "single" if len(configs) == 1 else "sweep"
@@ -38,7 +38,7 @@ def train(containers) -> list[str]:
 
 @app("train", sweep=train)
 def main(container) -> None:
-    from harness.config import plain
+    from harness.config.schema import plain
 
     train([plain(container)])
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hydra.errors import HydraException
 
-from harness.advice import from_validation, unknown_setting
 from harness.cli import explain
-from harness.errors import UserError, headline, nearest
+from harness.config.hints import from_validation, unknown_setting
+from harness.core.errors import UserError, headline, nearest
 
 TOY = ("toy", "tests.toy_configs")
 

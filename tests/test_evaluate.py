@@ -23,7 +23,7 @@ from harness.evaluate import (
     score_row,
     small_cells,
 )
-from harness.policy.score import score
+from harness.policy.logprobs import score
 from harness.policy.tokenizer import EOS, TURN, encode, encode_prompt
 from harness.train.pretrain import padded
 from tests.toys import tiny, toy_state

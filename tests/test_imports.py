@@ -38,11 +38,17 @@ def breaches(folder: str, *forbidden: str) -> list[str]:
         ("envs", ["torch", "hydra", "harness", "scripts", "tests", "wandb"]),
         ("harness", ["scripts", "tests"]),
         ("harness/analysis", ["torch", "harness.train", "harness.policy", "harness.run", "harness.study"]),
-        ("harness/policy", ["envs.graders", "harness.train", "harness.evaluate", "harness.run", "harness.study"]),
-        ("harness/train", ["envs.graders", "harness.evaluate", "harness.run", "harness.study", "harness.analysis"]),
+        (
+            "harness/policy",
+            ["envs.graders", "harness.train", "harness.evaluate", "harness.run", "harness.study"],
+        ),
+        (
+            "harness/train",
+            ["envs.graders", "harness.evaluate", "harness.run", "harness.study", "harness.analysis"],
+        ),
         ("harness/evaluate.py", ["harness.run", "harness.study"]),
         ("harness/launch", ["torch", "harness.train", "harness.study", "harness.run"]),
-        ("harness/types.py", ["harness.train", "harness.evaluate", "harness.run"]),
+        ("harness/core/types.py", ["harness.train", "harness.evaluate", "harness.run"]),
         ("harness/cli.py", ["torch", "harness.train", "harness.run", "harness.study"]),
     ],
 )

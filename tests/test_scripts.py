@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.tracker import read_metrics
+from harness.run.tracker import read_metrics
 from tests.toys import TINY
 from tests.wandb_files import wandb_runs
 

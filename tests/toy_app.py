@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from harness.cli import app
-from harness.errors import UserError
+from harness.core.errors import UserError
 
 
 def sweep(containers: Sequence[dict[str, Any]]) -> list[int]:

@@ -11,12 +11,12 @@ from pydantic import TypeAdapter
 
 import configs
 import tests.toy_task  # noqa: F401  (a spawned process computes identities before it parses a configuration)
-from harness.config import AlgoConfig, Config, ModelConfig, OptimConfig, dump, parse, plain
-from harness.identity import base_id, run_id
+from harness.config.identity import base_id, run_id
+from harness.config.schema import AlgoConfig, Config, ModelConfig, OptimConfig, dump, parse, plain
+from harness.core.seeding import keys
 from harness.launch.jobs import Job
 from harness.policy.transformer import Transformer
-from harness.run import run_job
-from harness.seeding import keys
+from harness.run.run import run_job
 from harness.train.optim import make_optimizer
 from harness.train.state import TrainState
 

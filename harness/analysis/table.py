@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from harness.errors import UserError
+from harness.core.errors import UserError
 
 REQUIRED = {
     "run_id": pl.String,

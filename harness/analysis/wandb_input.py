@@ -1,4 +1,4 @@
-"""A study's run table out of a W&B project: the artifact that `harness/publish.py` logged there, downloaded."""
+"""A run table out of a W&B project: the artifact that harness/tracking/publish.py logged there, downloaded."""
 
 from collections.abc import Callable
 from pathlib import Path

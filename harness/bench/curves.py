@@ -18,12 +18,12 @@ from envs.vector import TextVectorEnv
 from harness.analysis.intervals import estimate
 from harness.bench.ours import composed
 from harness.bench.peer import grpo_trainer, require_trl
-from harness.config import Config, dump
-from harness.identity import base_id
+from harness.config.identity import base_id
+from harness.config.schema import Config, dump
+from harness.core.seeding import Key
 from harness.launch.jobs import Job
-from harness.run import from_bases, run_job, sampling_of, training_mixture
-from harness.runs import Member, run_folder
-from harness.seeding import Key
+from harness.run.folder import Member, run_folder
+from harness.run.run import from_bases, run_job, sampling_of, training_mixture
 from harness.train.rl import train_rl
 
 SEEDS = 5

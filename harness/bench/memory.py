@@ -11,7 +11,7 @@ import torch
 
 from harness.bench.ours import Shape, config_of, stepper
 from harness.bench.peer import Peer, require_trl
-from harness.errors import UserError
+from harness.core.errors import UserError
 from harness.launch.memory import keep_freed_memory
 
 STEPS = 2

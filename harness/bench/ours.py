@@ -11,11 +11,11 @@ from torch import Tensor
 
 from envs.vector import TextVectorEnv
 from harness.bench.task import FRAME
-from harness.config import Config, parse, plain
-from harness.policy import native
+from harness.config.schema import Config, parse, plain
+from harness.policy.backends import native
 from harness.policy.sampler import Completions, sample
 from harness.policy.transformer import Transformer
-from harness.run import new_state, training_mixture
+from harness.run.run import new_state, training_mixture
 from harness.train.helpers import Each, helpers
 from harness.train.rl import rl_step
 from harness.train.state import StepReport, TrainState
@@ -119,8 +119,8 @@ def plainly(one: Stepper) -> Callable[[], Any]:
     def work() -> None:
         with ExitStack() as stack:
             stack.enter_context(native.plain())
-            stack.enter_context(patch("harness.policy.score.completion_logits", plain_logits))
-            stack.enter_context(patch("harness.train.rollouts.sample", plain_sample))
+            stack.enter_context(patch("harness.policy.logprobs.completion_logits", plain_logits))
+            stack.enter_context(patch("harness.train.rollout.sample", plain_sample))
             stack.enter_context(patch("harness.policy.sampler.FULL_ENOUGH", 0.0))
             one.step()
 

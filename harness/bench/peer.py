@@ -17,12 +17,12 @@ import torch
 
 from harness.bench.ours import Shape, config_of
 from harness.bench.task import draw, is_right
-from harness.config import Config
-from harness.errors import UserError
+from harness.config.schema import Config
+from harness.core.errors import UserError
+from harness.core.seeding import keys
 from harness.launch.memory import keep_freed_memory
 from harness.policy.export import write_folder
 from harness.policy.transformer import Transformer
-from harness.seeding import keys
 
 STEPS = 10_000  # more than are ever asked for
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_map
 
-from harness.policy import graphs, native
+from harness.policy.backends import cuda_graphs as graphs
+from harness.policy.backends import native
 
 # Operations that give the CPU a number, or a shape that depends on numbers: a GPU has to have finished for them.
 LOOKS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique", "repeat_interleave.Tensor")
@@ -57,7 +58,7 @@ class Rehearsed:
 @contextmanager
 def in_operations() -> Generator[None]:
     """Within it all that a GPU would be asked to do is PyTorch's."""
-    with patch("harness.seeding._by_numpy", lambda rows: False), native.plain():
+    with patch("harness.core.seeding._by_numpy", lambda rows: False), native.plain():
         yield
 
 

@@ -9,9 +9,9 @@ import torch
 from harness.bench.ours import SHAPES, Shape, as_in_a_run, config_of, prompts_of
 from harness.bench.peer import generate, require_trl
 from harness.bench.timing import ROUNDS, in_turn, median
+from harness.core.seeding import Key, keys, uniforms
 from harness.policy.transformer import Transformer
-from harness.seeding import Key, keys, uniforms
-from harness.train.rollouts import Sampling, sample_in_parts
+from harness.train.rollout import Sampling, sample_in_parts
 
 
 def measure(progress: Callable[[str], None], shapes: Sequence[Shape] = SHAPES, rounds: int = ROUNDS) -> dict[str, Any]:

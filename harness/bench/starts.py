@@ -7,7 +7,7 @@ from typing import Any
 from envs.vector import TextVectorEnv
 from harness.bench.ours import SHAPES, Shape, config_of
 from harness.bench.rehearsal import Watched, in_operations, rehearsed
-from harness.run import new_state, training_mixture
+from harness.run.run import new_state, training_mixture
 from harness.train.rl import rl_step
 
 FIRST_STEPS = 3  # after which all that is recorded has been
@@ -49,7 +49,7 @@ def section(measured: Sequence[dict[str, Any]]) -> str:
         "## What a GPU would be asked",
         "",
         "Operations that a step starts one by one, and looks at a number, for which the CPU waits, on the plain",
-        "path and with what a GPU records (harness/policy/graphs.py), counted on a CPU. A replay counts as one start,",
+        "path and with what a GPU records (cuda_graphs.py), counted on a CPU. A replay counts as one start,",
         "with the copies to and from it. Not counted: some ten small copies, of problems and keys to the GPU and of",
         "what the step's rows of metrics say back, when its work is done. No time was measured: no GPU was at hand.",
         "",

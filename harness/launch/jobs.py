@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass as schema
 
-from harness.errors import UserError, nearest
-from harness.stopping import deferred
+from harness.core.errors import UserError, nearest
+from harness.core.signals import deferred
 
 Status = Literal["done", "failed", "killed", "skipped", "cancelled", "submitted"]
 
@@ -163,7 +163,7 @@ Progress = Callable[[Job, dict[str, Any]], None]
 def launch(
     jobs: Sequence[Job],
     launcher: Launcher,
-    work: str = "harness.run:run_job",
+    work: str = "harness.run.run:run_job",
     on_progress: Progress | None = None,
 ) -> Iterator[JobResult]:
     """Runs `jobs` and yields each one's result as it ends; needs come first.

@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 
-from harness.config import dump, parse
-from harness.identity import base_id
+from harness.config.identity import base_id
+from harness.config.schema import dump, parse
 from harness.launch.jobs import Event, Job, LocalConfig, StackedConfig
 from harness.launch.local import LocalPool
 
-WORK = {"harness.run:run_job": "harness.run:run_stack_job"}
+WORK = {"harness.run.run:run_job": "harness.run.run:run_stack_job"}
 
 
 def stack_key(job: Job) -> str:

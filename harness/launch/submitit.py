@@ -19,11 +19,11 @@ from typing import IO, Any
 import submitit
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.signals import Stopped, deferred
 from harness.launch.jobs import Event, Job, SubmititConfig
 from harness.launch.local import POLL_SECONDS, THREAD_VARIABLES
 from harness.launch.worker import attempt, job_from
-from harness.stopping import Stopped, deferred
 
 PREEMPTED = signal.Signals["SIG" + submitit.JobEnvironment.USR_SIG]
 NO_LIMIT = 1_000_000  # Slurm keeps the queue: everything that may run is handed over at once

@@ -17,10 +17,10 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
-from harness.errors import UserError, cannot_write
+from harness.core.errors import UserError, cannot_write
+from harness.core.signals import Stopped, raise_on_signals
 from harness.launch.jobs import Job
 from harness.launch.memory import keep_freed_memory
-from harness.stopping import Stopped, raise_on_signals
 
 Report = Callable[[dict[str, Any]], None]
 

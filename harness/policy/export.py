@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from harness.config import ModelConfig
-from harness.errors import UserError
+from harness.config.schema import ModelConfig
+from harness.core.errors import UserError
 from harness.policy.tokenizer import BOS, EOS, PAD, TURN, VOCAB_SIZE, decode
 
 SPECIAL = range(16)  # ids that stand for no character

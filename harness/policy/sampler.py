@@ -14,11 +14,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from harness.policy import graphs, native
+from harness.core.types import StopReason
 from harness.policy.attention import of_bundles
+from harness.policy.backends import cuda_graphs as graphs
+from harness.policy.backends import native
 from harness.policy.tokenizer import ANSWER, EOS
 from harness.policy.transformer import Transformer
-from harness.types import StopReason
 
 # Finished bundles leave the batch once no more than this share of it lives: leaving copies what stays.
 FULL_ENOUGH = 0.8

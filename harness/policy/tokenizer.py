@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.errors import UserError
+from harness.core.errors import UserError
 
 PAD, BOS, EOS, TURN, ENV, ANSWER = range(6)
 VOCAB_SIZE = 112

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.config import ModelConfig
-from harness.policy import native
+from harness.config.schema import ModelConfig
+from harness.core.seeding import Key, torch_generator
 from harness.policy.attention import Attention, Cache, Rotation, Rows, bias_of, causal, new_cache, upcast
-from harness.seeding import Key, torch_generator
+from harness.policy.backends import native
 
 
 class _Normalise(torch.autograd.Function):

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from harness.config import AlgoConfig, CriticConfig
-from harness.types import Credit, Rollouts
+from harness.config.schema import AlgoConfig, CriticConfig
+from harness.core.types import Credit, Rollouts
 
 Advantage = Callable[[Credit, Tensor | None, Rollouts, AlgoConfig], Tensor]
 

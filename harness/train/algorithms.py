@@ -4,10 +4,10 @@ clipping, aggregation, KL) are the configuration's, configs/algo/<name>.yaml, wh
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.config import Config
+from harness.config.schema import Config
+from harness.core.types import Checked, Rollouts
 from harness.train import advantages, losses
-from harness.train.rollouts import demonstrate, rollout
-from harness.types import Checked, Rollouts
+from harness.train.rollout import demonstrate, rollout
 
 
 @dataclass(frozen=True)

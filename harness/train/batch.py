@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.config import AlgoConfig, OptimConfig
-from harness.seeding import Key, uniforms
-from harness.types import Batch, Rollouts
+from harness.config.schema import AlgoConfig, OptimConfig
+from harness.core.seeding import Key, uniforms
+from harness.core.types import Batch, Rollouts
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.config import AlgoConfig, OptimConfig
-from harness.policy.score import completion_logits
+from harness.config.schema import AlgoConfig, OptimConfig
+from harness.core.types import Batch, Credit, Rollouts
+from harness.policy.logprobs import completion_logits
 from harness.policy.transformer import Transformer
 from harness.train.advantages import masked_mean, surprises
 from harness.train.losses import ValueInputs, value_loss
 from harness.train.optim import parameter_groups
 from harness.train.state import TrainState
-from harness.types import Batch, Credit, Rollouts
 
 VALUE = 7  # a reserved id, which no document holds
 

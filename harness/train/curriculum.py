@@ -19,7 +19,7 @@ from torch import Tensor
 from envs.base import Problem
 from envs.mixture import Mixture
 from envs.splits import draw_in_split
-from harness.types import Checked, scorable
+from harness.core.types import Checked, scorable
 
 WIDTH = 0.2  # of the bump, in success
 FLOOR = 0.1  # share of the plain mixture

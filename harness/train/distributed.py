@@ -19,14 +19,14 @@ from torch.nn.functional import pad
 
 from envs.base import Problem
 from envs.vector import TextVectorEnv
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.seeding import Key
+from harness.core.signals import Stopped
+from harness.core.types import Checked, Rollouts, to_device
 from harness.policy.tokenizer import PAD
 from harness.policy.transformer import Transformer
-from harness.seeding import Key
-from harness.stopping import Stopped
 from harness.train.helpers import Each, cut
-from harness.train.rollouts import Sampling, rollout
-from harness.types import Checked, Rollouts, to_device
+from harness.train.rollout import Sampling, rollout
 
 PATIENCE = timedelta(days=7)  # ranks wait while one evaluates or pretrains; torchrun ends them if it dies
 

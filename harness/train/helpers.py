@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from harness.policy import graphs, native
+from harness.policy.backends import cuda_graphs as graphs
+from harness.policy.backends import native
 from harness.policy.transformer import Transformer, parameter_count
 
 # Products of a weight and a token that are worth a part of their own, and the most parts that a batch is cut into.
@@ -43,7 +44,7 @@ def passes_of(count: int, tokens: int, policy: Transformer) -> list[range]:
 @contextmanager
 def helpers(threads: int, policy: Transformer) -> Generator[Each]:
     """A `map` over so many threads, in each of which products run on as many cores as in this one; over this one alone
-    where there is nothing to share out: on a GPU, and where each call shares itself out (harness.policy.native)."""
+    where there is nothing to share out: on a GPU, and where each call shares itself out (backends.native)."""
     if threads == 1 or _by_itself(policy):
         yield map
         return

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.config import AlgoConfig
+from harness.config.schema import AlgoConfig
 
 LOSS_METRICS = ("ratio_clipped", "sampler_policy_kl")  # what each loss tells, also of a batch without rows
 

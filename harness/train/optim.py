@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from harness.config import OptimConfig, ScheduleConfig
+from harness.config.schema import OptimConfig, ScheduleConfig
 from harness.policy.transformer import Transformer
 from harness.train.muon import Muon
 

@@ -22,16 +22,17 @@ from envs.base import Problem
 from envs.mixture import Mixture
 from envs.registry import get, select
 from envs.splits import draw_in_split
-from harness.config import BaseConfig, Config, OptimConfig
-from harness.policy import graphs, native
-from harness.policy.score import score
+from harness.config.schema import BaseConfig, Config, OptimConfig
+from harness.core.seeding import Key, keys
+from harness.policy.backends import cuda_graphs as graphs
+from harness.policy.backends import native
+from harness.policy.logprobs import score
 from harness.policy.tokenizer import PAD, encode_completion, encode_prompt, encode_reply
 from harness.policy.transformer import Transformer, parameter_count
-from harness.seeding import Key, keys
 from harness.train.algorithms import flops_per_token
 from harness.train.helpers import Each, helpers, passes_of
 from harness.train.optim import added_up, clip_gradients, learning_rate_factor, set_learning_rate
-from harness.train.rollouts import thought
+from harness.train.rollout import thought
 from harness.train.state import OnStep, StepReport, Stopwatch, TrainState, check_finite
 
 # Tokens of one forward pass of rows, padding included. On a CPU more would leave the cache and fewer are all overhead.
@@ -96,7 +97,7 @@ def token_losses(policy: Transformer, ids: Tensor, mask: Tensor) -> tuple[Tensor
 
 
 def packed_losses(policy: Transformer, corpora: Sequence[Sequence[np.ndarray]]) -> Tensor:
-    """Summed next-token loss of each seed's documents, [S], nothing between them (harness.policy.native)."""
+    """Summed next-token loss of each seed's documents, [S], nothing between them (harness.policy.backends.native)."""
     ids, spans, target = native.packed_documents(corpora)
     return -native.logprobs(policy, ids, spans, target, 1.0).sum(1)
 

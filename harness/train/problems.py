@@ -7,8 +7,8 @@ import numpy as np
 
 from envs.base import Problem
 from envs.mixture import Mixture
-from harness.config import Config
-from harness.seeding import keys
+from harness.config.schema import Config
+from harness.core.seeding import keys
 from harness.train.curriculum import Retired, draw, odds
 from harness.train.state import TrainState
 

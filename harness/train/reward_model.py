@@ -13,13 +13,13 @@ from torch.nn import functional as F
 from envs.base import Verdict
 from envs.mixture import Mixture
 from envs.vector import TextVectorEnv
-from harness.config import Config
+from harness.config.schema import Config
+from harness.core.seeding import Key, keys, uniforms
+from harness.core.types import Rollouts
 from harness.policy.transformer import Transformer
-from harness.seeding import Key, keys, uniforms
 from harness.train.optim import clip_gradients, make_optimizer, set_learning_rate, zero_gradients
-from harness.train.rollouts import Sampling, rollout
+from harness.train.rollout import Sampling, rollout
 from harness.train.state import TrainState
-from harness.types import Rollouts
 
 SCORE = 6  # a reserved id, which no document holds
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from envs.base import Verdict
-from harness.config import AlgoConfig, RewardConfig
-from harness.seeding import Key, uniforms
-from harness.types import Credit, RewardInputs, Rollouts, StopReason, scorable
+from harness.config.schema import AlgoConfig, RewardConfig
+from harness.core.seeding import Key, uniforms
+from harness.core.types import Credit, RewardInputs, Rollouts, StopReason, scorable
 
 
 def correctness(inputs: RewardInputs) -> Tensor:
@@ -81,7 +81,7 @@ def learned_reward(inputs: RewardInputs) -> Credit:
 
 
 def process_reward(inputs: RewardInputs) -> Credit:
-    """The verifier's word, and as much again for the steps, each where it was taken (harness/train/steps.py); after
+    """The verifier's word, and as much again for the steps, each where it was taken (process_reward.py); after
     process supervision (arXiv 2211.14275, 2305.20050), with the worked solution in the place of a judge."""
     assert inputs.steps is not None
     reward = correctness(inputs)

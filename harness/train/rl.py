@@ -15,29 +15,30 @@ from torch import Tensor
 from envs.base import Verdict
 from envs.mixture import Mixture
 from envs.vector import TextVectorEnv
-from harness.config import Config
-from harness.flops import Spent
-from harness.policy import graphs, native
-from harness.policy.score import completion_logits, score_completions, token_entropy, token_logprobs
+from harness.config.schema import Config
+from harness.core.flops import Spent
+from harness.core.seeding import keys
+from harness.core.types import Batch, Checked, Credit, RewardInputs, Rollouts, StopReason
+from harness.policy.backends import cuda_graphs as graphs
+from harness.policy.backends import native
+from harness.policy.logprobs import completion_logits, score_completions, token_entropy, token_logprobs
 from harness.policy.transformer import Transformer, parameter_count
-from harness.seeding import keys
 from harness.train import distributed
 from harness.train.advantages import silent_groups, whole_return
 from harness.train.algorithms import ALGORITHMS, flops_per_token
 from harness.train.batch import Judged, training_batches
 from harness.train.critic import token_returns, token_values, value_losses, value_metrics
 from harness.train.curriculum import odds_metrics, remember, retire, retired_metrics, untried
-from harness.train.frozen import lagged_policy, reference_logprobs
 from harness.train.helpers import Each, helpers, parts_of, passes_of
 from harness.train.losses import LOSS_METRICS, LossInputs, regularisers
 from harness.train.optim import added_up, clip_gradients, learning_rate_factor, set_learning_rate
 from harness.train.problems import Ahead, Draw, problems_of
+from harness.train.process_reward import right_steps, steps_metrics
+from harness.train.reference import lagged_policy, reference_logprobs
 from harness.train.reward_model import reward_scores
 from harness.train.rewards import REWARDS, kl_in_reward, shaped
-from harness.train.rollouts import Sampling
+from harness.train.rollout import Sampling
 from harness.train.state import OnStep, Sampled, StepReport, Stopwatch, TrainState, check_finite
-from harness.train.steps import right_steps, steps_metrics
-from harness.types import Batch, Checked, Credit, RewardInputs, Rollouts, StopReason
 
 TOKENS_OF_A_PART = 512  # at least, where an update is shared out among threads
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.flops import Spent
+from harness.core.flops import Spent
+from harness.core.types import Checked, Credit, Rollouts
 from harness.policy.transformer import Transformer
-from harness.types import Checked, Credit, Rollouts
 
 
 @dataclass

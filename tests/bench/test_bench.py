@@ -11,11 +11,11 @@ import torch
 from harness.bench import curves, growth, memory, page, rl, sampling, timing
 from harness.bench.ours import Shape, config_of, plain_logits, plain_sample, plainly, prompts_of, stepper
 from harness.bench.task import FRAME, draw, is_right
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.seeding import Key, keys, uniforms
+from harness.policy.logprobs import completion_logits
 from harness.policy.sampler import sample
-from harness.policy.score import completion_logits
 from harness.policy.transformer import Transformer
-from harness.seeding import Key, keys, uniforms
 
 TINY = Shape("nano", 6, 8, 4, ("model.layers=1", "model.width=16", "model.heads=2", "model.mlp=32"))
 SILENT = lambda *_: None  # noqa: E731

@@ -51,10 +51,10 @@ def planning(seeds: int = 1_000) -> None:
     """From the command line to the first job, for the quickstart's three arms."""
     from hydra import compose, initialize_config_module
 
-    import harness.checkpoint  # noqa: F401  (torch is there whatever the number of jobs)
-    from harness.config import plain
-    from harness.plan import plan_table
-    from harness.study import expand, jobs_of, to_do
+    import harness.run.checkpoint  # noqa: F401  (torch is there whatever the number of jobs)
+    from harness.config.schema import plain
+    from harness.study.plan import plan_table
+    from harness.study.study import expand, jobs_of, to_do
 
     asked = [f"study.seeds=[{','.join(map(str, range(seeds)))}]", "out=nowhere"]
     with initialize_config_module("configs", version_base="1.3"):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import UserError
+from harness.core.errors import UserError
 from harness.launch.jobs import Event, Job, LocalConfig, Schedule, launch
 
 LOCAL = LocalConfig("local", 1, 1, 1.0, 1, 5.0)

@@ -137,7 +137,7 @@ def test_gpus_are_dealt_out_one_a_worker(monkeypatch):
 PARENT = """
 import sys
 from harness.launch.jobs import Job, LocalConfig, launch
-from harness.stopping import Stopped, raise_on_signals
+from harness.core.signals import Stopped, raise_on_signals
 raise_on_signals()
 do, saved, grace = sys.argv[1:]
 jobs = [Job("runs", {"do": do, "saved": saved}, 1), Job("waits", {}, 1, needs=("runs",))]

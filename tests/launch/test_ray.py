@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from harness.errors import UserError
+from harness.core.errors import UserError
 from harness.launch.jobs import Job, RayConfig, launch
 
 ray = pytest.importorskip("ray")
@@ -92,7 +92,7 @@ def test_a_sweep_survives_the_loss_of_a_node(cluster):
 PARENT = """
 import sys
 from harness.launch.jobs import Job, RayConfig, launch
-from harness.stopping import Stopped, raise_on_signals
+from harness.core.signals import Stopped, raise_on_signals
 raise_on_signals()
 jobs = [Job("runs", {"do": "save_when_stopped", "saved": sys.argv[1]}, 1), Job("waits", {}, 1, needs=("runs",))]
 try:
@@ -120,7 +120,7 @@ def test_a_stop_reaches_ray_tasks_and_they_save(tmp_path):
 
 def test_an_address_where_nothing_listens_is_said(tmp_path):
     code = f"""
-from harness.errors import UserError
+from harness.core.errors import UserError
 from harness.launch.jobs import Job, RayConfig, launch
 try:
     list(launch([Job("a", {{}}, 1)], RayConfig("ray", "127.0.0.1:9", None, 1.0, 0.0, 0, 1.0), {WORK!r}))

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from harness.checkpoint import step_folder
-from harness.config import dump
-from harness.identity import base_id, evaluation_id, run_id
+from harness.config.identity import base_id, evaluation_id, run_id
+from harness.config.schema import dump
 from harness.launch.jobs import StackedConfig, launch
 from harness.launch.stacked import stack_key, stacks_of
-from harness.run import run_stack
-from harness.runs import read_json, run_folder
-from harness.tracker import read_metrics
+from harness.run.checkpoint import step_folder
+from harness.run.folder import read_json, run_folder
+from harness.run.run import run_stack
+from harness.run.tracker import read_metrics
 from tests.toys import base_job, rl_job, tiny, train
 
 SEEDS = (0, 1, 5)

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from harness.errors import UserError
+from harness.core.errors import UserError
 from harness.launch.jobs import Job, SubmititConfig, launch
 
 pytest.importorskip("submitit")

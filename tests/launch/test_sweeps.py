@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from harness.launch.jobs import Job, LocalConfig, launch
-from harness.run import run_job
-from harness.runs import read_json
-from harness.study import Entry, Study, StudyConfig
-from harness.tables import gather
-from harness.tracker import read_metrics
+from harness.run.folder import read_json
+from harness.run.run import run_job
+from harness.run.tracker import read_metrics
+from harness.study.study import Entry, Study, StudyConfig
+from harness.study.tables import gather
 from tests.test_scripts import SETTINGS, runs_of, script
 from tests.toys import base_job, rl_job, silent, tiny
 from tests.wandb_files import wandb_runs
@@ -66,7 +66,7 @@ def test_of_200_runs_ten_killed_and_five_raising_195_give_whole_tables(tmp_path)
 
     killer = threading.Thread(target=kill_at_random)
     killer.start()
-    ended = {r.job.run_id: r for r in launch(jobs, replace(LOCAL, retries=3), "harness.run:run_job")}
+    ended = {r.job.run_id: r for r in launch(jobs, replace(LOCAL, retries=3), "harness.run.run:run_job")}
     over.set()
     killer.join()
     assert len(killed) == 10

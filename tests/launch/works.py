@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from harness.errors import UserError
-from harness.stopping import deferred
+from harness.core.errors import UserError
+from harness.core.signals import deferred
 
 
 def act(job, report):

@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from harness.policy import native
+from harness.policy.backends import native
 
 needs_compiler = pytest.mark.skipif(native.library() is None, reason="no C compiler")
 

@@ -13,9 +13,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.policy import native
+from harness.policy.backends import native
+from harness.policy.logprobs import score_completions
 from harness.policy.sampler import sample
-from harness.policy.score import score_completions
 from tests.policy.conftest import needs_compiler
 from tests.policy.test_native import few, gradients, needs_tiles, policy_of
 

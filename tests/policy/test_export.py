@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from harness.checkpoint import export_run
-from harness.errors import UserError
-from harness.identity import base_id, run_id
+from harness.config.identity import base_id, run_id
+from harness.core.errors import UserError
+from harness.core.seeding import keys
 from harness.policy.export import from_hugging_face, read_folder, to_hugging_face, write_folder
 from harness.policy.tokenizer import encode_prompt
 from harness.policy.transformer import Transformer
-from harness.seeding import keys
+from harness.run.checkpoint import export_run
 from tests.toys import tiny, train
 
 MODELS = {"llama": {}, "qwen3": {"qk_norm": True}, "muP": {"base_width": 8}}

@@ -13,11 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.policy import native
+from harness.core.seeding import keys
+from harness.policy.backends import native
+from harness.policy.logprobs import score, score_completions
 from harness.policy.sampler import sample
-from harness.policy.score import score, score_completions
 from harness.policy.transformer import Transformer
-from harness.seeding import keys
 from harness.train.optim import make_optimizer, zero_gradients
 from tests.policy.conftest import needs_compiler
 from tests.policy.test_sampler import LENGTHS, PROMPTS, TOKENS, drawn, eager_to_stop, thinker
@@ -300,7 +300,7 @@ def test_numbers_of_other_kinds_take_the_plain_path():
         assert not native.serves(eager_to_stop(0))
 
 
-ASK = "from harness.policy import native; print(native.library() is not None, native.missing())"
+ASK = "from harness.policy.backends import native; print(native.library() is not None, native.missing())"
 
 
 def served(**environment):

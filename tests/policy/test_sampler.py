@@ -5,13 +5,13 @@ import pytest
 import torch
 from scipy import stats
 
-from harness.policy import native
+from harness.core.seeding import Key, uniforms
+from harness.core.types import StopReason
+from harness.policy.backends import native
+from harness.policy.logprobs import score, score_completions
 from harness.policy.sampler import draw, sample
-from harness.policy.score import score, score_completions
 from harness.policy.tokenizer import ANSWER, EOS
 from harness.policy.transformer import Transformer
-from harness.seeding import Key, uniforms
-from harness.types import StopReason
 from tests.toys import toy_state
 
 pytestmark = pytest.mark.usefixtures("path")
@@ -103,7 +103,7 @@ def test_in_bf16_the_trainer_scores_what_the_sampler_drew(on_gpu, monkeypatch):
     """Attention in float32, as on a CPU, or in bfloat16, as on a GPU; shapes are rounded up to few different ones."""
     if on_gpu:
         monkeypatch.setattr(Transformer, "attention_dtype", Transformer.product_dtype)
-    monkeypatch.setattr("harness.policy.score.SHAPES", 8)
+    monkeypatch.setattr("harness.policy.logprobs.SHAPES", 8)
     policy, seen = eager_to_stop(0), []
     policy.precision = "bf16"
     out = drawn(policy)

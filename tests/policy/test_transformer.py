@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from harness.policy.score import score
+from harness.core.seeding import keys
+from harness.policy.logprobs import score
 from harness.policy.transformer import Transformer, parameter_count
-from harness.seeding import keys
 from harness.train.optim import make_optimizer, set_learning_rate, zero_gradients
 from tests.toys import tiny
 

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.core.types import Credit
 from harness.train.advantages import silent_groups
 from harness.train.algorithms import ALGORITHMS
 from harness.train.rewards import true_reward
-from harness.types import Credit
 from tests.toys import algo
 from tests.train.toy_rollouts import credit_of, hand_made
 

@@ -8,11 +8,11 @@ import torch
 from envs.mixture import Mixture
 from envs.registry import select
 from envs.vector import TextVectorEnv
-from harness.policy.score import score
-from harness.seeding import keys
+from harness.core.seeding import keys
+from harness.policy.logprobs import score
 from harness.train.algorithms import ALGORITHMS, flops_per_token
 from harness.train.rl import rl_step
-from harness.train.rollouts import Sampling, rollout
+from harness.train.rollout import Sampling, rollout
 from tests.toys import tiny, toy_state
 from tests.train.test_rl import steps
 from tests.train.toy_rollouts import toy_problems

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from harness.config import CriticConfig
+from harness.config.schema import CriticConfig
 from harness.train.advantages import silent_groups, surprises
 from harness.train.algorithms import ALGORITHMS
 from harness.train.batch import Judged, training_batches

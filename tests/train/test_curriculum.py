@@ -6,11 +6,11 @@ import torch
 
 from envs.mixture import Mixture
 from envs.registry import select
+from harness.core.seeding import Key
+from harness.core.types import Checked
 from harness.policy.tokenizer import decode
-from harness.run import training_mixture
-from harness.seeding import Key
+from harness.run.run import training_mixture
 from harness.train.curriculum import FLOOR, MEMORY, draw, name_of, odds, remember, retire, untried
-from harness.types import Checked
 from tests.toys import tiny
 from tests.train.test_rl import steps
 from tests.train.toy_rollouts import CORRECT, UNSCORABLE, WRONG

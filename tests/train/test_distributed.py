@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from envs.vector import TextVectorEnv
-from harness.run import training_mixture
+from harness.run.run import training_mixture
 from harness.train.critic import add_critic
 from harness.train.distributed import connected
 from harness.train.rl import train_rl
-from tests.test_run import rows
+from tests.run.test_run import rows
 from tests.test_scripts import ROOT
 from tests.toys import TINY, tiny, toy_state, train
 

@@ -8,8 +8,8 @@ import torch
 
 import harness.train.helpers as helpers
 from envs.vector import TextVectorEnv
-from harness.policy import native
-from harness.run import new_state, training_mixture
+from harness.policy.backends import native
+from harness.run.run import new_state, training_mixture
 from harness.train.critic import add_critic
 from harness.train.helpers import parts_of
 from harness.train.rl import micro_batches, rl_step
@@ -38,7 +38,7 @@ def stepped(threads, steps=3, settings=()):
 
 @pytest.fixture
 def plain():
-    """PyTorch's operations: harness.policy.native shares each of its calls out by itself."""
+    """PyTorch's operations: harness.policy.backends.native shares each of its calls out by itself."""
     with native.plain():
         yield
 
@@ -47,7 +47,7 @@ def plain():
 def four_parts(monkeypatch, plain):
     monkeypatch.setattr(helpers, "WORTH_A_PART", 1.0)
     monkeypatch.setattr("harness.train.rl.TOKENS_OF_A_PART", 1)
-    monkeypatch.setattr("harness.train.rollouts.ROWS_OF_A_PART", 1)
+    monkeypatch.setattr("harness.train.rollout.ROWS_OF_A_PART", 1)
 
 
 @pytest.mark.parametrize("settings", [(), ("algo=ppo",), ("algo.kl=k3", "algo.kl_coefficient=0.1")], ids=str)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from harness.policy.score import token_entropy
+from harness.policy.logprobs import token_entropy
 from harness.train.algorithms import ALGORITHMS
 from harness.train.losses import LossInputs, clipped_policy_gradient, regularisers
 from tests.toys import algo

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness.config import ScheduleConfig
+from harness.config.schema import ScheduleConfig
 from harness.train.muon import orthogonalised
 from harness.train.optim import learning_rate_factor, set_learning_rate, zero_gradients
 from tests.toys import tiny, toy_state

@@ -15,10 +15,10 @@ from envs.mixture import Mixture
 from envs.registry import select
 from envs.splits import split_of
 from envs.vector import TextVectorEnv
-from harness.errors import UserError
-from harness.policy import native
+from harness.core.errors import UserError
+from harness.core.seeding import Key, keys
+from harness.policy.backends import native
 from harness.policy.tokenizer import ANSWER, BOS, ENV, EOS, TURN, decode
-from harness.seeding import Key, keys
 from harness.train import helpers
 from harness.train import pretrain as module
 from harness.train.algorithms import flops_per_token
@@ -39,7 +39,7 @@ from harness.train.pretrain import (
     rl_tokens,
     token_losses,
 )
-from harness.train.rollouts import Sampling, demonstrate
+from harness.train.rollout import Sampling, demonstrate
 from harness.train.state import TrainState
 from tests.policy.conftest import needs_compiler, path  # noqa: F401  (a fixture)
 from tests.toys import tiny, toy_state

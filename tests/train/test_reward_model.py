@@ -8,7 +8,7 @@ import torch
 from envs.mixture import Mixture
 from envs.registry import select
 from envs.vector import TextVectorEnv
-from harness.seeding import Key
+from harness.core.seeding import Key
 from harness.train.reward_model import preference_loss, preferred, reward_scores, train_reward_model
 from harness.train.rl import rl_step, sampling_of
 from tests.toys import tiny, toy_state

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.config import RewardConfig
+from harness.config.schema import RewardConfig
 from harness.train.advantages import group_mean, silent_groups
 from harness.train.rewards import (
     REWARDS,

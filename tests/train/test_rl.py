@@ -11,7 +11,8 @@ import torch
 from envs.mixture import Mixture
 from envs.registry import select
 from envs.vector import TextVectorEnv
-from harness.seeding import keys
+from harness.core.seeding import keys
+from harness.core.types import Credit
 from harness.train.advantages import silent_groups
 from harness.train.algorithms import ALGORITHMS
 from harness.train.batch import Judged, training_batches
@@ -19,7 +20,6 @@ from harness.train.critic import add_critic
 from harness.train.optim import clip_gradients
 from harness.train.rl import rl_step, update
 from harness.train.state import NonFinite
-from harness.types import Credit
 from tests.toys import tiny, toy_state
 from tests.train.toy_rollouts import credit_of, played, toy_problems
 

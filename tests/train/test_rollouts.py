@@ -11,11 +11,11 @@ from envs import Problem, Reply, Verdict, get
 from envs.base import exact
 from envs.splits import distinct_problems
 from envs.vector import TextVectorEnv
-from harness.policy.score import score
+from harness.core.seeding import Key
+from harness.core.types import StopReason
+from harness.policy.logprobs import score
 from harness.policy.tokenizer import ANSWER, ENV, EOS, PAD, TURN, answer_text, decode, encode, encode_prompt
-from harness.seeding import Key
-from harness.train.rollouts import Sampling, rollout, said
-from harness.types import StopReason
+from harness.train.rollout import Sampling, rollout, said
 from tests.toys import tiny, toy_state
 from tests.train.toy_rollouts import played, toy_problems
 

@@ -10,12 +10,12 @@ import torch
 from envs import Reply, Verdict, get
 from envs.registry import TASKS
 from envs.vector import TextVectorEnv
-from harness.policy.score import score
+from harness.core.seeding import Key, keys
+from harness.policy.logprobs import score
 from harness.policy.tokenizer import ANSWER, EOS, TURN, answer_text, decode
-from harness.seeding import Key, keys
 from harness.train import pretrain as module
 from harness.train.pretrain import corpus_of, document, draw_documents, pretrain_step, rl_tokens
-from harness.train.rollouts import Sampling, demonstrate, rollout
+from harness.train.rollout import Sampling, demonstrate, rollout
 from tests.toys import tiny, toy_state
 from tests.train.toy_rollouts import toy_problems
 

@@ -10,9 +10,9 @@ from envs import Problem, get
 from harness.policy.tokenizer import ANSWER, encode, encode_completion, encode_prompt
 from harness.train import rl
 from harness.train.advantages import leave_one_out, silent_groups, to_go
+from harness.train.process_reward import EXACT, right_steps, steps_metrics
 from harness.train.rewards import process_reward
-from harness.train.steps import EXACT, right_steps, steps_metrics
-from tests.test_run import rows
+from tests.run.test_run import rows
 from tests.toys import algo, tiny, train
 from tests.train.toy_rollouts import CORRECT, UNSCORABLE, WRONG, hand_made
 

@@ -7,9 +7,9 @@ import tests.toy_task  # noqa: F401  (registers the task)
 from envs import Problem, Verdict, get
 from envs.splits import distinct_problems
 from envs.vector import TextVectorEnv
-from harness.seeding import Key, keys
-from harness.train.rollouts import Sampling, rollout
-from harness.types import Checked, Credit, RewardInputs, Rollouts
+from harness.core.seeding import Key, keys
+from harness.core.types import Checked, Credit, RewardInputs, Rollouts
+from harness.train.rollout import Sampling, rollout
 
 
 def hand_made(

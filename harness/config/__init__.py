@@ -1,0 +1,1 @@
+"""The configuration: its types, its checks, its hints, and the identity of a run."""

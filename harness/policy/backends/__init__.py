@@ -1,0 +1,1 @@
+"""Implementations of a policy's sampling, log-probabilities and gradients."""

@@ -1,0 +1,86 @@
+"""Scores of a stack of runs at a budget: measured once, kept in each run's folder, summed up for people."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from envs.registry import select
+from harness.config.identity import code_version, evaluation_id
+from harness.config.schema import Config
+from harness.core.flops import Spent
+from harness.core.seeding import keys
+from harness.evaluate import Cell, Score, at_budgets, build_suite, evaluate, problem_rows, score_row
+from harness.policy.transformer import Transformer
+from harness.run.folder import Member, Stack, read_json, write_json
+
+
+def suite_of(config: Config) -> tuple[Cell, ...]:
+    asked, tasks = config.tasks, (*select(config.tasks.verified), *select(config.tasks.unverified))
+    cells = build_suite(tasks, asked.difficulties, config.evaluation)
+    longer = build_suite(tasks, asked.longer, config.evaluation) if asked.longer else ()
+    return at_budgets(cells + longer, config.evaluated_thinking)
+
+
+def score_budget(
+    members: Stack, suite: tuple[Cell, ...], policy: Transformer, spent: Sequence[Spent]
+) -> list[list[dict[str, Any]]]:
+    """Each member's rows of the run table at this budget; from its file if the evaluation was made before."""
+    paths = [m.folder.evaluation(evaluation_id(m.config), spent[0].step) for m in members]
+    known = [read_json(path) for path in paths]
+    if not all(known):
+        config = members[0].config.evaluation
+        drawn = keys("evaluation", tuple(m.config.seed for m in members), spent[0].step)
+        for i, scores in enumerate(evaluate(policy, suite, config, drawn)):
+            known[i] = known[i] or _write_scores(members[i], scores, spent[i], paths[i])
+    return [content["rows"] for content in known]
+
+
+def _write_scores(member: Member, scores: list[Score], spent: Spent, path: Path) -> dict[str, Any]:
+    rows = [score_row(score, member.config.evaluation.ks) for score in scores]
+    problems = [row for score in scores for row in problem_rows(score)]
+    samples = [
+        {"task": s.cell.task, "difficulty": s.cell.difficulty, "setting": s.cell.setting,
+         "prompt": s.cell.problems[0].prompt, "answer": s.cell.problems[0].answer, "completions": list(s.sample)}
+        for s in scores
+    ]  # fmt: skip
+    write_lines(member.folder.path / "samples" / f"step-{spent.step:08d}.jsonl", samples)
+    content = {"code_version": code_version(), "spent": asdict(spent), "rows": rows, "problems": problems}
+    write_json(path, content)
+    return content
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    beside.replace(path)
+
+
+def eval_metrics(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """eval/{task}/{mean@1, pass@k, majority@k}: means over a task's cells, each counting the same; and, where a task
+    was scored in several settings, eval/{task}/{setting}/… of each."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        for name in (row["task"], f"{row['task']}/{row['setting']}"):
+            groups.setdefault(name, []).append(row)
+    out = {}
+    for name, cells in groups.items():
+        task, in_setting, _ = name.partition("/")
+        if in_setting and len(cells) == len(groups[task]):
+            continue  # its only setting
+        out[f"eval/{name}/mean@1"] = sum(r["n_correct"] / (r["n_problems"] * r["k"]) for r in cells) / len(cells)
+        for column in cells[0]:
+            if column.startswith(("pass_at_", "majority_at_")):
+                measure = column.replace("_at_", "@")
+                out[f"eval/{name}/{measure}"] = sum(r[column] for r in cells) / len(cells)
+    return out
+
+
+def role_accuracy(rows: Iterable[Mapping[str, Any]], tasks: set[str]) -> float:
+    """mean@1 over the given tasks, each counting the same."""
+    found = eval_metrics(rows)
+    values = [found[f"eval/{task}/mean@1"] for task in tasks if f"eval/{task}/mean@1" in found]
+    return sum(values) / len(values)

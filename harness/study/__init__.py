@@ -1,0 +1,1 @@
+"""A study: arms x seeds x budgets, executed, gathered into tables and reported."""

@@ -1,0 +1,187 @@
+"""What the scripts do with jobs: say what is to come, launch, show, and say what came out."""
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from envs.registry import select
+from harness.config.identity import code_version, evaluation_id, run_id
+from harness.config.schema import Config
+from harness.core.errors import UserError
+from harness.launch.jobs import Job, JobResult, launch, places
+from harness.run.evaluations import eval_metrics
+from harness.run.folder import read_json, run_folder, write_json
+from harness.run.torchrun import by_torchrun, is_first, launch_together
+from harness.study.cached_results import NOTHING, Known
+from harness.study.plan import plan_table
+from harness.study.progress import View, name_of
+from harness.study.study import Study, is_done, jobs_of, to_do
+from harness.study.tables import context_of, left_out, warmup_x, write_tables
+
+LAST_LINES = 20
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    config: Config,
+    console: Console,
+    known: Known = NOTHING,
+) -> list[JobResult] | None:
+    """Runs what is missing of `jobs`, with a progress view; None if only the plan was asked for."""
+    missing = to_do(jobs, known)
+    if missing or config.plan:
+        console.print(plan_table(jobs, missing, places(config.launcher, max(1, len(missing)))))
+    else:
+        console.print(f"all {len(jobs)} jobs are done already")
+    if config.plan:
+        return None
+    results = []
+    with View(missing, console) as view:
+        start = launch_together if by_torchrun() else functools.partial(launch, launcher=config.launcher)
+        for result in start(missing, on_progress=view.update):
+            results.append(result)
+            view.finish(result)
+    return results
+
+
+def say_failures(results: Sequence[JobResult], console: Console) -> None:
+    """The whole error of each job that failed, the end of what it printed, and where its folder lies."""
+    waiting = queued(results)
+    for r in results:
+        if r.status != "done" and r.job.run_id not in waiting:
+            console.rule(f"{name_of(r.job)}: {r.status}")
+            error, printed = (r.error or "").strip(), r.output.strip().splitlines()[-LAST_LINES:]
+            console.print(error, markup=False, highlight=False)
+            if any(line.strip() not in error for line in printed):
+                console.print("the end of what it printed:", *printed, sep="\n", markup=False, highlight=False)
+            console.print(f"folder: {run_folder(r.job.run['out'], r.job.run_id).path}", highlight=False)
+
+
+def queued(results: Sequence[JobResult]) -> set[str]:
+    """run_ids of the jobs that a cluster's queue holds, and of those skipped only because they need one of them."""
+    status = {r.job.run_id: r.status for r in results}
+    found = {run_id for run_id, each in status.items() if each == "submitted"}
+    for r in results:  # a job is skipped after what it needs
+        waits = [need for need in r.job.needs if status.get(need, "done") != "done"]
+        if r.status == "skipped" and waits and found.issuperset(waits):
+            found.add(r.job.run_id)
+    return found
+
+
+def say_queued(results: Sequence[JobResult], console: Console) -> bool:
+    """Says what waits in a cluster's queue, and how to collect it; False if nothing does."""
+    waiting = queued(results)
+    if not waiting:
+        return False
+    submitted = sum(r.status == "submitted" for r in results)
+    console.print(
+        f"{submitted} jobs are in the queue, {len(waiting) - submitted} more need one of them first.\n"
+        "The same command later queues what has become ready; with launcher.wait=true it waits for all and collects "
+        "them. What is queued or done is not queued twice.",
+        highlight=False,
+    )
+    return True
+
+
+def require_done(results: Sequence[JobResult]) -> None:
+    """Raises UserError, last of all, if a job is neither done nor in a queue: what the others found has been written
+    and shown."""
+    waiting = queued(results)
+    bad = [r for r in results if r.status != "done" and r.job.run_id not in waiting]
+    if bad:
+        fix = "their errors are above; mend them and run the same command again: what is done is not done again"
+        raise UserError(f"{len(bad)} of {len(results)} jobs did not finish", fix=fix)
+
+
+def run_study(study: Study, jobs: Sequence[Job], overrides: Sequence[str], console: Console) -> None:
+    """Runs what is missing of the study's `jobs`, says what failed, and reports. Raises UserError, before anything is
+    spent, where the tables could not be written."""
+    left_out(study)
+    results = run_jobs(jobs, study.entries[0].config, console, study.known)
+    if results is not None and is_first():
+        say_failures(results, console)
+        if not say_queued(results, console):
+            report_study(study, overrides, console)
+        require_done(results)
+
+
+def report_study(study: Study, overrides: Sequence[str], console: Console) -> None:
+    """Tables, verdicts and report of what a study has measured so far, and their summary on the console; all of it in
+    W&B too, if that is the tracker. The analysis of a table that has not changed is not made again."""
+    from harness.analysis.report import summary
+
+    others, notice = left_out(study), unfinished(study)
+    folder = write_tables(study)
+    found = _known_analysis(folder, study) or _analysed(folder, study, overrides, notice)
+    console.print(summary(found["verdicts"], found["transfer"]))
+    if notice:
+        console.print(f"[bold yellow]{notice}[/]", highlight=False)
+    if others:
+        console.print(f"The tables held {len(others)} other runs before; study.name=… keeps both.", highlight=False)
+    console.print(f"run table: {folder}/table.parquet\nreport: {folder}/report.html", highlight=False)
+
+
+def unfinished(study: Study) -> str:
+    """What a report of a half-finished study says first; "" if it is finished."""
+    runs = [job for job in jobs_of(study.entries, {}) if job.needs]
+    missing = sum(not is_done(job, study.known) for job in runs)
+    return f"{missing} of {len(runs)} runs are not done: this covers what was measured so far." if missing else ""
+
+
+def _fingerprint(folder: Path, study: Study) -> str:
+    """Of the tables, the study, the code that reads them, and where the results go."""
+    parts = [(folder / f"{name}.parquet").read_bytes() for name in ("table", "problems")]
+    about = (code_version(), study.config, study.entries[0].config.tracker, unfinished(study))
+    parts += [repr(each).encode() for each in about]
+    return hashlib.blake2b(b"".join(parts)).hexdigest()
+
+
+def _known_analysis(folder: Path, study: Study) -> dict[str, Any] | None:
+    """The analysis in the folder, if it was made whole from these tables by this code."""
+    if read_json(folder / "analysis.json") != _fingerprint(folder, study):
+        return None
+    return {name: read_json(folder / f"{name}.json") for name in ("verdicts", "transfer")}
+
+
+def _analysed(folder: Path, study: Study, overrides: Sequence[str], notice: str) -> dict[str, Any]:
+    from harness.analysis.analyze import analyze
+    from harness.analysis.options import default_options
+    from harness.tracking.publish import publish
+
+    (folder / "analysis.json").unlink(missing_ok=True)
+    options = default_options(**{"warmup": warmup_x(study, folder), **study.config.analysis})
+    found = analyze(folder, folder, options, context=context_of(study, overrides) | {"notice": notice})
+    tracker = study.entries[0].config.tracker
+    if tracker.name == "wandb":
+        publish(tracker, folder, study.config.name, found["verdicts"], found["transfer"])
+    write_json(folder / "analysis.json", _fingerprint(folder, study))
+    return found
+
+
+def accuracy_table(config: Config) -> RichTable:
+    """Accuracy of one run at its budgets: mean@1 per task over its cells, verified tasks first; below a task that was
+    scored in several settings, each of them."""
+    folder, which = run_folder(config.out, run_id(config)), evaluation_id(config)
+    table = RichTable(title=f"held-out accuracy ({config.evaluation.split})", title_justify="left")
+    table.add_column("task")
+    columns = {}
+    for step in config.budget_steps():
+        content = read_json(folder.evaluation(which, step))
+        if content is not None:
+            columns[step] = eval_metrics(content["rows"])
+            table.add_column(f"step {step}", justify="right")
+    names = list(dict.fromkeys(name for column in columns.values() for name in column))
+    for role in ("verified", "unverified"):
+        for task in select(getattr(config.tasks, role)):
+            of_task = [name for name in names if name.startswith(f"eval/{task.name}/") and name.endswith("/mean@1")]
+            for name in of_task:
+                _, _, *setting, _ = name.split("/")
+                values = (columns[step].get(name) for step in columns)
+                label = f"  {setting[0]}" if setting else f"{task.name} ({role})"
+                table.add_row(label, *("-" if v is None else f"{v:.3f}" for v in values))
+    return table

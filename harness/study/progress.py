@@ -1,0 +1,93 @@
+"""What a person sees while jobs run: one bar for all of them, one line for each that runs.
+
+On a terminal the lines move; elsewhere (a log file) a plain line is printed now and then.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from harness.core.errors import headline
+from harness.launch.jobs import Job, JobResult
+
+SECONDS_BETWEEN_PLAIN_LINES = 15.0
+
+
+def brief(row: Mapping[str, Any]) -> str:
+    """The numbers of a row worth a glance: accuracy and share of silent groups in RL, loss in pretraining."""
+    parts = []
+    if "train/accuracy" in row:
+        parts.append(f"accuracy {row['train/accuracy']:.3f}")
+        parts.append(f"no signal {row['train/no_signal_groups']:.0%}")
+        parts.append(f"{row['perf/tokens_per_s'] / 1000:.0f}k tokens/s")
+    elif "train/loss" in row:
+        parts.append(f"loss {row['train/loss']:.3f}")
+    return "  ".join(parts)
+
+
+def name_of(job: Job) -> str:
+    """How a person calls the job: its arm and seed."""
+    seed = job.run["base"]["seed"] if not job.needs and job.labels.get("arm") == "base" else job.run["seed"]
+    return f"{job.labels.get('arm', job.run_id)} seed {seed}"
+
+
+class View:
+    """Shows the progress of `jobs`; a context manager. `update` takes rows from workers, `finish` each job's result."""
+
+    def __init__(self, jobs: Sequence[Job], console: Console):
+        self.console, self.jobs = console, jobs
+        self.live = console.is_terminal
+        self.steps = {job.run_id: 0 for job in jobs}
+        self.total = sum(job.until for job in jobs)
+        self.start = self.printed = time.monotonic()
+        self.bars = Progress(
+            TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
+            TextColumn("{task.fields[brief]}"), TimeElapsedColumn(), TimeRemainingColumn(),
+            console=console, disable=not self.live, transient=True,
+        )  # fmt: skip
+        self.lines: dict[str, Any] = {}
+
+    def __enter__(self) -> "View":
+        self.bars.start()
+        self.all = self.bars.add_task(f"all {len(self.jobs)} jobs", total=self.total, brief="steps")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bars.stop()
+
+    def update(self, job: Job, row: Mapping[str, Any]) -> None:
+        """One row of a worker: progress, or an alarm, which stays on the screen."""
+        if "alarm" in row:
+            self.console.print(f"[bold yellow]alarm[/] {name_of(job)}: {row['alarm']}")
+            return
+        if job.run_id not in self.lines:
+            self.lines[job.run_id] = self.bars.add_task(f"  {name_of(job)}", total=row["until"], brief="")
+        self.steps[job.run_id] = row["step"]
+        self.bars.update(self.lines[job.run_id], completed=row["step"], brief=brief(row))
+        self._all(f"{name_of(job)} at step {row['step']}/{row['until']}  {brief(row)}")
+
+    def finish(self, result: JobResult) -> None:
+        """A job has ended; a failure is said at once, in a line, and in full at the end."""
+        job = result.job
+        if job.run_id in self.lines:
+            self.bars.remove_task(self.lines.pop(job.run_id))
+        self.steps[job.run_id] = job.until
+        if result.status == "done":
+            self._all(f"{name_of(job)} done in {result.seconds:.0f} s", always=True)
+        else:
+            said = escape(f"{name_of(job)}: {headline(result.error or '')}")
+            colour = "green" if result.status == "submitted" else "red"
+            self.console.print(f"[bold {colour}]{result.status}[/] {said}", highlight=False)
+
+    def _all(self, line: str, always: bool = False) -> None:
+        done, now = sum(self.steps.values()), time.monotonic()
+        self.bars.update(self.all, completed=done)
+        if not self.live and (always or now - self.printed > SECONDS_BETWEEN_PLAIN_LINES):
+            self.printed = now
+            left = (now - self.start) / max(done, 1) * (self.total - done)
+            share = f"{done / max(self.total, 1):4.0%}"
+            self.console.print(f"{share}  {line}  (about {left / 60:.1f} min left)", highlight=False)

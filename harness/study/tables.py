@@ -1,0 +1,179 @@
+"""A study's run table, problems table and manifest, gathered from run folders and from what its tables held already."""
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from harness.config.identity import base_id, code_version, evaluation_id
+from harness.config.schema import Config
+from harness.core.errors import UserError
+from harness.run.folder import read_json, run_folder, write_json
+from harness.run.tracker import read_metrics
+from harness.study.cached_results import BASE_COLUMNS, LONGER, Scores
+from harness.study.study import Entry, Study, StudyConfig
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def warmup_x(study: Study, folder: Path) -> float:
+    """Where learning-rate warm-up ends on the study's axis: the mean spend of a step times the warm-up's steps. 0 where
+    an arm has no two budgets yet in the window, which begins at twice that."""
+    import polars as pl
+
+    warmup = max(entry.config.schedule.warmup for entry in study.entries)
+    spent = pl.read_parquet(folder / "table.parquet", columns=["arm", "x", "step"]).filter(pl.col("step") > 0)
+    if spent.is_empty():
+        return 0.0
+    per_step = spent.select((pl.col("x") / pl.col("step")).mean()).item()
+    budgets = spent.group_by("arm", "step").agg(pl.col("x").min()).sort("step")
+    last_but_one = budgets.group_by("arm").agg(pl.col("x").slice(-2, 1))["x"].list.first()
+    reached = last_but_one.null_count() == 0 and last_but_one.min() >= 2 * warmup * per_step
+    return warmup * per_step if reached else 0.0
+
+
+def _base_columns(study: Study, entry: Entry) -> Mapping[str, Any]:
+    from harness.policy.transformer import parameter_count
+
+    config = entry.config
+    rows = read_metrics(run_folder(config.out, base_id(config)).path)
+    if not rows and (known := study.known.base(entry.run_id)):
+        return {name: known[name] for name in BASE_COLUMNS}
+    last = rows[-20:]
+    return {
+        "base_id": base_id(config),
+        "base_seed": config.base.seed,
+        "model": config.model.name,
+        "model_params": parameter_count(config.model),
+        "pretrain_tokens": rows[-1]["compute/tokens"] if rows else None,
+        "pretrain_loss": sum(r["train/loss"] for r in last) / len(last) if rows else None,
+        "budgets_mode": "decay" if config.schedule.has_horizon else "prefix",
+    }
+
+
+def _scores(study: Study, entry: Entry) -> dict[int, Scores]:
+    """What was measured, by step; budgets not reached yet are absent."""
+    folder, which = run_folder(entry.config.out, entry.run_id), evaluation_id(entry.config)
+    known = study.known.scores(entry.run_id, which)
+    found = {step: read_json(folder.evaluation(which, step)) or known.get(step) for step in entry.config.budget_steps()}
+    # Older evaluations do not say what made them; the tables may.
+    made_by = lambda step: {"code_version": known.get(step, {}).get("code_version")}  # noqa: E731
+    return {step: made_by(step) | content for step, content in found.items() if content is not None}
+
+
+def _axes(
+    entry: Entry, reference: Mapping[tuple, dict[int, Scores]], step: int, spent: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Budget axes of a row. A frozen run spends nothing: it stands at the budgets of the run that it is compared with,
+    the first arm's of the same replicate; None where that run has not come so far."""
+    if entry.config.objective == "frozen" and step > 0:
+        return reference.get(entry.replicate, {}).get(step, {}).get("spent")
+    return spent
+
+
+def _asked(config: Config, cell: Mapping[str, Any], verified: set[str]) -> dict[str, str]:
+    """Task and role of a cell. Difficulties that are only evaluated make a task of their own, which is unverified."""
+    if cell["difficulty"] in config.tasks.longer:
+        return {"task": cell["task"] + LONGER, "role": "unverified"}
+    return {"task": cell["task"], "role": "verified" if cell["task"] in verified else "unverified"}
+
+
+def _rows_of(
+    study: Study, entry: Entry, reference: Mapping[tuple, dict[int, Scores]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """A run's rows of the run table and of the problems table."""
+    from envs.registry import select
+
+    config, rows, problems = entry.config, [], []
+    verified = {task.name for task in select(config.tasks.verified)}
+    run = {"run_id": entry.run_id, "arm": entry.arm, "seed": config.seed}  # an identity takes a millisecond
+    labels = {"study": study.config.name, **run, **_base_columns(study, entry)}
+    for step, content in _scores(study, entry).items():
+        axes = _axes(entry, reference, step, content["spent"])
+        if axes is None:
+            continue
+        x = {"x": float(axes[study.config.axis])}
+        made = labels | {"code_version": content["code_version"]}
+        for row in content["rows"]:
+            rows.append(made | row | _asked(config, row, verified) | {"split": config.evaluation.split} | x | axes)
+        for row in content["problems"]:
+            problems.append(run | x | row | {"task": _asked(config, row, verified)["task"]})
+    return rows, problems
+
+
+def gather(study: Study) -> tuple["pl.DataFrame", "pl.DataFrame"]:
+    """The run table and the problems table of all that was measured so far; empty where nothing was."""
+    import polars as pl
+
+    first = next((e.arm for e in study.entries if e.config.objective != "frozen"), None)
+    reference = {
+        e.replicate: {step: {"spent": content["spent"]} for step, content in _scores(study, e).items()}
+        for e in study.entries
+        if e.arm == first
+    }
+    tables: tuple[list[pl.DataFrame], list[pl.DataFrame]] = ([], [])
+    for entry in study.entries:  # one at a time: as Python objects the problems of a run take 30 MB
+        for table, rows in zip(tables, _rows_of(study, entry, reference)):
+            table.append(pl.from_dicts(rows, infer_schema_length=None) if rows else pl.DataFrame())
+    table, problems = (pl.concat(parts, how="diagonal_relaxed") for parts in tables)
+    return table, problems
+
+
+def left_out(study: Study) -> set[str]:
+    """run_ids of which the study's tables hold scores, and which it does not ask for: new tables will not hold them.
+    Raises UserError where these scores lie nowhere else."""
+    out = study.entries[0].config.out
+    found = study.known.table.keys() - {entry.run_id for entry in study.entries}
+    if lost := [run_id for run_id in found if not run_folder(out, run_id).path.is_dir()]:
+        raise UserError(
+            f"the tables in {study.folder} hold {len(lost)} runs that were not asked for and have no run folder",
+            "new tables would lose them",
+            "ask for them too, or name another study: study.name=…",
+        )
+    return found
+
+
+def write_tables(study: Study) -> Path:
+    """table.parquet, problems.parquet and manifest.json in the study's folder; returns it. Raises UserError if nothing
+    was measured yet, and as `left_out` does."""
+    left_out(study)
+    table, problems = gather(study)
+    if table.is_empty():
+        fix = "launch it first, or see what failed by status=true"
+        raise UserError(f"study {study.config.name}: nothing was measured", "no run reached a budget", fix)
+    folder = study.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in (("table", table), ("problems", problems)):
+        beside = folder / f".{name}.parquet"
+        content.write_parquet(beside)
+        beside.replace(folder / f"{name}.parquet")
+    entries = [
+        {"arm": e.arm, "seed": e.config.seed, "base_seed": e.config.base.seed, "run_id": e.run_id,
+         "base_id": base_id(e.config), "evaluation_id": evaluation_id(e.config), "budgets": e.config.budget_steps()}
+        for e in study.entries
+    ]  # fmt: skip
+    plain = TypeAdapter(StudyConfig).dump_python(study.config, mode="json")
+    write_json(folder / "manifest.json", {"study": plain, "code_version": code_version(), "runs": entries})
+    return folder
+
+
+def context_of(study: Study, overrides: Sequence[str]) -> dict[str, Any]:
+    """What the report shows beside the numbers: question, command, versions, and where the run folders lie."""
+    from importlib.metadata import version
+
+    names = ("torch", "numpy", "gymnasium", "scipy", "polars")
+    command = shlex.join(["python", "scripts/study.py", *overrides])
+    runs = {e.run_id: run_folder(e.config.out, e.run_id).path for e in study.entries}
+    return {
+        "title": study.config.name,
+        "question": study.config.question,
+        "commands": [command, f"python scripts/analyze.py table={study.folder} out={study.folder}"],
+        "versions": {"code": code_version(), **{name: version(name) for name in names}},
+        "registered": asdict(study.config.registered) if study.config.registered else None,
+        "runs": {run_id: os.path.relpath(path, study.folder) for run_id, path in runs.items()},
+    }

@@ -1,0 +1,1 @@
+"""Results in other tools: Weights & Biases, and the logs of other trainers."""

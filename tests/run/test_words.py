@@ -1,0 +1,169 @@
+"""What a person reads: alarms, the plan, the progress line."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from harness.config.identity import base_id
+from harness.config.schema import dump
+from harness.launch.jobs import JobResult
+from harness.run import diagnostics as alarms
+from harness.run.run import run_job
+from harness.study.plan import Rates, cost, plan_table
+from harness.study.progress import View, brief, name_of
+from harness.study.study import Entry, jobs_of, to_do
+from tests.policy.conftest import needs_compiler
+from tests.toys import base_job, rl_job, tiny, train
+
+RATES = Rates(update=1e9, sampling=1e9)
+FINE = {
+    "train/truncated": 0.1,
+    "train/no_signal_groups": 0.5,
+    "train/grad_norm": 0.3,
+    "train/entropy": 0.5,
+    "train/sampler_policy_kl": 1e-6,
+}
+
+
+def test_a_healthy_run_raises_no_alarm():
+    assert alarms.during_rl([FINE] * 20) == []
+    assert alarms.before_rl(0.3) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train/truncated": 1.0}, "sampling.max_tokens"),
+        ({"train/no_signal_groups": 1.0, "train/grad_norm": 0.0}, "No group carried signal"),
+        ({"train/grad_norm": 0.0}, "gradient is exactly zero"),
+        ({"train/entropy": 0.001}, "lost its entropy"),
+        ({"train/sampler_policy_kl": 0.5}, "drift apart"),
+    ],
+)
+def test_each_dead_end_is_named_with_advice_once_it_lasts(changes, said):
+    dead = {**FINE, **changes}
+    (message,) = alarms.during_rl([FINE] * 3 + [dead] * alarms.WINDOW)
+    assert said in message
+    assert alarms.during_rl([dead] * (alarms.WINDOW - 1)) == []
+    assert alarms.during_rl([dead] * (alarms.WINDOW - 1) + [FINE]) == []
+
+
+def test_a_base_that_solves_nothing_or_everything_is_said_before_rl():
+    assert "all wrong" in alarms.before_rl(0.0)[0]
+    assert "nothing is left to gain" in alarms.before_rl(0.99)[0]
+
+
+def test_a_run_that_cannot_learn_says_why_while_it_runs(tmp_path):
+    """One token is never a whole answer with its stop token."""
+    heard = []
+    config = tiny("sampling.max_tokens=1", "rl.steps=9", "tasks.verified=[maximum.symbolic]", out=tmp_path)
+    run_job(base_job(config), heard.append)
+    run_job(rl_job(config), heard.append)
+    messages = [row["alarm"] for row in heard if "alarm" in row]
+    assert any("all wrong" in message for message in messages)
+    assert len(messages) == len(set(messages))
+
+
+def test_the_plan_counts_a_run_as_rl_also_when_its_base_is_there_already(tmp_path):
+    config = tiny(out=tmp_path)
+    jobs = jobs_of([Entry("a", config)], {})
+    before = cost(jobs[1], RATES)
+    run_job(jobs[0], lambda row: None)
+    (left,) = to_do(jobs)
+    assert cost(left, RATES) == before
+    assert not before.is_base
+    assert cost(jobs[0], RATES).is_base
+
+
+def test_the_plan_of_a_longer_run_counts_only_what_is_missing(tmp_path):
+    train(tiny(out=tmp_path))
+    longer, other = tiny("rl.steps=12", out=tmp_path), tiny("evaluation.samples=8", out=tmp_path)
+    fresh = tiny("rl.steps=12", "seed=7", out=tmp_path)
+    rest, whole = cost(rl_job(longer), RATES), cost(rl_job(fresh), RATES)
+    assert rest.tokens == pytest.approx(whole.tokens * 8 / 12)
+    # Scored at 0, 1, 2 and 4; 8 and 12 are missing.
+    assert rest.evaluation_flops == pytest.approx(whole.evaluation_flops * 2 / 6)
+    scored_anew = cost(rl_job(other), RATES)
+    assert scored_anew.tokens == 0
+    assert scored_anew.evaluation_flops > 0
+
+
+def test_the_plan_times_sampling_and_updates_each_at_its_own_rate(tmp_path):
+    seconds = lambda config, *rates: cost(rl_job(config), Rates(*rates)).seconds  # noqa: E731
+    config, never = tiny(out=tmp_path), float("inf")
+    updates, sampling = seconds(config, 1e9, never), seconds(config, never, 1e9)
+    assert min(updates, sampling) > 0
+    assert seconds(config, 1e9, 1e9) == pytest.approx(updates + sampling)
+    assert seconds(tiny("objective=frozen", out=tmp_path), 1e9, never) == 0
+    # As many completions with half of the prompts.
+    assert seconds(tiny("rl.problems=2", "rl.group_size=8", out=tmp_path), 1e9, never) < updates
+
+
+def planned(config):
+    out, jobs = Console(file=io.StringIO(), width=200), jobs_of([Entry("a", config)], {})
+    out.print(plan_table(jobs, jobs, 2))
+    return out.file.getvalue()
+
+
+def test_the_plan_is_written_before_anything_is_spent(tmp_path):
+    text = planned(tiny(out=tmp_path))
+    assert "2 to do, 0 done; 2 at once" in text
+    assert all(word in text for word in ("policy", "tokens", "FLOPs", "time", "disk"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("override", "reason"), [("model.mlp=40", "model.mlp of 16"), ("model.norm=layernorm", "model.norm=rmsnorm")]
+)
+def test_the_plan_says_what_makes_steps_slower(tmp_path, override, reason):
+    assert "slower" not in planned(tiny(out=tmp_path))
+    assert f"{reason} " in planned(tiny(override, out=tmp_path)).partition("slower")[2]
+
+
+def test_the_plan_says_that_a_compiler_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.policy.backends.native.library", lambda: None)
+    monkeypatch.setattr("harness.policy.backends.native.missing", lambda: "no C compiler (cc)")
+    assert "no C compiler (cc)" in planned(tiny(out=tmp_path)).partition("slower")[2]
+
+
+def test_progress_says_accuracy_silence_and_speed(tmp_path):
+    rows = []
+    train(tiny(out=tmp_path), rows.append)
+    lines = [brief(row) for row in rows if "train/loss" in row]
+    assert any(line.startswith("loss") for line in lines)
+    assert any(all(word in line for word in ("accuracy", "no signal", "tokens/s")) for line in lines)
+    assert brief({"step": 3}) == ""
+
+
+def test_in_a_log_file_each_end_is_one_plain_line_and_a_failure_is_said():
+    out = Console(file=io.StringIO(), width=200)
+    config = tiny()
+    jobs = jobs_of([Entry("true_reward", config)], {})
+    with View(jobs, out) as view:
+        view.update(jobs[0], {"step": 1, "until": 3, "train/loss": 2.0})
+        view.update(jobs[0], {"alarm": "planted"})
+        view.finish(JobResult(jobs[0], "done", 2.0))
+        view.finish(JobResult(jobs[1], "failed", error="Traceback\nZeroDivisionError: planted"))
+    text = out.file.getvalue()
+    assert "base seed 0 done in 2 s" in text
+    assert "alarm base seed 0: planted" in text
+    assert "failed true_reward seed 0: ZeroDivisionError: planted" in text
+
+
+def test_a_job_is_called_by_its_arm_and_seed():
+    base, run = jobs_of([Entry("true_reward", tiny("base.seed=4", "seed=2"))], {"study": "x"})
+    assert (name_of(base), name_of(run)) == ("base seed 4", "true_reward seed 2")
+    assert base.run_id == base_id(tiny("base.seed=4"))
+    assert base.run == dump(tiny("base.seed=4", "seed=2"))
+
+
+def test_the_plan_counts_what_is_thought_before_answers():
+    config = tiny("base.worked=0.5")
+    thinking = tiny("base.worked=0.5", "sampling.thinking=20", "evaluation.thinking=[0,20]")
+    short, long = (cost(rl_job(c), RATES) for c in (config, thinking))
+    assert long.tokens > 2 * short.tokens
+    assert long.evaluation_flops > 3 * short.evaluation_flops
+    bases = [cost(base_job(c), RATES).tokens for c in (tiny(), config)]
+    assert bases[0] < bases[1]

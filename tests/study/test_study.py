@@ -1,0 +1,319 @@
+"""A study is arms x bases x seeds, shares what can be shared, and puts every row at the right x."""
+
+import io
+from dataclasses import replace
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from harness.config.identity import base_id, run_id
+from harness.core.errors import UserError
+from harness.run.run import run_job
+from harness.study.execute import report_study
+from harness.study.study import Entry, expand, is_done, jobs_of, to_do
+from harness.study.tables import gather, left_out, warmup_x, write_tables
+from tests.toys import container, silent, tiny
+
+ARMS = {
+    "true_reward": [],
+    "shuffled_within_group": ["reward=shuffled_within_group"],
+    "frozen": ["objective=frozen"],
+}
+
+
+def study(tmp_path, arms=ARMS, seeds=(0, 1), base_seeds=(0,), axis="flops_convention", user=(), **more):
+    def compose(overrides):
+        whole = container(*overrides)
+        about = {"name": "toy", "question": "?", "axis": axis, "arms": arms}
+        about |= {"seeds": list(seeds), "base_seeds": base_seeds, **more}
+        return {**whole, "out": str(tmp_path), "study": about}
+
+    return expand(compose, list(user))
+
+
+def launched(found):
+    for job in jobs_of(found.entries, {"study": "toy"}):
+        run_job(job, silent)
+
+
+def test_a_study_is_arms_times_bases_times_seeds(tmp_path):
+    found = study(tmp_path, base_seeds=(0, 7))
+    assert [(e.arm, e.config.base.seed, e.config.seed) for e in found.entries] == [
+        (arm, base, seed) for arm in ARMS for base in (0, 7) for seed in (0, 1)
+    ]
+    assert len({e.run_id for e in found.entries}) == 12
+    assert {e.config.reward.name for e in found.entries if e.arm == "shuffled_within_group"} == {
+        "shuffled_within_group"
+    }
+
+
+def test_overrides_of_the_user_reach_every_arm_but_an_arm_stays_what_it_is(tmp_path):
+    found = study(tmp_path, user=["rl.steps=8", "reward=format_reward"])
+    assert {e.config.rl.steps for e in found.entries} == {8}
+    rewards = {e.arm: e.config.reward.name for e in found.entries}
+    assert rewards["shuffled_within_group"] == "shuffled_within_group"
+    assert rewards["true_reward"] == "format_reward"
+
+
+def test_a_study_without_arms_or_seeds_is_refused(tmp_path):
+    with pytest.raises(UserError, match="the study has no run"):
+        study(tmp_path, seeds=())
+
+
+def test_jobs_share_bases_and_runs_and_come_in_order(tmp_path):
+    twice = {"a": [], "again": [], "longer": ["rl.steps=8"], "other": ["optim.lr=1e-3"]}
+    found = study(tmp_path, twice, seeds=(0,))
+    jobs = jobs_of(found.entries, {"study": "toy"})
+    assert [job.labels["arm"] for job in jobs] == ["base", "a", "other"]
+    assert jobs[0].run_id == base_id(found.entries[0].config)
+    assert all(job.needs == (jobs[0].run_id,) for job in jobs[1:])
+    assert (jobs[1].until, jobs[1].budgets) == (8, (0, 1, 2, 4, 8))
+
+
+def test_what_is_done_is_not_done_again_and_a_longer_budget_is(tmp_path):
+    jobs = jobs_of([Entry("a", tiny(out=tmp_path))], {})
+    assert to_do(jobs) == jobs
+    run_job(jobs[0], silent)
+    assert [(job.run_id, job.needs) for job in to_do(jobs)] == [(jobs[1].run_id, ())]
+    run_job(jobs[1], silent)
+    assert to_do(jobs) == []
+    (longer,) = to_do(jobs_of([Entry("a", tiny("rl.steps=8", out=tmp_path))], {}))
+    assert (longer.run_id, longer.until) == (jobs[1].run_id, 8)
+    (rescored,) = to_do(jobs_of([Entry("a", tiny("evaluation.samples=8", out=tmp_path))], {}))
+    assert rescored.run_id == jobs[1].run_id
+
+
+def test_a_base_that_was_deleted_is_not_needed_by_runs_that_are_done(tmp_path):
+    import shutil
+
+    jobs = jobs_of([Entry("a", tiny(out=tmp_path))], {})
+    for job in jobs:
+        run_job(job, silent)
+    shutil.rmtree(tmp_path / "runs" / jobs[0].run_id)
+    assert not is_done(jobs[0])
+    assert to_do(jobs) == []
+
+
+def test_the_run_table_holds_every_measurement_at_its_budget(tmp_path):
+    found = study(tmp_path)
+    launched(found)
+    folder = write_tables(found)
+    table = pl.read_parquet(folder / "table.parquet")
+    # 3 arms x 2 seeds x budgets 0 1 2 4 x 2 tasks x 2 difficulties
+    assert table.height == 3 * 2 * 4 * 2 * 2
+    assert set(table["role"].unique()) == {"verified", "unverified"}
+    assert (table.filter(pl.col("step") == 0)["x"] == 0).all()
+    by_arm = table.filter(pl.col("step") > 0).group_by("arm").agg(pl.col("x").min())
+    assert (by_arm["x"] > 0).all()
+    problems = pl.read_parquet(folder / "problems.parquet")
+    joined = problems.group_by("run_id", "x", "task", "difficulty").agg(pl.col("n_correct").sum().alias("sum"))
+    both = table.join(joined, on=["run_id", "x", "task", "difficulty"])
+    assert both.height == table.height
+    assert (both["n_correct"] == both["sum"]).all()
+
+
+def gathered(found):
+    """Rows of the run table and of the problems table."""
+    return [frame.to_dicts() for frame in gather(found)]
+
+
+def test_the_frozen_arm_stands_at_the_budgets_of_the_first_arm(tmp_path):
+    found = study(tmp_path, seeds=(0, 1))
+    launched(found)
+    rows, _ = gathered(found)
+    at = lambda arm: {(r["seed"], r["step"], r["x"]) for r in rows if r["arm"] == arm}  # noqa: E731
+    assert at("frozen") == at("true_reward") != at("shuffled_within_group")
+
+
+def test_a_frozen_row_whose_counterpart_is_not_there_yet_is_left_out_rather_than_put_at_zero(tmp_path):
+    found = study(tmp_path, {"true_reward": [], "frozen": ["objective=frozen"]}, seeds=(0,))
+    base, trained, frozen = jobs_of(found.entries, {})
+    run_job(base, silent)
+    run_job(replace(trained, until=1, budgets=(0, 1)), silent)
+    run_job(frozen, silent)
+    rows, _ = gathered(found)
+    assert {row["step"] for row in rows if row["arm"] == "frozen"} == {0, 1}
+    assert all((row["x"] == 0) == (row["step"] == 0) for row in rows)
+
+
+def test_a_shared_run_stands_in_the_table_under_each_of_its_arms(tmp_path):
+    found = study(tmp_path, {"a": [], "again": []}, seeds=(0,))
+    launched(found)
+    rows, _ = gathered(found)
+    assert {row["arm"] for row in rows} == {"a", "again"}
+    assert {row["run_id"] for row in rows} == {run_id(found.entries[0].config)}
+
+
+def test_a_study_of_which_nothing_was_measured_says_so(tmp_path):
+    with pytest.raises(UserError, match="nothing was measured"):
+        write_tables(study(tmp_path))
+
+
+def metrics_of(folder):
+    return {path.parent.name: path.read_text() for path in folder.glob("runs/*/metrics.jsonl")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "new_runs"),
+    [
+        ({"seeds": (0, 1, 2)}, 3),  # one more of each arm
+        ({"arms": {**ARMS, "random_reward": ["reward=random_reward"]}}, 2),
+        ({"base_seeds": (0, 7)}, 1 + 6),  # a base, and all runs that start from it
+    ],
+    ids=["seeds", "arms", "bases"],
+)
+def test_what_is_added_to_a_finished_study_is_all_that_runs(tmp_path, changes, new_runs):
+    launched(study(tmp_path))
+    before = metrics_of(tmp_path)
+    grown = study(tmp_path, **changes)
+    jobs = to_do(jobs_of(grown.entries, {"study": "toy"}))
+    assert len(jobs) == new_runs
+    assert not before.keys() & {job.run_id for job in jobs}
+    for job in jobs:
+        run_job(job, silent)
+    assert before.items() <= metrics_of(tmp_path).items()
+    assert to_do(jobs_of(grown.entries, {"study": "toy"})) == []
+
+
+def test_budgets_added_to_a_finished_study_extend_its_runs_and_repeat_no_step(tmp_path):
+    launched(study(tmp_path))
+    before = metrics_of(tmp_path)
+    longer = study(tmp_path, user=["rl.steps=8"])
+    jobs = to_do(jobs_of(longer.entries, {"study": "toy"}))
+    assert {job.run_id for job in jobs} == {entry.run_id for entry in longer.entries} < before.keys()
+    for job in jobs:
+        run_job(job, silent)
+    trained = [entry.run_id for entry in longer.entries if entry.arm != "frozen"]
+    after = metrics_of(tmp_path)
+    assert all(after[run_id].startswith(before[run_id]) for run_id in trained)
+    assert all(len(after[run_id]) > len(before[run_id]) for run_id in trained)
+
+
+def reported(found):
+    console = Console(file=io.StringIO(), width=200)
+    report_study(found, [], console)
+    return console.file.getvalue(), (found.folder / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_the_report_of_a_half_finished_study_says_so_and_that_of_a_finished_one_does_not(tmp_path):
+    found = study(tmp_path)
+    jobs = jobs_of(found.entries, {"study": "toy"})
+    half = [*jobs[:2], replace(jobs[2], until=2, budgets=(0, 1, 2)), jobs[5]]
+    for job in half:
+        run_job(job, silent)
+    for text in reported(found):
+        assert "4 of 6 runs are not done: this covers what was measured so far." in text
+    launched(found)
+    for text in reported(found):
+        assert "runs are not done" not in text
+
+
+def test_runs_that_a_study_no_longer_asks_for_are_said_and_never_lost(tmp_path):
+    """They leave its tables; where their folders are gone, new tables are refused."""
+    both, one = study(tmp_path), study(tmp_path, seeds=(0,))
+    launched(both)
+    write_tables(both)
+    held = pl.read_parquet(both.folder / "table.parquet")
+    assert left_out(study(tmp_path)) == set()
+    assert left_out(one) == {entry.run_id for entry in both.entries if entry.config.seed == 1}
+    write_tables(one)
+    write_tables(study(tmp_path))
+    without_runs(tmp_path)
+    with pytest.raises(UserError, match="hold 3 runs that were not asked for and have no run folder"):
+        write_tables(study(tmp_path, seeds=(0,)))
+    assert pl.read_parquet(both.folder / "table.parquet").sort(pl.all()).equals(held.sort(pl.all()))
+
+
+@pytest.mark.parametrize(
+    ("last_steps", "counts"),
+    [((8, 8), False), ((16, 16), False), ((32, 32), True), ((32, 4), False)],
+    ids=["over before the window", "one budget in it", "two budgets in it", "one arm is too young"],
+)
+def test_warm_up_is_cut_off_where_every_arm_has_two_budgets_after_it(tmp_path, last_steps, counts):
+    """A step of the second arm costs 2% less, so that its budgets lie a little before those of the first."""
+    found = study(tmp_path, {"a": ["schedule.warmup=4"], "b": ["schedule.warmup=4"]})
+    rows = [
+        {"arm": arm, "step": step, "x": each * step}
+        for arm, each, last in (("a", 100.0, last_steps[0]), ("b", 98.0, last_steps[1]))
+        for step in (0, 1, 2, 4, 8, 16, 32)
+        if step <= last
+    ]
+    pl.DataFrame(rows).write_parquet(tmp_path / "table.parquet")
+    assert warmup_x(found, tmp_path) == (pytest.approx(4 * 99.0) if counts else 0.0)
+
+
+def test_an_arm_of_several_lists_is_as_many_runs_of_each_seed(tmp_path):
+    sizes = {"true_reward": [[], ["model.width=32"]], "decay": [["schedule=linear", f"rl.steps={n}"] for n in (2, 4)]}
+    found = study(tmp_path, sizes, seeds=(0,))
+    assert [e.config.model.width for e in found.entries] == [16, 32, 16, 16]
+    assert len({e.run_id for e in found.entries}) == 4
+    launched(found)
+    rows, _ = gathered(found)
+    assert {(r["arm"], r["step"], r["budgets_mode"]) for r in rows if r["arm"] == "decay" and r["step"] > 1} == {
+        ("decay", 2, "decay"),
+        ("decay", 4, "decay"),
+    }
+
+
+def test_each_seed_can_have_its_own_base(tmp_path):
+    found = study(tmp_path, {"a": []}, seeds=(3, 4), base_seeds="same")
+    assert [(e.config.base.seed, e.config.seed) for e in found.entries] == [(3, 3), (4, 4)]
+
+
+def without_runs(tmp_path):
+    import shutil
+
+    shutil.rmtree(tmp_path / "runs")
+
+
+def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(tmp_path, monkeypatch):
+    folder = str(tmp_path / "results")
+    asked = {"folder": folder, "user": ["tasks.longer=[3]"]}
+    first = study(tmp_path, **asked)
+    monkeypatch.setattr("harness.run.evaluations.code_version", lambda: "first")
+    launched(first)
+    write_tables(first)
+    before = [pl.read_parquet(f"{folder}/{name}.parquet") for name in ("table", "problems")]
+    without_runs(tmp_path)
+    again = study(tmp_path, **asked)
+    assert to_do(jobs_of(again.entries, {}), again.known) == []
+    write_tables(again)
+    for old, name in zip(before, ("table", "problems")):
+        new = pl.read_parquet(f"{folder}/{name}.parquet")
+        assert new.select(sorted(new.columns)).equals(old.select(sorted(old.columns)))
+    # One seed more: its runs and their base are all that is missing, and the table keeps what it had.
+    more = study(tmp_path, seeds=(0, 1, 2), **asked)
+    monkeypatch.setattr("harness.run.evaluations.code_version", lambda: "later")
+    jobs = to_do(jobs_of(more.entries, {}), more.known)
+    assert [job.labels["arm"] for job in jobs] == ["base", *ARMS]
+    for job in jobs:
+        run_job(job, silent)
+    write_tables(more)
+    table = pl.read_parquet(f"{folder}/table.parquet")
+    assert table.height == before[0].height * 3 // 2
+    assert table["pretrain_tokens"].null_count() == 0
+    # Each row says what measured it, whatever writes the table.
+    assert table["code_version"].eq("first").to_list() == table["seed"].lt(2).to_list()
+    assert set(table["code_version"]) == {"first", "later"}
+    # A longer budget, or another evaluation, is not in the tables.
+    for user in (["rl.steps=8"], ["evaluation.samples=8"]):
+        other = study(tmp_path, folder=folder, user=[*asked["user"], *user])
+        assert len(to_do(jobs_of(other.entries, {}), other.known)) == 6  # the base is there again
+
+
+def test_difficulties_that_are_only_evaluated_are_unverified_tasks_of_their_own(tmp_path):
+    found = study(tmp_path, {"a": []}, seeds=(0,), user=["tasks.longer=[3]"])
+    launched(found)
+    rows, problems = gathered(found)
+    longer = {"toy.symbolic longer", "toy.worded longer"}
+    assert {(r["task"], r["role"]) for r in rows if r["difficulty"] == 3} == {(task, "unverified") for task in longer}
+    assert {r["task"] for r in problems if r["difficulty"] == 3} == longer
+    plainly = study(tmp_path, {"a": []}, seeds=(0,))
+    assert [e.run_id for e in plainly.entries] == [e.run_id for e in found.entries]
+
+
+def test_difficulties_are_either_trained_or_only_evaluated(tmp_path):
+    with pytest.raises(UserError, match="evaluated and never trained"):
+        study(tmp_path, user=["tasks.longer=[2,3]"])

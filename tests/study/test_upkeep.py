@@ -1,0 +1,73 @@
+"""A study's runs are told apart by what became of them, and pruning deletes nothing that is needed."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from harness.config.identity import run_id
+from harness.run.checkpoint import saved_steps
+from harness.run.folder import locked, run_folder
+from harness.study.status import prune, state_of, status_table
+from harness.study.study import is_done
+from tests.toys import rl_job, tiny, train
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    config = tiny("rl.steps=4", out=tmp_path_factory.mktemp("out"))
+    train(config)
+    return config
+
+
+def test_each_state_is_told(done, monkeypatch):
+    job = rl_job(done)
+    assert state_of(job) == ("done", 4, "")
+    assert state_of(replace(job, until=8, budgets=(0, 4, 8)))[:2] == ("stopped", 4)
+    other = tiny("rl.steps=4", "seed=7", out=done.out)
+    assert state_of(rl_job(other)) == ("to do", 0, "")
+    folder = run_folder(other.out, run_id(other))
+    folder.path.mkdir()
+    folder.set_status("failed", 2, error="ValueError: no")
+    traceback = "Traceback (most recent call last):\n  File f\n    f()\nValueError: no such thing\nA note on it.\n"
+    (folder.path / "traceback.txt").write_text(traceback)
+    assert state_of(rl_job(other)) == ("failed", 2, "ValueError: no such thing")
+    with locked(folder):
+        monkeypatch.setattr("harness.run.folder.os.getpid", lambda: -1)  # held by a process that is not this one
+        assert state_of(rl_job(other))[0] == "running"
+
+
+def test_a_run_that_was_killed_counts_as_stopped(done):
+    other = tiny("rl.steps=4", "seed=8", out=done.out)
+    folder = run_folder(other.out, run_id(other))
+    folder.path.mkdir()
+    folder.set_status("running", 3)
+    assert state_of(rl_job(other)) == ("stopped", 3, "")
+
+
+def test_the_table_counts_states_and_says_what_is_left(done):
+    table = status_table([rl_job(done), rl_job(tiny("rl.steps=4", "seed=9", out=done.out))])
+    assert str(table.title).startswith("1 done, 1 to do; about 0.")
+    assert table.row_count == 2
+
+
+def test_pruning_keeps_the_newest_checkpoint_and_the_weights_of_budgets(done):
+    job = replace(rl_job(done), budgets=(0, 4))
+    folder = run_folder(done.out, job.run_id)
+    before = saved_steps(folder.checkpoints)
+    deleted, freed = prune([job])
+    assert deleted == 2
+    assert freed > 0
+    assert saved_steps(folder.budgets) == [0, 4]
+    assert saved_steps(folder.checkpoints) == before[-1:]
+    assert is_done(job)
+    assert prune([job]) == (0, 0)
+
+
+def test_what_is_not_done_is_not_pruned(done):
+    folder = run_folder(done.out, run_id(done))
+    status = folder.path / "status.json"
+    kept = status.read_text()
+    status.write_text(json.dumps({**json.loads(kept), "state": "running"}))
+    assert prune([replace(rl_job(done), budgets=(0,))]) == (0, 0)
+    status.write_text(kept)
