@@ -22,10 +22,11 @@ from envs.splits import distinct_problems
 from envs.vector import TextVectorEnv
 from harness.config.schema import EvaluationConfig
 from harness.core.seeding import Key
-from harness.policy.logprobs import score_completions
+from harness.core.types import GroupedCompletions
+from harness.policy.backends.backend import Backend
+from harness.policy.backends.eager import pad_rows
 from harness.policy.tokenizer import ANSWER, answer_in, completion_text, encode_completion, encode_prompt
 from harness.policy.transformer import Transformer
-from harness.train.pretrain import padded
 from harness.train.rollout import Sampling, rollout
 
 
@@ -47,7 +48,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Score:
+class CellResult:
     """What a policy did in a cell. correct, scorable: [problems, samples] bool. answers as text, for majority votes.
     length: mean of the tokens drawn for a completion. sample: completions of the first problem, scratchpads and all."""
 
@@ -96,23 +97,23 @@ def _chunks(problems: Sequence[Problem], rows: int, samples: int) -> list[np.nda
 
 
 def evaluate(
-    policy: Transformer, suite: Sequence[Cell], config: EvaluationConfig, keys: tuple[Key, ...]
-) -> list[list[Score]]:
-    """Scores of each policy of a stack, a cell each: [S][cells]. Neither chunks, order nor stacking change
+    backend: Backend, policy: Transformer, suite: Sequence[Cell], config: EvaluationConfig, keys: tuple[Key, ...]
+) -> list[list[CellResult]]:
+    """Results of each policy of a stack, a cell each: [S][cells]. Neither chunks, order nor stacking change
     anything: streams are keyed by each policy's own key and the problem, and are the same at every thinking budget."""
     alike = (list(cells) for _, cells in groupby(suite, key=lambda cell: cell.thinking))
-    parts = [_evaluate_alike(policy, cells, config, keys) for cells in alike]
+    parts = [_evaluate_alike(backend, policy, cells, config, keys) for cells in alike]
     return [list(chain(*own)) for own in zip(*parts)]
 
 
 def _evaluate_alike(
-    policy: Transformer, suite: Sequence[Cell], config: EvaluationConfig, keys: tuple[Key, ...]
-) -> list[list[Score]]:
+    backend: Backend, policy: Transformer, suite: Sequence[Cell], config: EvaluationConfig, keys: tuple[Key, ...]
+) -> list[list[CellResult]]:
     """`evaluate` of cells that have one thinking budget."""
     tasks = [get(cell.task) for cell in suite]
     sampling = Sampling(
         group_size=config.samples,
-        max_tokens=max(get(cell.task).longest([cell.difficulty])[1] for cell in suite) + 1,
+        max_answer_tokens=max(get(cell.task).longest([cell.difficulty])[1] for cell in suite) + 1,
         temperature=config.temperature,
         max_turns=max(task.max_turns for task in tasks),
         thinking=suite[0].thinking,
@@ -124,20 +125,20 @@ def _evaluate_alike(
     for chunk in _chunks(problems, config.rows, k * s):
         some = [problems[i] for i in chunk]
         env = TextVectorEnv(len(some) * k * s, some[0].task)
-        rollouts, checked = rollout(policy, env, some * s, sampling, keys, _identities(some, k))
-        # A forced ANSWER, which the policy did not draw, is part of what it said.
+        rollouts, results = rollout(backend, policy, env, some * s, sampling, keys, _identities(some, k))
+        # A forced ANSWER, which the policy did not draw, is part of the completion.
         last_turn = rollouts.loss_mask | (rollouts.ids == ANSWER)
         last_turn &= rollouts.turn == rollouts.turn.amax(1, keepdim=True)
-        said = [completion_text(row[mask]) for row, mask in zip(rollouts.ids.cpu().numpy(), last_turn.cpu().numpy())]
-        texts[:, chunk] = np.array(said, dtype=object).reshape(s, -1, k)
-        verdict[:, chunk] = _graded(checked.verdict.cpu().numpy().reshape(s, -1, k), some, texts[:, chunk])
-        logprob[:, chunk] = _gold_logprobs(policy, some, sampling.thinking)
+        written = [completion_text(row[mask]) for row, mask in zip(rollouts.ids.cpu().numpy(), last_turn.cpu().numpy())]
+        texts[:, chunk] = np.array(written, dtype=object).reshape(s, -1, k)
+        verdict[:, chunk] = _graded(results.verdict.cpu().numpy().reshape(s, -1, k), some, texts[:, chunk])
+        logprob[:, chunk] = _gold_logprobs(backend, policy, some, sampling.thinking)
         length[:, chunk] = rollouts.loss_mask.sum(1).cpu().numpy().reshape(s, -1, k)
     return [list(_by_cell(suite, verdict[i], texts[i], logprob[i], length[i])) for i in range(s)]
 
 
 def _graded(verdict: np.ndarray, problems: Sequence[Problem], texts: np.ndarray) -> np.ndarray:
-    """verdict [S, problems, samples], with the graders' word where a task has no verifier of its own."""
+    """verdict [S, problems, samples], by the graders where a task has no verifier of its own."""
     for j, problem in enumerate(problems):
         if not get(problem.task).has_verifier:
             verdict[:, j] = [[grade(problem, answer_in(text)).verdict for text in own] for own in texts[:, j]]
@@ -146,13 +147,13 @@ def _graded(verdict: np.ndarray, problems: Sequence[Problem], texts: np.ndarray)
 
 def _by_cell(
     suite: Sequence[Cell], verdict: np.ndarray, texts: np.ndarray, logprobs: np.ndarray, lengths: np.ndarray
-) -> Iterator[Score]:
+) -> Iterator[CellResult]:
     """verdict, texts and lengths [problems, samples], logprobs [problems], of one policy."""
     start = 0
     for cell in suite:
         rows = slice(start, start + len(cell.problems))
         start = rows.stop
-        yield Score(
+        yield CellResult(
             cell=cell,
             correct=verdict[rows] == int(Verdict.CORRECT),
             scorable=verdict[rows] != int(Verdict.UNSCORABLE),
@@ -163,17 +164,20 @@ def _by_cell(
         )
 
 
-def _gold_logprobs(policy: Transformer, problems: Sequence[Problem], thinking: int | None) -> np.ndarray:
+def _gold_logprobs(
+    backend: Backend, policy: Transformer, problems: Sequence[Problem], thinking: int | None
+) -> np.ndarray:
     """[S, problems]: log p of the canonical answer and the stop token, after the first prompt; of a policy that thinks,
     where it is told to answer at once."""
     device = policy.embedding.device
     opening = np.array([ANSWER] if thinking is not None else [], dtype=np.int64)
-    prompts, real = padded([np.append(encode_prompt(problem.prompt), opening) for problem in problems])
-    answers, mask = padded([encode_completion(problem.answer) for problem in problems])
-    each = lambda x: x.to(device).expand(policy.seeds, *x.shape)  # noqa: E731
-    prompts, length, answers, mask = map(each, (prompts, real.sum(1), answers, mask))
+    prompts, real = pad_rows([np.append(encode_prompt(problem.prompt), opening) for problem in problems])
+    answers, mask = pad_rows([encode_completion(problem.answer) for problem in problems])
+    tensors = (prompts, real.sum(1), answers, mask)
+    grouped = GroupedCompletions(*(x.to(device).expand(policy.seeds, *x.shape) for x in tensors))
     with torch.no_grad():
-        return score_completions(policy, prompts, length, answers, mask, 1.0).sum(-1).cpu().numpy()
+        logprobs, _ = backend.completion_logprobs(policy, grouped, 1.0)
+    return logprobs.sum(-1).cpu().numpy()
 
 
 def pass_at_k(correct: np.ndarray, n: int, k: int) -> np.ndarray:
@@ -185,7 +189,7 @@ def pass_at_k(correct: np.ndarray, n: int, k: int) -> np.ndarray:
     return 1.0 - miss[np.asarray(correct)]
 
 
-def majority_correct(score: Score, k: int) -> np.ndarray:
+def majority_correct(score: CellResult, k: int) -> np.ndarray:
     """[problems] bool: whether the most frequent of the first k answers is right; the earliest wins a tie."""
     out = []
     for answers, correct in zip(score.answers, score.correct):
@@ -194,7 +198,7 @@ def majority_correct(score: Score, k: int) -> np.ndarray:
     return np.array(out, dtype=bool)
 
 
-def score_row(score: Score, ks: Sequence[int]) -> dict[str, float | int | str]:
+def cell_row(score: CellResult, ks: Sequence[int]) -> dict[str, float | int | str]:
     """The columns of the run table that a score fills."""
     n, k = score.correct.shape
     per_problem = score.correct.sum(1)
@@ -218,7 +222,7 @@ def score_row(score: Score, ks: Sequence[int]) -> dict[str, float | int | str]:
     return row | {f"majority_at_{i}": float(majority_correct(score, i).mean()) for i in ks if i > 2}
 
 
-def problem_rows(score: Score) -> list[dict[str, int | str]]:
+def problem_rows(score: CellResult) -> list[dict[str, int | str]]:
     """One row per problem: what pairs arms problem by problem."""
     cell = {"task": score.cell.task, "setting": score.cell.setting, "difficulty": score.cell.difficulty}
     return [

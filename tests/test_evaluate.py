@@ -12,15 +12,15 @@ from envs.base import Verdict
 from envs.splits import distinct_problems, split_of
 from harness.evaluate import (
     Cell,
-    Score,
+    CellResult,
     _chunks,
     _gold_logprobs,
     _graded,
     build_suite,
+    cell_row,
     majority_correct,
     pass_at_k,
     problem_rows,
-    score_row,
     small_cells,
 )
 from harness.policy.logprobs import score
@@ -58,7 +58,7 @@ def scored(answers, right, scorable=None):
     correct = np.array([[a == right for a in row] for row in answers])
     scorable = np.ones_like(correct) if scorable is None else np.array(scorable)
     cell = Cell("toy.symbolic", 1, problems)
-    return Score(cell, correct, scorable, tuple(map(tuple, answers)), -1.5, 2.0, tuple(answers[0]))
+    return CellResult(cell, correct, scorable, tuple(map(tuple, answers)), -1.5, 2.0, tuple(answers[0]))
 
 
 def test_majority_takes_the_most_frequent_of_the_first_k_and_the_earliest_of_a_tie():
@@ -70,7 +70,7 @@ def test_majority_takes_the_most_frequent_of_the_first_k_and_the_earliest_of_a_t
 
 def test_a_row_of_the_table_counts_what_was_seen():
     found = scored([["A", "B", "B", "A"], ["B", "B", "B", "B"]], "A", [[True, False, True, True], [True] * 4])
-    row = score_row(found, (2, 4))
+    row = cell_row(found, (2, 4))
     assert (row["n_problems"], row["k"], row["n_correct"], row["n_correct_sq"], row["n_scorable"]) == (2, 4, 2, 4, 7)
     assert (row["task"], row["family"], row["context"], row["difficulty"]) == ("toy.symbolic", "toy", "symbolic", 1)
     assert row["pass_at_2"] == pytest.approx((1 - 1 / 6) / 2)

@@ -16,7 +16,7 @@ from harness.config.schema import AlgoConfig, Config, ModelConfig, OptimConfig, 
 from harness.core.seeding import keys
 from harness.launch.jobs import Job
 from harness.policy.transformer import Transformer
-from harness.run.run import run_job
+from harness.run.run import backend_of, run_job
 from harness.train.optim import make_optimizer
 from harness.train.state import TrainState
 
@@ -79,7 +79,7 @@ def toy_state(*seeds: int, model: ModelConfig | None = None, optim: OptimConfig 
     """Untrained policies of these seeds, stacked."""
     config = tiny()
     policy = Transformer(model or config.model, len(seeds)).initialise(keys("init", seeds, 0))
-    return TrainState(seeds, policy, make_optimizer(policy, optim or config.optim))
+    return TrainState(seeds, policy, make_optimizer(policy, optim or config.optim), backend_of(config))
 
 
 def base_job(config: Config) -> Job:

@@ -23,7 +23,7 @@ from harness.config.schema import Config, dump
 from harness.core.seeding import Key
 from harness.launch.jobs import Job
 from harness.run.folder import Member, run_folder
-from harness.run.run import from_bases, run_job, sampling_of, training_mixture
+from harness.run.run import from_bases, run_job, training_mixture, training_sampling
 from harness.train.rl import train_rl
 
 SEEDS = 5
@@ -91,7 +91,7 @@ def _peers(member: Member) -> list[float]:
 
     with tempfile.TemporaryDirectory() as out:
         data = {"prompt": [p.prompt for p in problems], "index": list(range(count))}
-        longest = sampling_of(config, mixture).max_tokens
+        longest = training_sampling(config, mixture).max_tokens
         more = {"bf16": False, "max_completion_length": longest, "max_steps": config.rl.steps, "seed": config.seed}
         grpo_trainer(policy, config, data, reward, Path(out), (), **more).train()
     return np.reshape(scores, (config.rl.steps, -1)).mean(1).tolist()

@@ -275,6 +275,7 @@ class Config:
     budgets: tuple[NonNegativeInt, ...] | Literal["log2"]
     precision: Literal["fp32", "bf16"]
     device: Literal["auto", "cpu", "cuda"]
+    backend: Literal["auto", "eager", "native", "cuda_graphs"]
     save: SaveConfig
     tracker: TrackerConfig
     launcher: LauncherConfig

@@ -1,39 +1,25 @@
-"""Draws completions: prefill each prompt once, expand its cache to the group, then one token at a time.
+"""Samples completions: prefill each prompt once, expand its cache to the group, then decode one token at a time.
 
-Tokens are drawn by inverse CDF from keyed uniforms at temperature alone, and the log-probabilities returned are those
-of the law that drew them: the trainer's agree to rounding, so the ratio of the first update is 1. Top-k and top-p are
-not offered, because the trainer's full softmax would then be another law.
+Tokens are drawn by inverse CDF from keyed uniforms, at temperature alone, and the log-probabilities returned are of the
+distribution they were drawn from: the trainer's agree to rounding, so the ratio of the first update is 1. There is no
+top-k or top-p, because the trainer's full softmax would then be another distribution.
 
-A policy that thinks has a budget: after so many tokens without ANSWER, ANSWER is put next (budget forcing, as
-in s1, arXiv 2501.19393), and the tokens of the answer begin to count.
+A policy with scratchpads has a thinking budget: after so many tokens without ANSWER, ANSWER is forced (budget forcing,
+as in s1, arXiv 2501.19393), and the tokens of the answer begin to count.
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from harness.core.types import StopReason
-from harness.policy.attention import of_bundles
-from harness.policy.backends import cuda_graphs as graphs
-from harness.policy.backends import native
+from harness.core.types import Completions, SampleRequest, StopReason
+from harness.policy.attention import KVCache, select_rows
 from harness.policy.tokenizer import ANSWER, EOS
 from harness.policy.transformer import Transformer
 
-# Finished bundles leave the batch once no more than this share of it lives: leaving copies what stays.
-FULL_ENOUGH = 0.8
-
-
-@dataclass(frozen=True)
-class Completions:
-    """[S, R, C] tokens, right-padded with 0, where R counts prompts x group size."""
-
-    ids: Tensor
-    logprobs: Tensor  # 0 where the token was forced
-    drawn: Tensor  # bool: tokens that the policy drew
-    length: Tensor  # [S, R], stop token and forced token included
-    stop_reason: Tensor  # [S, R]
+# Finished rows leave the batch once at most this share of it is unfinished: leaving copies the cache of the others.
+COMPACTION_SHARE = 0.8
 
 
 def draw(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -45,88 +31,71 @@ def draw(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, T
     return ids.squeeze(-1), logprobs.gather(-1, ids).squeeze(-1)
 
 
+@dataclass
+class _Rows:
+    """The rows that are still decoded, [S, rows]."""
+
+    index: Tensor  # among all rows
+    unfinished: Tensor  # bool
+    token: Tensor  # the last one
+    answering: Tensor  # bool: ANSWER has come, or is not used
+    answer_tokens_left: Tensor
+
+    def select(self, subgroups: Tensor, size: int) -> "_Rows":
+        return _Rows(*(select_rows(x, subgroups, size) for x in vars(self).values()))
+
+
 @torch.no_grad()
-def sample(
-    policy: Transformer,
-    prompts: Tensor,
-    length: Tensor,
-    group_size: int,
-    max_tokens: int,
-    temperature: float,
-    uniforms: Tensor,
-    active: Tensor | None = None,
-    thinking: int | None = None,
-) -> Completions:
-    """Completions of right-padded prompts, of at most max_tokens tokens.
-
-    With `thinking` these are the tokens of the answer; up to `thinking` tokens, and ANSWER, may come before. prompts
-    [S, P, T], length [S, P], uniforms [S, P·group_size, all tokens that a row may have]; rows where `active`
-    [S, P·group_size] is False get no token.
-    """
-    rows, room = (prompts.shape[0], prompts.shape[1] * group_size), uniforms.shape[-1]
-    if active is None:
-        active = torch.ones(rows, dtype=torch.bool, device=prompts.device)
-    if native.serves(policy):
-        settings = (max_tokens, temperature, uniforms, active, thinking, EOS, ANSWER)
-        return _completions(*native.sample(policy, prompts, length, group_size, *settings))
-    settings = (group_size, max_tokens, temperature, thinking)
-    given = {"prompts": prompts, "length": length, "uniforms": uniforms, "alive": active}
-    if room <= graphs.LONGEST and graphs.serves(policy):
-        work = partial(_drawn, policy, *settings, leave=False)
-        return _completions(*graphs.recorded(policy, ("sample", *settings), work, given))
-    return _completions(*_drawn(policy, *settings, leave=True, **given))
-
-
-def _drawn(
-    policy: Transformer,
-    group_size: int,
-    max_tokens: int,
-    temperature: float,
-    thinking: int | None,
-    leave: bool,
-    prompts: Tensor,
-    length: Tensor,
-    uniforms: Tensor,
-    alive: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """ids, log-probabilities, which tokens were taken, and which of them drawn, each [S, R, room]. Rows that have ended
-    leave the batch, if they are to, and the loop ends with the last."""
-    (s, rows), room, device = alive.shape, uniforms.shape[-1], prompts.device
+def sample(policy: Transformer, request: SampleRequest, compact: bool = True) -> Completions:
+    """The completions requested. With `compact`, finished rows leave the batch and the loop ends with the last one;
+    without it shapes are fixed, as a CUDA graph needs them."""
+    (s, rows), new_tokens, device = request.active.shape, request.uniforms.shape[-1], request.prompts.device
     weights = policy.weights()
-    last, cache = policy.prefill(prompts, length, group_size, room, weights)
-    logits = policy.logits(last).repeat_interleave(group_size, dim=1)  # [S, rows, V]
-    ids = torch.zeros((s, rows, room), dtype=torch.int64, device=device)
-    logprobs, taken = torch.zeros(ids.shape, device=device), torch.zeros_like(ids, dtype=torch.bool)
-    drawn = torch.zeros_like(taken)
-    answering = torch.full_like(alive, thinking is None)
-    left = torch.full((s, rows), max_tokens, device=device)  # for the answer
-    at = torch.arange(rows, device=device).expand(s, rows)  # where the rows at hand stand among all
-    for c in range(room):
-        token, logprob = draw(logits, uniforms[..., c].gather(1, at), temperature)
-        forced = ~answering if c == thinking else torch.zeros_like(answering)
-        token, own = token.masked_fill(forced, ANSWER), alive & ~forced
-        for out, value in ((ids, token * alive), (logprobs, logprob * own), (taken, alive), (drawn, own)):
-            out[..., c].scatter_(1, at, value)
-        if c + 1 == room:
+    last, cache = policy.prefill(request.prompts, request.length, request.group_size, new_tokens, weights)
+    logits = policy.logits(last).repeat_interleave(request.group_size, dim=1)  # [S, rows, V]
+    ids = torch.zeros((s, rows, new_tokens), dtype=torch.int64, device=device)
+    logprobs, valid = torch.zeros(ids.shape, device=device), torch.zeros_like(ids, dtype=torch.bool)
+    sampled = torch.zeros_like(valid)
+    at = _Rows(
+        index=torch.arange(rows, device=device).expand(s, rows),
+        unfinished=request.active,
+        token=ids[..., 0],
+        answering=torch.full_like(request.active, request.thinking is None),
+        answer_tokens_left=torch.full((s, rows), request.max_answer_tokens, device=device),
+    )
+    for t in range(new_tokens):
+        token, logprob = draw(logits, request.uniforms[..., t].gather(1, at.index), request.temperature)
+        forced = ~at.answering if t == request.thinking else torch.zeros_like(at.answering)
+        token, own = token.masked_fill(forced, ANSWER), at.unfinished & ~forced
+        written = (ids, token * at.unfinished), (logprobs, logprob * own), (valid, at.unfinished), (sampled, own)
+        for out, value in written:
+            out[..., t].scatter_(1, at.index, value)
+        if t + 1 == new_tokens:
             break
-        left = left - answering.long()
-        alive = alive & (token != EOS) & (left > 0)
-        answering = answering | (token == ANSWER)
-        if leave:
-            living = alive.unflatten(1, (-1, cache.bundle)).any(-1)
-            most = int(living.sum(1).max())
-            if most == 0:
+        left = at.answer_tokens_left - at.answering.long()
+        unfinished = at.unfinished & (token != EOS) & (left > 0)
+        at = _Rows(at.index, unfinished, token, at.answering | (token == ANSWER), left)
+        if compact:
+            at, cache = _compacted(at, cache)
+            if not at.index.shape[1]:
                 break
-            if most <= FULL_ENOUGH * living.shape[1]:
-                kept = living.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]  # all keep as many
-                cache = cache.keep(kept)
-                rows_at_hand = (at, alive, token, answering, left)
-                at, alive, token, answering, left = (of_bundles(x, kept, cache.bundle) for x in rows_at_hand)
-        logits = policy.logits(policy.decode(token, cache, weights))
-    return ids, logprobs, taken, drawn
+        logits = policy.logits(policy.decode(at.token, cache, weights))
+    return completions_of(ids, logprobs, valid, sampled)
 
 
-def _completions(ids: Tensor, logprobs: Tensor, taken: Tensor, drawn: Tensor) -> Completions:
-    stopped = ((ids == EOS) & taken).any(-1)
+def _compacted(rows: _Rows, cache: KVCache) -> tuple[_Rows, KVCache]:
+    """Without the subgroups that have finished, if those are enough to pay for the copy; no row where all have."""
+    unfinished = rows.unfinished.unflatten(1, (-1, cache.subgroup_size)).any(-1)
+    most = int(unfinished.sum(1).max())
+    if most > COMPACTION_SHARE * unfinished.shape[1]:
+        return rows, cache
+    # Every seed keeps as many.
+    selected = unfinished.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]
+    return rows.select(selected, cache.subgroup_size), cache.select(selected)
+
+
+def completions_of(ids: Tensor, logprobs: Tensor, valid: Tensor, sampled: Tensor) -> Completions:
+    """From tokens [S, R, C], of which the `valid` belong to the completion and the `sampled` were drawn."""
+    stopped = ((ids == EOS) & valid).any(-1)
     reason = torch.where(stopped, int(StopReason.STOP), int(StopReason.LENGTH))
-    return Completions(ids, logprobs, drawn, taken.sum(-1), reason)
+    return Completions(ids, logprobs, sampled, valid.sum(-1), reason)

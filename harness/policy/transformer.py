@@ -15,8 +15,16 @@ from torch.nn import functional as F
 
 from harness.config.schema import ModelConfig
 from harness.core.seeding import Key, torch_generator
-from harness.policy.attention import Attention, Cache, Rotation, Rows, bias_of, causal, new_cache, upcast
-from harness.policy.backends import native
+from harness.policy.attention import (
+    Attention,
+    CausalRows,
+    KVCache,
+    Rotation,
+    causal_mask,
+    mask_to_bias,
+    new_kv_cache,
+    upcast,
+)
 
 
 class _Normalise(torch.autograd.Function):
@@ -50,12 +58,12 @@ def _swiglu(gate_up: Tensor) -> Tensor:
     return F.silu(gate) * up
 
 
-# The gain is applied by whoever reads the result.
+# Without the gain, which is folded into the product that follows.
 NORMS: dict[str, Callable[[Tensor, torch.dtype], Tensor]] = {"rmsnorm": _normalise, "layernorm": _centre_and_normalise}
 
 
 class Weights(NamedTuple):
-    """A block's weights as its products read them: gains folded in, in the precision of the products."""
+    """Matrices of a block: norm gains folded in, in the dtype of the products."""
 
     qkv: Tensor
     attention_out: Tensor
@@ -64,8 +72,8 @@ class Weights(NamedTuple):
 
 
 class Block(nn.Module):
-    """Attention and SwiGLU, each added to the stream, which is normalised before they read it (pre) or after they
-    wrote to it (post)."""
+    """Attention and SwiGLU, each added to the residual stream, which is normalised before it is read (pre) or after it
+    is written to (post)."""
 
     def __init__(self, config: ModelConfig, seeds: int):
         super().__init__()
@@ -82,30 +90,30 @@ class Block(nn.Module):
             self.qk_norm = nn.Parameter(torch.ones(seeds, 1, 2, 1, d))
 
     def weights(self, dtype: torch.dtype) -> Weights:
-        """What `forward` takes; worth holding where it is called again and again, as in decoding."""
-        qkv = self.attention_norm.mT * self.qkv if self._reads_normed else self.qkv
-        gate_up = self.mlp_norm.mT * self.gate_up if self._reads_normed else self.gate_up
+        """The weights that `forward` takes; compute them once for a loop that changes none, such as decoding."""
+        qkv = self.attention_norm.mT * self.qkv if self._is_pre_norm else self.qkv
+        gate_up = self.mlp_norm.mT * self.gate_up if self._is_pre_norm else self.gate_up
         return Weights(qkv.to(dtype), self.attention_out.to(dtype), gate_up.to(dtype), self.down.to(dtype))
 
     def forward(self, x: Tensor, attention: Attention, layer: int, weights: Weights) -> Tensor:
         """x [S, N, width] -> the same shape."""
-        qkv = self._read(x, weights.qkv)
+        qkv = self._input_product(x, weights.qkv)
         qkv = qkv.view(*x.shape[:2], 3, self.config.heads, self.config.head_width)
         if self.config.qk_norm:
             qkv = torch.cat((_normalise(qkv[:, :, :2], self.qk_norm.dtype) * self.qk_norm, qkv[:, :, 2:]), dim=2)
         mixed = attention(qkv, layer).to(weights.attention_out.dtype)
-        x = self._write(x, mixed, weights.attention_out, "attention_norm")
-        return self._write(x, _swiglu(self._read(x, weights.gate_up)), weights.down, "mlp_norm")
+        x = self._residual_add(x, mixed, weights.attention_out, "attention_norm")
+        return self._residual_add(x, _swiglu(self._input_product(x, weights.gate_up)), weights.down, "mlp_norm")
 
     @property
-    def _reads_normed(self) -> bool:
+    def _is_pre_norm(self) -> bool:
         return self.config.norm != "none" and self.config.norm_position == "pre"
 
-    def _read(self, x: Tensor, weight: Tensor) -> Tensor:
-        seen = NORMS[self.config.norm](x, weight.dtype) if self._reads_normed else x.to(weight.dtype)
+    def _input_product(self, x: Tensor, weight: Tensor) -> Tensor:
+        seen = NORMS[self.config.norm](x, weight.dtype) if self._is_pre_norm else x.to(weight.dtype)
         return seen @ weight
 
-    def _write(self, x: Tensor, part: Tensor, weight: Tensor, gain: str) -> Tensor:
+    def _residual_add(self, x: Tensor, part: Tensor, weight: Tensor, gain: str) -> Tensor:
         x = torch.baddbmm(x, part, weight) if part.dtype == x.dtype else x + part @ weight
         if self.config.norm == "none" or self.config.norm_position == "pre":
             return x
@@ -172,49 +180,48 @@ class Transformer(nn.Module):
         """Of all blocks."""
         return [cast(Block, block).weights(self.product_dtype) for block in self.blocks]
 
-    def flat_hidden(
-        self, ids: Tensor, attention: Attention | native.Spans, weights: list[Weights] | None = None
-    ) -> Tensor:
-        """Flat tokens [S, N] -> [S, N, width], normalised, before the head. Held `weights`: where nothing learns."""
-        if isinstance(attention, native.Spans):
-            return native.hidden(self, ids, attention)
+    def flat_hidden(self, ids: Tensor, attention: Attention, weights: list[Weights] | None = None) -> Tensor:
+        """Flat tokens [S, N] -> [S, N, width], normalised, before the head. `weights`: those of a loop without
+        updates."""
         offset = torch.arange(self.seeds, device=ids.device)[:, None] * self.config.vocab
         x = F.embedding(ids + offset, self.embedding.flatten(0, 1))
-        look = lambda qkv, layer: attention(qkv.to(self.attention_dtype), layer)  # noqa: E731
-        for layer, (block, held) in enumerate(zip(self.blocks, weights or self.weights())):
-            x = block(x, look, layer, held)
+
+        def attend(qkv: Tensor, layer: int) -> Tensor:
+            return attention(qkv.to(self.attention_dtype), layer)
+
+        for layer, (block, block_weights) in enumerate(zip(self.blocks, weights or self.weights())):
+            x = block(x, attend, layer, block_weights)
         return NORMS[self.config.norm](x, x.dtype) if self.config.has_final_norm else x
 
-    def hidden(self, ids: Tensor, kept: list[Any] | None = None, weights: list[Weights] | None = None) -> Tensor:
-        """Right-padded rows ids [S, R, T], causal -> [S, R, T, width], normalised, before the head. `kept`, if given,
-        receives what a cache is made of, layer by layer."""
-        s, rows, tokens = ids.shape
+    def hidden(self, ids: Tensor, key_values: list[Any] | None = None, weights: list[Weights] | None = None) -> Tensor:
+        """Right-padded rows ids [S, R, T], causal -> [S, R, T, width], normalised, before the head. `key_values`, if
+        given, receives the keys and values of each layer. Raises IndexError for rows longer than the context."""
+        _, rows, tokens = ids.shape
         if tokens > self.config.context:
             raise IndexError(f"rows of {tokens} tokens in a context of {self.config.context}")
-        if kept is None and weights is None and native.serves(self):
-            attention: Attention | native.Spans = native.rows_of_equal_length(s, rows, tokens)
-        else:
-            bias = bias_of(causal(tokens, ids.device), self.attention_dtype)
-            attention = Rows(rows, self.rotation(torch.arange(tokens, device=ids.device)), bias, kept)
+        bias = mask_to_bias(causal_mask(tokens, ids.device), self.attention_dtype)
+        attention = CausalRows(rows, self.rotation(torch.arange(tokens, device=ids.device)), bias, key_values)
         return self.flat_hidden(ids.flatten(1), attention, weights).unflatten(1, (rows, tokens))
 
     def prefill(
         self, prompts: Tensor, length: Tensor, group_size: int, slots: int, weights: list[Weights] | None = None
-    ) -> tuple[Tensor, Cache]:
-        """The hidden state at each prompt's last token, [S, P, width], and a cache for `slots` tokens of each of its
-        `group_size` completions. prompts [S, P, T] right-padded, length [S, P]."""
-        kept: list[Any] = []
-        hidden = self.hidden(prompts, kept, weights)
+    ) -> tuple[Tensor, KVCache]:
+        """The hidden state at each prompt's last token, [S, P, width], and a cache with `slots` free tokens for each of
+        its `group_size` completions. prompts [S, P, T] right-padded, length [S, P]."""
+        key_values: list[Any] = []
+        hidden = self.hidden(prompts, key_values, weights)
         last = hidden.gather(2, (length - 1)[..., None, None].expand(-1, -1, 1, hidden.shape[-1]))[:, :, 0]
-        return last, new_cache(kept, length, group_size, slots)
+        return last, new_kv_cache(key_values, length, group_size, slots)
 
-    def decode(self, ids: Tensor, cache: Cache, weights: list[Weights] | None = None) -> Tensor:
+    def decode(self, ids: Tensor, cache: KVCache, weights: list[Weights] | None = None) -> Tensor:
         """The next token of each row, ids [S, R] -> hidden state [S, R, width]; the cache grows by it."""
-        # A row that has ended, and is not yet left out, may stand beyond the context.
-        rotation = lambda positions: self.rotation(positions.clamp(max=self.config.context - 1))  # noqa: E731
-        hidden = self.flat_hidden(ids, cache.looking(rotation), weights)
-        cache.grow()
+        hidden = self.flat_hidden(ids, cache.decode_attention(self._clamped_rotation), weights)
+        cache.advance()
         return hidden
+
+    def _clamped_rotation(self, positions: Tensor) -> Rotation:
+        """`rotation`, for rows that have ended too: they may stand beyond the context while others go on."""
+        return self.rotation(positions.clamp(max=self.config.context - 1))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[S, ..., width] -> float32 [S, ..., vocab]; the final norm's gain is folded in."""

@@ -58,7 +58,7 @@ class Loop:
     def alarm(self, rows: Sequence[dict[str, float]]) -> None:
         for i, row in enumerate(rows):
             self.recent[i] = [*self.recent[i], row][-alarms.WINDOW :]
-            if "train/no_signal_groups" in row:
+            if "train/zero_advantage_groups" in row:
                 self.say(self.members[i], alarms.during_rl(self.recent[i]))
 
     def say(self, member: Member, messages: Iterable[str]) -> None:

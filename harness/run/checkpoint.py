@@ -92,11 +92,11 @@ def _training(state: TrainState, member: int) -> bytes:
     of_member = lambda tensors: {k: _member(v, member) for k, v in tensors.items()}  # noqa: E731
     whole = state.optimizer.state_dict()
     optimizer = {i: of_member(entry) for i, entry in whole["state"].items()}
-    lagged = [of_member(weights) for weights in state.lagged]
+    past_weights = [of_member(weights) for weights in state.past_weights]
     data = io.BytesIO()
     models = {name: of_member(model.state_dict()) for name, model in _models(state).items()}
     success = None if state.success is None else _member(state.success, member)
-    beside = {"lagged": lagged, "success": success, "retired": state.retired[member], **models}
+    beside = {"past_weights": past_weights, "success": success, "solved": state.solved[member], **models}
     torch.save({"state": optimizer, "param_groups": whole["param_groups"], **beside}, data)
     return data.getvalue()
 
@@ -163,8 +163,8 @@ def load_checkpoint(sources: Sequence[Source], state: TrainState, step: int) -> 
         model.load_state_dict(_stacked([each[name] for each in saved]))
     if saved[0]["success"] is not None:
         state.success = torch.cat([each["success"] for each in saved])
-    state.retired = tuple(each.get("retired", {}) for each in saved)  # older checkpoints know of none
-    state.lagged = [_stacked(weights) for weights in zip(*(each["lagged"] for each in saved))]
+    state.solved = tuple(each["solved"] for each in saved)
+    state.past_weights = [_stacked(weights) for weights in zip(*(each["past_weights"] for each in saved))]
     state.spent = tuple(Spent(**meta["spent"]) for _, meta in read)
 
 

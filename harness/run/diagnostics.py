@@ -33,7 +33,7 @@ def during_rl(recent: Sequence[Row]) -> list[str]:
             "Every completion is cut off before its stop token, so no answer is ever complete. "
             "Raise sampling.max_tokens (null sizes it from the tasks)."
         )
-    if always("no_signal_groups", 1.0):
+    if always("zero_advantage_groups", 1.0):
         found.append(
             f"No group carried signal for {WINDOW} steps: all its completions were right, or all wrong, so nothing is "
             "learned. Change tasks.difficulties or raise rl.group_size."

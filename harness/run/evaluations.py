@@ -12,9 +12,9 @@ from harness.config.identity import code_version, evaluation_id
 from harness.config.schema import Config
 from harness.core.flops import Spent
 from harness.core.seeding import keys
-from harness.evaluate import Cell, Score, at_budgets, build_suite, evaluate, problem_rows, score_row
-from harness.policy.transformer import Transformer
+from harness.evaluate import Cell, CellResult, at_budgets, build_suite, cell_row, evaluate, problem_rows
 from harness.run.folder import Member, Stack, read_json, write_json
+from harness.train.state import TrainState
 
 
 def suite_of(config: Config) -> tuple[Cell, ...]:
@@ -25,7 +25,7 @@ def suite_of(config: Config) -> tuple[Cell, ...]:
 
 
 def score_budget(
-    members: Stack, suite: tuple[Cell, ...], policy: Transformer, spent: Sequence[Spent]
+    members: Stack, suite: tuple[Cell, ...], state: TrainState, spent: Sequence[Spent]
 ) -> list[list[dict[str, Any]]]:
     """Each member's rows of the run table at this budget; from its file if the evaluation was made before."""
     paths = [m.folder.evaluation(evaluation_id(m.config), spent[0].step) for m in members]
@@ -33,13 +33,13 @@ def score_budget(
     if not all(known):
         config = members[0].config.evaluation
         drawn = keys("evaluation", tuple(m.config.seed for m in members), spent[0].step)
-        for i, scores in enumerate(evaluate(policy, suite, config, drawn)):
-            known[i] = known[i] or _write_scores(members[i], scores, spent[i], paths[i])
+        for i, scores in enumerate(evaluate(state.backend, state.policy, suite, config, drawn)):
+            known[i] = known[i] or _write_scores(members[i], scores, spent[i], paths[i], state.backend.name)
     return [content["rows"] for content in known]
 
 
-def _write_scores(member: Member, scores: list[Score], spent: Spent, path: Path) -> dict[str, Any]:
-    rows = [score_row(score, member.config.evaluation.ks) for score in scores]
+def _write_scores(member: Member, scores: list[CellResult], spent: Spent, path: Path, backend: str) -> dict[str, Any]:
+    rows = [cell_row(score, member.config.evaluation.ks) for score in scores]
     problems = [row for score in scores for row in problem_rows(score)]
     samples = [
         {"task": s.cell.task, "difficulty": s.cell.difficulty, "setting": s.cell.setting,
@@ -47,7 +47,13 @@ def _write_scores(member: Member, scores: list[Score], spent: Spent, path: Path)
         for s in scores
     ]  # fmt: skip
     write_lines(member.folder.path / "samples" / f"step-{spent.step:08d}.jsonl", samples)
-    content = {"code_version": code_version(), "spent": asdict(spent), "rows": rows, "problems": problems}
+    content = {
+        "code_version": code_version(),
+        "backend": backend,
+        "spent": asdict(spent),
+        "rows": rows,
+        "problems": problems,
+    }
     write_json(path, content)
     return content
 

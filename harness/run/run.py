@@ -23,7 +23,7 @@ from harness.core.seeding import keys
 from harness.core.signals import deferred
 from harness.launch.jobs import Job
 from harness.launch.worker import job_from
-from harness.policy.backends import native
+from harness.policy.backends.backend import Backend, choose_backend
 from harness.policy.export import read_folder
 from harness.policy.transformer import Transformer
 from harness.run import diagnostics as alarms
@@ -40,11 +40,12 @@ from harness.run.evaluations import eval_metrics, role_accuracy, score_budget, s
 from harness.run.folder import Member, Stack, locked, recorded, run_folder, write_json
 from harness.run.tracker import cut_back
 from harness.train.critic import add_critic
-from harness.train.distributed import agreed
+from harness.train.distributed import synchronised_stop
 from harness.train.optim import make_optimizer
 from harness.train.pretrain import continue_pretraining, corpus_of, pretrain
 from harness.train.reward_model import train_reward_model
-from harness.train.rl import sampling_of, train_rl
+from harness.train.rl import train_rl
+from harness.train.rollout import training_sampling
 from harness.train.state import TrainState
 
 
@@ -53,6 +54,11 @@ def device_of(config: Config) -> torch.device:
     if config.device != "auto":
         return torch.device(config.device)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def backend_of(config: Config) -> Backend:
+    """Raises UserError if the policy cannot run on the backend configured."""
+    return choose_backend(config.backend, config.model, config.precision, device_of(config))[0]
 
 
 def run_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -72,8 +78,7 @@ def run_stack(jobs: Sequence[Job], report: Report) -> list[str]:
     their folders."""
     with ExitStack() as stack:
         members = [_open(job, stack) for job in jobs]
-        if device_of(members[0].config).type == "cpu":
-            stack.enter_context(native.shared_by(jobs[0].threads * torch.get_num_threads()))
+        stack.enter_context(backend_of(members[0].config).num_threads(jobs[0].threads))
         if members[0].is_base:
             _pretrain(members, report)
         elif members[0].config.objective == "frozen":
@@ -101,7 +106,7 @@ def new_state(config: Config, optim: OptimConfig, seeds: tuple[int, ...]) -> Tra
     """Fresh policies and their optimizer."""
     policy = Transformer(config.model, len(seeds), config.precision).initialise(keys("init", seeds, 0))
     policy = policy.to(device_of(config))
-    return TrainState(seeds, policy, make_optimizer(policy, optim))
+    return TrainState(seeds, policy, make_optimizer(policy, optim), backend_of(config))
 
 
 def from_bases(members: Stack) -> TrainState:
@@ -152,7 +157,7 @@ def _pretrain(members: Stack, report: Report) -> None:
         loop = Loop(members, trackers, report, stop)
         until, corpus = members[0].job.until, corpus_of(config.base)
         after = lambda state, step: loop.after(state, step, lambda _: None)  # noqa: E731
-        pretrain(config.base, state, corpus, until, after, members[0].job.threads)
+        pretrain(config.base, state, corpus, until, after)
     for i, member in enumerate(members):
         save_weights(member.folder.budgets, member.folder.run_id, state.policy, state.spent[i], i)
 
@@ -185,31 +190,31 @@ def _rl(members: Stack, report: Report) -> None:
     env = TextVectorEnv(len(members) * config.rl.problems * config.rl.group_size, mixture.tasks[0])
     suite = suite_of(config)
     with open_trackers(members) as trackers, deferred() as stop, dumping(members, state):
-        loop = Loop(members, trackers, report, agreed(stop))
+        loop = Loop(members, trackers, report, synchronised_stop(stop))
 
         def on_budget(state: TrainState) -> None:
             if state.step not in job.budgets:
                 return
             for i, member in enumerate(members):
                 save_weights(member.folder.budgets, member.folder.run_id, state.policy, state.spent[i], i)
-            for i, rows in enumerate(score_budget(members, suite, state.policy, state.spent)):
+            for i, rows in enumerate(score_budget(members, suite, state, state.spent)):
                 trackers[i].log(axes(state.spent[i]) | eval_metrics(rows))
                 if state.step == 0:
                     loop.say(members[i], alarms.before_rl(role_accuracy(rows, {t.name for t in mixture.tasks})))
 
         if state.step == 0:
             if state.reward_model is not None:
-                train_reward_model(config, state, env, mixture, sampling_of(config, mixture))
+                train_reward_model(config, state, env, mixture, training_sampling(config, mixture))
             on_budget(state)
         after = lambda state, step: loop.after(state, step, on_budget)  # noqa: E731
         if config.objective == "rl":
-            train_rl(config, state, env, mixture, job.until, after, job.threads)
+            train_rl(config, state, env, mixture, job.until, after)
         else:
             continue_pretraining(config, state, corpus_of(config.base), mixture, job.until, after)
     for step in job.budgets:
         if not all(m.folder.evaluation(evaluation_id(m.config), step).is_file() for m in members):
             spent = load_weights([m.source for m in members], state.policy, step)
-            score_budget(members, suite, state.policy, spent)
+            score_budget(members, suite, state, spent)
 
 
 def _hold(members: Stack, report: Report) -> None:
@@ -220,7 +225,7 @@ def _hold(members: Stack, report: Report) -> None:
     with open_trackers(members) as trackers, deferred() as stop:
         for step in members[0].job.budgets:
             spent = (Spent(step=step),) * len(members)
-            scored = score_budget(members, suite, state.policy, spent)
+            scored = score_budget(members, suite, state, spent)
             for member, tracker, rows in zip(members, trackers, scored):
                 tracker.log(axes(spent[0]) | eval_metrics(rows))
                 member.folder.set_status("running", step)

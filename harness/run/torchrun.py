@@ -27,14 +27,14 @@ def is_first() -> bool:
 def launch_together(jobs: Sequence[Job], on_progress: Progress) -> Iterator[JobResult]:
     """As `launch`, on all ranks of torchrun; but what a job raises is raised here, and torchrun then ends the others,
     which could only wait."""
-    from harness.train.distributed import connected, gathered
+    from harness.train.distributed import all_gather, process_group
 
-    with connected():
-        schedule = Schedule(gathered(list(jobs))[0])
+    with process_group():
+        schedule = Schedule(all_gather(list(jobs))[0])
         while schedule.unfinished:
             (job,) = schedule.take(1)
             _run(job, on_progress)
-            gathered(None)  # a base is there before any rank goes on
+            all_gather(None)  # a base is there before any rank goes on
             yield from schedule.settle(Event(job.run_id, "done"), retries=0)
 
 
@@ -42,18 +42,18 @@ def _run(job: Job, on_progress: Progress) -> None:
     from harness.config.identity import base_id
     from harness.config.schema import parse
     from harness.run.run import run_job
-    from harness.train.distributed import gathered
+    from harness.train.distributed import all_gather
 
     config = parse(job.run)
     alone = job.run_id == base_id(config) or config.objective == "frozen"
     if is_first():
         if not alone:
-            gathered(None)  # the others have copied
+            all_gather(None)  # the others have copied
         run_job(job, lambda row: on_progress(job, row))
     elif not alone:
         with tempfile.TemporaryDirectory() as folder:
             _copy(Path(config.out), Path(folder), (job.run_id, base_id(config)))
-            gathered(None)
+            all_gather(None)
             run_job(replace(job, run={**job.run, "out": folder, "tracker": {"name": "none"}}), lambda row: None)
 
 

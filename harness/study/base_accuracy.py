@@ -9,10 +9,10 @@ from harness.config.schema import Config, dump
 from harness.core.seeding import keys
 from harness.evaluate import at_budgets, build_suite, evaluate
 from harness.launch.jobs import Job
-from harness.policy.transformer import Transformer
 from harness.run.folder import Member, run_folder
 from harness.run.run import from_bases, run_job
 from harness.train.pretrain import corpus_of
+from harness.train.state import TrainState
 
 Say = Callable[[str], None]
 
@@ -26,15 +26,15 @@ def initial_success(config: Config, say: Say) -> dict[str, Any]:
     state = from_bases([Member(job, config, run_folder(config.out, job.run_id))])
     tasks = {}
     for task in corpus_of(base).tasks:
-        tasks[task.name] = _cells(config, state.policy, task)
+        tasks[task.name] = _cells(config, state, task)
         say(f"{task.name}: " + " ".join(f"{right / n:.2f}" for right, n in tasks[task.name].values()))
     return {"base": described(config), "tasks": tasks}
 
 
-def _cells(config: Config, policy: Transformer, task: Task) -> dict[str, list[int]]:
+def _cells(config: Config, state: TrainState, task: Task) -> dict[str, list[int]]:
     cells = build_suite([task], config.base.difficulties, config.evaluation)
     suite = at_budgets(cells, config.evaluated_thinking[:1])
-    (scores,) = evaluate(policy, suite, config.evaluation, keys("evaluation", (config.seed,), 0))
+    (scores,) = evaluate(state.backend, state.policy, suite, config.evaluation, keys("evaluation", (config.seed,), 0))
     return {str(s.cell.difficulty): [int(s.correct.sum()), s.correct.size] for s in scores}
 
 

@@ -42,9 +42,9 @@ def measured_rates(config: Config) -> Rates:
     from torch.utils.benchmark import Timer
 
     from harness.core.seeding import keys
-    from harness.policy.logprobs import score
-    from harness.policy.sampler import sample
+    from harness.core.types import SampleRequest
     from harness.policy.transformer import Transformer, parameter_count
+    from harness.run.run import backend_of
 
     def seconds(work: Callable[[], object]) -> float:
         return min(Timer("work()", globals={"work": work}, num_threads=1).blocked_autorange(min_run_time=0.25).times)
@@ -52,8 +52,10 @@ def measured_rates(config: Config) -> Rates:
     policy = Transformer(config.model, 1, config.precision).initialise(keys("warmup", (0,), 0))
     texts, prompts = torch.zeros((1, 128, 24), dtype=torch.int64), torch.zeros((1, 16, 16), dtype=torch.int64)
     length, uniforms = torch.full((1, 16), 16), torch.full((1, 128, 8), 0.5)
-    update = seconds(lambda: score(policy, texts, 1.0).sum().backward())
-    sampling = seconds(lambda: sample(policy, prompts, length, 8, 8, 1.0, uniforms))
+    request = SampleRequest(prompts, length, uniforms, torch.ones((1, 128), dtype=torch.bool), 8, 8, 1.0)
+    backend = backend_of(config)
+    update = seconds(lambda: backend.token_logprobs(policy, texts, 1.0).sum().backward())
+    sampling = seconds(lambda: backend.sample(policy, request))
     n, sampled = parameter_count(config.model, embedding=False), prompts.numel() + uniforms.numel()
     return Rates(6.0 * n * texts.numel() / update, 2.0 * n * sampled / sampling)
 
@@ -100,7 +102,7 @@ def cost(job: Job, rates: Rates) -> Cost:
 
 def plan_table(jobs: Sequence[Job], to_do: Sequence[Job], parallel: int) -> RichTable:
     """The derived numbers that a launch starts with."""
-    from harness.policy.backends.native import refused
+    from harness.policy.backends.backend import choose_backend
     from harness.policy.transformer import parameter_count
     from harness.run.run import device_of
 
@@ -120,8 +122,8 @@ def plan_table(jobs: Sequence[Job], to_do: Sequence[Job], parallel: int) -> Rich
         "time": f"about {seconds / 60:.1f} min, at {rates.update / 1e9:.0f} GFLOP/s a thread (measured now)",
         "disk": f"about {sum(c.bytes for c in costs) / 1e6:.0f} MB in {os.path.abspath(config.out)}",
     }
-    if device_of(config).type == "cpu" and (reason := refused(config.model, config.precision)):
-        rows["slower"] = f"PyTorch alone: {reason}; with compiled C steps take less than half of the time"
+    backend, reason = choose_backend(config.backend, config.model, config.precision, device_of(config))
+    rows["backend"] = f"{backend.name}: {reason}"
     if few := few_problems(config):
         rows["few problems"] = few
     for name, value in rows.items():

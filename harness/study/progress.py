@@ -22,7 +22,7 @@ def brief(row: Mapping[str, Any]) -> str:
     parts = []
     if "train/accuracy" in row:
         parts.append(f"accuracy {row['train/accuracy']:.3f}")
-        parts.append(f"no signal {row['train/no_signal_groups']:.0%}")
+        parts.append(f"zero-advantage {row['train/zero_advantage_groups']:.0%}")
         parts.append(f"{row['perf/tokens_per_s'] / 1000:.0f}k tokens/s")
     elif "train/loss" in row:
         parts.append(f"loss {row['train/loss']:.3f}")

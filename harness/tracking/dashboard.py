@@ -58,7 +58,7 @@ def workspace(study: Shown, entity: str, project: str, axis: str) -> Any:
     scatter = [_scatter(wr, *pair) for pair in study.pairs]
     bars = wr.BarPlot(title="accuracy per tenfold of RL", metrics=[wr.SummaryMetric(name) for name in study.slopes])
     learning = [
-        _curves(wr, name, [name], axis) for name in ("train/accuracy", "train/no_signal_groups", "train/entropy")
+        _curves(wr, name, [name], axis) for name in ("train/accuracy", "train/zero_advantage_groups", "train/entropy")
     ]
     panels: dict[str, list[Any]] = {
         "Learning curves": curves,

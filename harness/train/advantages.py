@@ -1,6 +1,6 @@
-"""Credit -> advantage, [B, T]: what multiplies the gradient of each token.
+"""Rewards -> advantages, [B, T]: the factor on the gradient of each token.
 
-Pure functions of the step's credit and rollouts. Groups are contiguous, so a group reduction is a reshape to
+Pure functions of the step's rewards and rollouts. Groups are contiguous, so a group reduction is a reshape to
 [S, P, G]; nothing reduces over the seed axis. Unscorable rows (NaN) take no part in any baseline and get 0.
 """
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from harness.config.schema import AlgoConfig, CriticConfig
-from harness.core.types import Credit, Rollouts
+from harness.core.types import Rewards, Rollouts
 
-Advantage = Callable[[Credit, Tensor | None, Rollouts, AlgoConfig], Tensor]
+Advantage = Callable[[Rewards, Tensor | None, Rollouts, AlgoConfig], Tensor]
 
 
 def masked_mean(x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,29 +28,28 @@ def all_equal(x: Tensor, valid: Tensor) -> Tensor:
     return high <= low
 
 
-def silent_groups(
+def zero_advantage_groups(
     advantage: Advantage,
-    credit: Credit,
+    rewards: Rewards,
+    values: Tensor | None,
     rollouts: Rollouts,
     config: AlgoConfig,
-    values: Tensor | None = None,
-    known: Tensor | None = None,
+    advantages: Tensor,
 ) -> Tensor:
-    """[S, P] bool: every advantage of the group is exactly zero under its base reward, before shaping and KL. `known`:
-    the advantages under this credit, which are just those where nothing shapes it."""
-    plain = known if credit.outcome is credit.base and credit.token is None else None
-    if plain is None:
-        plain = advantage(Credit(base=credit.base, outcome=credit.base), values, rollouts, config)
-    return (rollouts.grouped(plain) == 0).flatten(2).all(-1)
+    """[S, P] bool: every advantage of the group is exactly zero under its base reward, before shaping and KL.
+    `advantages`: those under `rewards`, which are the same ones where nothing shapes them."""
+    if rewards.outcome is not rewards.base or rewards.token is not None:
+        advantages = advantage(Rewards(base=rewards.base, outcome=rewards.base), values, rollouts, config)
+    return (rollouts.grouped(advantages) == 0).flatten(2).all(-1)
 
 
-def whole_return(credit: Credit) -> Tensor:
-    """[B]: what a completion as a whole earned; NaN where it is unscorable."""
-    return credit.outcome if credit.token is None else credit.outcome + credit.token.sum(1)
+def total_reward(rewards: Rewards) -> Tensor:
+    """[B]: outcome and token rewards of a completion, summed; NaN where it is unscorable."""
+    return rewards.outcome if rewards.token is None else rewards.outcome + rewards.token.sum(1)
 
 
 def _scaled(centred: Tensor, valid: Tensor, scale: str) -> Tensor:
-    """centred [S, P, G] over the standard deviation asked for; exact zeros stay zero."""
+    """centred [S, P, G] over the standard deviation configured; exact zeros stay zero."""
     if scale == "none":
         return centred
     if scale == "group":
@@ -67,72 +66,80 @@ def _centred(reward: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(valid & ~all_equal(reward, valid), reward - mean, 0.0), count
 
 
-def _spread(per_row: Tensor, rollouts: Rollouts) -> Tensor:
+def _per_token(per_row: Tensor, rollouts: Rollouts) -> Tensor:
     """[S, P, G] -> [B, T] on the tokens that the policy drew."""
     return per_row.flatten()[:, None] * rollouts.loss_mask
 
 
-def leave_one_out(credit: Credit, values: Tensor | None, rollouts: Rollouts, config: AlgoConfig) -> Tensor:
+def leave_one_out(rewards: Rewards, values: Tensor | None, rollouts: Rollouts, config: AlgoConfig) -> Tensor:
     """r_i - mean of the others (RLOO: Ahmadian et al., arXiv 2402.14740, section 3.4)."""
-    reward = rollouts.grouped(whole_return(credit))
+    reward = rollouts.grouped(total_reward(rewards))
     valid = ~reward.isnan()
     centred, count = _centred(reward, valid)
     centred = centred * count / (count - 1).clamp(min=1)
-    return _spread(_scaled(centred, valid, config.scale), rollouts)
+    return _per_token(_scaled(centred, valid, config.scale), rollouts)
 
 
-def group_mean(credit: Credit, values: Tensor | None, rollouts: Rollouts, config: AlgoConfig) -> Tensor:
+def group_mean(rewards: Rewards, values: Tensor | None, rollouts: Rollouts, config: AlgoConfig) -> Tensor:
     """r_i - mean of the group (GRPO: Shao et al., arXiv 2402.03300, section 4.1.2)."""
-    reward = rollouts.grouped(whole_return(credit))
+    reward = rollouts.grouped(total_reward(rewards))
     valid = ~reward.isnan()
-    return _spread(_scaled(_centred(reward, valid)[0], valid, config.scale), rollouts)
+    return _per_token(_scaled(_centred(reward, valid)[0], valid, config.scale), rollouts)
 
 
-def to_go(credit: Credit, values: Tensor | None, rollouts: Rollouts, config: AlgoConfig) -> Tensor:
-    """What a token and those after it earned, without a baseline (REINFORCE: Williams 1992)."""
-    earned = credit.outcome[:, None].expand(-1, rollouts.ids.shape[1])
-    if credit.token is not None:
-        earned = earned + credit.token.flip(1).cumsum(1).flip(1)
-    return torch.where(rollouts.loss_mask, earned.nan_to_num(0.0), 0.0)
+def reward_to_go(rewards: Rewards, values: Tensor | None, rollouts: Rollouts, config: AlgoConfig) -> Tensor:
+    """The reward of a token and of those after it, without a baseline (REINFORCE: Williams 1992)."""
+    to_go = rewards.outcome[:, None].expand(-1, rollouts.ids.shape[1])
+    if rewards.token is not None:
+        to_go = to_go + rewards.token.flip(1).cumsum(1).flip(1)
+    return torch.where(rollouts.loss_mask, to_go.nan_to_num(0.0), 0.0)
 
 
-def _over_the_step(earned: Tensor, credit: Credit, rollouts: Rollouts, scale: str) -> Tensor:
-    """[B, T] minus its mean over all tokens of the seed's step, over the deviation asked for."""
-    by_seed = lambda x: x.view(rollouts.seeds, 1, -1)  # noqa: E731
-    valid = by_seed(rollouts.loss_mask & ~credit.outcome.isnan()[:, None])
-    centred, _ = _centred(by_seed(earned), valid)
-    return _scaled(centred, valid, scale).view_as(earned)
+def _standardise_over_batch(x: Tensor, rewards: Rewards, rollouts: Rollouts, scale: str) -> Tensor:
+    """x [B, T] minus its mean over all tokens of the seed's step, over the deviation configured."""
+    shape = (rollouts.seeds, 1, -1)
+    valid = (rollouts.loss_mask & ~rewards.outcome.isnan()[:, None]).view(shape)
+    centred, _ = _centred(x.view(shape), valid)
+    return _scaled(centred, valid, scale).view_as(x)
 
 
-def batch_mean(credit: Credit, values: Tensor | None, rollouts: Rollouts, config: AlgoConfig) -> Tensor:
-    """What is still to come, minus its mean over all tokens of the seed's step, over their deviation (REINFORCE++:
-    Hu et al., arXiv 2501.03262, eq. 9)."""
-    return _over_the_step(to_go(credit, values, rollouts, config), credit, rollouts, config.scale)
+def batch_mean(rewards: Rewards, values: Tensor | None, rollouts: Rollouts, config: AlgoConfig) -> Tensor:
+    """Reward to go minus its mean over all tokens of the seed's step, over their deviation (REINFORCE++: Hu et al.,
+    arXiv 2501.03262, eq. 9)."""
+    to_go = reward_to_go(rewards, values, rollouts, config)
+    return _standardise_over_batch(to_go, rewards, rollouts, config.scale)
 
 
-def surprises(credit: Credit, values: Tensor, rollouts: Rollouts, critic: CriticConfig) -> Tensor:
-    """GAE: what a drawn token and those after it earned beyond what was expected before it, discounted (Schulman et
-    al., arXiv 1506.02438, eq. 16); 0 elsewhere and on unscorable rows.
+def gae(rewards: Rewards, values: Tensor, rollouts: Rollouts, critic: CriticConfig) -> Tensor:
+    """Generalised advantage estimation (Schulman et al., arXiv 1506.02438, eq. 16), [B, T]; 0 on unscorable rows and on
+    tokens that the policy did not draw.
 
-    values [B, T] stand before each drawn token. An episode ends with its last one, cut off or not, and what follows is
-    worth 0. Text of the environment takes no time: what it earned counts for the token before it.
+    values [B, T] stand before each drawn token. An episode ends with its last one, truncated or not, and the value
+    after it is 0. Text of the environment takes no time: its reward counts for the token before it.
     """
-    token = torch.zeros_like(values) if credit.token is None else credit.token
-    earned, found = credit.outcome, []
-    surprise = after = torch.zeros_like(earned)
+    token = torch.zeros_like(values) if rewards.token is None else rewards.token
+    reward, estimates = rewards.outcome, []
+    estimate = next_value = torch.zeros_like(reward)
     for t in reversed(range(values.shape[1])):
-        drawn, earned = rollouts.loss_mask[:, t], earned + token[:, t]
-        error = earned + critic.discount * after - values[:, t]
-        surprise = torch.where(drawn, error + critic.discount * critic.gae_lambda * surprise, surprise)
-        after = torch.where(drawn, values[:, t], after)
-        earned = torch.where(drawn, 0.0, earned)
-        found.append(torch.where(drawn, surprise, 0.0))
-    return torch.stack(found[::-1], dim=1).masked_fill(credit.outcome.isnan()[:, None], 0.0)
+        drawn, reward = rollouts.loss_mask[:, t], reward + token[:, t]
+        td_error = reward + critic.discount * next_value - values[:, t]
+        estimate = torch.where(drawn, td_error + critic.discount * critic.gae_lambda * estimate, estimate)
+        next_value = torch.where(drawn, values[:, t], next_value)
+        reward = torch.where(drawn, 0.0, reward)
+        estimates.append(torch.where(drawn, estimate, 0.0))
+    return torch.stack(estimates[::-1], dim=1).masked_fill(rewards.outcome.isnan()[:, None], 0.0)
 
 
-def beyond_expected(credit: Credit, values: Tensor | None, rollouts: Rollouts, config: AlgoConfig) -> Tensor:
+def gae_advantage(rewards: Rewards, values: Tensor | None, rollouts: Rollouts, config: AlgoConfig) -> Tensor:
     """GAE against a critic's values, standardised over the tokens of the seed's step as PPO's implementations do it
     (Andrychowicz et al., arXiv 2006.05990, section 3.4)."""
     assert values is not None
     assert config.critic is not None
-    return _over_the_step(surprises(credit, values, rollouts, config.critic), credit, rollouts, config.scale)
+    return _standardise_over_batch(gae(rewards, values, rollouts, config.critic), rewards, rollouts, config.scale)
+
+
+def token_returns(rewards: Rewards, values: Tensor | None, rollouts: Rollouts, algo: AlgoConfig) -> Tensor | None:
+    """[B, T]: the targets of the values of drawn tokens, by GAE; None without a critic."""
+    if values is None or algo.critic is None:
+        return None
+    return values + gae(rewards, values, rollouts, algo.critic)

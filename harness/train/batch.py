@@ -1,4 +1,4 @@
-"""Rollouts and advantages -> minibatches for the update, without the groups that say nothing."""
+"""Rollouts and advantages -> minibatches for the update, without the groups of zero advantage."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,21 +8,39 @@ from torch import Tensor
 
 from harness.config.schema import AlgoConfig, OptimConfig
 from harness.core.seeding import Key, uniforms
-from harness.core.types import Batch, Rollouts
+from harness.core.types import Batch, Rewards, Rollouts
+from harness.train.advantages import Advantage, token_returns, zero_advantage_groups
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A step's rollouts, and all that the update needs to know of them."""
+class ScoredRollouts:
+    """A step's rollouts with everything that the update needs of them."""
 
     rollouts: Rollouts
     advantages: Tensor  # [B, T]
     scorable: Tensor  # [B] bool
+    zero_advantage: Tensor  # [S, P] bool: groups whose advantages are all exactly zero under the base reward
     keep: Tensor  # [S, P] bool: groups that take part in the update
     ref_logprobs: Tensor | None = None  # [B, T]
     values: Tensor | None = None  # [B, T]
     returns: Tensor | None = None  # [B, T]
-    room: int | None = None  # of prompts T - room tokens, of completions room, whatever was drawn; None: what is there
+
+
+def score_rollouts(
+    advantage: Advantage,
+    rewards: Rewards,
+    values: Tensor | None,
+    rollouts: Rollouts,
+    algo: AlgoConfig,
+    ref_logprobs: Tensor | None,
+) -> ScoredRollouts:
+    """Advantages, the critic's targets, and which groups the update needs: those of zero advantage only where a KL, an
+    entropy bonus or a critic learns from them."""
+    advantages = advantage(rewards, values, rollouts, algo)
+    zero = zero_advantage_groups(advantage, rewards, values, rollouts, algo, advantages)
+    returns = token_returns(rewards, values, rollouts, algo)
+    scorable, keep = ~rewards.base.isnan(), ~zero | algo.acts_on_silence
+    return ScoredRollouts(rollouts, advantages, scorable, zero, keep, ref_logprobs, values, returns)
 
 
 def _group_order(rollouts: Rollouts, minibatches: int, keys: tuple[Key, ...], epoch: int) -> Tensor:
@@ -35,12 +53,10 @@ def _group_order(rollouts: Rollouts, minibatches: int, keys: tuple[Key, ...], ep
     return uniforms(keys, order, position)[..., 0].argsort(dim=1)
 
 
-def _kept_groups(judged: Judged, groups: Tensor) -> tuple[Tensor, Tensor]:
+def _kept_groups(scored: ScoredRollouts, groups: Tensor) -> tuple[Tensor, Tensor]:
     """Of these groups [S, P'] each seed's kept ones, [S, P''], and which entries are real: seeds that keep fewer are
-    filled up, to all of them where shapes are fixed."""
-    kept = judged.keep.gather(1, groups)
-    if judged.room is not None:
-        return groups, kept
+    padded with others."""
+    kept = scored.keep.gather(1, groups)
     most = int(kept.sum(1).max())
     # A stable sort puts each seed's kept groups first, in order.
     first = torch.argsort(~kept, dim=1, stable=True)[:, :most]
@@ -54,76 +70,73 @@ def _rows_of(groups: Tensor, rollouts: Rollouts) -> Tensor:
     return rows + torch.arange(rollouts.seeds, device=device)[:, None] * (rollouts.rows // rollouts.seeds)
 
 
-def loss_weights(judged: Judged, mask: Tensor, config: AlgoConfig, max_tokens: int) -> tuple[Tensor, Tensor]:
-    """What each token of a row counts in the loss, [B], and what the row adds to the denominator, [B]."""
+def loss_weights(scored: ScoredRollouts, mask: Tensor, config: AlgoConfig, max_tokens: int) -> tuple[Tensor, Tensor]:
+    """The weight of each token of a row in the loss, [B], and what the row adds to the denominator, [B]."""
     tokens = mask.sum(1).float()
     if config.denominator == "kept":
-        tokens = tokens * ((judged.advantages != 0) & mask).any(1)
+        tokens = tokens * ((scored.advantages != 0) & mask).any(1)
     if config.aggregation == "token":
         return torch.ones_like(tokens), tokens
     if config.aggregation == "constant":
         return torch.full_like(tokens, 1 / max_tokens), (tokens > 0).float()
-    by_group = judged.rollouts.grouped(tokens)
+    by_group = scored.rollouts.grouped(tokens)
     among = by_group.sum(-1, keepdim=True).expand_as(by_group).flatten() if config.aggregation == "prompt" else tokens
     weight = 1 / among.clamp(min=1)
     return weight, tokens * weight
 
 
 def training_batches(
-    judged: Judged, algo: AlgoConfig, optim: OptimConfig, max_tokens: int, keys: tuple[Key, ...]
+    scored: ScoredRollouts, algo: AlgoConfig, optim: OptimConfig, max_tokens: int, keys: tuple[Key, ...]
 ) -> Iterator[Batch]:
     """The optimizer minibatches of a step, epoch after epoch: whole groups, shuffled by key where there are several.
 
     Unscorable rows lose their loss mask. Groups that are not kept are left out; the denominator counts them all the
     same, so that leaving them out equals masking them.
     """
-    mask = judged.rollouts.loss_mask & judged.scorable[:, None]
-    weight, share = loss_weights(judged, mask, algo, max_tokens)
+    mask = scored.rollouts.loss_mask & scored.scorable[:, None]
+    weight, denominator = loss_weights(scored, mask, algo, max_tokens)
     for epoch in range(optim.epochs):
-        order = _group_order(judged.rollouts, optim.minibatches, keys, epoch)
+        order = _group_order(scored.rollouts, optim.minibatches, keys, epoch)
         for groups in order.tensor_split(optim.minibatches, dim=1):
-            yield _batch(judged, groups, mask, weight, share)
+            yield _batch(scored, groups, mask, weight, denominator)
 
 
-def _widths(judged: Judged, completions: Tensor, prompts: Tensor) -> tuple[int, int]:
-    """Tokens of the longest of these completions, and of their prompts, by their lengths [S, R]."""
-    if judged.room is not None:
-        return judged.room, judged.rollouts.ids.shape[1] - judged.room
-    return (int(completions.max()), int(prompts.max())) if completions.numel() else (1, 1)
+def _longest(lengths: Tensor) -> int:
+    return int(lengths.max()) if lengths.numel() else 1
 
 
-def _batch(judged: Judged, groups: Tensor, mask: Tensor, weight: Tensor, share: Tensor) -> Batch:
+def _batch(scored: ScoredRollouts, groups: Tensor, mask: Tensor, weight: Tensor, denominator: Tensor) -> Batch:
     """The minibatch of these groups, [S, P']."""
-    rollouts = judged.rollouts
-    chosen, real = _kept_groups(judged, groups)
+    rollouts = scored.rollouts
+    chosen, real = _kept_groups(scored, groups)
     rows = _rows_of(chosen, rollouts)
-    real_rows = real.repeat_interleave(rollouts.group_size, dim=1)
     start = rollouts.prompt_length[rows]
-    after = rollouts.length[rows] - start
-    tokens, prompt_tokens = _widths(judged, after, rollouts.prompt_length[rows])
-    column = torch.arange(tokens, device=rows.device)
+    new_tokens = rollouts.length[rows] - start
+    column = torch.arange(_longest(new_tokens), device=rows.device)
     position = (start[..., None] + column).clamp(max=rollouts.ids.shape[1] - 1)
-    first = rows[:, :: rollouts.group_size]
-    prompt_length = rollouts.prompt_length[first]
-    present = column < after[..., None]
-    inside = present & real_rows[..., None]
-    of_prompts, of_rows = (prompt_length * real, inside) if judged.room is None else (prompt_length, present)
-    take = lambda x: x[rows[..., None], position]  # noqa: E731
-    if_there = lambda x: None if x is None else take(x)  # noqa: E731
-    in_groups = lambda x: rollouts.grouped(x).sum(-1).gather(1, groups).sum(1)  # noqa: E731
+    first_of_group = rows[:, :: rollouts.group_size]
+    prompt_length = rollouts.prompt_length[first_of_group]
+    present = (column < new_tokens[..., None]) & real.repeat_interleave(rollouts.group_size, dim=1)[..., None]
+
+    def of_completions(x: Tensor) -> Tensor:
+        """[B, T] -> [S, R, C]."""
+        return x[rows[..., None], position]
+
+    def sum_over_groups(x: Tensor) -> Tensor:
+        """[B] -> [S]."""
+        return rollouts.grouped(x).sum(-1).gather(1, groups).sum(1)
+
+    optional = {name: getattr(scored, name) for name in ("ref_logprobs", "values", "returns")}
     return Batch(
-        prompts=rollouts.ids[first][..., :prompt_tokens],
+        prompts=rollouts.ids[first_of_group][..., : _longest(start)],
         prompt_length=prompt_length,
-        completions=take(rollouts.ids),
-        loss_mask=take(mask) & inside,
-        sampler_logprobs=take(rollouts.sampler_logprobs),
-        advantages=take(judged.advantages),
+        completions=of_completions(rollouts.ids),
+        loss_mask=of_completions(mask) & present,
+        sampler_logprobs=of_completions(rollouts.sampler_logprobs),
+        advantages=of_completions(scored.advantages),
         weight=weight[rows],
-        denominator=in_groups(share),
-        loss_tokens=in_groups(mask.sum(1)),
-        computed=of_prompts.sum(1) + of_rows.flatten(1).sum(1),
-        ref_logprobs=if_there(judged.ref_logprobs),
-        values=if_there(judged.values),
-        returns=if_there(judged.returns),
-        fixed=judged.room is not None,
+        denominator=sum_over_groups(denominator),
+        loss_tokens=sum_over_groups(mask.sum(1)),
+        update_tokens=(prompt_length * real).sum(1) + present.flatten(1).sum(1),
+        **{name: None if x is None else of_completions(x) for name, x in optional.items()},
     )

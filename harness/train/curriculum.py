@@ -1,13 +1,14 @@
-"""What to draw: the mixture as configured, or tilted towards problems that the policy solves about as often as not.
+"""Which problems a step draws: from the mixture as configured, or tilted towards a target success.
 
 With a target, each cell (task and difficulty) is drawn with its weight in the mixture times a bump around the target at
 the policy's recent success there: problems that are always or never solved teach nothing (as in adaptive difficulty,
-RLVE, arXiv 2511.07317). A share of the draws keeps the plain mixture, so that no cell is forgotten. The odds of every
-step are metrics (train/odds/{task}/{difficulty}), from which what was drawn can be drawn again.
+RLVE, arXiv 2511.07317). A share of the draws keeps the mixture's own probabilities, so that no cell is forgotten. The
+sampling probabilities of every step are metrics (train/sampling_probability/{task}/{difficulty}), from which its draws
+can be repeated.
 
-And what to draw no more: problems that were once solved often enough (no-positive-resampling: ScaleRL, arXiv
-2510.13786). Each is kept, in the checkpoint too, with the step that retired it, so that any step's draws can be drawn
-again from the last of them.
+No-positive-resampling (ScaleRL, arXiv 2510.13786): a problem whose pass rate in a step reached a threshold is not drawn
+again. Each such problem is kept, in the checkpoint too, with the step that solved it, so that any step's draws can be
+repeated from the last checkpoint.
 """
 
 from collections.abc import Sequence
@@ -19,98 +20,117 @@ from torch import Tensor
 from envs.base import Problem
 from envs.mixture import Mixture
 from envs.splits import draw_in_split
-from harness.core.types import Checked, scorable
+from harness.config.schema import Config
+from harness.core.seeding import keys
+from harness.core.types import VerifierResults, scorable
+from harness.train.state import TrainState
 
-WIDTH = 0.2  # of the bump, in success
-FLOOR = 0.1  # share of the plain mixture
-MEMORY = 0.9  # of the success so far, at each new group
-TRIES = 20  # times that a retired problem is drawn anew; a mixture that has hardly another keeps it
+BUMP_WIDTH = 0.2  # in success
+MIN_SHARE = 0.1  # of the mixture's own probabilities
+DECAY = 0.9  # of the success estimate, at each new group
+MAX_REDRAWS = 20  # of a solved problem; a mixture with hardly another one keeps it
 
-Retired = dict[tuple[str, int], int]  # (task, content hash) -> the step that retired it
+Solved = dict[tuple[str, int], int]  # (task, content hash) -> the step that solved it
 
 
-def untried(mixture: Mixture, seeds: int, target: float | None) -> Tensor | None:
-    """Success of each seed in each cell, [S, cells], before anything was drawn: on target. None without a target."""
+def initial_success(mixture: Mixture, seeds: int, target: float | None) -> Tensor | None:
+    """The success estimate of each cell, [S, cells], before anything was drawn: the target. None without a target."""
     return None if target is None else torch.full((seeds, len(mixture.cells())), target, dtype=torch.float64)
 
 
-def odds(mixture: Mixture, success: Tensor | None, target: float | None, seeds: int) -> Sequence[np.ndarray | None]:
+def sampling_probabilities(
+    mixture: Mixture, success: Tensor | None, target: float | None, seeds: int
+) -> Sequence[np.ndarray | None]:
     """For each seed the probability of each cell, [cells]; None: the mixture's own."""
     if success is None or target is None:
         return [None] * seeds
-    plain = np.array([probability for *_, probability in mixture.cells()])
-    tilted = plain * np.exp(-0.5 * ((success.numpy() - target) / WIDTH) ** 2)
-    return list((1 - FLOOR) * tilted / tilted.sum(1, keepdims=True) + FLOOR * plain)
+    own = np.array([probability for *_, probability in mixture.cells()])
+    tilted = own * np.exp(-0.5 * ((success.numpy() - target) / BUMP_WIDTH) ** 2)
+    return list((1 - MIN_SHARE) * tilted / tilted.sum(1, keepdims=True) + MIN_SHARE * own)
+
+
+def draw_problems(
+    cfg: Config, state: TrainState, mixture: Mixture
+) -> tuple[list[Problem], Sequence[np.ndarray | None]]:
+    """This step's problems, S·P, seed-major, and each seed's `sampling_probabilities`. Begins state.success."""
+    if state.success is None:
+        state.success = initial_success(mixture, len(state.seeds), cfg.tasks.target_success)
+    probabilities = sampling_probabilities(mixture, state.success, cfg.tasks.target_success, len(state.seeds))
+    streams = zip(probabilities, state.solved, keys("problems", state.seeds, state.step))
+    drawn = (draw(mixture, p, solved, cfg.rl.problems, key.generator()) for p, solved, key in streams)
+    return [problem for of_seed in drawn for problem in of_seed], probabilities
 
 
 def draw(
-    mixture: Mixture, chances: np.ndarray | None, retired: Retired, n: int, rng: np.random.Generator
+    mixture: Mixture, probabilities: np.ndarray | None, solved: Solved, n: int, rng: np.random.Generator
 ) -> list[Problem]:
-    """n problems of the training split; in the place of retired ones others, from the same stream."""
-    problems = _draw(mixture, chances, n, rng)
-    for _ in range(TRIES if retired else 0):  # a problem's name is a hash
-        again = [i for i, problem in enumerate(problems) if name_of(problem) in retired]
+    """n problems of the training split; solved ones are replaced by others from the same stream."""
+    problems = _draw(mixture, probabilities, n, rng)
+    for _ in range(MAX_REDRAWS if solved else 0):  # a problem's id takes a hash
+        again = [i for i, problem in enumerate(problems) if problem_id(problem) in solved]
         if not again:
             break
-        for i, problem in zip(again, _draw(mixture, chances, len(again), rng)):
+        for i, problem in zip(again, _draw(mixture, probabilities, len(again), rng)):
             problems[i] = problem
     return problems
 
 
-def _draw(mixture: Mixture, chances: np.ndarray | None, n: int, rng: np.random.Generator) -> list[Problem]:
-    if chances is None:
+def _draw(mixture: Mixture, probabilities: np.ndarray | None, n: int, rng: np.random.Generator) -> list[Problem]:
+    if probabilities is None:
         return mixture.draw(n, rng)
     cells = mixture.cells()
-    chosen = np.searchsorted(np.cumsum(chances)[:-1], rng.random(n), side="right")
+    chosen = np.searchsorted(np.cumsum(probabilities)[:-1], rng.random(n), side="right")
     return [draw_in_split(cells[i][0], cells[i][1], "train", rng) for i in chosen.tolist()]
 
 
-def name_of(problem: Problem) -> tuple[str, int]:
-    """What a problem is retired by: its task and its content's hash."""
+def problem_id(problem: Problem) -> tuple[str, int]:
+    """Task and content hash."""
     return problem.task, problem.hash
 
 
-def pass_rates(problems: Sequence[Problem], checked: Checked) -> list[float]:
-    """Of each problem the share of its scorable completions that were right; NaN where there is none."""
-    right, valid = (x.view(len(problems), -1).sum(1).tolist() for x in (checked.verdict == 1, scorable(checked)))
-    return [r / v if v else float("nan") for r, v in zip(right, valid)]
+def pass_rates(problems: Sequence[Problem], results: VerifierResults) -> list[float]:
+    """Of each problem the share of its scorable completions that are correct; NaN where there is none."""
+    correct, valid = (x.view(len(problems), -1).sum(1).tolist() for x in (results.verdict == 1, scorable(results)))
+    return [c / v if v else float("nan") for c, v in zip(correct, valid)]
 
 
-def retire(
-    retired: Sequence[Retired], problems: Sequence[Problem], checked: Checked, at: float | None, step: int
-) -> tuple[Retired, ...]:
-    """Each seed's retired problems after this step, those of it whose pass rate reached `at` among them."""
-    if at is None:
-        return tuple(retired)
-    out, per_seed = tuple(dict(each) for each in retired), len(problems) // len(retired)
-    for i, (problem, rate) in enumerate(zip(problems, pass_rates(problems, checked))):
-        if rate >= at:
-            out[i // per_seed].setdefault(name_of(problem), step)
+def add_solved(
+    solved: Sequence[Solved], problems: Sequence[Problem], results: VerifierResults, threshold: float | None, step: int
+) -> tuple[Solved, ...]:
+    """Each seed's solved problems after this step, whose pass rates reached `threshold`; unchanged without one."""
+    if threshold is None:
+        return tuple(solved)
+    out, per_seed = tuple(dict(own) for own in solved), len(problems) // len(solved)
+    for i, (problem, rate) in enumerate(zip(problems, pass_rates(problems, results))):
+        if rate >= threshold:
+            out[i // per_seed].setdefault(problem_id(problem), step)
     return out
 
 
-def remember(success: Tensor | None, mixture: Mixture, problems: Sequence[Problem], checked: Checked) -> Tensor | None:
-    """Success after one more step's groups, a group at a time; one without any scorable row changes nothing."""
+def updated_success(
+    success: Tensor | None, mixture: Mixture, problems: Sequence[Problem], results: VerifierResults
+) -> Tensor | None:
+    """The success estimate after one more step's groups; a group without any scorable row changes nothing."""
     if success is None:
         return None
     number = {(task.name, difficulty): i for i, (task, difficulty, _) in enumerate(mixture.cells())}
     out, per_seed = success.clone(), len(problems) // len(success)
-    for i, (problem, rate) in enumerate(zip(problems, pass_rates(problems, checked))):
-        if rate == rate:
+    for i, (problem, rate) in enumerate(zip(problems, pass_rates(problems, results))):
+        if not np.isnan(rate):
             seed, cell = i // per_seed, number[problem.task, problem.difficulty]
-            out[seed, cell] += (1 - MEMORY) * (rate - out[seed, cell])
+            out[seed, cell] += (1 - DECAY) * (rate - out[seed, cell])
     return out
 
 
-def retired_metrics(retired: Sequence[Retired], at: float | None) -> dict[str, Tensor]:
-    """How many problems of each seed are retired, [S]; nothing where none ever is."""
-    return {} if at is None else {"retired_problems": torch.tensor([float(len(each)) for each in retired])}
-
-
-def odds_metrics(mixture: Mixture, chances: Sequence[np.ndarray | None]) -> dict[str, Tensor]:
-    """odds/{task}/{difficulty}, [S] each; nothing where they are the mixture's own, and never change."""
-    tilted = [chance for chance in chances if chance is not None]
-    if not tilted:
-        return {}
-    names = [f"odds/{task.name}/{difficulty}" for task, difficulty, _ in mixture.cells()]
-    return dict(zip(names, torch.from_numpy(np.stack(tilted, axis=1))))
+def curriculum_metrics(
+    cfg: Config, mixture: Mixture, probabilities: Sequence[np.ndarray | None], solved: Sequence[Solved]
+) -> dict[str, Tensor]:
+    """sampling_probability/{task}/{difficulty} and solved_problems, [S] each, where they can change."""
+    metrics = {}
+    tilted = [p for p in probabilities if p is not None]
+    if tilted:
+        names = [f"sampling_probability/{task.name}/{difficulty}" for task, difficulty, _ in mixture.cells()]
+        metrics |= dict(zip(names, torch.from_numpy(np.stack(tilted, axis=1))))
+    if cfg.tasks.retire_at is not None:
+        metrics["solved_problems"] = torch.tensor([float(len(own)) for own in solved])
+    return metrics

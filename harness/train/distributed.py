@@ -1,8 +1,8 @@
-"""One run on several devices: each rank plays its share of a step's problems and takes its share of every minibatch.
+"""One run on several devices: each rank samples a shard of a step's problems and takes a shard of every minibatch.
 
-In between all ranks hold the whole batch, so rewards, advantages, silence, minibatches and denominators are computed
-by each, alike, and by the code that serves one process. Gradients, and the sums that are told, are added over ranks.
-Streams are named by the problem, so the tokens are those of one process; sums in another order differ by rounding.
+In between all ranks hold the whole batch, so rewards, advantages, minibatches and denominators are computed by each,
+alike, by the code of a single process. Gradients and metrics are summed over ranks. Random streams are keyed by the
+problem, so the tokens are those of one process; sums in another order differ by rounding.
 """
 
 import os
@@ -22,120 +22,126 @@ from envs.vector import TextVectorEnv
 from harness.core.errors import UserError
 from harness.core.seeding import Key
 from harness.core.signals import Stopped
-from harness.core.types import Checked, Rollouts, to_device
+from harness.core.types import Batch, Rollouts, VerifierResults, to_device
+from harness.policy.backends.backend import Backend
+from harness.policy.backends.eager import even_slices
 from harness.policy.tokenizer import PAD
 from harness.policy.transformer import Transformer
-from harness.train.helpers import Each, cut
 from harness.train.rollout import Sampling, rollout
 
-PATIENCE = timedelta(days=7)  # ranks wait while one evaluates or pretrains; torchrun ends them if it dies
+TIMEOUT = timedelta(days=7)  # ranks wait while one evaluates or pretrains; torchrun ends them if it dies
 
 
 def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def ranks() -> int:
+def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 @contextmanager
-def connected() -> Generator[None]:
-    """Joins the other processes that torchrun started, which says who and where by environment variables."""
+def process_group() -> Generator[None]:
+    """Within it this process is in a group with the others that torchrun started, by its environment variables."""
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    # Objects, and the tensors of a run with device=cpu, go by gloo on a machine with GPUs too.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    # gloo is for objects, and for the tensors of a run with device=cpu, on a machine with GPUs too.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
     try:
         yield
     finally:
         dist.destroy_process_group()
 
 
-def share(count: int) -> range:
-    """This rank's part of `count` things: contiguous, sizes within one of each other."""
-    return cut(count, ranks())[rank()]
+def shard(count: int) -> slice:
+    """This rank's part of `count` items: contiguous, sizes within one of each other."""
+    return even_slices(count, world_size())[rank()]
 
 
-def gathered(item: Any) -> list[Any]:
+def shard_groups(batch: Batch) -> Batch:
+    """This rank's groups of a minibatch."""
+    own = shard(batch.n_groups)
+    return batch.select_groups(own.start, own.stop)
+
+
+def all_gather(item: Any) -> list[Any]:
     """Every rank's item, in the order of ranks."""
-    found: list[Any] = [None] * ranks()
-    dist.all_gather_object(found, item)
-    return found
+    items: list[Any] = [None] * world_size()
+    dist.all_gather_object(items, item)
+    return items
 
 
-def played(
-    episodes: Callable[..., tuple[Rollouts, Checked]],
+def sharded_rollout(
+    episodes: Callable[..., tuple[Rollouts, VerifierResults]],
+    backend: Backend,
     policy: Transformer,
     env: TextVectorEnv,
     problems: Sequence[Problem],
     sampling: Sampling,
     keys: tuple[Key, ...],
-    each: Each = map,
-) -> tuple[Rollouts, Checked]:
-    """The whole of `episodes(policy, env, problems, …)` on every rank, each having played its share. What is not
-    sampled is made by all. Raises UserError if a rank would have nothing to play."""
-    if ranks() == 1 or episodes is not rollout:
-        return episodes(policy, env, problems, sampling, keys, each=each)
-    count = len(problems) // len(keys)
-    if count < ranks():
-        raise UserError(f"rl.problems={count}", f"fewer than {ranks()} processes", "use fewer, or raise rl.problems")
-    mine = share(count)
-    part = [p for s in range(len(keys)) for p in problems[s * count + mine.start : s * count + mine.stop]]
-    own = TextVectorEnv(len(part) * sampling.group_size, env.task)
-    rollouts, checked = rollout(policy, own, part, sampling, keys, torch.arange(mine.start, mine.stop), each)
-    cpu = torch.device("cpu")
-    pieces = gathered((to_device(rollouts, cpu), to_device(checked, cpu)))
-    device = rollouts.ids.device
-    whole = joined([r for r, _ in pieces], len(keys), {"ids": PAD})
+) -> tuple[Rollouts, VerifierResults]:
+    """`episodes(backend, policy, env, problems, sampling, keys)`, whole on every rank, of which each samples a shard.
+    Episodes that are not sampled are computed by all. Raises UserError if a rank would have no problem."""
+    if world_size() == 1 or episodes is not rollout:
+        return episodes(backend, policy, env, problems, sampling, keys)
+    count, g = len(problems) // len(keys), sampling.group_size
+    if count < world_size():
+        reason = f"fewer than {world_size()} processes"
+        raise UserError(f"rl.problems={count}", reason, "use fewer, or raise rl.problems")
+    own = shard(count)
+    part = [p for s in range(len(keys)) for p in problems[s * count + own.start : s * count + own.stop]]
+    stream_ids, own_env = torch.arange(own.start, own.stop), TextVectorEnv(len(part) * g, env.task)
+    rollouts, results = rollout(backend, policy, own_env, part, sampling, keys, stream_ids)
+    cpu, device = torch.device("cpu"), rollouts.ids.device
+    shards = all_gather((to_device(rollouts, cpu), to_device(results, cpu)))
     whole = replace(
-        whole,
-        problem=torch.arange(len(problems)).repeat_interleave(sampling.group_size),
-        seed_index=torch.arange(len(keys)).repeat_interleave(count * sampling.group_size),
+        concatenate([r for r, _ in shards], len(keys), {"ids": PAD}),
+        problem=torch.arange(len(problems)).repeat_interleave(g),
+        seed_index=torch.arange(len(keys)).repeat_interleave(count * g),
     )
-    return to_device(whole, device), to_device(joined([c for _, c in pieces], len(keys), {}), device)
+    return to_device(whole, device), to_device(concatenate([r for _, r in shards], len(keys), {}), device)
 
 
-def joined(pieces: Sequence[Any], seeds: int, padding: dict[str, int]) -> Any:
+def concatenate(shards: Sequence[Any], seeds: int, padding: dict[str, int]) -> Any:
     """Dataclasses of tensors [S·n, …] or [S·n, T] as one, seed-major, right-padded to the longest T."""
     values = {}
-    for f in fields(pieces[0]):
-        parts = [getattr(piece, f.name) for piece in pieces]
+    for f in fields(shards[0]):
+        parts = [getattr(one, f.name) for one in shards]
         if not isinstance(parts[0], Tensor):
             continue
         if parts[0].dim() == 2:
             width = max(part.shape[1] for part in parts)
             parts = [pad(part, (0, width - part.shape[1]), value=padding.get(f.name, 0)) for part in parts]
         values[f.name] = torch.cat([part.unflatten(0, (seeds, -1)) for part in parts], dim=1).flatten(0, 1)
-    return replace(pieces[0], **values)
+    return replace(shards[0], **values)
 
 
 @torch.no_grad()
-def add_up(learners: nn.Module, totals: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Gradients (in place) and totals, summed over ranks: the same numbers on each."""
-    if ranks() == 1:
-        return totals
+def all_reduce(learners: nn.Module, metrics: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Sums gradients (in place) and metrics over ranks: the same numbers on each."""
+    if world_size() == 1:
+        return metrics
     grads = [w.grad for w in learners.parameters() if w.grad is not None]
     flat = torch.cat([g.flatten() for g in grads])
     dist.all_reduce(flat)
     for g, summed in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
         g.copy_(summed.view_as(g))
     device = flat.device
-    found: dict[str, Tensor] = {}
-    for each in gathered({name: value.cpu() for name, value in totals.items()}):  # one without groups has fewer names
-        for name, value in each.items():
-            found[name] = found.get(name, 0) + value.to(device)
-    return found
+    total: dict[str, Tensor] = {}
+    for own in all_gather({name: value.cpu() for name, value in metrics.items()}):  # without groups there are fewer
+        for name, value in own.items():
+            total[name] = total.get(name, 0) + value.to(device)
+    return total
 
 
-def agreed(stop: Callable[[], Stopped | None]) -> Callable[[], Stopped | None]:
-    """A `stop` that all ranks call once a step: as soon as one was asked to stop, all do, after the same step."""
-    if ranks() == 1:
+def synchronised_stop(stop: Callable[[], Stopped | None]) -> Callable[[], Stopped | None]:
+    """A `stop` that all ranks call once a step: once one has received a signal, all stop after the same step."""
+    if world_size() == 1:
         return stop
 
-    def together() -> Stopped | None:
-        mine = stop()
-        asked = [signum for signum in gathered(mine.signum if mine else None) if signum is not None]
-        return Stopped(asked[0]) if asked else None
+    def of_any_rank() -> Stopped | None:
+        own = stop()
+        received = [signum for signum in all_gather(own.signum if own else None) if signum is not None]
+        return Stopped(received[0]) if received else None
 
-    return together
+    return of_any_rank

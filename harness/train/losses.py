@@ -8,7 +8,7 @@ from torch import Tensor
 
 from harness.config.schema import AlgoConfig
 
-LOSS_METRICS = ("ratio_clipped", "sampler_policy_kl")  # what each loss tells, also of a batch without rows
+LOSS_METRICS = ("ratio_clipped", "sampler_policy_kl")  # of each loss, also for a batch without rows
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class LossInputs:
     sampler_logprobs: Tensor
     advantages: Tensor
     mask: Tensor  # bool: tokens that take part
-    weight: Tensor | None = None  # [S, R]: what each token of a row counts; None: 1
-    ref_logprobs: Tensor | None = None  # of the frozen reference, where a KL term asks for it
-    entropy: Tensor | None = None  # of the current policy at each token, with gradient, where a bonus asks for it
+    weight: Tensor | None = None  # [S, R]: the weight of each token of a row; None: 1
+    ref_logprobs: Tensor | None = None  # of the frozen reference, where a KL term needs it
+    entropy: Tensor | None = None  # of the current policy at each token, with gradient, where a bonus needs it
 
 
 Loss = Callable[[LossInputs, AlgoConfig], tuple[Tensor, dict[str, Tensor]]]
@@ -62,9 +62,9 @@ def _metrics(clipped: Tensor, inputs: LossInputs) -> dict[str, Tensor]:
 
 def _surrogate(ratio: Tensor, inputs: LossInputs, config: AlgoConfig) -> tuple[Tensor, dict[str, Tensor]]:
     """The pessimistic of ratio and clipped ratio times advantage (PPO: Schulman et al., arXiv 1707.06347, eq. 7)."""
-    free = ratio * inputs.advantages
-    held = ratio.clamp(1 - config.clip_low, 1 + config.clip_high) * inputs.advantages
-    return -_weighted(torch.minimum(free, held), inputs), _metrics(free > held, inputs)
+    unclipped = ratio * inputs.advantages
+    clipped = ratio.clamp(1 - config.clip_low, 1 + config.clip_high) * inputs.advantages
+    return -_weighted(torch.minimum(unclipped, clipped), inputs), _metrics(unclipped > clipped, inputs)
 
 
 def clipped_policy_gradient(inputs: LossInputs, config: AlgoConfig) -> tuple[Tensor, dict[str, Tensor]]:
@@ -89,9 +89,9 @@ def clipped_importance_weights(inputs: LossInputs, config: AlgoConfig) -> tuple[
 
 
 def likelihood(inputs: LossInputs, config: AlgoConfig) -> tuple[Tensor, dict[str, Tensor]]:
-    """-advantage · log p, whoever drew the token: supervised fine-tuning where the advantage is 0 or 1."""
-    nothing = torch.zeros_like(inputs.mask)
-    return -_weighted(inputs.advantages * inputs.logprobs, inputs), _metrics(nothing, inputs)
+    """-advantage · log p, whichever policy drew the token: supervised fine-tuning where the advantage is 0 or 1."""
+    clipped = torch.zeros_like(inputs.mask)
+    return -_weighted(inputs.advantages * inputs.logprobs, inputs), _metrics(clipped, inputs)
 
 
 def _importance(inputs: LossInputs) -> Tensor:
@@ -115,7 +115,7 @@ KL_TERMS = {"k2": _k2_term, "k3": _k3_term}
 
 
 def regularisers(inputs: LossInputs, config: AlgoConfig) -> tuple[Tensor, dict[str, Tensor]]:
-    """KL to the reference and entropy bonus, summed as the policy loss is; [S], with what they tell."""
+    """KL to the reference and entropy bonus, summed as the policy loss is, [S]; and their metrics."""
     total, metrics = inputs.logprobs.new_zeros(len(inputs.logprobs)), {}
     if inputs.ref_logprobs is not None:
         difference = torch.where(inputs.mask, inputs.logprobs - inputs.ref_logprobs, 0.0).clamp(-20, 20)
@@ -139,10 +139,10 @@ class ValueInputs:
 
 
 def value_loss(inputs: ValueInputs, clip: float | None) -> tuple[Tensor, dict[str, Tensor]]:
-    """½ (value - return)²; with a clip the larger of that and the same for the value held to within `clip` of what it
-    was before the step (Engstrom et al., arXiv 2005.12729, section 3)."""
+    """½ (value - return)²; with a clip the larger of that and the same for the value clipped to within `clip` of the
+    value before the step (Engstrom et al., arXiv 2005.12729, section 3)."""
     error = (inputs.values - inputs.returns) ** 2
     if clip is not None:
-        held = inputs.old_values + (inputs.values - inputs.old_values).clamp(-clip, clip)
-        error = torch.maximum(error, (held - inputs.returns) ** 2)
+        clipped = inputs.old_values + (inputs.values - inputs.old_values).clamp(-clip, clip)
+        error = torch.maximum(error, (clipped - inputs.returns) ** 2)
     return 0.5 * _weighted(error, inputs), {"value_loss": 0.5 * per_seed(error.detach(), inputs.mask)}

@@ -1,7 +1,7 @@
 """Optimizers over stacked weights, per-seed gradient clipping, and schedules that are pure functions of the step."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -27,7 +27,8 @@ def learning_rate_factor(schedule: ScheduleConfig, step: int, steps: int) -> flo
 
 
 def parameter_groups(model: Transformer, config: OptimConfig, factor: float = 1.0) -> list[dict[str, Any]]:
-    """The model's weights by how they are to be changed, `factor` times as fast. Norm gains are not decayed."""
+    """The model's parameters by weight decay and learning rate, which is multiplied by `factor`. Norm gains are not
+    decayed."""
     groups = {}
     for name, weight in model.named_parameters():
         decay = 0.0 if name.endswith("norm") else config.weight_decay
@@ -38,7 +39,7 @@ def parameter_groups(model: Transformer, config: OptimConfig, factor: float = 1.
 
 
 def make_optimizer(model: Transformer, config: OptimConfig) -> torch.optim.Optimizer:
-    """The optimizer asked for; members of a stacked model do not touch."""
+    """The configured optimizer; members of a stacked model do not affect each other."""
     groups, betas = parameter_groups(model, config), (config.beta1, config.beta2)
     if config.name == "muon":
         return Muon(groups, config.lr, betas, config.eps)
@@ -51,27 +52,29 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def zero_gradients(model: nn.Module) -> None:
-    """Zeros, never None: what a backward pass does not reach is changed by the optimizer all the same."""
+    """Zeros, never None: the optimizer also updates weights that a backward pass does not reach."""
     set_gradients(list(model.parameters()), [])
 
 
 def set_gradients(weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-    """Zeros where there are none: a step whose groups are all silent still decays the optimizer's momentum, as masking
-    would."""
+    """Zeros where there are none: a step whose groups all have zero advantage still decays the optimizer's momentum, as
+    masking would."""
     for weight, gradient in zip(weights, gradients or map(torch.zeros_like, weights), strict=True):
         weight.grad = gradient
 
 
-def added_up(weights: Sequence[Tensor], parts: Iterable[tuple[T, Sequence[Tensor]]]) -> Iterator[T]:
-    """What each part tells; once all are through, the weights have the sum of the parts' gradients."""
+def accumulate_gradients(weights: Sequence[Tensor], parts: Iterable[tuple[T, Sequence[Tensor]]]) -> list[T]:
+    """Sets each weight's gradient to the sum over micro-batches; returns the other value of each micro-batch."""
     sums: list[Tensor] = []
-    for told, found in parts:
+    values = []
+    for value, gradients in parts:
         if sums:
-            torch._foreach_add_(sums, list(found))
+            torch._foreach_add_(sums, list(gradients))
         else:
-            sums = list(found)
-        yield told
+            sums = list(gradients)
+        values.append(value)
     set_gradients(weights, sums)
+    return values
 
 
 @torch.no_grad()

@@ -1,9 +1,9 @@
 """Pretraining on documents drawn from the tasks: `BOS prompt TURN answer EOS`, next-token loss on every token.
 
-A task of several turns gives whole episodes, calls and replies included, as its worked solution plays them.
+A task of several turns gives whole episodes, calls and replies included, as its gold solution plays them.
 
-A share of the documents carries a wrong answer (another problem's, of the same task and difficulty): the corpus is then
-no clean supervision, the base knows the form of every task and the content of some, and RL has room to work in.
+A share of the documents carries a wrong answer (another problem's, of the same task and difficulty): the base then has
+the form of every task and the content of some, and RL has something to improve.
 
 With `worked` a share of the documents shows the steps: `BOS prompt TURN scratchpad ANSWER answer EOS`. In such a corpus
 ANSWER stands before the answer of the other documents too, so that ANSWER alone tells a policy to answer now.
@@ -11,12 +11,12 @@ ANSWER stands before the answer of the other documents too, so that ANSWER alone
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import pairwise, zip_longest
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from envs.base import Problem
 from envs.mixture import Mixture
@@ -24,20 +24,12 @@ from envs.registry import get, select
 from envs.splits import draw_in_split
 from harness.config.schema import BaseConfig, Config, OptimConfig
 from harness.core.seeding import Key, keys
-from harness.policy.backends import cuda_graphs as graphs
-from harness.policy.backends import native
-from harness.policy.logprobs import score
-from harness.policy.tokenizer import PAD, encode_completion, encode_prompt, encode_reply
-from harness.policy.transformer import Transformer, parameter_count
+from harness.policy.tokenizer import encode_completion, encode_prompt, encode_reply
+from harness.policy.transformer import parameter_count
 from harness.train.algorithms import flops_per_token
-from harness.train.helpers import Each, helpers, passes_of
-from harness.train.optim import added_up, clip_gradients, learning_rate_factor, set_learning_rate
-from harness.train.rollout import thought
-from harness.train.state import OnStep, StepReport, Stopwatch, TrainState, check_finite
-
-# Tokens of one forward pass of rows, padding included. On a CPU more would leave the cache and fewer are all overhead.
-PADDED_AT_ONCE = {"cpu": 768, "cuda": 1 << 16}
-WIDTHS_ALIKE = 16  # tokens by which the widths of what is recorded for a GPU differ
+from harness.train.optim import accumulate_gradients, clip_gradients, learning_rate_factor, set_learning_rate
+from harness.train.rollout import gold_scratchpad
+from harness.train.state import OnStep, StepReport, Stopwatch, TrainState, check_finite, gradients_of
 
 
 def corpus_of(base: BaseConfig) -> Mixture:
@@ -48,30 +40,30 @@ def corpus_of(base: BaseConfig) -> Mixture:
     return Mixture(tuple(tasks), weights, base.difficulties, base.difficulty_decay)
 
 
-def another(problem: Problem, rng: np.random.Generator) -> Problem:
+def _another(problem: Problem, rng: np.random.Generator) -> Problem:
     """A problem of the same task, difficulty and split."""
     return draw_in_split(get(problem.task), problem.difficulty, "train", rng)
 
 
 def document(problem: Problem, answer: str, scratchpad: str | None = None) -> np.ndarray:
-    """The worked episode of a problem, ending in `answer`, token for token as a rollout would hold it. With a
-    scratchpad, be it empty, ANSWER opens the answer of every turn."""
+    """The gold episode of a problem, ending in `answer`, with the tokens that a rollout would have. With a scratchpad,
+    even an empty one, ANSWER precedes the answer of every turn."""
     task = get(problem.task)
     calls = task.worked(problem).split("\n")[:-1] if task.max_turns > 1 and task.worked else []
-    held = [encode_prompt(problem.prompt)]
+    parts = [encode_prompt(problem.prompt)]
     for turn, call in enumerate(calls, start=1):
-        held.append(encode_completion(call, None if scratchpad is None else ""))
-        held.append(encode_reply(task.reply(problem, calls[:turn]).text))
-    return np.concatenate([*held, encode_completion(answer, scratchpad)])
+        parts.append(encode_completion(call, None if scratchpad is None else ""))
+        parts.append(encode_reply(task.reply(problem, calls[:turn]).text))
+    return np.concatenate([*parts, encode_completion(answer, scratchpad)])
 
 
 def draw_documents(
     mixture: Mixture, n: int, wrong_answers: float, rng: np.random.Generator, worked: float = 0.0
 ) -> list[np.ndarray]:
-    """n documents of the training split; a wrong one holds another problem's answer, and its steps."""
+    """n documents of the training split; a wrong one has another problem's answer and scratchpad."""
     problems = mixture.draw(n, rng)
     wrong = rng.random(n) < wrong_answers
-    solved = [another(p, rng) if w else p for p, w in zip(problems, wrong)]
+    solved = [_another(p, rng) if w else p for p, w in zip(problems, wrong)]
     if not worked:
         return [document(p, s.answer) for p, s in zip(problems, solved)]
     # From a stream of its own: the same problems, right and wrong, whatever the share.
@@ -81,108 +73,38 @@ def draw_documents(
     ]
 
 
-def padded(documents: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """ids [n, longest] and mask of real tokens."""
-    length = np.array([len(d) for d in documents], dtype=np.int64)
-    ids = np.full((len(documents), length.max(initial=1)), PAD, dtype=np.int64)
-    for i, d in enumerate(documents):
-        ids[i, : len(d)] = d
-    return torch.from_numpy(ids), torch.from_numpy(np.arange(ids.shape[1]) < length[:, None])
+def _document_gradients(state: TrainState, documents: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Loss of one batch of documents, [S], a mean over all tokens of the step, and the gradients of the weights."""
+    losses = state.backend.document_loss(state.policy, documents) / documents.denominator
+    return losses.detach(), torch.autograd.grad(losses.sum(), list(state.policy.parameters()))
 
 
-def token_losses(policy: Transformer, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Summed next-token loss and number of predicted tokens, [S] each; ids, mask [S, R, T]."""
-    loss = -score(policy, ids, 1.0)[..., 1:]
-    return (loss * mask[..., 1:]).flatten(1).sum(1), mask[..., 1:].flatten(1).sum(1)
-
-
-def packed_losses(policy: Transformer, corpora: Sequence[Sequence[np.ndarray]]) -> Tensor:
-    """Summed next-token loss of each seed's documents, [S], nothing between them (harness.policy.backends.native)."""
-    ids, spans, target = native.packed_documents(corpora)
-    return -native.logprobs(policy, ids, spans, target, 1.0).sum(1)
-
-
-def _tokens_at_once(policy: Transformer) -> int:
-    """Of each seed; on a GPU what is held of all of them counts."""
-    most = PADDED_AT_ONCE[policy.embedding.device.type]
-    return most // policy.seeds if policy.embedding.is_cuda else most
-
-
-def pieces(corpora: Sequence[Sequence[np.ndarray]], tokens: int) -> list[slice]:
-    """Cuts corpora, each sorted by length, into pieces of one document, or of several and at most so many tokens when
-    padded: little padding is computed, and what a piece needs stays in the cache."""
-    width = [max(map(len, documents)) for documents in zip_longest(*corpora, fillvalue=())]
-    cuts = [0]
-    for i, longest in enumerate(width):
-        if i > cuts[-1] and (i + 1 - cuts[-1]) * longest > tokens:
-            cuts.append(i)
-    return [slice(*ends) for ends in pairwise([*cuts, len(width)] if width else [])]
-
-
-def parts(policy: Transformer, corpora: Sequence[Sequence[np.ndarray]]) -> list[list[Sequence[np.ndarray]]]:
-    """The corpora by what goes through one forward pass."""
-    if native.serves(policy):
-        count, tokens = max(map(len, corpora)), max(sum(map(len, corpus)) for corpus in corpora)
-        cuts = [slice(one.start, one.stop) for one in passes_of(count, tokens, policy)]
-    else:
-        corpora = [sorted(corpus, key=len) for corpus in corpora]
-        cuts = pieces(corpora, _tokens_at_once(policy))
-    return [[corpus[one] for corpus in corpora] for one in cuts]
-
-
-def learn(
-    state: TrainState, corpora: Sequence[list[np.ndarray]], optim: OptimConfig, lr: float, each: Each = map
-) -> dict[str, Tensor]:
-    """One update on each seed's documents, part by part; `each` shares the parts out."""
-    policy, weights = state.policy, list(state.policy.parameters())
-    device, fixed = policy.embedding.device, graphs.serves(policy)
-    predicted = torch.tensor([sum(len(d) - 1 for d in corpus) for corpus in corpora], device=device)
-
-    def gradients(losses: Tensor, predicted: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        loss = losses / predicted
-        return loss.detach(), torch.autograd.grad(loss.sum(), weights)
-
-    def of_padded(ids: Tensor, mask: Tensor, predicted: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        return gradients(token_losses(policy, ids, mask)[0], predicted)
-
-    def work(part: Sequence[Sequence[np.ndarray]]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        if native.serves(policy):
-            return gradients(packed_losses(policy, part), predicted)
-        filled = [padded(documents) for documents in part]
-        rows, width = (max(ids.shape[i] for ids, _ in filled) for i in (0, 1))
-        if fixed:
-            width = graphs.width_of(width, policy.config.context, WIDTHS_ALIKE)
-        fill = lambda x: F.pad(x, (0, width - x.shape[1], 0, rows - x.shape[0]))  # noqa: E731
-        ids = torch.stack([fill(ids) for ids, _ in filled]).to(device)
-        mask = torch.stack([fill(mask) for _, mask in filled]).to(device)
-        given = {"ids": ids, "mask": mask, "predicted": predicted}
-        return graphs.recorded(policy, "pretrain", of_padded, given) if fixed else of_padded(**given)
-
-    total = torch.zeros(len(corpora), device=device)
-    for loss in added_up(weights, each(work, parts(policy, corpora))):
-        total += loss
+def update(state: TrainState, corpora: Sequence[list[np.ndarray]], optim: OptimConfig, lr: float) -> dict[str, Tensor]:
+    """One optimizer step on each seed's documents."""
+    backend, policy, function = state.backend, state.policy, partial(_document_gradients, state)
+    batches = backend.document_batches(policy, corpora)
+    parts = (backend.gradients(policy, "pretrain", function, documents) for documents in batches)
+    loss = torch.zeros(len(corpora), device=policy.embedding.device)
+    for value in accumulate_gradients(list(policy.parameters()), parts):
+        loss += value
     documents = {"documents": [list(map(torch.from_numpy, corpus)) for corpus in corpora]}
-    check_finite(state, {"loss": total}, documents)
-    norm = clip_gradients(state.policy, optim.grad_clip)
+    check_finite(state.step, {"loss": loss} | gradients_of(state.learners), documents)
+    norm = clip_gradients(policy, optim.grad_clip)
     set_learning_rate(state.optimizer, lr)
     state.optimizer.step()
-    return {"loss": total, "grad_norm": norm, "lr": torch.full_like(total, lr)}
+    return {"loss": loss, "grad_norm": norm, "lr": torch.full_like(loss, lr)}
 
 
 def _step(
-    state: TrainState,
-    draw: Callable[[Key], list[np.ndarray]],
-    purpose: str,
-    optim: OptimConfig,
-    lr: float,
-    each: Each,
+    state: TrainState, draw: Callable[[Key], list[np.ndarray]], purpose: str, optim: OptimConfig, lr: float
 ) -> StepReport:
-    """Draws each seed's documents from its key and learns them, cut where a rare scratchpad outgrows the context."""
+    """One update on each seed's documents, drawn from its key and truncated where a rare scratchpad exceeds the
+    context."""
     step, watch, context = state.step, Stopwatch(), state.policy.config.context
     with watch("documents"):
         corpora = [[document[:context] for document in draw(key)] for key in keys(purpose, state.seeds, step)]
     with watch("update"):
-        metrics = learn(state, corpora, optim, lr, each)
+        metrics = update(state, corpora, optim, lr)
     n, share = parameter_count(state.policy.config, embedding=False), sum(watch.seconds.values()) / len(corpora)
     state.spent = tuple(
         spent.pretraining_step(n, len(corpus), sum(map(len, corpus)), share)
@@ -191,35 +113,35 @@ def _step(
     return StepReport(step, metrics, watch.seconds)
 
 
-def pretrain_step(cfg: BaseConfig, state: TrainState, corpus: Mixture, each: Each = map) -> StepReport:
+def pretrain_step(cfg: BaseConfig, state: TrainState, corpus: Mixture) -> StepReport:
     """One update on fresh documents."""
     lr = cfg.optim.lr * learning_rate_factor(cfg.schedule, state.step, cfg.steps)
-    draw = lambda key: draw_documents(corpus, cfg.documents, cfg.wrong_answers, key.generator(), cfg.worked)  # noqa: E731
-    return _step(state, draw, "documents", cfg.optim, lr, each)
+
+    def draw(key: Key) -> list[np.ndarray]:
+        return draw_documents(corpus, cfg.documents, cfg.wrong_answers, key.generator(), cfg.worked)
+
+    return _step(state, draw, "documents", cfg.optim, lr)
 
 
-def pretrain(
-    cfg: BaseConfig, state: TrainState, corpus: Mixture, until: int, on_step: OnStep, threads: int = 1
-) -> None:
-    """Steps from where `state` stands to `until`, telling `on_step` after each."""
-    with helpers(threads, state.policy) as each:
-        while state.step < until:
-            on_step(state, pretrain_step(cfg, state, corpus, each))
+def pretrain(cfg: BaseConfig, state: TrainState, corpus: Mixture, until: int, on_step: OnStep) -> None:
+    """Steps from state.step to `until`, calling `on_step` after each."""
+    while state.step < until:
+        on_step(state, pretrain_step(cfg, state, corpus))
 
 
-# ---- the arm that goes on pretraining instead of RL
+# ---- Continued pretraining, an arm in the place of RL
 
 
-def rl_tokens(problems: Sequence[Problem], group_size: int, thinking: int | None = None) -> int:
-    """Tokens of an RL step on these problems, if every episode is as long as the worked one; of its steps, as many as
-    the thinking budget allows."""
-    return group_size * sum(len(document(p, p.answer, thought(p, thinking))) for p in problems)
+def expected_rl_tokens(problems: Sequence[Problem], group_size: int, thinking: int | None = None) -> int:
+    """Tokens of an RL step on these problems, if every episode is as long as the gold one, whose scratchpad is as long
+    as the thinking budget allows."""
+    return group_size * sum(len(document(p, p.answer, gold_scratchpad(p, thinking))) for p in problems)
 
 
-def documents_worth(
+def documents_of_tokens(
     tokens: float, corpus: Mixture, wrong_answers: float, key: Key, worked: float = 0.0
 ) -> list[np.ndarray]:
-    """Fresh documents that hold as many tokens, to within one document."""
+    """Fresh documents of so many tokens in all, to within one document."""
     rng, documents = key.generator(), []
     while tokens > 0:
         for document in draw_documents(corpus, 32, wrong_answers, rng, worked):
@@ -230,23 +152,23 @@ def documents_worth(
     return documents
 
 
-def continued_step(cfg: Config, state: TrainState, corpus: Mixture, mixture: Mixture, each: Each = map) -> StepReport:
+def continued_step(cfg: Config, state: TrainState, corpus: Mixture, mixture: Mixture) -> StepReport:
     """One update on documents of the base's corpus that costs what this step of RL would have: an update costs 6 of the
     convention's FLOPs a token, RL 8 or more, so there are 8/6 as many tokens as in the completions of the very problems
-    that RL draws. The streams are not the base's: no document is seen again because seeds agree."""
+    that RL draws. The streams are not the base's: equal seeds repeat no document."""
     lr = cfg.optim.lr * learning_rate_factor(cfg.schedule, state.step, cfg.rl.steps)
 
     def draw(key: Key) -> list[np.ndarray]:
         problems = mixture.draw(cfg.rl.problems, Key("problems", key.seed, key.step).generator())
-        tokens = flops_per_token(cfg) / 6 * rl_tokens(problems, cfg.rl.group_size, cfg.thinking)
-        return documents_worth(tokens, corpus, cfg.base.wrong_answers, key, cfg.base.worked)
+        tokens = flops_per_token(cfg) / 6 * expected_rl_tokens(problems, cfg.rl.group_size, cfg.thinking)
+        return documents_of_tokens(tokens, corpus, cfg.base.wrong_answers, key, cfg.base.worked)
 
-    return _step(state, draw, "continued", cfg.optim, lr, each)
+    return _step(state, draw, "continued", cfg.optim, lr)
 
 
 def continue_pretraining(
     cfg: Config, state: TrainState, corpus: Mixture, mixture: Mixture, until: int, on_step: OnStep
 ) -> None:
-    """Steps from where `state` stands to `until`, telling `on_step` after each. `mixture` is what RL would draw."""
+    """Steps from state.step to `until`, calling `on_step` after each. `mixture`: the one that RL would draw from."""
     while state.step < until:
         on_step(state, continued_step(cfg, state, corpus, mixture))

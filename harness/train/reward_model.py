@@ -1,9 +1,9 @@
 """A learned reward: a model of noisy preferences between completions, the objective that cannot be checked.
 
-It starts as the base. Its score of a completion is the logit of one reserved id after the last token, trained before RL
-on pairs of the base's own completions of a problem (Bradley and Terry 1952; Christiano et al., arXiv 1706.03741, eq. 1)
-and frozen then. The gold score, whether the answer is right, is told beside it as train/accuracy: where the reward goes
-on rising and accuracy does not, the policy over-optimises (Gao et al., arXiv 2210.10760).
+It starts as the base. Its reward for a completion is the logit of one reserved id after the last token, trained before
+RL on pairs of the base's own completions of a problem (Bradley and Terry 1952; Christiano et al., arXiv 1706.03741,
+eq. 1) and frozen then. The gold reward, whether the answer is right, is logged as train/accuracy: where the reward
+keeps rising and accuracy does not, the policy over-optimises (Gao et al., arXiv 2210.10760).
 """
 
 import torch
@@ -16,21 +16,22 @@ from envs.vector import TextVectorEnv
 from harness.config.schema import Config
 from harness.core.seeding import Key, keys, uniforms
 from harness.core.types import Rollouts
-from harness.policy.transformer import Transformer
 from harness.train.optim import clip_gradients, make_optimizer, set_learning_rate, zero_gradients
 from harness.train.rollout import Sampling, rollout
 from harness.train.state import TrainState
 
-SCORE = 6  # a reserved id, which no document holds
+REWARD = 6  # a reserved id, which no document contains
 
 
-def reward_scores(model: Transformer, rollouts: Rollouts) -> Tensor:
-    """What the model makes of each row, [B]."""
-    ids = rollouts.ids.unflatten(0, (rollouts.seeds, -1))
-    hidden = model.hidden(ids)  # [S, R, T, width]
-    last = (rollouts.length - 1).unflatten(0, (rollouts.seeds, -1))[..., None, None]
-    read = hidden.gather(2, last.expand(-1, -1, 1, hidden.shape[-1]))[:, :, 0]
-    return model.logits(read)[..., SCORE].flatten()
+def predicted_reward(state: TrainState, rollouts: Rollouts) -> Tensor | None:
+    """[B], by the reward model; None without one."""
+    model = state.reward_model
+    if model is None:
+        return None
+    hidden = state.backend.hidden(model, rollouts.by_seed(rollouts.ids))  # [S, R, T, width]
+    last = rollouts.by_seed(rollouts.length - 1)[..., None, None]
+    final = hidden.gather(2, last.expand(-1, -1, 1, hidden.shape[-1]))[:, :, 0]
+    return model.logits(final)[..., REWARD].flatten()
 
 
 def preferred(correct: Tensor, noise: float, label_keys: tuple[Key, ...]) -> Tensor:
@@ -43,9 +44,10 @@ def preferred(correct: Tensor, noise: float, label_keys: tuple[Key, ...]) -> Ten
     return u < 0.5 + difference * (0.5 - noise)
 
 
-def preference_loss(scores: Tensor, first: Tensor) -> Tensor:
-    """-log σ(score of the preferred - score of the other), mean over pairs: scores [S, pairs, 2], first [S, pairs]."""
-    margin = scores[..., 0] - scores[..., 1]
+def preference_loss(rewards: Tensor, first: Tensor) -> Tensor:
+    """-log σ(reward of the preferred - reward of the other), mean over pairs: rewards [S, pairs, 2], first [S,
+    pairs]."""
+    margin = rewards[..., 0] - rewards[..., 1]
     return -F.logsigmoid(torch.where(first, margin, -margin)).mean(1)
 
 
@@ -61,14 +63,15 @@ def train_reward_model(
     for step in range(learned.steps):
         draws = keys("preference_problems", state.seeds, step)
         problems = [p for key in draws for p in mixture.draw(cfg.rl.problems, key.generator())]
-        rollouts, checked = rollout(
-            state.policy, env, problems, sampling, keys("preference_sampling", state.seeds, step)
-        )
-        in_pairs = lambda x: x.unflatten(0, (len(state.seeds), -1, 2))  # noqa: E731
+        streams = keys("preference_sampling", state.seeds, step)
+        rollouts, results = rollout(state.backend, state.policy, env, problems, sampling, streams)
+        pairs = (len(state.seeds), -1, 2)
         labels = keys("preference_labels", state.seeds, step)
-        first = preferred(in_pairs(checked.verdict == int(Verdict.CORRECT)), learned.noise, labels)
+        first = preferred((results.verdict == int(Verdict.CORRECT)).view(pairs), learned.noise, labels)
         zero_gradients(model)
-        preference_loss(in_pairs(reward_scores(model, rollouts)), first).sum().backward()
+        rewards = predicted_reward(state, rollouts)
+        assert rewards is not None
+        preference_loss(rewards.view(pairs), first).sum().backward()
         clip_gradients(model, cfg.optim.grad_clip)
         optimizer.step()
     model.requires_grad_(False)

@@ -1,6 +1,6 @@
-"""Verdict -> credit. A reward is one callable of RewardInputs, chosen by `reward.name`.
+"""Verifier results -> rewards. A reward is one function of RewardInputs, chosen by `reward.name`.
 
-The arms of a study differ here and nowhere else: the same problems, the same sampling streams, another judge.
+The arms of a study differ here and nowhere else: the same problems, the same sampling streams, another reward.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,16 +9,19 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from envs.base import Verdict
-from harness.config.schema import AlgoConfig, RewardConfig
+from envs.base import Problem, Verdict
+from harness.config.schema import AlgoConfig, Config, RewardConfig
 from harness.core.seeding import Key, uniforms
-from harness.core.types import Credit, RewardInputs, Rollouts, StopReason, scorable
+from harness.core.types import RewardInputs, Rewards, Rollouts, StopReason, VerifierResults, scorable
+from harness.train.process_reward import line_rewards
+from harness.train.reward_model import predicted_reward
+from harness.train.state import TrainState
 
 
 def correctness(inputs: RewardInputs) -> Tensor:
     """[B]: 1 correct, 0 wrong, NaN unscorable."""
-    reward = (inputs.checked.verdict == int(Verdict.CORRECT)).float()
-    return reward.masked_fill(~scorable(inputs.checked), float("nan"))
+    reward = (inputs.results.verdict == int(Verdict.CORRECT)).float()
+    return reward.masked_fill(~scorable(inputs.results), float("nan"))
 
 
 def _row_uniforms(rollouts: Rollouts, keys: Sequence[Key]) -> Tensor:
@@ -28,23 +31,23 @@ def _row_uniforms(rollouts: Rollouts, keys: Sequence[Key]) -> Tensor:
     return uniforms(keys, rows, zero).flatten()
 
 
-def true_reward(inputs: RewardInputs) -> Credit:
-    """The verifier's word."""
+def true_reward(inputs: RewardInputs) -> Rewards:
+    """1 where the verifier accepts the answer."""
     reward = correctness(inputs)
-    return Credit(base=reward, outcome=reward)
+    return Rewards(base=reward, outcome=reward)
 
 
-def random_reward(inputs: RewardInputs) -> Credit:
+def random_reward(inputs: RewardInputs) -> Rewards:
     """Bernoulli, its mean matched to the seed's true reward of this step (arXiv 2506.10947)."""
     truth = correctness(inputs)
     mean = truth.unflatten(0, (inputs.rollouts.seeds, -1)).nanmean(dim=1)[inputs.rollouts.seed_index]
     reward = (_row_uniforms(inputs.rollouts, inputs.keys) < mean).float().masked_fill(truth.isnan(), float("nan"))
-    return Credit(base=reward, outcome=reward)
+    return Rewards(base=reward, outcome=reward)
 
 
-def shuffled_within_group(inputs: RewardInputs) -> Credit:
+def shuffled_within_group(inputs: RewardInputs) -> Rewards:
     """The true rewards of each group dealt to its completions at random: the same groups carry signal, with the same
-    advantage sizes, and nothing is taught. An unscorable row stays unscorable."""
+    advantage sizes, but unrelated to correctness. An unscorable row stays unscorable."""
     truth = inputs.rollouts.grouped(correctness(inputs))  # [S, P, G]
     rank = inputs.rollouts.grouped(_row_uniforms(inputs.rollouts, inputs.keys))
     missing = truth.isnan()
@@ -52,62 +55,64 @@ def shuffled_within_group(inputs: RewardInputs) -> Credit:
     source = torch.argsort(missing.to(rank.dtype), dim=-1, stable=True)
     target = torch.argsort(torch.where(missing, 2.0, rank), dim=-1)
     reward = torch.empty_like(truth).scatter_(-1, target, truth.gather(-1, source)).flatten()
-    return Credit(base=reward, outcome=reward)
+    return Rewards(base=reward, outcome=reward)
 
 
-def format_reward(inputs: RewardInputs) -> Credit:
-    """1 for anything of an answer's form, right or wrong."""
-    reward = inputs.checked.well_formed.float().masked_fill(~scorable(inputs.checked), float("nan"))
-    return Credit(base=reward, outcome=reward)
+def format_reward(inputs: RewardInputs) -> Rewards:
+    """1 for a well-formed answer, correct or not."""
+    reward = inputs.results.well_formed.float().masked_fill(~scorable(inputs.results), float("nan"))
+    return Rewards(base=reward, outcome=reward)
 
 
-def length_reward(inputs: RewardInputs) -> Credit:
-    """1 for a completion whose text is as long as that of a right one of its group, whatever it says: what the true
-    reward says of length alone. A group without a right one stays silent."""
+def length_reward(inputs: RewardInputs) -> Rewards:
+    """1 for a completion whose text is as long as a correct one of its group, whatever it contains: the part of the
+    true reward that depends on length alone. A group without a correct one gets 0."""
     rollouts = inputs.rollouts
-    # The stop token is no text: a completion that was cut off says as much with one token less.
+    # The stop token is no text: a truncated completion has as much text with one token less.
     length = rollouts.loss_mask.sum(1) - (rollouts.stop_reason == int(StopReason.STOP)).long()
-    length, right = rollouts.grouped(length), rollouts.grouped(inputs.checked.verdict == int(Verdict.CORRECT))
-    as_one_right = ((length[..., :, None] == length[..., None, :]) & right[..., None, :]).any(-1).flatten()
-    reward = as_one_right.float().masked_fill(~scorable(inputs.checked), float("nan"))
-    return Credit(base=reward, outcome=reward)
+    length, correct = rollouts.grouped(length), rollouts.grouped(inputs.results.verdict == int(Verdict.CORRECT))
+    same_length = length[..., :, None] == length[..., None, :]
+    as_a_correct_one = (same_length & correct[..., None, :]).any(-1).flatten()
+    reward = as_a_correct_one.float().masked_fill(~scorable(inputs.results), float("nan"))
+    return Rewards(base=reward, outcome=reward)
 
 
-def learned_reward(inputs: RewardInputs) -> Credit:
-    """The score of a model of preferences (harness/train/reward_model.py)."""
-    assert inputs.scores is not None
-    reward = inputs.scores.masked_fill(~scorable(inputs.checked), float("nan"))
-    return Credit(base=reward, outcome=reward)
+def learned_reward(inputs: RewardInputs) -> Rewards:
+    """The output of a model of preferences (harness/train/reward_model.py)."""
+    assert inputs.predicted_reward is not None
+    reward = inputs.predicted_reward.masked_fill(~scorable(inputs.results), float("nan"))
+    return Rewards(base=reward, outcome=reward)
 
 
-def process_reward(inputs: RewardInputs) -> Credit:
-    """The verifier's word, and as much again for the steps, each where it was taken (process_reward.py); after
-    process supervision (arXiv 2211.14275, 2305.20050), with the worked solution in the place of a judge."""
-    assert inputs.steps is not None
+def process_reward(inputs: RewardInputs) -> Rewards:
+    """The true reward, and as much again for the correct lines of a scratchpad, each where it ends
+    (process_reward.py); after process supervision (arXiv 2211.14275, 2305.20050), with the gold scratchpad in the
+    place of a judge."""
+    assert inputs.line_rewards is not None
     reward = correctness(inputs)
-    return Credit(base=reward + inputs.steps.sum(1), outcome=reward, token=inputs.steps)
+    return Rewards(base=reward + inputs.line_rewards.sum(1), outcome=reward, token=inputs.line_rewards)
 
 
-def shaped(credit: Credit, rollouts: Rollouts, config: RewardConfig, max_tokens: int) -> Credit:
-    """The outcome less its length and truncation penalties; `base`, which decides on silence, stays."""
+def shape_rewards(rewards: Rewards, rollouts: Rollouts, config: RewardConfig, max_tokens: int) -> Rewards:
+    """The outcome minus its length and truncation penalties; `base`, which decides on zero-advantage groups, stays."""
     if not config.length_penalty and not config.truncation_penalty:
-        return credit
+        return rewards
     length = rollouts.loss_mask.sum(1) / max_tokens
     cut = (rollouts.stop_reason == int(StopReason.LENGTH)).float()
     penalty = config.length_penalty * length + config.truncation_penalty * cut
-    return replace(credit, outcome=credit.outcome - penalty)
+    return replace(rewards, outcome=rewards.outcome - penalty)
 
 
-def kl_in_reward(credit: Credit, rollouts: Rollouts, ref_logprobs: Tensor | None, config: AlgoConfig) -> Credit:
-    """With kl=k1 each token pays kl_coefficient x (log sampler - log reference): its expectation is the KL of the law
-    that drew the token from the reference, and as a reward it has the right gradient (arXiv 2402.14740, eq. 2)."""
+def kl_in_reward(rewards: Rewards, rollouts: Rollouts, ref_logprobs: Tensor | None, config: AlgoConfig) -> Rewards:
+    """With kl=k1 each token pays kl_coefficient x (log sampler - log reference): its expectation is the KL of the
+    sampling distribution from the reference, and as a reward it has the right gradient (arXiv 2402.14740, eq. 2)."""
     if config.kl != "k1" or ref_logprobs is None:
-        return credit
+        return rewards
     k1 = torch.where(rollouts.loss_mask, rollouts.sampler_logprobs - ref_logprobs, 0.0)
-    return replace(credit, token=(0.0 if credit.token is None else credit.token) - config.kl_coefficient * k1)
+    return replace(rewards, token=(0.0 if rewards.token is None else rewards.token) - config.kl_coefficient * k1)
 
 
-REWARDS: dict[str, Callable[[RewardInputs], Credit]] = {
+REWARDS: dict[str, Callable[[RewardInputs], Rewards]] = {
     "true_reward": true_reward,
     "random_reward": random_reward,
     "shuffled_within_group": shuffled_within_group,
@@ -116,3 +121,25 @@ REWARDS: dict[str, Callable[[RewardInputs], Credit]] = {
     "learned_reward": learned_reward,
     "process_reward": process_reward,
 }
+
+
+def register_reward(name: str, reward: Callable[[RewardInputs], Rewards]) -> None:
+    """Makes a reward available as reward.name=<name>. Raises ValueError for a name that is taken."""
+    if name in REWARDS:
+        raise ValueError(f"there is a reward {name!r} already: choose another name")
+    REWARDS[name] = reward
+
+
+def reward_inputs(
+    state: TrainState, rollouts: Rollouts, results: VerifierResults, problems: Sequence[Problem], thinking: int | None
+) -> RewardInputs:
+    """What the rewards of this step are computed from."""
+    lines, predicted = line_rewards(rollouts, problems, thinking), predicted_reward(state, rollouts)
+    return RewardInputs(rollouts, results, problems, state.keys("reward"), predicted, lines)
+
+
+def compute_rewards(inputs: RewardInputs, ref_logprobs: Tensor | None, cfg: Config, max_tokens: int) -> Rewards:
+    """The configured reward, its shaping, and the KL in the reward."""
+    rewards = REWARDS[cfg.reward.name](inputs)
+    rewards = shape_rewards(rewards, inputs.rollouts, cfg.reward, max_tokens)
+    return kl_in_reward(rewards, inputs.rollouts, ref_logprobs, cfg.algo)

@@ -1,4 +1,4 @@
-"""What a training run carries from step to step, and what a step tells."""
+"""The state of a training run, and the report of a step."""
 
 import time
 from collections.abc import Callable, Generator
@@ -10,48 +10,55 @@ import torch
 from torch import Tensor, nn
 
 from harness.core.flops import Spent
-from harness.core.types import Checked, Credit, Rollouts
+from harness.core.seeding import Key, keys
+from harness.core.types import Rewards, Rollouts, VerifierResults
+from harness.policy.backends.backend import Backend
 from harness.policy.transformer import Transformer
 
 
 @dataclass
 class TrainState:
-    """All that a run needs to go on exactly; S stacked runs share it."""
+    """Everything that a run needs to resume exactly; S stacked runs share it."""
 
     seeds: tuple[int, ...]  # [S]
     policy: Transformer
     optimizer: torch.optim.Optimizer
+    backend: Backend
     spent: tuple[Spent, ...] = ()  # [S], all at the same step
     reference: Transformer | None = None  # frozen; where the algorithm measures a KL from it
     reward_model: Transformer | None = None  # frozen once it is trained; where the reward is learned
     critic: Transformer | None = None  # changed by `optimizer` too; where the algorithm has one
-    success: Tensor | None = None  # [S, cells] of the mixture so far; where a curriculum aims at one
-    retired: tuple[dict[tuple[str, int], int], ...] = ()  # [S] problems that are not drawn again (curriculum.Retired)
-    lagged: list[dict[str, Tensor]] = field(default_factory=list)  # weights a lagging sampler needs, oldest first
-    stale: Transformer | None = None  # the lagging sampler, which is given the first of them
+    success: Tensor | None = None  # [S, cells]: estimated success; where a curriculum has a target
+    solved: tuple[dict[tuple[str, int], int], ...] = ()  # [S] problems that are not drawn again (curriculum.Solved)
+    past_weights: list[dict[str, Tensor]] = field(default_factory=list)  # of an off-policy sampler, oldest first
+    sampling_policy: Transformer | None = None  # the off-policy sampler, which holds the first of them
 
     def __post_init__(self) -> None:
         self.spent = self.spent or (Spent(),) * len(self.seeds)
-        self.retired = self.retired or ({},) * len(self.seeds)
+        self.solved = self.solved or ({},) * len(self.seeds)
 
     @property
     def step(self) -> int:
         return self.spent[0].step
 
+    def keys(self, purpose: str) -> tuple[Key, ...]:
+        """This step's random streams, one a seed."""
+        return keys(purpose, self.seeds, self.step)
+
     @property
     def learners(self) -> nn.ModuleDict:
-        """The models that an update changes, by name."""
+        """The models that an update trains, by name."""
         models = {"policy": self.policy, "critic": self.critic}
         return nn.ModuleDict({name: model for name, model in models.items() if model is not None})
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """A step's episodes, for sample tables."""
+    """A step's rollouts, for sample tables."""
 
     rollouts: Rollouts
-    checked: Checked
-    credit: Credit
+    results: VerifierResults
+    rewards: Rewards
 
 
 @dataclass(frozen=True)
@@ -68,24 +75,28 @@ OnStep = Callable[[TrainState, StepReport], None]
 
 
 class NonFinite(RuntimeError):
-    """A loss or gradient that is not a number: which tensor, at which step, on what batch."""
+    """A tensor that is not finite: which one, at which step, on what batch."""
 
     def __init__(self, tensor: str, step: int, batch: dict[str, Any]):
         super().__init__(f"step {step}: {tensor} is not finite")
         self.tensor, self.step, self.batch = tensor, step, batch
 
 
-def check_finite(state: TrainState, values: dict[str, Tensor | None], batch: dict[str, Any]) -> None:
-    """Raises NonFinite naming the first tensor, of `values` and the gradients of all that learns, that holds one: a
-    poisoned step is never skipped in silence. `batch` goes with it; the weights are still those before the update."""
-    gradients = {f"the gradient of {name}": weight.grad for name, weight in state.learners.named_parameters()}
-    present = {name: value for name, value in (values | gradients).items() if value is not None}
-    # One norm of each is quick, and finite unless one of its terms is not, or it overflows.
-    if torch.stack(torch._foreach_norm(list(present.values()))).isfinite().all():
+def gradients_of(model: nn.Module) -> dict[str, Tensor]:
+    """The gradients that a model's parameters hold, by a name to print."""
+    weights = dict(model.named_parameters())
+    return {f"the gradient of {name}": weight.grad for name, weight in weights.items() if weight.grad is not None}
+
+
+def check_finite(step: int, tensors: dict[str, Tensor], batch: dict[str, Any]) -> None:
+    """Raises NonFinite with the name of the first tensor that has an element which is not finite, and the batch. Call
+    it before the weights change: such a step must stop the run, not be skipped."""
+    # A norm is quick, and finite unless one of its terms is not, or it overflows.
+    if torch.stack(torch._foreach_norm(list(tensors.values()))).isfinite().all():
         return
-    for name, value in present.items():
+    for name, value in tensors.items():
         if not torch.isfinite(value).all():
-            raise NonFinite(name, state.step, batch)
+            raise NonFinite(name, step, batch)
 
 
 class Stopwatch:

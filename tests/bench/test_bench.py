@@ -38,7 +38,7 @@ def test_seconds_are_those_of_the_work():
 @pytest.mark.parametrize(("task", "silent"), [("bench.half", (0.3, 0.7)), ("bench.full", (0.0, 0.05))])
 def test_of_the_task_half_of_the_groups_are_silent_or_none(task, silent):
     one = stepper(config_of(Shape("nano", 6, 32, 16), task))
-    shares = [float(one.step().metrics["no_signal_groups"]) for _ in range(4)]
+    shares = [float(one.step().metrics["zero_advantage_groups"]) for _ in range(4)]
     assert silent[0] <= np.mean(shares) <= silent[1]
 
 

@@ -3,8 +3,6 @@
 import pytest
 import torch
 
-from harness.policy.attention import weights_of
-
 
 @pytest.mark.parametrize("width", [1, 3, 15, 16, 17])
 def test_weights_of_rows_of_any_width_are_their_softmax(width):
@@ -13,6 +11,6 @@ def test_weights_of_rows_of_any_width_are_their_softmax(width):
     scores[:, :, : width // 3] = -torch.inf
     expected = scores.softmax(-1)
     for parts in ((scores,), scores.split((width - width // 2, width // 2), dim=-1)):
-        weights = weights_of(parts, torch.float32)
+        weights = attention_weights(parts, torch.float32)
         torch.testing.assert_close(weights[..., :width], expected, rtol=0, atol=1e-6)
         assert (weights[..., width:] == 0).all()

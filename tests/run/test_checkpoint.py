@@ -27,7 +27,7 @@ def trained_state(step=5):
     state = toy_state(0)
     state.policy(torch.arange(16, 26).view(1, 1, -1)).square().sum().backward()
     state.optimizer.step()
-    state.lagged = [{"head": torch.full((1, 2, 3), value)} for value in (1.0, 2.0)]
+    state.past_weights = [{"head": torch.full((1, 2, 3), value)} for value in (1.0, 2.0)]
     state.spent = (replace(SPENT, step=step),)
     return state
 
@@ -50,7 +50,7 @@ def test_weights_optimizer_and_counts_come_back_to_the_bit(saved):
     assert other.spent == state.spent
     assert all(torch.equal(a, b) for a, b in zip(other.policy.parameters(), state.policy.parameters()))
     assert len(other.lagged) == 2
-    for a, b in zip(other.lagged, state.lagged):
+    for a, b in zip(other.lagged, state.past_weights):
         assert all(torch.equal(a[name], b[name]) for name in b)
     a, b = other.optimizer.state_dict()["state"], state.optimizer.state_dict()["state"]
     assert a.keys() == b.keys()

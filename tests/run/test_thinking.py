@@ -8,7 +8,7 @@ import torch
 from envs.registry import select
 from harness.analysis.table import check_table
 from harness.core.seeding import keys
-from harness.evaluate import at_budgets, build_suite, evaluate, problem_rows, score_row
+from harness.evaluate import at_budgets, build_suite, cell_row, evaluate, problem_rows
 from harness.policy.logprobs import score
 from harness.policy.tokenizer import ANSWER, EOS, encode, encode_prompt
 from harness.run.evaluations import eval_metrics, role_accuracy
@@ -31,7 +31,7 @@ def test_each_budget_is_a_setting_of_its_own_on_the_same_problems():
     tasks = [(task, difficulty) for task in ("toy.symbolic", "toy.worded") for difficulty in (1, 2)]
     expected = [(*task, f"thinking={n}") for n in (0, 6) for task in tasks]
     assert [(s.cell.task, s.cell.difficulty, s.cell.setting) for s in scores] == expected
-    rows = [score_row(s, (2, 4)) for s in scores]
+    rows = [cell_row(s, (2, 4)) for s in scores]
     assert len({(row["task"], row["difficulty"], row["setting"]) for row in rows}) == 8
     for short, long in zip(scores[:4], scores[4:]):
         assert short.cell.problems == long.cell.problems
@@ -70,7 +70,7 @@ def test_answers_of_a_thinking_policy_are_free_of_its_scratchpad_be_ANSWER_drawn
 
 
 def test_metrics_tell_the_mean_over_budgets_and_each_of_several():
-    rows = [score_row(s, (2, 4)) for s in scored([0, 6])[1]]
+    rows = [cell_row(s, (2, 4)) for s in scored([0, 6])[1]]
     told = eval_metrics(rows)
     by_hand = lambda chosen: np.mean([r["n_correct"] / (r["n_problems"] * r["k"]) for r in chosen])  # noqa: E731
     own = [r for r in rows if r["task"] == "toy.symbolic"]

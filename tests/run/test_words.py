@@ -19,7 +19,7 @@ from tests.toys import base_job, rl_job, tiny, train
 RATES = Rates(update=1e9, sampling=1e9)
 FINE = {
     "train/truncated": 0.1,
-    "train/no_signal_groups": 0.5,
+    "train/zero_advantage_groups": 0.5,
     "train/grad_norm": 0.3,
     "train/entropy": 0.5,
     "train/sampler_policy_kl": 1e-6,
@@ -35,7 +35,7 @@ def test_a_healthy_run_raises_no_alarm():
     ("changes", "said"),
     [
         ({"train/truncated": 1.0}, "sampling.max_tokens"),
-        ({"train/no_signal_groups": 1.0, "train/grad_norm": 0.0}, "No group carried signal"),
+        ({"train/zero_advantage_groups": 1.0, "train/grad_norm": 0.0}, "No group carried signal"),
         ({"train/grad_norm": 0.0}, "gradient is exactly zero"),
         ({"train/entropy": 0.001}, "lost its entropy"),
         ({"train/sampler_policy_kl": 0.5}, "drift apart"),

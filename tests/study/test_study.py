@@ -107,13 +107,13 @@ def test_the_run_table_holds_every_measurement_at_its_budget(tmp_path):
     by_arm = table.filter(pl.col("step") > 0).group_by("arm").agg(pl.col("x").min())
     assert (by_arm["x"] > 0).all()
     problems = pl.read_parquet(folder / "problems.parquet")
-    joined = problems.group_by("run_id", "x", "task", "difficulty").agg(pl.col("n_correct").sum().alias("sum"))
-    both = table.join(joined, on=["run_id", "x", "task", "difficulty"])
+    concatenate = problems.group_by("run_id", "x", "task", "difficulty").agg(pl.col("n_correct").sum().alias("sum"))
+    both = table.join(concatenate, on=["run_id", "x", "task", "difficulty"])
     assert both.height == table.height
     assert (both["n_correct"] == both["sum"]).all()
 
 
-def gathered(found):
+def all_gather(found):
     """Rows of the run table and of the problems table."""
     return [frame.to_dicts() for frame in gather(found)]
 
@@ -121,7 +121,7 @@ def gathered(found):
 def test_the_frozen_arm_stands_at_the_budgets_of_the_first_arm(tmp_path):
     found = study(tmp_path, seeds=(0, 1))
     launched(found)
-    rows, _ = gathered(found)
+    rows, _ = all_gather(found)
     at = lambda arm: {(r["seed"], r["step"], r["x"]) for r in rows if r["arm"] == arm}  # noqa: E731
     assert at("frozen") == at("true_reward") != at("shuffled_within_group")
 
@@ -132,7 +132,7 @@ def test_a_frozen_row_whose_counterpart_is_not_there_yet_is_left_out_rather_than
     run_job(base, silent)
     run_job(replace(trained, until=1, budgets=(0, 1)), silent)
     run_job(frozen, silent)
-    rows, _ = gathered(found)
+    rows, _ = all_gather(found)
     assert {row["step"] for row in rows if row["arm"] == "frozen"} == {0, 1}
     assert all((row["x"] == 0) == (row["step"] == 0) for row in rows)
 
@@ -140,7 +140,7 @@ def test_a_frozen_row_whose_counterpart_is_not_there_yet_is_left_out_rather_than
 def test_a_shared_run_stands_in_the_table_under_each_of_its_arms(tmp_path):
     found = study(tmp_path, {"a": [], "again": []}, seeds=(0,))
     launched(found)
-    rows, _ = gathered(found)
+    rows, _ = all_gather(found)
     assert {row["arm"] for row in rows} == {"a", "again"}
     assert {row["run_id"] for row in rows} == {run_id(found.entries[0].config)}
 
@@ -250,7 +250,7 @@ def test_an_arm_of_several_lists_is_as_many_runs_of_each_seed(tmp_path):
     assert [e.config.model.width for e in found.entries] == [16, 32, 16, 16]
     assert len({e.run_id for e in found.entries}) == 4
     launched(found)
-    rows, _ = gathered(found)
+    rows, _ = all_gather(found)
     assert {(r["arm"], r["step"], r["budgets_mode"]) for r in rows if r["arm"] == "decay" and r["step"] > 1} == {
         ("decay", 2, "decay"),
         ("decay", 4, "decay"),
@@ -306,7 +306,7 @@ def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(t
 def test_difficulties_that_are_only_evaluated_are_unverified_tasks_of_their_own(tmp_path):
     found = study(tmp_path, {"a": []}, seeds=(0,), user=["tasks.longer=[3]"])
     launched(found)
-    rows, problems = gathered(found)
+    rows, problems = all_gather(found)
     longer = {"toy.symbolic longer", "toy.worded longer"}
     assert {(r["task"], r["role"]) for r in rows if r["difficulty"] == 3} == {(task, "unverified") for task in longer}
     assert {r["task"] for r in problems if r["difficulty"] == 3} == longer

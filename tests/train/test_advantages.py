@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.core.types import Credit
-from harness.train.advantages import silent_groups
+from harness.core.types import Rewards
+from harness.train.advantages import zero_advantage_groups
 from harness.train.algorithms import ALGORITHMS
 from harness.train.rewards import true_reward
 from tests.toys import algo
@@ -27,8 +27,8 @@ def advantages(rewards, name="rloo", scale="none", seeds=1):
     return out[:, 1].view(len(rewards), -1)
 
 
-def silent(credit: Credit, rollouts, name="rloo"):
-    return silent_groups(ALGORITHMS[name].advantage, credit, rollouts, algo(name)).tolist()
+def silent(credit: Rewards, rollouts, name="rloo"):
+    return zero_advantage_groups(ALGORITHMS[name].advantage, credit, rollouts, algo(name)).tolist()
 
 
 # Two groups of three: rewards 1 0 0 and 1 1 0.

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from harness.train.algorithms import ALGORITHMS
-from harness.train.batch import Judged, training_batches
+from harness.train.batch import ScoredRollouts, training_batches
 from harness.train.losses import LossInputs, regularisers
 from tests.toys import algo, tiny
 from tests.train.toy_rollouts import credit_of, hand_made
@@ -136,7 +136,7 @@ def our_loss(name, given, spread, **changes):
     config, rollouts = algo(name, **changes), rollouts_of_lengths()
     wide = lambda x: torch.nn.functional.pad(x, (1, 0))  # noqa: E731  (the prompt's token)
     rollouts = replace(rollouts, sampler_logprobs=wide(sampler))
-    judged = Judged(
+    judged = ScoredRollouts(
         rollouts,
         given[:, None].double() * rollouts.loss_mask,
         torch.ones(len(LENGTHS), dtype=torch.bool),

@@ -74,7 +74,7 @@ def test_the_policy_that_samples_is_so_many_updates_behind():
         torch.testing.assert_close(rollouts.sampler_logprobs, stale, rtol=0, atol=1e-5)
     drift = metric(reports, "sampler_policy_kl")
     assert drift[0] < 1e-9 < 1e-4 < min(drift[1:])
-    assert len(state.lagged) == 3
+    assert len(state.past_weights) == 3
 
 
 def test_epochs_go_over_the_same_rollouts_again():
@@ -112,7 +112,7 @@ def test_kl_and_entropy_act_on_groups_without_signal(option):
         mixture = Mixture(select(config.tasks.verified), difficulties=config.tasks.difficulties)
         report = rl_step(config, state, TextVectorEnv(8, mixture.tasks[0]), mixture)
         assert (report.metrics["grad_norm"].item() > 1e-3) == moves
-        assert report.metrics["no_signal_groups"].item() == 1
+        assert report.metrics["zero_advantage_groups"].item() == 1
 
 
 @pytest.mark.parametrize("form", ["k1", "k2", "k3"])

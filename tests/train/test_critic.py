@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from harness.config.schema import CriticConfig
-from harness.train.advantages import silent_groups, surprises
+from harness.train.advantages import gae, zero_advantage_groups
 from harness.train.algorithms import ALGORITHMS
-from harness.train.batch import Judged, training_batches
+from harness.train.batch import ScoredRollouts, training_batches
 from harness.train.critic import add_critic, token_returns, token_values, value_losses, value_metrics
 from harness.train.losses import ValueInputs, value_loss
 from harness.train.rl import update
@@ -40,7 +40,7 @@ def ppo(critic=PLAIN, **changes):
 
 def test_two_completions_of_three_tokens_by_hand():
     rollouts, credit = two_by_three()
-    torch.testing.assert_close(surprises(credit, VALUES, rollouts, HALF), SURPRISES)
+    torch.testing.assert_close(gae(credit, VALUES, rollouts, HALF), SURPRISES)
     returns = token_returns(credit, VALUES, rollouts, ppo(HALF))
     torch.testing.assert_close(returns, SURPRISES + VALUES)
 
@@ -68,28 +68,28 @@ def test_values_that_were_right_leave_no_surprise():
     """Two tokens to go at ½ each: the reward of 1 is worth ¼, ½, 1."""
     rollouts, credit = two_by_three()
     right = torch.tensor([[0.0, 0.25, 0.5, 1.0], [0.0, 0.0, 0.0, 0.0]])
-    assert (surprises(credit, right, rollouts, HALF) == 0).all()
+    assert (gae(credit, right, rollouts, HALF) == 0).all()
 
 
 def test_text_of_the_environment_takes_no_time_and_what_it_earns_counts_for_the_token_before():
     rollouts, credit = two_by_three()
     longer = lambda x, fill: torch.cat((x[:, :2], torch.full_like(x[:, :2], fill), x[:, 2:]), dim=1)  # noqa: E731
     between = replace(rollouts, loss_mask=longer(rollouts.loss_mask, False), ids=longer(rollouts.ids, 0))
-    found = surprises(credit, longer(VALUES, 7.0), between, HALF)
+    found = gae(credit, longer(VALUES, 7.0), between, HALF)
     torch.testing.assert_close(found, longer(SURPRISES, 0.0))
     token = torch.zeros(2, 6)
     token[0, 2] = 3.0
-    paid = surprises(replace(credit, token=token), longer(VALUES, 7.0), between, HALF)
+    paid = gae(replace(credit, token=token), longer(VALUES, 7.0), between, HALF)
     torch.testing.assert_close(paid - found, torch.tensor([[0.0, 3.0, 0, 0, 0, 0], [0.0] * 6]))
 
 
 def test_an_unscorable_row_gets_nothing_and_moves_nothing_but_a_value_that_is_no_number_shows():
     rollouts = hand_made([[1, 0, 2]]).rollouts
     values = torch.cat((VALUES, torch.ones(1, 4)))
-    found = surprises(credit_of([[1.0, 0.0, NAN]]), values, rollouts, HALF)
+    found = gae(credit_of([[1.0, 0.0, NAN]]), values, rollouts, HALF)
     torch.testing.assert_close(found, torch.cat((SURPRISES, torch.zeros(1, 4))))
     values[0, 2] = NAN
-    assert surprises(credit_of([[1.0, 0.0, NAN]]), values, rollouts, HALF)[0, 1].isnan()
+    assert gae(credit_of([[1.0, 0.0, NAN]]), values, rollouts, HALF)[0, 1].isnan()
 
 
 def test_advantages_do_not_reduce_over_seeds():
@@ -156,7 +156,7 @@ def judged_batch(seeds=(0,), *settings, dtype=torch.float64):
     rollouts = replace(rollouts, sampler_logprobs=rollouts.sampler_logprobs.to(dtype))
     advantages = ALGORITHMS["ppo"].advantage(credit, random[0].float(), rollouts, config.algo).to(dtype)
     keep = torch.ones(len(seeds), GROUPS, dtype=torch.bool)
-    judged = Judged(rollouts, advantages, ~credit.outcome.isnan(), keep, None, *random)
+    judged = ScoredRollouts(rollouts, advantages, ~credit.outcome.isnan(), keep, None, *random)
     (batch,) = training_batches(judged, config.algo, config.optim, 4, ())
     return batch, config, state
 
@@ -210,7 +210,9 @@ def test_at_first_nothing_is_expected_and_what_is_scored_later_is_what_was_looke
     values = token_values(state.critic, rollouts)
     assert values.abs().max() > 0.1
     assert (values[~rollouts.loss_mask] == 0).all()
-    judged = Judged(rollouts, values, torch.ones(rollouts.rows, dtype=torch.bool), torch.ones(1, GROUPS) > 0, None)
+    judged = ScoredRollouts(
+        rollouts, values, torch.ones(rollouts.rows, dtype=torch.bool), torch.ones(1, GROUPS) > 0, None
+    )
     judged = replace(judged, values=values, returns=values)
     (batch,) = training_batches(judged, config.algo, config.optim, 4, ())
     loss, metrics = value_losses(state.critic, batch, config.algo)
@@ -247,11 +249,11 @@ def test_no_group_is_left_out():
     config = tiny("algo=ppo")
     rollouts, credit = hand_made([[0, 0], [1, 1], [1, 0]]).rollouts, credit_of([[0.0, 0.0], [1.0, 1.0], [1.0, 0.0]])
     values = 0.3 * rollouts.loss_mask
-    assert not silent_groups(ALGORITHMS["ppo"].advantage, credit, rollouts, config.algo, values).any()
+    assert not zero_advantage_groups(ALGORITHMS["ppo"].advantage, credit, rollouts, config.algo, values).any()
     assert config.algo.acts_on_silence
     quiet = ("reward=format_reward", "sampling.max_tokens=1", "sampling.temperature=1.1", "rl.problems=2")
     state, _, (report,) = steps(tiny("algo=ppo", *quiet), 1, 0)
-    assert report.metrics["no_signal_groups"].item() == 1
+    assert report.metrics["zero_advantage_groups"].item() == 1
     n = sum(w.numel() for w in state.policy.parameters()) - state.policy.embedding.numel()
     rollouts, spent = report.sampled.rollouts, state.spent[0]
     updated = rollouts.prompt_length[:: config.rl.group_size].sum().item() + rollouts.loss_mask.sum().item()

@@ -7,10 +7,18 @@ import torch
 from envs.mixture import Mixture
 from envs.registry import select
 from harness.core.seeding import Key
-from harness.core.types import Checked
+from harness.core.types import VerifierResults
 from harness.policy.tokenizer import decode
 from harness.run.run import training_mixture
-from harness.train.curriculum import FLOOR, MEMORY, draw, name_of, odds, remember, retire, untried
+from harness.train.curriculum import (
+    FLOOR,
+    MEMORY,
+    draw,
+    initial_success,
+    name_of,
+    sampling_probabilities,
+    updated_success,
+)
 from tests.toys import tiny
 from tests.train.test_rl import steps
 from tests.train.toy_rollouts import CORRECT, UNSCORABLE, WRONG
@@ -25,18 +33,20 @@ def rng(step=0):
 
 def test_without_a_target_the_draws_are_those_of_the_mixture_and_so_they_are_on_target():
     for target in (None, 0.4):
-        (chances,) = odds(MIXTURE, untried(MIXTURE, 1, target), target, 1)
+        (chances,) = sampling_probabilities(MIXTURE, initial_success(MIXTURE, 1, target), target, 1)
         assert draw(MIXTURE, chances, {}, 50, rng()) == MIXTURE.draw(50, rng())
 
 
 def test_before_anything_was_drawn_a_target_changes_nothing():
-    np.testing.assert_allclose(odds(MIXTURE, untried(MIXTURE, 2, 0.4), 0.4, 2), np.tile(PLAIN, (2, 1)))
+    np.testing.assert_allclose(
+        sampling_probabilities(MIXTURE, initial_success(MIXTURE, 2, 0.4), 0.4, 2), np.tile(PLAIN, (2, 1))
+    )
 
 
 def test_cells_on_target_are_drawn_more_and_none_is_forgotten():
     """A bump of width .2 around .5, by hand: success 0 and 1 are 2.5 widths away."""
     success = torch.tensor([[0.0, 0.5, 1.0, 0.5, 0.5, 0.5]], dtype=torch.float64)
-    (chances,) = odds(MIXTURE, success, 0.5, 1)
+    (chances,) = sampling_probabilities(MIXTURE, success, 0.5, 1)
     tilted = PLAIN * np.array([np.exp(-3.125), 1, np.exp(-3.125), 1, 1, 1])
     np.testing.assert_allclose(chances, 0.9 * tilted / tilted.sum() + 0.1 * PLAIN)
     assert chances.sum() == pytest.approx(1)
@@ -50,8 +60,8 @@ def test_cells_on_target_are_drawn_more_and_none_is_forgotten():
 def test_success_is_remembered_group_by_group_and_seed_by_seed():
     problems = [select(["addition.symbolic"])[0].draw(rng(i), difficulty) for i, difficulty in enumerate((1, 1, 2, 1))]
     verdict = [[CORRECT, WRONG], [CORRECT, UNSCORABLE], [UNSCORABLE, UNSCORABLE], [WRONG, WRONG]]
-    checked = Checked(torch.tensor(verdict).flatten(), torch.ones(8, dtype=torch.bool))
-    found = remember(untried(MIXTURE, 2, 0.5), MIXTURE, problems, checked)
+    checked = VerifierResults(torch.tensor(verdict).flatten(), torch.ones(8, dtype=torch.bool))
+    found = updated_success(initial_success(MIXTURE, 2, 0.5), MIXTURE, problems, checked)
     first = 0.5 + (1 - MEMORY) * (1.0 - 0.5)  # .5 stays at .5, then one that is right
     np.testing.assert_allclose(found[:, :2], [[first, 0.5], [0.5 * MEMORY, 0.5]])
     assert (found[:, 2:] == 0.5).all()
@@ -61,7 +71,7 @@ def test_what_was_drawn_can_be_drawn_again_from_the_metrics():
     config = tiny("tasks.target_success=0.9", "rl.problems=8")
     _, _, reports = steps(config, 6, 0)
     mixture = training_mixture(config)
-    names = [f"odds/{task.name}/{difficulty}" for task, difficulty, _ in mixture.cells()]
+    names = [f"sampling_probabilities/{task.name}/{difficulty}" for task, difficulty, _ in mixture.cells()]
     for step, report in enumerate(reports):
         chances = np.array([report.metrics[name].item() for name in names])
         again = draw(mixture, chances, {}, 8, rng(step))
@@ -74,13 +84,13 @@ def test_what_was_drawn_can_be_drawn_again_from_the_metrics():
 
 
 def drawn(problems):
-    return {name_of(problem) for problem in problems}
+    return {problem_id(problem) for problem in problems}
 
 
 @pytest.mark.parametrize("target", [None, 0.4])
 def test_a_retired_problem_is_never_drawn_while_there_are_others(target):
     """Half of what 50 draws find is retired; what is not keeps its place."""
-    (chances,) = odds(MIXTURE, untried(MIXTURE, 1, target), target, 1)
+    (chances,) = sampling_probabilities(MIXTURE, initial_success(MIXTURE, 1, target), target, 1)
     before = draw(MIXTURE, chances, {}, 50, rng())
     gone = dict.fromkeys(sorted(drawn(before))[::2], 0)
     after = draw(MIXTURE, chances, gone, 50, rng())
@@ -90,7 +100,7 @@ def test_a_retired_problem_is_never_drawn_while_there_are_others(target):
     assert draw(MIXTURE, chances, gone, 50, rng()) == after
 
 
-def test_where_nothing_else_is_left_retired_problems_are_drawn_again():
+def test_where_nothing_else_is_left_solved_problems_are_drawn_again():
     mixture = Mixture(select(["toy.symbolic"]), difficulties=(1,))
     everything = dict.fromkeys(drawn(mixture.draw(3000, rng(9))), 0)
     assert draw(mixture, None, everything, 20, rng()) == draw(mixture, None, everything, 20, rng())
@@ -102,19 +112,19 @@ def test_a_problem_is_retired_at_its_pass_rate_in_its_seed_alone_and_once():
     problems = [select(["addition.symbolic"])[0].draw(rng(i), 3) for i in range(4)]
     verdict = [[CORRECT, WRONG, CORRECT, WRONG], [CORRECT, UNSCORABLE, CORRECT, UNSCORABLE]]
     verdict += [[UNSCORABLE] * 4, [CORRECT, CORRECT, CORRECT, WRONG]]
-    checked = Checked(torch.tensor(verdict).flatten(), torch.ones(16, dtype=torch.bool))
+    checked = VerifierResults(torch.tensor(verdict).flatten(), torch.ones(16, dtype=torch.bool))
     a, b, c, d = map(name_of, problems)
-    assert retire([{}, {}], problems, checked, 0.51, 7) == ({b: 7}, {d: 7})
-    assert retire([{}, {c: 1}], problems, checked, 0.5, 7) == ({a: 7, b: 7}, {c: 1, d: 7})
-    assert retire([{a: 3}, {}], problems, checked, 0.5, 7) == ({a: 3, b: 7}, {d: 7})
-    assert retire([{c: 1}, {}], problems, checked, None, 7) == ({c: 1}, {})
+    assert add_solved([{}, {}], problems, checked, 0.51, 7) == ({b: 7}, {d: 7})
+    assert add_solved([{}, {c: 1}], problems, checked, 0.5, 7) == ({a: 7, b: 7}, {c: 1, d: 7})
+    assert add_solved([{a: 3}, {}], problems, checked, 0.5, 7) == ({a: 3, b: 7}, {d: 7})
+    assert add_solved([{c: 1}, {}], problems, checked, None, 7) == ({c: 1}, {})
 
 
 def test_the_draws_of_every_step_can_be_drawn_again_from_what_is_retired_at_the_end():
     """Of the 180 problems or so, some are met again."""
     config = tiny("tasks.retire_at=0.5", "tasks.difficulties=[1]", "rl.problems=16")
     state, _, reports = steps(config, 8, 0)
-    (retired,), mixture = state.retired, training_mixture(config)
+    (retired,), mixture = state.solved, training_mixture(config)
     met = set()
     for step, report in enumerate(reports):
         gone = {name: when for name, when in retired.items() if when < step}
@@ -124,7 +134,7 @@ def test_the_draws_of_every_step_can_be_drawn_again_from_what_is_retired_at_the_
         assert not drawn(again) & set(gone)
         met |= drawn(mixture.draw(16, rng(step))) & set(gone)
         count = sum(when <= step for when in retired.values())
-        assert report.metrics["retired_problems"].item() == count
+        assert report.metrics["solved_problems"].item() == count
     assert len(met) > 5  # the plain mixture would have met these again
     assert len(retired) > 30
 

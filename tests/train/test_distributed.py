@@ -12,7 +12,7 @@ import torch
 from envs.vector import TextVectorEnv
 from harness.run.run import training_mixture
 from harness.train.critic import add_critic
-from harness.train.distributed import connected
+from harness.train.distributed import process_group
 from harness.train.rl import train_rl
 from tests.run.test_run import rows
 from tests.test_scripts import ROOT
@@ -37,7 +37,7 @@ def one_rank(rank, port, settings, seeds, results):
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank))
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
-    with connected():
+    with process_group():
         results.put((rank, trained(settings, seeds)))
 
 

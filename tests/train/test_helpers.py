@@ -3,15 +3,15 @@
 import copy
 import threading
 
+import harness.train.helpers as helpers
 import pytest
 import torch
+from harness.train.helpers import parts_of
 
-import harness.train.helpers as helpers
 from envs.vector import TextVectorEnv
 from harness.policy.backends import native
 from harness.run.run import new_state, training_mixture
 from harness.train.critic import add_critic
-from harness.train.helpers import parts_of
 from harness.train.rl import micro_batches, rl_step
 from tests.policy.conftest import needs_compiler
 from tests.toys import tiny, toy_state

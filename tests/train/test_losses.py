@@ -82,9 +82,9 @@ def test_a_wild_ratio_stays_finite():
 
 def test_each_stacked_seed_has_a_loss_of_its_own():
     a, b = inputs(RATIO, ADVANTAGES), inputs([[1.0] * 3] * 2, ADVANTAGES)
-    joined = LossInputs(*(torch.cat((getattr(a, f), getattr(b, f))) for f in FIELDS))
+    concatenate = LossInputs(*(torch.cat((getattr(a, f), getattr(b, f))) for f in FIELDS))
     alone = torch.cat([clipped_policy_gradient(x, RLOO)[0] for x in (a, b)])
-    torch.testing.assert_close(clipped_policy_gradient(joined, RLOO)[0], alone)
+    torch.testing.assert_close(clipped_policy_gradient(concatenate, RLOO)[0], alone)
 
 
 def test_a_row_counts_as_much_as_its_weight():

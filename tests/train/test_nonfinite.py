@@ -92,8 +92,8 @@ def test_a_critic_without_a_number_is_named_and_dumped_beside_the_policy(tmp_pat
 @pytest.mark.usefixtures("path")
 def test_pretraining_dumps_its_documents(tmp_path, monkeypatch):
     config = tiny(out=tmp_path)
-    plain = pretrain.added_up
-    monkeypatch.setattr(pretrain, "added_up", lambda *arguments: (loss / 0 for loss in plain(*arguments)))
+    plain = pretrain.accumulate_gradients
+    monkeypatch.setattr(pretrain, "accumulate_gradients", lambda *arguments: (loss / 0 for loss in plain(*arguments)))
     with pytest.raises(NonFinite, match="step 0: loss"):
         run_job(base_job(config), silent)
     dump = step_folder(run_folder(tmp_path, base_id(config)).path / "dump", 0)

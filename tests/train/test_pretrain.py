@@ -27,8 +27,9 @@ from harness.train.pretrain import (
     continued_step,
     corpus_of,
     document,
-    documents_worth,
+    documents_of_tokens,
     draw_documents,
+    expected_rl_tokens,
     learn,
     packed_losses,
     padded,
@@ -36,10 +37,9 @@ from harness.train.pretrain import (
     pieces,
     pretrain,
     pretrain_step,
-    rl_tokens,
     token_losses,
 )
-from harness.train.rollout import Sampling, demonstrate
+from harness.train.rollout import Sampling, gold_rollouts
 from harness.train.state import TrainState
 from tests.policy.conftest import needs_compiler, path  # noqa: F401  (a fixture)
 from tests.toys import tiny, toy_state
@@ -255,27 +255,27 @@ def test_continued_pretraining_costs_what_rl_on_the_same_problems_costs(settings
     """Its completions as long as the answers, which is what RL's are once the policy answers in form."""
     config, state, _ = continued(*settings, n=20)
     mixture = Mixture(select(config.tasks.verified), difficulties=config.tasks.difficulties)
-    tokens = sum(rl_tokens(mixture.draw(16, Key("problems", 0, s).generator()), 4) for s in range(20))
+    tokens = sum(expected_rl_tokens(mixture.draw(16, Key("problems", 0, s).generator()), 4) for s in range(20))
     n = sum(w.numel() for w in state.policy.parameters()) - state.policy.embedding.numel()
     assert state.step == 20
     assert state.spent[0].flops_convention == pytest.approx(flops_per_token(config) * n * tokens, rel=0.01)
 
 
 def test_rl_tokens_count_what_rollouts_hold():
-    rollouts, _ = demonstrate(
+    rollouts, _ = gold_rollouts(
         toy_state(0).policy,
         TextVectorEnv(6, "toy.symbolic"),
         toy_problems(6),
         Sampling(1, 4, 1.0),
         keys("sampling", (0,), 0),
     )
-    assert rl_tokens(toy_problems(6), 3) == 3 * rollouts.length.sum().item()
+    assert expected_rl_tokens(toy_problems(6), 3) == 3 * rollouts.length.sum().item()
 
 
 def test_documents_worth_some_tokens_hold_them_to_within_a_document():
     corpus = corpus_of(tiny().base)
     for tokens in (1, 40, 999, 2000):
-        found = documents_worth(tokens, corpus, 0.0, Key("continued", 0))
+        found = documents_of_tokens(tokens, corpus, 0.0, Key("continued", 0))
         assert abs(sum(map(len, found)) - tokens) <= max(map(len, found), default=20)
 
 

@@ -12,9 +12,8 @@ from harness.bench.rehearsal import Watched, rehearsed
 from harness.core.flops import Spent
 from harness.policy.backends import native
 from harness.run.run import new_state, training_mixture
-from harness.train.curriculum import untried
+from harness.train.curriculum import Ahead, initial_success, problems_of
 from harness.train.pretrain import corpus_of, pretrain_step
-from harness.train.problems import Ahead, problems_of
 from harness.train.rl import rl_step
 from tests.toys import tiny
 from tests.train.test_pretrain import base_state
@@ -85,12 +84,12 @@ def test_problems_drawn_ahead_are_those_that_the_step_would_draw(settings):
     config = tiny(*settings)
     state, mixture = new_state(config, config.optim, (0, 5)), training_mixture(config)
     if config.tasks.target_success:
-        state.success = untried(mixture, 2, 0.5)
+        state.success = initial_success(mixture, 2, 0.5)
     with ThreadPoolExecutor(1) as pool:
         ahead = Ahead(pool)
         for step in (0, 1, 2, 7, 8, 3):  # a run may go on from anywhere
             state.spent = (Spent(step=step),) * 2
             problems, chances = ahead(config, state, mixture)
-            expected, odds = problems_of(config, state, mixture)
+            expected, sampling_probabilities = problems_of(config, state, mixture)
             assert problems == expected
-            assert np.array_equal(np.array(chances, dtype=object), np.array(odds, dtype=object))
+            assert np.array_equal(np.array(chances, dtype=object), np.array(sampling_probabilities, dtype=object))

@@ -9,8 +9,8 @@ from envs.mixture import Mixture
 from envs.registry import select
 from envs.vector import TextVectorEnv
 from harness.core.seeding import Key
-from harness.train.reward_model import preference_loss, preferred, reward_scores, train_reward_model
-from harness.train.rl import rl_step, sampling_of
+from harness.train.reward_model import predicted_reward, preference_loss, preferred, train_reward_model
+from harness.train.rl import rl_step, training_sampling
 from tests.toys import tiny, toy_state
 from tests.train.toy_rollouts import played, toy_problems
 
@@ -32,14 +32,14 @@ def learned(*settings, seeds=(0,)):
     state.reward_model = copy.deepcopy(state.policy)
     mixture = Mixture(select(config.tasks.verified), difficulties=config.tasks.difficulties)
     env = TextVectorEnv(128 * len(seeds), mixture.tasks[0])
-    train_reward_model(config, state, env, mixture, sampling_of(config, mixture))
+    train_reward_model(config, state, env, mixture, training_sampling(config, mixture))
     return config, state, env, mixture
 
 
 def separation(state):
     """How often a right completion outscores a wrong one, on fresh problems."""
     rollouts, checked = played(state.policy, toy_problems(60), state.seeds, tokens=1)
-    scores, right = reward_scores(state.reward_model, rollouts), checked.verdict == 1
+    scores, right = predicted_reward(state.reward_model, rollouts), checked.verdict == 1
     return (scores[right][:, None] > scores[~right]).float().mean().item()
 
 
@@ -75,7 +75,7 @@ def test_a_score_is_read_at_the_last_token_whatever_is_padded():
         state.policy.head[:, :, 2] += 0.6  # EOS, often
     rollouts, _ = played(state.policy, toy_problems(6))
     assert len(set(rollouts.length.tolist())) > 1
-    scores = reward_scores(state.policy, rollouts)
+    scores = predicted_reward(state.policy, rollouts)
     for row in range(0, rollouts.rows, 5):
         ids = rollouts.ids[row, : rollouts.length[row]]
         assert scores[row].item() == pytest.approx(state.policy(ids[None, None])[0, 0, -1, 6].item(), abs=1e-5)

@@ -8,14 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.config.schema import RewardConfig
-from harness.train.advantages import group_mean, silent_groups
+from harness.train.advantages import group_mean, zero_advantage_groups
 from harness.train.rewards import (
     REWARDS,
     format_reward,
     kl_in_reward,
     length_reward,
     random_reward,
-    shaped,
     shuffled_within_group,
     true_reward,
 )
@@ -44,7 +43,7 @@ def test_shuffling_keeps_each_groups_multiset_of_rewards(verdicts):
     truth, dealt = (inputs.rollouts.grouped(r(inputs).outcome) for r in (true_reward, shuffled_within_group))
     assert torch.equal(truth.isnan(), dealt.isnan())
     assert same(truth.sort(-1).values, dealt.sort(-1).values)
-    of = lambda reward: silent_groups(group_mean, reward(inputs), inputs.rollouts, algo("grpo"))  # noqa: E731
+    of = lambda reward: zero_advantage_groups(group_mean, reward(inputs), inputs.rollouts, algo("grpo"))  # noqa: E731
     silent = [of(r) for r in (true_reward, shuffled_within_group)]
     assert torch.equal(*silent)
 
@@ -117,7 +116,7 @@ def test_shaping_by_hand():
     mask = inputs.rollouts.loss_mask.clone()
     mask[2:4, 2:] = False
     rollouts = replace(inputs.rollouts, loss_mask=mask, stop_reason=torch.tensor([0, 0, 0, 0, 1, 1]))
-    credit = shaped(true_reward(inputs), rollouts, RewardConfig("true_reward", 0.4, 0.5, None), max_tokens=4)
+    credit = shape_rewards(true_reward(inputs), rollouts, RewardConfig("true_reward", 0.4, 0.5, None), max_tokens=4)
     assert same(credit.base, torch.tensor([1.0, 0.0, torch.nan, 1.0, 1.0, 0.0]))
     expected = torch.tensor([1 - 0.3, -0.3, torch.nan, 1 - 0.1, 1 - 0.3 - 0.5, -0.3 - 0.5])
     torch.testing.assert_close(credit.outcome, expected, equal_nan=True)

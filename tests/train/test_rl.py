@@ -12,10 +12,10 @@ from envs.mixture import Mixture
 from envs.registry import select
 from envs.vector import TextVectorEnv
 from harness.core.seeding import keys
-from harness.core.types import Credit
-from harness.train.advantages import silent_groups
+from harness.core.types import Rewards
+from harness.train.advantages import zero_advantage_groups
 from harness.train.algorithms import ALGORITHMS
-from harness.train.batch import Judged, training_batches
+from harness.train.batch import ScoredRollouts, training_batches
 from harness.train.critic import add_critic
 from harness.train.optim import clip_gradients
 from harness.train.rl import rl_step, update
@@ -44,12 +44,12 @@ def batches(state, credit=None, keep_silent=False, dtype=torch.float64, order=No
         rows = (torch.tensor(order)[:, None] * G + torch.tensor([2, 0, 3, 1])).flatten()
         fields = ("ids", "loss_mask", "sampler_logprobs", "turn", "length", "prompt_length", "stop_reason")
         rollouts = replace(rollouts, **{name: getattr(rollouts, name)[rows] for name in fields})
-        credit = Credit(credit.base[rows], credit.outcome[rows])
+        credit = Rewards(credit.base[rows], credit.outcome[rows])
     rollouts = replace(rollouts, sampler_logprobs=rollouts.sampler_logprobs.to(dtype))
     advantage = ALGORITHMS[config.algo.name].advantage
-    keep = ~silent_groups(advantage, credit, rollouts, config.algo) | keep_silent
+    keep = ~zero_advantage_groups(advantage, credit, rollouts, config.algo) | keep_silent
     advantages = advantage(credit, None, rollouts, config.algo).to(dtype)
-    judged = Judged(rollouts, advantages, ~credit.outcome.isnan(), keep)
+    judged = ScoredRollouts(rollouts, advantages, ~credit.outcome.isnan(), keep)
     return list(training_batches(judged, config.algo, config.optim, 4, keys("minibatch", state.seeds, step)))
 
 
@@ -278,7 +278,7 @@ def test_metrics_say_what_happened():
     assert metrics["truncated"] == pytest.approx((rollouts.stop_reason == 1).float().mean().item())
     assert metrics["completion_length_mean"] == pytest.approx(rollouts.loss_mask.sum(1).float().mean().item())
     groups = checked.verdict.view(8, 4)
-    assert metrics["no_signal_groups"] == (groups == groups[:, :1]).all(1).float().mean().item()
+    assert metrics["zero_advantage_groups"] == (groups == groups[:, :1]).all(1).float().mean().item()
     drawn = rollouts.sampler_logprobs[rollouts.loss_mask]
     assert metrics["entropy"] == pytest.approx(-drawn.mean().item(), rel=1e-5)
     assert metrics["lr"] == pytest.approx(1e-2 / 5)  # the first of four warm-up steps
@@ -288,7 +288,7 @@ def test_a_step_reports_the_same_metrics_with_and_without_signal():
     """Else a row of metrics.jsonl would lack columns now and then."""
     loud = steps(tiny(), 1, 0)[2][0]
     quiet = steps(tiny("reward=format_reward", "sampling.temperature=1e-4", "rl.problems=1"), 1, 0)[2][0]
-    assert quiet.metrics["no_signal_groups"].item() == 1
+    assert quiet.metrics["zero_advantage_groups"].item() == 1
     assert set(quiet.metrics) == set(loud.metrics)
 
 

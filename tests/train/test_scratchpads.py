@@ -14,8 +14,8 @@ from harness.core.seeding import Key, keys
 from harness.policy.logprobs import score
 from harness.policy.tokenizer import ANSWER, EOS, TURN, answer_text, decode
 from harness.train import pretrain as module
-from harness.train.pretrain import corpus_of, document, draw_documents, pretrain_step, rl_tokens
-from harness.train.rollout import Sampling, demonstrate, rollout
+from harness.train.pretrain import corpus_of, document, draw_documents, expected_rl_tokens, pretrain_step
+from harness.train.rollout import Sampling, gold_rollouts, rollout
 from tests.toys import tiny, toy_state
 from tests.train.toy_rollouts import toy_problems
 
@@ -30,8 +30,8 @@ def parts(document):
     """Prompt, scratchpad (None without ANSWER) and answer."""
     ids = document.tolist()
     turn = ids.index(TURN)
-    thought = decode(ids[turn + 1 : ids.index(ANSWER)]) if ANSWER in ids else None
-    return decode(ids[1:turn]), thought, answer_text(ids[turn + 1 :])
+    gold_scratchpad = decode(ids[turn + 1 : ids.index(ANSWER)]) if ANSWER in ids else None
+    return decode(ids[1:turn]), gold_scratchpad, answer_text(ids[turn + 1 :])
 
 
 def sums(prompt):
@@ -47,11 +47,11 @@ def sums(prompt):
 
 def test_a_share_of_the_documents_shows_the_steps_and_in_all_of_them_ANSWER_opens_the_answer():
     found = [parts(held) for held in documents(2000, 0.3)]
-    assert np.mean([thought != "" for _, thought, _ in found]) == pytest.approx(0.3, abs=0.04)
-    for prompt, thought, answer in found:
-        assert thought.rstrip("\n") in ("", sums(prompt)) or thought.startswith(sums(prompt) + "\n")
+    assert np.mean([gold_scratchpad != "" for _, gold_scratchpad, _ in found]) == pytest.approx(0.3, abs=0.04)
+    for prompt, gold_scratchpad, answer in found:
+        assert gold_scratchpad.rstrip("\n") in ("", sums(prompt)) or gold_scratchpad.startswith(sums(prompt) + "\n")
         assert int(answer) == sum(map(int, prompt.rstrip("=").split("+")))
-        assert not thought.endswith("\n")
+        assert not gold_scratchpad.endswith("\n")
 
 
 def test_without_a_share_documents_are_to_the_byte_what_they_were_before_there_was_one():
@@ -67,10 +67,10 @@ def test_problems_and_right_and_wrong_answers_are_the_same_whatever_the_share():
 
 
 def test_a_wrong_document_shows_the_steps_that_lead_to_its_wrong_answer():
-    for prompt, thought, answer in map(parts, documents(50, 1.0, 1.0)):
-        leading = "".join(line[-1] for line in reversed(thought.split("\n")))
+    for prompt, gold_scratchpad, answer in map(parts, documents(50, 1.0, 1.0)):
+        leading = "".join(line[-1] for line in reversed(gold_scratchpad.split("\n")))
         assert answer.endswith(leading[-3:])
-        assert not thought.startswith(sums(prompt))
+        assert not gold_scratchpad.startswith(sums(prompt))
 
 
 def test_every_task_with_steps_gives_them_without_the_answer():
@@ -157,7 +157,7 @@ def test_a_demonstration_shows_as_many_steps_as_the_budget_allows(thinking):
     not the demonstrator's where the sampler would have forced it."""
     problems = toy_problems(6)
     config, env = Sampling(1, 4, 1.0, thinking=thinking), TextVectorEnv(6, "toy.symbolic")
-    rollouts, checked = demonstrate(toy_state(0).policy, env, problems, config, keys("sampling", (0,), 0))
+    rollouts, checked = gold_rollouts(toy_state(0).policy, env, problems, config, keys("sampling", (0,), 0))
     assert checked.verdict.tolist() == [1] * 6
     for problem, row, n, length, mask in zip(problems, *map_rows(rollouts), rollouts.loss_mask):
         steps = get(problem.task).scratchpad(problem)[: thinking or 0]
@@ -165,4 +165,4 @@ def test_a_demonstration_shows_as_many_steps_as_the_budget_allows(thinking):
         assert text == ("A⟨EOS⟩" if thinking is None else f"{steps}⟨ANSWER⟩A⟨EOS⟩")
         undrawn = (~mask[n:length]).nonzero().flatten().tolist()
         assert undrawn == ([thinking] if thinking is not None and len(steps) == thinking else [])
-    assert rl_tokens(problems, 3, thinking) == 3 * rollouts.length.sum().item()
+    assert expected_rl_tokens(problems, 3, thinking) == 3 * rollouts.length.sum().item()

@@ -8,7 +8,7 @@ from envs import Problem, Verdict, get
 from envs.splits import distinct_problems
 from envs.vector import TextVectorEnv
 from harness.core.seeding import Key, keys
-from harness.core.types import Checked, Credit, RewardInputs, Rollouts
+from harness.core.types import RewardInputs, Rewards, Rollouts, VerifierResults
 from harness.train.rollout import Sampling, rollout
 
 
@@ -35,20 +35,22 @@ def hand_made(
         group_size=g,
     )
     form = torch.tensor(well_formed).flatten() if well_formed else torch.ones(b, dtype=torch.bool)
-    checked, steps = Checked(verdict.flatten(), form), torch.zeros(b, tokens)
+    checked, steps = VerifierResults(verdict.flatten(), form), torch.zeros(b, tokens)
     return RewardInputs(rollouts, checked, [], keys("reward", range(seeds), 0), steps=steps)
 
 
-def credit_of(rewards: list[list[float]] | Tensor) -> Credit:
+def credit_of(rewards: list[list[float]] | Tensor) -> Rewards:
     flat = torch.as_tensor(rewards, dtype=torch.float32).flatten()
-    return Credit(base=flat, outcome=flat)
+    return Rewards(base=flat, outcome=flat)
 
 
 def toy_problems(n: int, context: str = "symbolic") -> list[Problem]:
     return list(distinct_problems(get(f"toy.{context}"), 2, "train", n, 0))
 
 
-def played(policy, problems: list[Problem], seeds=(0,), group_size=4, tokens=4, first=0) -> tuple[Rollouts, Checked]:
+def played(
+    policy, problems: list[Problem], seeds=(0,), group_size=4, tokens=4, first=0
+) -> tuple[Rollouts, VerifierResults]:
     """Completions of toy problems, the same for each stacked seed."""
     env = TextVectorEnv(len(seeds) * len(problems) * group_size, problems[0].task)
     sampling = Sampling(group_size, tokens, 1.0)

@@ -1,1 +1,1 @@
-"""Implementations of a policy's sampling, log-probabilities and gradients."""
+"""Implementations of a policy's sampling, log-probabilities and gradients; see backend.py."""

@@ -1,106 +1,184 @@
-"""Work of small policies on a GPU, recorded once and then started as a whole (CUDA graphs).
+"""Small policies on a GPU: work recorded once as a CUDA graph and replayed.
 
-An operation of a small policy takes a GPU less time than it takes to start it, and a step has thousands. What is asked
-for again with tensors of the same shapes is therefore recorded, and replayed from then on. What is recorded has fixed
-shapes and looks at no number, for which the CPU would have to wait: finished rows stay in the batch, and silent groups
-are masked instead of left out. For a policy that is not small those cost more than the starting of operations.
+A GPU computes an operation of a small policy in less time than it takes to launch, and a step has thousands. Work that
+comes again with tensors of the same shapes is therefore recorded, and replayed from then on. Recorded work has fixed
+shapes and reads no number back: finished rows stay in the batch, and padding is computed. For large policies that costs
+more than the launches.
 """
 
 import functools
 import warnings
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils._pytree import tree_map
 
-from harness.policy.transformer import Transformer, parameter_count
+from harness.core.types import Batch, Completions, GroupedCompletions, SampleRequest, tensors_of
+from harness.policy.backends.eager import EagerBackend, PaddedDocuments
+from harness.policy.logprobs import completion_hidden, completion_logprobs
+from harness.policy.sampler import sample
+from harness.policy.transformer import Transformer
 
-SMALL = 10**7  # weights of one policy
-LONGEST = 128  # tokens of a completion: of longer ones too many have ended before the last has
-MOST = 64  # recordings of a policy
+MAX_PARAMETERS = 10**7
+MAX_NEW_TOKENS = 128  # of longer completions too many have ended before the last has
+MAX_RECORDINGS = 64  # of one policy
+PROMPT_MULTIPLE, COMPLETION_MULTIPLE, DOCUMENT_MULTIPLE = 8, 8, 16  # widths are padded to few, each recorded apart
+
+
+def unsupported_reason(parameters: int, device: torch.device) -> str:
+    """Why policies of so many parameters are not recorded on this device; "" where they are."""
+    if device.type != "cuda":
+        return "it needs a CUDA device"
+    if parameters >= MAX_PARAMETERS:
+        return f"it is for policies below {MAX_PARAMETERS:,} parameters, whose launches cost more than their padding"
+    return ""
 
 
 class Recording(Protocol):
-    """A function with tensors of its own: those that it is given, and those that it finds, anew with each replay."""
+    """A function with input and output tensors of its own; a replay computes the second anew from the first."""
 
-    given: dict[str, Tensor]
-    found: Any
+    inputs: dict[str, Tensor]
+    outputs: Any
 
     def replay(self) -> None: ...
 
 
 @functools.cache
-def _memory() -> Any:
-    """What all recordings use in turn: no two are replayed at once, and what they find is copied at once."""
+def _memory_pool() -> Any:
+    """Shared by all recordings: no two are replayed at once, and their outputs are copied at once."""
     return torch.cuda.graph_pool_handle()
 
 
 class CudaGraph:
-    """The function's work as a CUDA graph. Weights are read where they are: they must change in place."""
+    """The function's work as a CUDA graph. Weights are read in place: they must be updated in place."""
 
-    def __init__(self, function: Callable[..., Any], given: Mapping[str, Tensor]):
-        self.given = {name: x.detach().clone() for name, x in given.items()}
+    def __init__(self, function: Callable[[dict[str, Tensor]], Any], inputs: Mapping[str, Tensor]):
+        self.inputs = {name: x.detach().clone() for name, x in inputs.items()}
         self._graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
-            with torch.cuda.graph(self._graph, pool=_memory(), capture_error_mode="thread_local"):
-                self.found = function(**self.given)
+            with torch.cuda.graph(self._graph, pool=_memory_pool(), capture_error_mode="thread_local"):
+                self.outputs = function(self.inputs)
         finally:
-            torch.cuda.set_stream(stream)  # which a capture that ends badly leaves for another
+            torch.cuda.set_stream(stream)  # a capture that fails leaves another one current
 
     def replay(self) -> None:
         self._graph.replay()
 
 
-RECORDERS: dict[str, Callable[..., Recording]] = {"cuda": CudaGraph}  # by the kind of device
+class CudaGraphsBackend:
+    """See `Backend`. `record` makes a Recording; where it raises RuntimeError, a warning is given and everything runs
+    eagerly from then on."""
 
-# By policy, then by what was asked for; None where that was asked for once.
-_recordings: WeakKeyDictionary[Transformer, dict[Hashable, Recording | None]] = WeakKeyDictionary()
-_refused = False
+    name = "cuda_graphs"
 
+    def __init__(self, record: Callable[..., Recording] = CudaGraph):
+        self._record, self._eager, self._failed = record, EagerBackend(), False
+        # By policy, then by key and shapes; None after the first use, which warms up what libraries prepare.
+        self._recordings: WeakKeyDictionary[Transformer, dict[Hashable, Recording | None]] = WeakKeyDictionary()
 
-def serves(policy: Transformer) -> bool:
-    """Whether work of this policy is recorded, and so has to be of fixed shapes."""
-    return (
-        policy.embedding.device.type in RECORDERS
-        and not _refused
-        and parameter_count(policy.config, embedding=False) < SMALL
-    )
+    def sample(self, policy: Transformer, request: SampleRequest) -> Completions:
+        new_tokens = request.uniforms.shape[-1]
+        if new_tokens > MAX_NEW_TOKENS:
+            return self._eager.sample(policy, request)
+        most = max(policy.config.context - new_tokens, request.prompts.shape[-1])
+        request = replace(request, prompts=_pad_last(request.prompts, PROMPT_MULTIPLE, most))
+        settings = tuple(value for value in vars(request).values() if not isinstance(value, Tensor))
+        work = functools.partial(_sample_fixed, policy)
+        return Completions(*self.gradients(policy, ("sample", *settings), work, request))
 
+    def hidden(self, policy: Transformer, ids: Tensor) -> Tensor:
+        return self._eager.hidden(policy, ids)
 
-def width_of(tokens: int, most: int, multiple: int) -> int:
-    """The width in which so many tokens are laid out, up to `most`: one of few, for each is recorded apart."""
-    return min(-(-tokens // multiple) * multiple, most)
+    def completion_hidden(self, policy: Transformer, grouped: GroupedCompletions) -> Tensor:
+        return completion_hidden(policy, grouped, pack=False)
 
+    def token_logprobs(self, policy: Transformer, ids: Tensor, temperature: float) -> Tensor:
+        return self._eager.token_logprobs(policy, ids, temperature)
 
-def recorded(policy: Transformer, name: Hashable, function: Callable[..., Any], given: Mapping[str, Tensor]) -> Any:
-    """function(**given), replayed from the second time on that `name` comes with tensors of these shapes.
+    def completion_logprobs(
+        self, policy: Transformer, grouped: GroupedCompletions, temperature: float, with_entropy: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        return completion_logprobs(policy, self.completion_hidden(policy, grouped), grouped, temperature, with_entropy)
 
-    `name` must say all that the function depends on beside these tensors and the policy's weights. It gives tensors, in
-    tuples, lists and dicts. The first time runs as it is, which also warms up what libraries prepare; the second is
-    recorded, up to a number of shapes. Where that is refused, a warning says so, and everything is run as it is from
-    then on.
-    """
-    global _refused
-    known = _recordings.setdefault(policy, {})
-    key = (name, *((of, x.shape, x.dtype) for of, x in given.items()))
-    if _refused or key not in known:
-        if len(known) < MOST:
-            known[key] = None
-        return function(**given)
-    recording = known[key]
-    if recording is None:
+    def document_batches(self, policy: Transformer, corpora: Sequence[Sequence[np.ndarray]]) -> list[PaddedDocuments]:
+        return [_pad_documents(one, policy.config.context) for one in self._eager.document_batches(policy, corpora)]
+
+    def document_loss(self, policy: Transformer, documents: PaddedDocuments) -> Tensor:
+        return self._eager.document_loss(policy, documents)
+
+    def microbatches(self, policy: Transformer, batch: Batch, groups: int) -> list[Batch]:
+        return self._eager.microbatches(policy, _pad_batch(batch, policy.config.context), groups)
+
+    def gradients(self, policy: Transformer, key: Hashable, function: Callable[[Any], Any], inputs: Any) -> Any:
+        tensors = tensors_of(inputs)
+        recordings = self._recordings.setdefault(policy, {})
+        key = (key, *((name, x.shape, x.dtype) for name, x in tensors.items()))
+        if self._failed or key not in recordings:
+            if len(recordings) < MAX_RECORDINGS:
+                recordings[key] = None
+            return function(inputs)
+        recording = recordings[key]
+        if recording is None:
+            recording = recordings[key] = self._try_to_record(function, inputs, tensors)
+        if recording is None:
+            return function(inputs)
+        for name, x in tensors.items():
+            recording.inputs[name].copy_(x)
+        recording.replay()
+        return tree_map(torch.clone, recording.outputs)
+
+    def _try_to_record(self, function: Callable[[Any], Any], inputs: Any, tensors: Mapping[str, Tensor]) -> Any:
+        """The recording; None where that fails."""
         try:
-            recording = known[key] = RECORDERS[policy.embedding.device.type](function, given)
+            return self._record(lambda own: function(replace(inputs, **own)), tensors)
         except RuntimeError as error:
-            _refused = True
-            _recordings.clear()
+            self._failed = True
+            self._recordings.clear()
             cause = error.__context__ or error  # the first error; others follow from it
-            warnings.warn(f"no CUDA graphs, steps are slower: {cause}", RuntimeWarning, stacklevel=2)
-            return function(**given)
-    for of, x in given.items():
-        recording.given[of].copy_(x)
-    recording.replay()
-    return tree_map(torch.clone, recording.found)
+            warnings.warn(f"no CUDA graphs, steps are slower: {cause}", RuntimeWarning, stacklevel=3)
+            return None
+
+    def num_threads(self, n: int) -> AbstractContextManager[None]:
+        return self._eager.num_threads(n)
+
+
+def _sample_fixed(policy: Transformer, request: SampleRequest) -> tuple[Tensor, ...]:
+    return tuple(tensors_of(sample(policy, request, compact=False)).values())
+
+
+def _pad_last(x: Tensor, multiple: int, most: int) -> Tensor:
+    """Right-padded with 0 to a multiple, or to `most`."""
+    width = max(min(-(-x.shape[-1] // multiple) * multiple, most), x.shape[-1])
+    return pad(x, (0, width - x.shape[-1]))
+
+
+def _pad_documents(documents: PaddedDocuments, context: int) -> PaddedDocuments:
+    ids, mask = (_pad_last(x, DOCUMENT_MULTIPLE, context) for x in (documents.ids, documents.mask))
+    return replace(documents, ids=ids, mask=mask)
+
+
+def _pad_batch(batch: Batch, context: int) -> Batch:
+    """The batch with widths that are multiples, and groups up to the next power of two, masked."""
+    groups, rows = batch.n_groups, batch.completions.shape[1]
+    more = (1 << max(groups - 1, 0).bit_length()) - groups if groups else 0
+    shared, by_group = {"denominator", "loss_tokens", "update_tokens"}, {"prompts", "prompt_length"}
+
+    def padded(name: str, x: Tensor) -> Tensor:
+        if name == "prompts":
+            x = _pad_last(x, PROMPT_MULTIPLE, context)
+        elif x.dim() == 3:
+            x = _pad_last(x, COMPLETION_MULTIPLE, context)
+        if name in shared or not more:
+            return x
+        extra = more if name in by_group else more * (rows // groups)
+        filler = x[:, -1:].expand(-1, extra, *x.shape[2:])
+        return torch.cat((x, torch.zeros_like(filler) if name == "loss_mask" else filler), dim=1)
+
+    return replace(batch, **{name: padded(name, x) for name, x in tensors_of(batch).items()})

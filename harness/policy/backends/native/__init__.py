@@ -240,3 +240,21 @@ def sample(
         out = Completions(*(pointer(x[i]) for x in (ids, found, taken, drawn)))
         call("sample", one, asked, out)
     return ids, found, taken, drawn
+
+
+# --- SHIM (uncommitted)
+supports, unsupported_reason, num_threads, disabled, has_amx = serves, refused, shared_by, plain, has_tiles
+token_logprobs, equal_rows, pack_documents, layout_completions, missing_reason = (
+    logprobs,
+    rows_of_equal_length,
+    packed_documents,
+    laid_out,
+    missing,
+)
+CompletionLayout = Layout
+Layout.scatter = Layout.put
+
+
+def _pd(corpora):
+    ids, spans, target = packed_documents(corpora)
+    return ids, spans, target

@@ -9,8 +9,8 @@ import torch
 from envs import Problem, get
 from harness.policy.tokenizer import ANSWER, encode, encode_completion, encode_prompt
 from harness.train import rl
-from harness.train.advantages import leave_one_out, silent_groups, to_go
-from harness.train.process_reward import EXACT, right_steps, steps_metrics
+from harness.train.advantages import leave_one_out, reward_to_go, zero_advantage_groups
+from harness.train.process_reward import EXACT, line_rewards, scratchpad_metrics
 from harness.train.rewards import process_reward
 from tests.run.test_run import rows
 from tests.toys import algo, tiny, train
@@ -34,7 +34,7 @@ def written(completions, verdicts=None, problem=SUM, seeds=1):
         length=length,
         prompt_length=torch.full_like(length, len(prompt)),
     )
-    return replace(inputs, rollouts=rollouts, steps=right_steps(rollouts, [problem] * seeds, 64))
+    return replace(inputs, rollouts=rollouts, steps=line_rewards(rollouts, [problem] * seeds, 64))
 
 
 def earned(*lines, answer="42", problem=SUM):
@@ -91,8 +91,8 @@ def test_tasks_without_steps_earn_nothing_and_a_policy_that_does_not_think_has_n
     problem = task.draw(np.random.default_rng(0), 2)
     inputs = written([encode_completion(problem.answer, task.worked(problem))], problem=problem)
     assert (inputs.steps == 0).all()
-    assert right_steps(inputs.rollouts, [problem], None) is None
-    assert steps_metrics(None, 1) == {}
+    assert line_rewards(inputs.rollouts, [problem], None) is None
+    assert scratchpad_metrics(None, 1) == {}
 
 
 @pytest.mark.parametrize("n", [3, 6, 7, 13])
@@ -105,7 +105,7 @@ def test_completions_that_earn_the_same_are_exactly_equal_wherever_their_lines_s
     credit = process_reward(inputs)
     assert len(right) == n
     assert credit.base.unique().tolist() == [(n - 1) * round(EXACT / n) / EXACT]
-    assert silent_groups(leave_one_out, credit, inputs.rollouts, algo("rloo")).all()
+    assert zero_advantage_groups(leave_one_out, credit, inputs.rollouts, algo("rloo")).all()
 
 
 def test_the_process_reward_by_hand():
@@ -124,7 +124,7 @@ def test_the_process_reward_by_hand():
 def test_what_a_step_earns_is_credited_to_it_and_to_what_came_before_alone():
     """Without a baseline: 2 up to the end of the first line, 1.5 up to that of the second, then the answer's 1."""
     inputs = written([encode_completion("42", f"{FIRST}\n{SECOND}")])
-    found = to_go(process_reward(inputs), None, inputs.rollouts, algo("reinforce"))
+    found = reward_to_go(process_reward(inputs), None, inputs.rollouts, algo("reinforce"))
     drawn = found[0, inputs.rollouts.prompt_length[0] :]
     assert drawn.tolist() == [2.0] * len(FIRST) + [1.5] * (1 + len(SECOND)) + [1.0] * len("⟨42⟩")
 
@@ -132,13 +132,13 @@ def test_what_a_step_earns_is_credited_to_it_and_to_what_came_before_alone():
 def test_a_group_alike_in_its_answers_still_has_the_signal_of_its_steps():
     texts = [encode_completion("41", FIRST), encode_completion("41", "")]
     inputs = written(texts, [[WRONG, WRONG]])
-    assert not silent_groups(leave_one_out, process_reward(inputs), inputs.rollouts, algo("rloo")).any()
+    assert not zero_advantage_groups(leave_one_out, process_reward(inputs), inputs.rollouts, algo("rloo")).any()
 
 
-def test_steps_right_is_told_of_each_seed():
+def test_scratchpad_lines_correct_is_told_of_each_seed():
     texts = [encode_completion("42", text) for text in (f"{FIRST}\n{SECOND}", FIRST, "", FIRST)]
     inputs = written(texts, seeds=2)
-    assert steps_metrics(inputs.steps, 2)["steps_right"].tolist() == [0.75, 0.25]
+    assert scratchpad_metrics(inputs.steps, 2)["scratchpad_lines_correct"].tolist() == [0.75, 0.25]
 
 
 def test_rl_pays_what_steps_earn_and_tells_it(tmp_path, monkeypatch):
@@ -146,9 +146,9 @@ def test_rl_pays_what_steps_earn_and_tells_it(tmp_path, monkeypatch):
     first = lambda rollouts, problems, thinking: torch.zeros(rollouts.ids.shape).scatter_(  # noqa: E731
         1, rollouts.prompt_length[:, None], 0.25
     )
-    monkeypatch.setattr(rl, "right_steps", first)
+    monkeypatch.setattr(rl, "line_rewards", first)
     settings = ("base.worked=0.5", "sampling.thinking=6", "rl.steps=2", "reward=process_reward")
     steps = [row for row in rows(train(tiny(*settings, out=tmp_path))) if "train/loss" in row]
     for row in steps:
-        assert row["train/steps_right"] == 0.25
+        assert row["train/scratchpad_lines_correct"] == 0.25
         assert row["train/reward_mean"] == pytest.approx(row["train/accuracy"] + 0.25)
