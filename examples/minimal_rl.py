@@ -1,7 +1,7 @@
 """One file of RL on a language model: sample, verify, advantage, loss, step. Run it: python examples/minimal_rl.py
 
-Read this page first. It computes the same weights as harness/train/rl.py (tests/train/test_minimal_rl.py), for one seed,
-one device and one update a step, with the plainest code. Left out, and where to find it:
+Read this page first. It computes the same weights as harness/train/rl.py (tests/train/test_minimal_rl.py), for one
+seed, one device and one update a step, with the plainest code. Left out, and where to find it:
 
 - a KL to a reference, an entropy bonus, a critic, clipping of the ratio: with one update a step the ratio is 1, so that
   clipping never acts; harness/train/losses.py, critic.py

@@ -30,6 +30,6 @@ def test_the_minimal_example_has_the_weights_of_rl_step_after_five_steps(algorit
         report = rl_step(config, state, env, mixture)
         reward = minimal_rl.rl_step(policy, optimizer, mixture, Key("sampling", 0, step), algorithm=algorithm)
         assert reward == pytest.approx(report.metrics["reward_mean"].item())
-    for ours, theirs, start in zip(policy.parameters(), state.policy.parameters(), before):
+    for ours, theirs in zip(policy.parameters(), state.policy.parameters()):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
     assert max((a - b).abs().max().item() for a, b in zip(policy.parameters(), before)) > 1e-3
