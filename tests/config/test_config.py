@@ -5,9 +5,10 @@ from hydra import compose, initialize_config_module
 from pydantic_core import ValidationError
 
 import harness.config.identity as identity_module
+from harness.config.compose import plain
 from harness.config.hints import from_validation
 from harness.config.identity import base_id, evaluation_id, run_id
-from harness.config.schema import dump, parse, plain
+from harness.config.parse import dump, parse
 from harness.core.dotted import flatten
 from harness.core.errors import UserError
 from tests.toys import container, tiny
@@ -36,8 +37,8 @@ OTHER = {
     "base.contexts.worded": 0.5,
     "base.difficulties": [1],
     "base.difficulty_decay": 0.5,
-    "base.wrong_answers": 0.2,
-    "base.worked": 0.5,
+    "base.label_noise": 0.2,
+    "base.scratchpad_share": 0.5,
     "base.optim.name": "muon",
     "base.optim.lr": 1e-3,
     "base.optim.beta1": 0.8,
@@ -58,9 +59,9 @@ OTHER = {
     "rl.steps": 8,
     "rl.problems": 8,
     "rl.group_size": 8,
-    "rl.lag": 2,
+    "rl.off_policy_steps": 2,
     "sampling.temperature": 0.9,
-    "sampling.max_tokens": 2,
+    "sampling.max_new_tokens": 2,
     "sampling.thinking": 8,
     "algo.name": "grpo",
     "algo.scale": "none",
@@ -73,7 +74,7 @@ OTHER = {
     "algo.clip_high": 0.3,
     "algo.critic": {"discount": 1.0, "gae_lambda": 0.9, "lr_factor": 1.0, "value_clip": None},
     "reward.name": "random_reward",
-    "reward.learned": {"steps": 1, "lr": 1e-3, "noise": 0.0},
+    "reward.model": {"steps": 1, "lr": 1e-3, "noise": 0.0},
     "reward.length_penalty": 0.1,
     "reward.truncation_penalty": 0.5,
     "optim.name": "muon",
@@ -96,14 +97,14 @@ NEEDS = {
     "algo.kl": ("algo.kl_coefficient", 0.5),
     "algo.kl_coefficient": ("algo.kl", "k3"),
     "algo.critic": ("algo.name", "ppo"),
-    "reward.learned": ("reward.name", "learned_reward"),
-    "sampling.thinking": ("base.worked", 0.5),
-    "evaluation.thinking": ("base.worked", 0.5),
+    "reward.model": ("reward.name", "learned_reward"),
+    "sampling.thinking": ("base.scratchpad_share", 0.5),
+    "evaluation.thinking": ("base.scratchpad_share", 0.5),
 }
 # These change no weight of any run.
 LABELS = {
     "tasks.unverified": [],
-    "tasks.longer": [3],
+    "tasks.held_out_difficulties": [3],
     "rl.steps": 8,
     "evaluation.split": "validation",
     "evaluation.problems": 5,
@@ -112,7 +113,7 @@ LABELS = {
     "evaluation.thinking": [8],
     "evaluation.temperature": 0.5,
     "evaluation.seed": 3,
-    "evaluation.rows": 128,
+    "evaluation.batch_size": 128,
     "budgets": [0, 4],
     "device": "auto",
     "save.seconds": 5.0,
@@ -153,7 +154,7 @@ def changed(leaf, value):
 
 def unchanged(leaf):
     """What to compare with: options of thinking only stand with a base that thinks."""
-    return tiny("base.worked=0.5") if NEEDS.get(leaf, ("",))[0] == "base.worked" else tiny()
+    return tiny("base.scratchpad_share=0.5") if NEEDS.get(leaf, ("",))[0] == "base.scratchpad_share" else tiny()
 
 
 def test_every_leaf_of_the_configuration_is_sorted_into_one_of_two_kinds():
@@ -202,13 +203,16 @@ def test_the_quickstarts_base_is_called_what_it_was_before_policies_could_think(
 
 
 def test_what_continued_pretraining_costs_depends_on_how_long_rl_would_think():
-    ids = {run_id(tiny("objective=continued_pretraining", "base.worked=0.5", f"sampling.thinking={n}")) for n in (0, 8)}
+    ids = {
+        run_id(tiny("objective=continued_pretraining", "base.scratchpad_share=0.5", f"sampling.thinking={n}"))
+        for n in (0, 8)
+    }
     assert len(ids) == 2
 
 
 def test_documents_fit_until_they_show_their_steps():
     """So that the refusal of the same settings with steps, below, is about the steps."""
-    assert tiny(*SUMS).base.worked == 0
+    assert tiny(*SUMS).base.scratchpad_share == 0
 
 
 def test_a_pattern_is_the_tasks_that_it_stands_for():
@@ -221,7 +225,7 @@ def test_a_pattern_is_the_tasks_that_it_stands_for():
 @pytest.mark.parametrize("leaf", sorted(name for name in LABELS if name.startswith("evaluation.")))
 def test_an_evaluation_is_identified_by_its_settings_but_not_by_its_chunks(leaf):
     same = evaluation_id(changed(leaf, LABELS[leaf])) == evaluation_id(unchanged(leaf))
-    assert same == (leaf == "evaluation.rows")
+    assert same == (leaf == "evaluation.batch_size")
 
 
 @pytest.mark.parametrize("leaf", ["tasks.unverified", "tasks.difficulties"])
@@ -272,14 +276,14 @@ def test_log2_budgets_are_the_powers_of_two_and_the_last_step():
         (["base.difficulties=[9]"], r"base\.difficulties"),
         (["base.contexts={symbolic:1.0,worded:1.0,wordy:1.0}"], "wordy"),
         (["model.context=8"], r"model\.context is 8"),
-        (["base.worked=0.5", "reward=process_reward"], "no room to write any"),
+        (["base.scratchpad_share=0.5", "reward=process_reward"], "no room to write any"),
         (["sampling.thinking=8"], "pretrain one that has"),
         (["evaluation.thinking=[0,8]"], "pretrain one that has"),
-        (["base.worked=0.5", "evaluation.thinking=[8,8]"], "a budget stands twice"),
-        (["base.worked=0.5", "evaluation.thinking=[0,60]"], "completions of up to 65"),
-        (["base.worked=0.5", "base.tasks=[store.*]"], "none of base.tasks has worked steps"),
-        (["base.worked=0.5", *SUMS], r"a document of addition\.symbolic may need"),
-        (["sampling.max_tokens=60"], "completions of up to 60"),
+        (["base.scratchpad_share=0.5", "evaluation.thinking=[8,8]"], "a budget stands twice"),
+        (["base.scratchpad_share=0.5", "evaluation.thinking=[0,60]"], "completions of up to 65"),
+        (["base.scratchpad_share=0.5", "base.tasks=[store.*]"], "none of base.tasks has worked steps"),
+        (["base.scratchpad_share=0.5", *SUMS], r"a document of addition\.symbolic may need"),
+        (["sampling.max_new_tokens=60"], "completions of up to 60"),
         (["base.tasks=[expression.*,toy.*]", "base.difficulties=[]"], "a document of expression"),
         (["imports=[no_such_package]"], "no module is called 'no_such_package'"),
     ],
@@ -309,7 +313,7 @@ def test_a_value_out_of_range_is_refused(leaf, value):
 
 @pytest.mark.parametrize("leaf", ["steps=7", "lr=0.5", "noise=0.1"])
 def test_what_a_reward_is_learned_from_names_the_run(leaf):
-    assert run_id(tiny("reward=learned_reward", f"reward.learned.{leaf}")) != run_id(tiny("reward=learned_reward"))
+    assert run_id(tiny("reward=learned_reward", f"reward.model.{leaf}")) != run_id(tiny("reward=learned_reward"))
 
 
 @pytest.mark.parametrize("leaf", ["discount=0.9", "gae_lambda=1.0", "lr_factor=2.0", "value_clip=0.2"])
