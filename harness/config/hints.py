@@ -49,6 +49,10 @@ ELSEWHERE = {
 }
 
 
+# Sections whose type depends on their name.
+_CHOSEN_BY_NAME = ("launcher", "tracker")
+
+
 def new_key(key: str) -> str | None:
     """The name that a renamed setting has now; None for a setting that was not renamed."""
     for old, new in OLD_KEYS.items():
@@ -76,13 +80,21 @@ def unknown_setting(key: str, known: Iterable[str]) -> UserError:
     return UserError(key, "there is no such setting", fix)
 
 
+def _setting(location: tuple[Any, ...]) -> str:
+    """The dotted name at pydantic's location, without the members of unions: ("budgets", "tuple[int, ...]", 0) is
+    budgets.0, ("launcher", "local", "jobs") is launcher.jobs."""
+    parts = [str(part) for part in location if "[" not in str(part)]
+    if len(parts) > 2 and parts[0] in _CHOSEN_BY_NAME:
+        del parts[1]
+    return ".".join(parts)
+
+
 def from_validation(error: Any, known: Iterable[str] = ()) -> UserError:
     """All findings of a pydantic ValidationError as one UserError, a line each; unknown names get the nearest ones."""
     known = list(known)
     findings = []
     for finding in error.errors():
-        # pydantic names the type of a union's member in brackets: budgets.tuple[int, ...].0 is budgets.0
-        key = ".".join(str(part) for part in finding["loc"] if "[" not in str(part))
+        key = _setting(finding["loc"])
         if finding["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             findings.append(str(unknown_setting(key, known)))
         elif finding["type"] == "missing":

@@ -12,7 +12,7 @@ from harness.config.validate import check, check_study
 from harness.core.errors import UserError
 
 _CONFIG = TypeAdapter(Config)
-_STUDY = TypeAdapter(StudyConfig)
+_STUDY = TypeAdapter(dict[str, StudyConfig])
 
 
 def parse(container: Mapping[str, Any]) -> Config:
@@ -31,7 +31,7 @@ def parse(container: Mapping[str, Any]) -> Config:
 
 def parse_study(container: Mapping[str, Any]) -> StudyConfig:
     """The section `study` of a composed container, checked. Raises as `parse` does."""
-    study = _STUDY.validate_python(container)
+    study = _STUDY.validate_python({"study": container})["study"]  # so that errors name study.arms, not arms
     check_study(study)
     return study
 
