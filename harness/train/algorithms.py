@@ -52,5 +52,5 @@ def flops_per_token(config: Config) -> int:
     weights as the policy, has a forward pass and an update too."""
     sampling = 2 if ALGORITHMS[config.algo.name].samples else 0
     critic = config.algo.critic is not None
-    forward_passes = (config.algo.kl != "none") + (config.reward.learned is not None) + critic
+    forward_passes = (config.algo.kl != "none") + (config.reward.model is not None) + critic
     return sampling + 6 * config.optim.epochs * (1 + critic) + 2 * forward_passes

@@ -39,7 +39,7 @@ def score_rollouts(
     advantages = advantage(rewards, values, rollouts, algo)
     zero = zero_advantage_groups(advantage, rewards, values, rollouts, algo, advantages)
     returns = token_returns(rewards, values, rollouts, algo)
-    scorable, keep = ~rewards.base.isnan(), ~zero | algo.acts_on_silence
+    scorable, keep = ~rewards.base.isnan(), ~zero | algo.needs_all_groups
     return ScoredRollouts(rollouts, advantages, scorable, zero, keep, ref_logprobs, values, returns)
 
 

@@ -118,7 +118,7 @@ def pretrain_step(cfg: BaseConfig, state: TrainState, corpus: Mixture) -> StepRe
     lr = cfg.optim.lr * learning_rate_factor(cfg.schedule, state.step, cfg.steps)
 
     def draw(key: Key) -> list[np.ndarray]:
-        return draw_documents(corpus, cfg.documents, cfg.wrong_answers, key.generator(), cfg.worked)
+        return draw_documents(corpus, cfg.documents, cfg.label_noise, key.generator(), cfg.scratchpad_share)
 
     return _step(state, draw, "documents", cfg.optim, lr)
 
@@ -161,7 +161,7 @@ def continued_step(cfg: Config, state: TrainState, corpus: Mixture, mixture: Mix
     def draw(key: Key) -> list[np.ndarray]:
         problems = mixture.draw(cfg.rl.problems, Key("problems", key.seed, key.step).generator())
         tokens = flops_per_token(cfg) / 6 * expected_rl_tokens(problems, cfg.rl.group_size, cfg.thinking)
-        return documents_of_tokens(tokens, corpus, cfg.base.wrong_answers, key, cfg.base.worked)
+        return documents_of_tokens(tokens, corpus, cfg.base.label_noise, key, cfg.base.scratchpad_share)
 
     return _step(state, draw, "continued", cfg.optim, lr)
 

@@ -54,8 +54,8 @@ def preference_loss(rewards: Tensor, first: Tensor) -> Tensor:
 def train_reward_model(
     cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture, sampling: Sampling
 ) -> None:
-    """Trains state.reward_model on the preferences of cfg.reward.learned; the policy only samples."""
-    model, learned = state.reward_model, cfg.reward.learned
+    """Trains state.reward_model on the preferences of cfg.reward.model; the policy only samples."""
+    model, learned = state.reward_model, cfg.reward.model
     assert model is not None
     assert learned is not None
     optimizer = make_optimizer(model.requires_grad_(True), cfg.optim)
@@ -67,7 +67,7 @@ def train_reward_model(
         rollouts, results = rollout(state.backend, state.policy, env, problems, sampling, streams)
         pairs = (len(state.seeds), -1, 2)
         labels = keys("preference_labels", state.seeds, step)
-        first = preferred((results.verdict == int(Verdict.CORRECT)).view(pairs), learned.noise, labels)
+        first = preferred((results.verdict == int(Verdict.CORRECT)).view(pairs), learned.label_noise, labels)
         zero_gradients(model)
         rewards = predicted_reward(state, rollouts)
         assert rewards is not None

@@ -29,7 +29,7 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
     sampling = training_sampling(cfg, mixture)
     with watch("rollout"):
         problems, probabilities = draw_problems(cfg, state, mixture)
-        sampler = sampling_policy(state, cfg.rl.lag)
+        sampler = sampling_policy(state, cfg.rl.off_policy_steps)
         episodes = (state.backend, sampler, env, problems, sampling, state.keys("sampling"))
         rollouts, results = sharded_rollout(algorithm.episodes, *episodes)
     with watch("update"):

@@ -53,7 +53,7 @@ def training_sampling(cfg: Config, mixture: Mixture) -> Sampling:
     longest = max(task.longest([difficulty])[1] for task, difficulty, _ in mixture.cells()) + 1
     return Sampling(
         cfg.rl.group_size,
-        cfg.sampling.max_tokens or longest,
+        cfg.sampling.max_new_tokens or longest,
         cfg.sampling.temperature,
         max(task.max_turns for task in mixture.tasks),
         cfg.thinking,
