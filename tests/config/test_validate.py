@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from hydra import initialize_config_module
+from omegaconf import OmegaConf
 from pydantic_core import ValidationError
 
 import harness.config.validate as validate
@@ -14,7 +15,7 @@ from harness.config.hints import OLD_KEYS, from_validation, new_key, unknown_set
 from harness.config.parse import dump, parse, parse_study
 from harness.core.dotted import flatten
 from harness.core.errors import UserError
-from tests.toys import container, tiny
+from tests.toys import CONFIGS, container, tiny
 
 SUMS = ("base.tasks=[addition.symbolic]", "base.contexts.worded=0", "base.difficulties=[5]")
 
@@ -173,6 +174,12 @@ def test_what_is_registered_from_outside_is_accepted_and_checked_by_its_traits(m
         registry.register_algorithm_traits("mine", registry.AlgorithmTraits(needs_critic=True))
     with pytest.raises(ValueError, match="registered already"):
         registry.register_reward_traits("true_reward", registry.RewardTraits(needs_model=True))
+
+
+@pytest.mark.parametrize(("group", "traits"), [("algo", registry.ALGORITHM_TRAITS), ("reward", registry.REWARD_TRAITS)])
+def test_every_choice_that_ships_is_registered(group, traits):
+    names = {OmegaConf.load(path)["name"] for path in (CONFIGS / group).glob("*.yaml")}
+    assert names == set(traits)
 
 
 def study_section(**changes):
