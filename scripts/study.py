@@ -22,8 +22,8 @@ def main(container) -> None:
     from harness.config.compose import Composer
     from harness.run.torchrun import is_first
     from harness.study.execute import report_study, run_study
+    from harness.study.expand import expand, jobs_of
     from harness.study.status import prune, status_table
-    from harness.study.study import expand, jobs_of
 
     console, overrides = Console(quiet=not is_first()), list(HydraConfig.get().overrides.task)
     study = expand(Composer("study"), overrides)

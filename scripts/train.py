@@ -20,7 +20,7 @@ def train(containers) -> list[str]:
     from harness.config.schema import parse
     from harness.run.torchrun import is_first
     from harness.study.execute import accuracy_table, require_done, run_jobs, say_failures, say_queued
-    from harness.study.study import Entry, jobs_of
+    from harness.study.expand import Entry, jobs_of
     from harness.study.sweep import arms, sweep_table
 
     configs, console = [parse(container) for container in containers], Console(quiet=not is_first())

@@ -16,7 +16,7 @@ from harness.config.schema import AlgoConfig, Config, ModelConfig, OptimConfig, 
 from harness.core.seeding import keys
 from harness.launch.jobs import Job
 from harness.policy.transformer import Transformer
-from harness.run.run import run_job
+from harness.run.job import run_job
 from harness.train.optim import make_optimizer
 from harness.train.state import TrainState
 

@@ -23,7 +23,7 @@ from harness.config.schema import Config, dump
 from harness.core.seeding import Key
 from harness.launch.jobs import Job
 from harness.run.folder import Member, run_folder
-from harness.run.run import from_bases, run_job, sampling_of, training_mixture
+from harness.run.job import from_bases, run_job, sampling_of, training_mixture
 from harness.train.rl import train_rl
 
 SEEDS = 5

@@ -32,16 +32,16 @@ def launch_together(jobs: Sequence[Job], on_progress: Progress) -> Iterator[JobR
     with connected():
         schedule = Schedule(gathered(list(jobs))[0])
         while schedule.unfinished:
-            (job,) = schedule.take(1)
+            (job,) = schedule.start_ready(1)
             _run(job, on_progress)
             gathered(None)  # a base is there before any rank goes on
-            yield from schedule.settle(Event(job.run_id, "done"), retries=0)
+            yield from schedule.record_end(Event(job.run_id, "done"), retries=0)
 
 
 def _run(job: Job, on_progress: Progress) -> None:
     from harness.config.identity import base_id
     from harness.config.schema import parse
-    from harness.run.run import run_job
+    from harness.run.job import run_job
     from harness.train.distributed import gathered
 
     config = parse(job.run)

@@ -11,7 +11,7 @@ from harness.evaluate import at_budgets, build_suite, evaluate
 from harness.launch.jobs import Job
 from harness.policy.transformer import Transformer
 from harness.run.folder import Member, run_folder
-from harness.run.run import from_bases, run_job
+from harness.run.job import from_bases, run_job
 from harness.train.pretrain import corpus_of
 
 Say = Callable[[str], None]

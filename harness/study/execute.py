@@ -1,8 +1,7 @@
 """What the scripts do with jobs: say what is to come, launch, show, and say what came out."""
 
-import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,15 @@ from envs.registry import select
 from harness.config.identity import code_version, evaluation_id, run_id
 from harness.config.schema import Config
 from harness.core.errors import UserError
-from harness.launch.jobs import Job, JobResult, launch, places
+from harness.launch.jobs import Job, JobResult, Progress
+from harness.launch.launch import launch, max_parallel_jobs
 from harness.run.evaluations import eval_metrics
 from harness.run.folder import read_json, run_folder, write_json
 from harness.run.torchrun import by_torchrun, is_first, launch_together
 from harness.study.cached_results import NOTHING, Known
+from harness.study.expand import Study, is_done, jobs_of, to_do
 from harness.study.plan import plan_table
 from harness.study.progress import View, name_of
-from harness.study.study import Study, is_done, jobs_of, to_do
 from harness.study.tables import context_of, left_out, warmup_x, write_tables
 
 LAST_LINES = 20
@@ -35,18 +35,25 @@ def run_jobs(
     """Runs what is missing of `jobs`, with a progress view; None if only the plan was asked for."""
     missing = to_do(jobs, known)
     if missing or config.plan:
-        console.print(plan_table(jobs, missing, places(config.launcher, max(1, len(missing)))))
+        console.print(plan_table(jobs, missing, max_parallel_jobs(config.launcher, max(1, len(missing)))))
     else:
         console.print(f"all {len(jobs)} jobs are done already")
     if config.plan:
         return None
     results = []
     with View(missing, console) as view:
-        start = launch_together if by_torchrun() else functools.partial(launch, launcher=config.launcher)
-        for result in start(missing, on_progress=view.update):
+        for result in _launch(missing, config, view.update):
             results.append(result)
             view.finish(result)
     return results
+
+
+def _launch(jobs: Sequence[Job], config: Config, on_progress: Progress) -> Iterator[JobResult]:
+    from harness.run.job import run_job, run_stacked_job
+
+    if by_torchrun():
+        return launch_together(jobs, on_progress)
+    return launch(jobs, config.launcher, run_job, on_progress, run_stacked_job)
 
 
 def say_failures(results: Sequence[JobResult], console: Console) -> None:

@@ -102,7 +102,7 @@ def plan_table(jobs: Sequence[Job], to_do: Sequence[Job], parallel: int) -> Rich
     """The derived numbers that a launch starts with."""
     from harness.policy.backends.native import refused
     from harness.policy.transformer import parameter_count
-    from harness.run.run import device_of
+    from harness.run.job import device_of
 
     config = parse(jobs[0].run)
     rates = measured_rates(config)

@@ -10,13 +10,14 @@ from rich.table import Table as RichTable
 
 from harness.config.schema import parse
 from harness.core.errors import headline
-from harness.launch.jobs import Job, places
+from harness.launch.jobs import Job
+from harness.launch.launch import max_parallel_jobs
 from harness.run.checkpoint import saved_steps, step_folder
 from harness.run.folder import RunFolder, is_held, run_folder
 from harness.study.cached_results import NOTHING, Known
+from harness.study.expand import is_done
 from harness.study.plan import cost, measured_rates, reached
 from harness.study.progress import name_of
-from harness.study.study import is_done
 
 
 def state_of(job: Job, known: Known = NOTHING) -> tuple[str, int, str]:
@@ -47,7 +48,7 @@ def status_table(jobs: Sequence[Job], known: Known = NOTHING) -> RichTable:
     if left := [job for job, state, _, _ in states if state != "done"]:
         config = parse(jobs[0].run)
         rates = measured_rates(config)
-        seconds = sum(cost(job, rates).seconds for job in left) / places(config.launcher, len(left))
+        seconds = sum(cost(job, rates).seconds for job in left) / max_parallel_jobs(config.launcher, len(left))
         title += f"; about {seconds / 60:.1f} min left"
     table = RichTable(title=title, title_justify="left")
     for column in ("run", "state", "step", "folder", "error"):

@@ -15,7 +15,7 @@ from harness.core.errors import UserError
 from harness.run.folder import read_json, run_folder, write_json
 from harness.run.tracker import read_metrics
 from harness.study.cached_results import BASE_COLUMNS, LONGER, Scores
-from harness.study.study import Entry, Study, StudyConfig
+from harness.study.expand import Entry, Study, StudyConfig
 
 if TYPE_CHECKING:
     import polars as pl

@@ -11,12 +11,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.launch.jobs import Job, LocalConfig, launch
+from harness.launch.jobs import Job, LocalConfig
+from harness.launch.launch import launch
 from harness.run.folder import read_json
-from harness.run.run import run_job
+from harness.run.job import run_job
 from harness.run.tracker import read_metrics
-from harness.study.study import Entry, Study, StudyConfig
+from harness.study.expand import Entry, Study, StudyConfig
 from harness.study.tables import gather
+from tests.launch.works import act
 from tests.test_scripts import SETTINGS, runs_of, script
 from tests.toys import base_job, rl_job, silent, tiny
 from tests.wandb_files import wandb_runs
@@ -37,7 +39,7 @@ def test_of_200_jobs_ten_killed_and_five_raising_195_give_their_result_and_the_r
             killed.add(job.run_id)
             os.kill(row["pid"], signal.SIGKILL)
 
-    ended = {result.job.run_id: result for result in launch(jobs, LOCAL, "tests.launch.works:act", kill_once)}
+    ended = {result.job.run_id: result for result in launch(jobs, LOCAL, act, kill_once)}
     assert killed == doomed
     assert {run_id for run_id, result in ended.items() if result.status == "failed"} == raising
     assert all("planted in" in ended[run_id].error for run_id in raising)
@@ -66,7 +68,7 @@ def test_of_200_runs_ten_killed_and_five_raising_195_give_whole_tables(tmp_path)
 
     killer = threading.Thread(target=kill_at_random)
     killer.start()
-    ended = {r.job.run_id: r for r in launch(jobs, replace(LOCAL, retries=3), "harness.run.run:run_job")}
+    ended = {r.job.run_id: r for r in launch(jobs, replace(LOCAL, retries=3), run_job)}
     over.set()
     killer.join()
     assert len(killed) == 10

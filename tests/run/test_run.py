@@ -20,11 +20,11 @@ from harness.core.seeding import Key
 from harness.core.signals import Stopped
 from harness.evaluate import evaluate, score_row
 from harness.policy.backends import native
-from harness.run import run as run_module
+from harness.run import job as run_module
 from harness.run.checkpoint import saved_steps, step_folder
 from harness.run.evaluations import suite_of
 from harness.run.folder import Member, read_json, run_folder
-from harness.run.run import from_bases, run_job
+from harness.run.job import from_bases, run_job
 from harness.run.tracker import read_metrics
 from tests.toys import base_job, rl_job, silent, tiny, train
 
@@ -126,17 +126,17 @@ def stop_after(step):
     seen = []
 
     @contextmanager
-    def deferred():
+    def defer_signals():
         yield lambda: seen.append(1) or (Stopped(signal.SIGTERM) if len(seen) >= step else None)
 
-    return deferred
+    return defer_signals
 
 
 @pytest.mark.parametrize("step", [1, 3, 5])
 def test_a_stopped_run_saves_says_so_and_goes_on_exactly(step, whole, tmp_path, monkeypatch):
     config = tiny("rl.steps=6", out=tmp_path)
     run_job(base_job(config), silent)
-    monkeypatch.setattr(run_module, "deferred", stop_after(step))
+    monkeypatch.setattr(run_module, "defer_signals", stop_after(step))
     with pytest.raises(Stopped):
         run_job(rl_job(config), silent)
     monkeypatch.undo()
@@ -157,7 +157,7 @@ def test_metrics_after_the_checkpoint_are_cut_back(whole, tmp_path):
 
 def test_a_base_is_resumed_exactly(whole, tmp_path, monkeypatch):
     config = tiny("rl.steps=6", out=tmp_path)
-    monkeypatch.setattr(run_module, "deferred", stop_after(2))
+    monkeypatch.setattr(run_module, "defer_signals", stop_after(2))
     with pytest.raises(Stopped):
         run_job(base_job(config), silent)
     monkeypatch.undo()
@@ -176,7 +176,7 @@ def test_budgets_that_were_passed_without_being_kept_are_trained_for_again(whole
 def test_a_kill_on_the_way_back_to_new_budgets_leaves_no_hole(tmp_path, whole, monkeypatch):
     train(tiny("rl.steps=6", "budgets=[0,6]", out=tmp_path))
     config = tiny("rl.steps=6", "budgets=[0,1,6]", out=tmp_path)
-    monkeypatch.setattr(run_module, "deferred", stop_after(3))
+    monkeypatch.setattr(run_module, "defer_signals", stop_after(3))
     with pytest.raises(Stopped):
         run_job(rl_job(config), silent)
     monkeypatch.undo()

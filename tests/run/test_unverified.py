@@ -10,8 +10,8 @@ from envs.registry import TASKS, select
 from harness.config.schema import parse
 from harness.core.seeding import Key
 from harness.evaluate import build_suite
-from harness.run import run as run_module
-from harness.run.run import training_mixture
+from harness.run import job as run_module
+from harness.run.job import training_mixture
 from tests.toys import container, tiny, train
 
 FREE_FORM = [f"{family}.symbolic" for family in envs.graders.GRADERS]

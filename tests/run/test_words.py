@@ -9,10 +9,10 @@ from harness.config.identity import base_id
 from harness.config.schema import dump
 from harness.launch.jobs import JobResult
 from harness.run import diagnostics as alarms
-from harness.run.run import run_job
+from harness.run.job import run_job
+from harness.study.expand import Entry, jobs_of, to_do
 from harness.study.plan import Rates, cost, plan_table
 from harness.study.progress import View, brief, name_of
-from harness.study.study import Entry, jobs_of, to_do
 from tests.policy.conftest import needs_compiler
 from tests.toys import base_job, rl_job, tiny, train
 

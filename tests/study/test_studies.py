@@ -15,7 +15,7 @@ from harness.analysis.analyze import analyze
 from harness.analysis.options import default_options
 from harness.config.compose import Composer
 from harness.config.schema import plain
-from harness.study.study import expand
+from harness.study.expand import expand
 from harness.study.tables import warmup_x
 from tests.toys import CONFIGS
 

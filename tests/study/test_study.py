@@ -9,9 +9,9 @@ from rich.console import Console
 
 from harness.config.identity import base_id, run_id
 from harness.core.errors import UserError
-from harness.run.run import run_job
+from harness.run.job import run_job
 from harness.study.execute import report_study
-from harness.study.study import Entry, expand, is_done, jobs_of, to_do
+from harness.study.expand import Entry, expand, is_done, jobs_of, to_do
 from harness.study.tables import gather, left_out, warmup_x, write_tables
 from tests.toys import container, silent, tiny
 

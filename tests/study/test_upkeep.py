@@ -8,8 +8,8 @@ import pytest
 from harness.config.identity import run_id
 from harness.run.checkpoint import saved_steps
 from harness.run.folder import locked, run_folder
+from harness.study.expand import is_done
 from harness.study.status import prune, state_of, status_table
-from harness.study.study import is_done
 from tests.toys import rl_job, tiny, train
 
 

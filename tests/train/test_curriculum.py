@@ -9,7 +9,7 @@ from envs.registry import select
 from harness.core.seeding import Key
 from harness.core.types import Checked
 from harness.policy.tokenizer import decode
-from harness.run.run import training_mixture
+from harness.run.job import training_mixture
 from harness.train.curriculum import FLOOR, MEMORY, draw, name_of, odds, remember, retire, untried
 from tests.toys import tiny
 from tests.train.test_rl import steps

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from envs.vector import TextVectorEnv
-from harness.run.run import training_mixture
+from harness.run.job import training_mixture
 from harness.train.critic import add_critic
 from harness.train.distributed import connected
 from harness.train.rl import train_rl

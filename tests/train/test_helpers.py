@@ -9,7 +9,7 @@ import torch
 import harness.train.helpers as helpers
 from envs.vector import TextVectorEnv
 from harness.policy.backends import native
-from harness.run.run import new_state, training_mixture
+from harness.run.job import new_state, training_mixture
 from harness.train.critic import add_critic
 from harness.train.helpers import parts_of
 from harness.train.rl import micro_batches, rl_step

@@ -11,7 +11,7 @@ from envs.vector import TextVectorEnv
 from harness.bench.rehearsal import Watched, rehearsed
 from harness.core.flops import Spent
 from harness.policy.backends import native
-from harness.run.run import new_state, training_mixture
+from harness.run.job import new_state, training_mixture
 from harness.train.curriculum import untried
 from harness.train.pretrain import corpus_of, pretrain_step
 from harness.train.problems import Ahead, problems_of

@@ -20,7 +20,7 @@ from harness.config.identity import base_id, evaluation_id
 from harness.config.schema import Config, OptimConfig, dump, parse
 from harness.core.flops import Spent
 from harness.core.seeding import keys
-from harness.core.signals import deferred
+from harness.core.signals import defer_signals
 from harness.launch.jobs import Job
 from harness.launch.worker import job_from
 from harness.policy.backends import native
@@ -61,7 +61,7 @@ def run_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any
     return {"step": job.until, "folder": folder}
 
 
-def run_stack_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def run_stacked_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """What the stacked launcher calls: a job whose `run` holds the jobs of a stack; rows name their member."""
     jobs = [job_from(fields) for fields in job.run["jobs"]]
     return {"folders": run_stack(jobs, lambda member, row: report(row | {"member": member.run_id}))}
@@ -148,7 +148,7 @@ def _pretrain(members: Stack, report: Report) -> None:
         _import(config.base.folder, members, state)
         return
     _resume(members, state)
-    with open_trackers(members) as trackers, deferred() as stop, dumping(members, state):
+    with open_trackers(members) as trackers, defer_signals() as stop, dumping(members, state):
         loop = Loop(members, trackers, report, stop)
         until, corpus = members[0].job.until, corpus_of(config.base)
         after = lambda state, step: loop.after(state, step, lambda _: None)  # noqa: E731
@@ -184,7 +184,7 @@ def _rl(members: Stack, report: Report) -> None:
     mixture = training_mixture(config)
     env = TextVectorEnv(len(members) * config.rl.problems * config.rl.group_size, mixture.tasks[0])
     suite = suite_of(config)
-    with open_trackers(members) as trackers, deferred() as stop, dumping(members, state):
+    with open_trackers(members) as trackers, defer_signals() as stop, dumping(members, state):
         loop = Loop(members, trackers, report, agreed(stop))
 
         def on_budget(state: TrainState) -> None:
@@ -217,7 +217,7 @@ def _hold(members: Stack, report: Report) -> None:
     state, suite = from_bases(members), suite_of(members[0].config)
     for member in members:
         cut_back(member.folder.path, -1)  # before the tracker opens the file: it is replaced
-    with open_trackers(members) as trackers, deferred() as stop:
+    with open_trackers(members) as trackers, defer_signals() as stop:
         for step in members[0].job.budgets:
             spent = (Spent(step=step),) * len(members)
             scored = score_budget(members, suite, state.policy, spent)
