@@ -11,7 +11,7 @@ import torch
 from harness.config.schema import dump
 from harness.core.flops import Spent
 from harness.launch.jobs import Job
-from harness.run import diagnostics as alarms
+from harness.run import diagnostics
 from harness.run.checkpoint import save_checkpoint, save_dump
 from harness.run.folder import Member, Stack
 from harness.run.tracker import Tracker, open_tracker
@@ -57,9 +57,9 @@ class Loop:
 
     def alarm(self, rows: Sequence[dict[str, float]]) -> None:
         for i, row in enumerate(rows):
-            self.recent[i] = [*self.recent[i], row][-alarms.WINDOW :]
+            self.recent[i] = [*self.recent[i], row][-diagnostics.WINDOW :]
             if "train/no_signal_groups" in row:
-                self.say(self.members[i], alarms.during_rl(self.recent[i]))
+                self.say(self.members[i], diagnostics.during_rl(self.recent[i]))
 
     def say(self, member: Member, messages: Iterable[str]) -> None:
         """Each message once a run."""
@@ -88,7 +88,7 @@ def axes(spent: Spent) -> dict[str, float]:
 
 
 @contextmanager
-def dumping(members: Stack, state: TrainState) -> Generator[None]:
+def dump_on_nonfinite(members: Stack, state: TrainState) -> Generator[None]:
     """A step that gives no number ends the run with a dump of it; the last checkpoint stays to go on from."""
     try:
         yield

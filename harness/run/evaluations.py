@@ -17,14 +17,14 @@ from harness.policy.transformer import Transformer
 from harness.run.folder import Member, Stack, read_json, write_json
 
 
-def suite_of(config: Config) -> tuple[Cell, ...]:
+def evaluation_suite(config: Config) -> tuple[Cell, ...]:
     asked, tasks = config.tasks, (*select(config.tasks.verified), *select(config.tasks.unverified))
     cells = build_suite(tasks, asked.difficulties, config.evaluation)
     longer = build_suite(tasks, asked.longer, config.evaluation) if asked.longer else ()
     return at_budgets(cells + longer, config.evaluated_thinking)
 
 
-def score_budget(
+def evaluate_budget(
     members: Stack, suite: tuple[Cell, ...], policy: Transformer, spent: Sequence[Spent]
 ) -> list[list[dict[str, Any]]]:
     """Each member's rows of the run table at this budget; from its file if the evaluation was made before."""

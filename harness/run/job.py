@@ -26,8 +26,8 @@ from harness.launch.worker import job_from
 from harness.policy.backends import native
 from harness.policy.export import read_folder
 from harness.policy.transformer import Transformer
-from harness.run import diagnostics as alarms
-from harness.run.callbacks import Loop, Report, axes, dumping, open_trackers
+from harness.run import diagnostics
+from harness.run.callbacks import Loop, Report, axes, dump_on_nonfinite, open_trackers
 from harness.run.checkpoint import (
     load_checkpoint,
     load_weights,
@@ -36,8 +36,8 @@ from harness.run.checkpoint import (
     saved_steps,
     step_folder,
 )
-from harness.run.evaluations import eval_metrics, role_accuracy, score_budget, suite_of
-from harness.run.folder import Member, Stack, locked, recorded, run_folder, write_json
+from harness.run.evaluations import eval_metrics, evaluate_budget, evaluation_suite, role_accuracy
+from harness.run.folder import Member, Stack, hold_lock, record_outcome, run_folder, write_json
 from harness.run.tracker import cut_back
 from harness.train.critic import add_critic
 from harness.train.distributed import agreed
@@ -77,7 +77,7 @@ def run_stack(jobs: Sequence[Job], report: Report) -> list[str]:
         if members[0].is_base:
             _pretrain(members, report)
         elif members[0].config.objective == "frozen":
-            _hold(members, report)
+            _evaluate_frozen(members, report)
         else:
             _rl(members, report)
         for member in members:
@@ -88,8 +88,8 @@ def run_stack(jobs: Sequence[Job], report: Report) -> list[str]:
 def _open(job: Job, stack: ExitStack) -> Member:
     config = parse(job.run)
     folder = run_folder(config.out, job.run_id)
-    stack.enter_context(locked(folder))
-    stack.enter_context(recorded(folder))
+    stack.enter_context(hold_lock(folder))
+    stack.enter_context(record_outcome(folder))
     remove_unfinished(folder.checkpoints)
     remove_unfinished(folder.budgets)
     folder.set_status("running", folder.status().get("step", 0))
@@ -148,7 +148,7 @@ def _pretrain(members: Stack, report: Report) -> None:
         _import(config.base.folder, members, state)
         return
     _resume(members, state)
-    with open_trackers(members) as trackers, defer_signals() as stop, dumping(members, state):
+    with open_trackers(members) as trackers, defer_signals() as stop, dump_on_nonfinite(members, state):
         loop = Loop(members, trackers, report, stop)
         until, corpus = members[0].job.until, corpus_of(config.base)
         after = lambda state, step: loop.after(state, step, lambda _: None)  # noqa: E731
@@ -183,8 +183,8 @@ def _rl(members: Stack, report: Report) -> None:
     _resume(members, state)
     mixture = training_mixture(config)
     env = TextVectorEnv(len(members) * config.rl.problems * config.rl.group_size, mixture.tasks[0])
-    suite = suite_of(config)
-    with open_trackers(members) as trackers, defer_signals() as stop, dumping(members, state):
+    suite = evaluation_suite(config)
+    with open_trackers(members) as trackers, defer_signals() as stop, dump_on_nonfinite(members, state):
         loop = Loop(members, trackers, report, agreed(stop))
 
         def on_budget(state: TrainState) -> None:
@@ -192,10 +192,10 @@ def _rl(members: Stack, report: Report) -> None:
                 return
             for i, member in enumerate(members):
                 save_weights(member.folder.budgets, member.folder.run_id, state.policy, state.spent[i], i)
-            for i, rows in enumerate(score_budget(members, suite, state.policy, state.spent)):
+            for i, rows in enumerate(evaluate_budget(members, suite, state.policy, state.spent)):
                 trackers[i].log(axes(state.spent[i]) | eval_metrics(rows))
                 if state.step == 0:
-                    loop.say(members[i], alarms.before_rl(role_accuracy(rows, {t.name for t in mixture.tasks})))
+                    loop.say(members[i], diagnostics.before_rl(role_accuracy(rows, {t.name for t in mixture.tasks})))
 
         if state.step == 0:
             if state.reward_model is not None:
@@ -209,18 +209,18 @@ def _rl(members: Stack, report: Report) -> None:
     for step in job.budgets:
         if not all(m.folder.evaluation(evaluation_id(m.config), step).is_file() for m in members):
             spent = load_weights([m.source for m in members], state.policy, step)
-            score_budget(members, suite, state.policy, spent)
+            evaluate_budget(members, suite, state.policy, spent)
 
 
-def _hold(members: Stack, report: Report) -> None:
+def _evaluate_frozen(members: Stack, report: Report) -> None:
     """The frozen arm: the base, scored afresh at each budget. Its spread is the noise of the measurement."""
-    state, suite = from_bases(members), suite_of(members[0].config)
+    state, suite = from_bases(members), evaluation_suite(members[0].config)
     for member in members:
         cut_back(member.folder.path, -1)  # before the tracker opens the file: it is replaced
     with open_trackers(members) as trackers, defer_signals() as stop:
         for step in members[0].job.budgets:
             spent = (Spent(step=step),) * len(members)
-            scored = score_budget(members, suite, state.policy, spent)
+            scored = evaluate_budget(members, suite, state.policy, spent)
             for member, tracker, rows in zip(members, trackers, scored):
                 tracker.log(axes(spent[0]) | eval_metrics(rows))
                 member.folder.set_status("running", step)

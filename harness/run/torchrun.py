@@ -15,16 +15,16 @@ from pathlib import Path
 from harness.launch.jobs import Event, Job, JobResult, Progress, Schedule
 
 
-def by_torchrun() -> bool:
+def started_by_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """Whether this process is the one that speaks and writes."""
     return os.environ.get("RANK", "0") == "0"
 
 
-def launch_together(jobs: Sequence[Job], on_progress: Progress) -> Iterator[JobResult]:
+def launch_on_all_ranks(jobs: Sequence[Job], on_progress: Progress) -> Iterator[JobResult]:
     """As `launch`, on all ranks of torchrun; but what a job raises is raised here, and torchrun then ends the others,
     which could only wait."""
     from harness.train.distributed import connected, gathered
@@ -46,7 +46,7 @@ def _run(job: Job, on_progress: Progress) -> None:
 
     config = parse(job.run)
     alone = job.run_id == base_id(config) or config.objective == "frozen"
-    if is_first():
+    if is_main_process():
         if not alone:
             gathered(None)  # the others have copied
         run_job(job, lambda row: on_progress(job, row))

@@ -17,7 +17,7 @@ from harness.train.pretrain import corpus_of
 Say = Callable[[str], None]
 
 
-def initial_success(config: Config, say: Say) -> dict[str, Any]:
+def measure_base_accuracy(config: Config, say: Say) -> dict[str, Any]:
     """Pretrains the base (once) and scores every task of its corpus: {"base": …, "tasks": {name: {difficulty: [correct,
     completions]}}}. Tasks are scored one by one: together, each would get the room that the longest answer needs."""
     base = config.base

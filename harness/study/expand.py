@@ -14,10 +14,17 @@ from harness.config.schema import Config, dump, parse
 from harness.core.errors import UserError
 from harness.launch.jobs import Job
 from harness.run.folder import run_folder
-from harness.study.cached_results import NOTHING, Known, known_in
+from harness.study.cached_results import (
+    EMPTY,
+    CachedResults,
+    RunLabels,
+    arm_variants,
+    read_cached_results,
+    read_reused_results,
+)
 
 # What configs/study.yaml adds to configs/train.yaml.
-STUDY_KEYS = ("study", "status", "report", "prune")
+STUDY_KEYS = ("study", "status", "report", "prune", "reuse")
 Compose = Callable[[Sequence[str]], Mapping[str, Any]]
 Overrides = tuple[str, ...]
 
@@ -38,8 +45,7 @@ class Registered:
 class StudyConfig:
     """One run per arm, base seed and seed. axis: which budget is x of the run table. arms: name -> overrides, or a list
     of such lists for an arm that is several runs of a seed (sizes of the policy, or one run for each budget).
-    base_seeds "same": each seed has its own base. folder: where tables and verdicts lie (null: under `out`). analysis:
-    changes of its options."""
+    base_seeds "same": each seed has its own base. analysis: changes of its options."""
 
     name: str
     question: str
@@ -47,27 +53,35 @@ class StudyConfig:
     base_seeds: tuple[NonNegativeInt, ...] | Literal["same"]
     axis: Literal["step", "completions", "tokens", "flops", "flops_convention", "seconds"]
     arms: Mapping[str, Overrides | tuple[Overrides, ...]]
-    folder: str | None = None
     analysis: Mapping[str, Any] = field(default_factory=dict)
     registered: Registered | None = None
 
     def variants(self, arm: str) -> tuple[Overrides, ...]:
         """The arm's lists of overrides, one for each run of a seed."""
-        changes = self.arms[arm]
-        several = tuple(each for each in changes if not isinstance(each, str))
-        return several or (tuple(each for each in changes if isinstance(each, str)),)
+        return arm_variants(self.arms[arm])
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One run under one label. Two arms, or two studies, may share a run."""
+    """One run under one label. Two arms, or two studies, may share a run. overrides: those of its variant of the arm.
+    before_rl: measured at budget 0 alone."""
 
     arm: str
     config: Config
+    overrides: Overrides = ()
+    before_rl: bool = False
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        return (0,) if self.before_rl else self.config.budget_steps()
 
     @property
     def run_id(self) -> str:
         return run_id(self.config)
+
+    @property
+    def labels(self) -> RunLabels:
+        return RunLabels(self.arm, self.overrides, self.config.seed, self.config.base.seed)
 
     @property
     def replicate(self) -> tuple[str, int]:
@@ -76,26 +90,46 @@ class Entry:
 
 @dataclass(frozen=True)
 class Study:
-    """A study, expanded."""
+    """A study, expanded. reuse: the folder whose results it takes, which are `reused`."""
 
     config: StudyConfig
     entries: tuple[Entry, ...]
+    reuse: str | None = None
+    reused: CachedResults = EMPTY
 
     @property
     def folder(self) -> Path:
-        return Path(self.config.folder or Path(self.entries[0].config.out) / "studies" / self.config.name)
+        """Where its tables, verdicts and report are written."""
+        return Path(self.entries[0].config.out) / "studies" / self.config.name
 
     @cached_property
-    def known(self) -> Known:
-        """What its tables held when this was first asked."""
-        return known_in(self.folder)
+    def own(self) -> CachedResults:
+        """What its own tables held when this was first read."""
+        return read_cached_results(self.folder)
+
+    @cached_property
+    def cached(self) -> CachedResults:
+        """Its own results, and those that it reuses."""
+        return self.reused | self.own
 
 
 def expand(compose: Compose, overrides: Sequence[str]) -> Study:
     """Arms x base seeds x seeds. `compose(overrides)` gives the container of configs/study.yaml; the user's overrides
     come first, an arm's after them: an arm is a condition of the study, not a default. Raises UserError."""
-    plain = dict(compose(overrides))
-    study = TypeAdapter(StudyConfig).validate_python(plain["study"])
+    container = compose(overrides)
+    study, entries = _expanded(compose, overrides)
+    reuse = container.get("reuse")
+    if reuse is None:
+        return Study(study, entries)
+    # Labels say nothing of the user's overrides: they name only runs that the study's own file gives.
+    _, shipped = _expanded(compose, [text for text in overrides if text.startswith("study=")])
+    same = {(entry.run_id, evaluation_id(entry.config)) for entry in shipped}
+    wanted = {e.labels: ids for e in entries if (ids := (e.run_id, evaluation_id(e.config))) in same}
+    return Study(study, entries, reuse, read_reused_results(Path(reuse), wanted))
+
+
+def _expanded(compose: Compose, overrides: Sequence[str]) -> tuple[StudyConfig, tuple[Entry, ...]]:
+    study = TypeAdapter(StudyConfig).validate_python(dict(compose(overrides))["study"])
     if not study.arms or not study.seeds or not study.base_seeds:
         raise UserError("the study has no run", "arms, seeds and base_seeds must each name at least one", "name them")
     entries = []
@@ -104,8 +138,11 @@ def expand(compose: Compose, overrides: Sequence[str]) -> Study:
             container = {key: value for key, value in compose([*overrides, *changes]).items() if key not in STUDY_KEYS}
             for base_seed, seed in _replicates(study):
                 base = {**container["base"], "seed": base_seed}
-                entries.append(Entry(arm, parse({**container, "base": base, "seed": seed})))
-    return Study(study, tuple(entries))
+                entries.append(Entry(arm, parse({**container, "base": base, "seed": seed}), changes))
+    if all(entry.config.objective == "frozen" for entry in entries):
+        # A frozen run stands at the budgets of a trained one. Without any it has but one place: before RL.
+        entries = [replace(entry, before_rl=True) for entry in entries]
+    return study, tuple(entries)
 
 
 def _replicates(study: StudyConfig) -> list[tuple[int, int]]:
@@ -123,20 +160,20 @@ def jobs_of(entries: Sequence[Entry], labels: Mapping[str, Any]) -> list[Job]:
         config, base = entry.config, base_id(entry.config)
         if base not in bases:
             bases[base] = Job(base, dump(config), config.base.steps, labels={**labels, "arm": "base"})
-        budgets = config.budget_steps()
-        known = runs.get(entry.run_id)
-        if known:
-            _check_shared(entry, known)
-            budgets = tuple(sorted({*budgets, *known.budgets}))
-        labelled = {**labels, "arm": known.labels["arm"] if known else entry.arm}
+        budgets = entry.budgets
+        shared = runs.get(entry.run_id)
+        if shared:
+            _check_shared(entry, shared)
+            budgets = tuple(sorted({*budgets, *shared.budgets}))
+        labelled = {**labels, "arm": shared.labels["arm"] if shared else entry.arm}
         runs[entry.run_id] = Job(entry.run_id, dump(config), budgets[-1], budgets, (base,), labelled)
     return [*bases.values(), *runs.values()]
 
 
-def _check_shared(entry: Entry, known: Job) -> None:
+def _check_shared(entry: Entry, shared: Job) -> None:
     """A run is scored one way in a study. Raises UserError where two arms would have it scored in two."""
-    other = known.labels["arm"]
-    if evaluation_id(entry.config) != evaluation_id(parse(known.run)):
+    other = shared.labels["arm"]
+    if evaluation_id(entry.config) != evaluation_id(parse(shared.run)):
         raise UserError(
             f"arms {other} and {entry.arm} are the same run, evaluated differently",
             "a study scores a run once: with one list of tasks and one set of evaluation settings",
@@ -144,12 +181,12 @@ def _check_shared(entry: Entry, known: Job) -> None:
         )
 
 
-def is_done(job: Job, known: Known = NOTHING) -> bool:
-    """Whether the job's run stands at its step or beyond, with every evaluation asked for, or these are known."""
+def is_done(job: Job, cached: CachedResults = EMPTY) -> bool:
+    """Whether the job's run stands at its step or beyond, with every evaluation asked for, or these are cached."""
     config = parse(job.run)
     folder = run_folder(config.out, job.run_id)
     status = folder.status()
-    if job.needs and set(job.budgets) <= known.steps(job.run_id, evaluation_id(config)):
+    if job.needs and set(job.budgets) <= cached.steps(job.run_id, evaluation_id(config)):
         return True
     if status.get("state") != "done" or status["step"] < job.until:
         return False
@@ -158,9 +195,9 @@ def is_done(job: Job, known: Known = NOTHING) -> bool:
     return all(folder.evaluation(evaluation_id(config), step).is_file() for step in job.budgets)
 
 
-def to_do(jobs: Sequence[Job], known: Known = NOTHING) -> list[Job]:
+def pending_jobs(jobs: Sequence[Job], cached: CachedResults = EMPTY) -> list[Job]:
     """Jobs that are not done, without needs that are."""
-    left = {job.run_id: job for job in jobs if not is_done(job, known)}
+    left = {job.run_id: job for job in jobs if not is_done(job, cached)}
     # A base whose runs are all done is not needed, be it there or not.
     wanted = {need for job in left.values() for need in job.needs} | {i for i, job in left.items() if job.needs}
     left = {run_id: job for run_id, job in left.items() if run_id in wanted}

@@ -98,7 +98,7 @@ def cost(job: Job, rates: Rates) -> Cost:
     return Cost(tokens, per_token * n * tokens, 2 * n * scored, seconds, weights * (budgets + 6))
 
 
-def plan_table(jobs: Sequence[Job], to_do: Sequence[Job], parallel: int) -> RichTable:
+def plan_table(jobs: Sequence[Job], pending: Sequence[Job], parallel: int, reused: str = "") -> RichTable:
     """The derived numbers that a launch starts with."""
     from harness.policy.backends.native import refused
     from harness.policy.transformer import parameter_count
@@ -106,20 +106,22 @@ def plan_table(jobs: Sequence[Job], to_do: Sequence[Job], parallel: int) -> Rich
 
     config = parse(jobs[0].run)
     rates = measured_rates(config)
-    costs = [cost(job, rates) for job in to_do]
+    costs = [cost(job, rates) for job in pending]
     bases = [c.seconds for c in costs if c.is_base]
     runs = [c.seconds for c in costs if not c.is_base]
     # Bases come first, and seldom fill all processes.
     seconds = (max(bases, default=0) if len(bases) <= parallel else sum(bases) / parallel) + sum(runs) / parallel
     table = RichTable(show_header=False, box=None, padding=(0, 2))
     rows = {
-        "jobs": f"{len(to_do)} to do, {len(jobs) - len(to_do)} done; {parallel} at once",
+        "jobs": f"{len(pending)} to do, {len(jobs) - len(pending)} done; {parallel} at once",
         "policy": f"{config.model.name}, {parameter_count(config.model):,} weights",
         "tokens": f"{sum(c.tokens for c in costs):.2g}",
         "FLOPs": f"{sum(c.flops for c in costs):.2g} training, {sum(c.evaluation_flops for c in costs):.2g} evaluation",
         "time": f"about {seconds / 60:.1f} min, at {rates.update / 1e9:.0f} GFLOP/s a thread (measured now)",
         "disk": f"about {sum(c.bytes for c in costs) / 1e6:.0f} MB in {os.path.abspath(config.out)}",
     }
+    if reused:
+        rows["reused"] = reused
     if device_of(config).type == "cpu" and (reason := refused(config.model, config.precision)):
         rows["slower"] = f"PyTorch alone: {reason}; with compiled C steps take less than half of the time"
     if few := few_problems(config):
@@ -132,9 +134,9 @@ def plan_table(jobs: Sequence[Job], to_do: Sequence[Job], parallel: int) -> Rich
 def few_problems(config: Config, most: int = 4) -> str:
     """Which tasks and difficulties have fewer held-out problems than asked; "" if none has."""
     from harness.evaluate import small_cells
-    from harness.run.evaluations import suite_of
+    from harness.run.evaluations import evaluation_suite
 
-    small = small_cells(suite_of(config), config.evaluation.problems)
+    small = small_cells(evaluation_suite(config), config.evaluation.problems)
     named = list(dict.fromkeys(f"{cell.task} {cell.difficulty}: {len(cell.problems)}" for cell in small))
     more = f" and {len(named) - most} more" if len(named) > most else ""
     return f"{', '.join(named[:most])}{more} (of {config.evaluation.problems} asked)" if named else ""

@@ -55,7 +55,7 @@ def planning(seeds: int = 1_000) -> None:
 
     import harness.run.checkpoint  # noqa: F401  (torch is there whatever the number of jobs)
     from harness.config.schema import plain
-    from harness.study.expand import expand, jobs_of, to_do
+    from harness.study.expand import expand, jobs_of, pending_jobs
     from harness.study.plan import plan_table
 
     asked = [f"study.seeds=[{','.join(map(str, range(seeds)))}]", "out=nowhere"]
@@ -63,7 +63,7 @@ def planning(seeds: int = 1_000) -> None:
         start, before = time.process_time(), memory()
         study = expand(lambda overrides: plain(compose("study", list(overrides))), asked)
         jobs = jobs_of(study.entries, {"study": "none"})
-        plan_table(jobs, to_do(jobs), 1)
+        plan_table(jobs, pending_jobs(jobs), 1)
     took, n = time.process_time() - start, len(jobs)
     print(f"planning {n:,} jobs: {1e3 * took / n:.0f} ms of CPU and {1e3 * (memory() - before) / n:.0f} kB a job")
 

@@ -65,10 +65,10 @@ def test_every_study_that_ships_expands_and_each_run_of_an_arm_is_another(name):
 
 
 @pytest.mark.parametrize("name", CLAIMS)
-def test_a_claim_is_registered_and_its_folder_lies_with_the_docs(name):
-    config = study_of(name).config
+def test_a_claim_is_registered_and_a_study_writes_into_its_output_folder(name):
+    study, config = study_of(name), study_of(name).config
     assert config.registered is not None
-    assert config.folder == f"docs/results/{name}"
+    assert study.folder == Path("outputs/studies") / name
     assert config.base_seeds == "same"
 
 

@@ -13,7 +13,7 @@ from harness.run.job import run_job
 from harness.train import pretrain, rl
 from harness.train.state import NonFinite
 from tests.policy.conftest import path  # noqa: F401  (a fixture)
-from tests.run.test_run import assert_same_run
+from tests.run.test_job import assert_same_run
 from tests.toys import base_job, rl_job, silent, tiny, train
 
 SETTINGS = ("rl.steps=10", "save.seconds=1e-3")

@@ -22,7 +22,7 @@ from harness.evaluate import evaluate, score_row
 from harness.policy.backends import native
 from harness.run import job as run_module
 from harness.run.checkpoint import saved_steps, step_folder
-from harness.run.evaluations import suite_of
+from harness.run.evaluations import evaluation_suite
 from harness.run.folder import Member, read_json, run_folder
 from harness.run.job import from_bases, run_job
 from harness.run.tracker import read_metrics
@@ -216,7 +216,7 @@ def test_the_size_of_evaluation_chunks_changes_nothing(whole):
     table = []
     for size in (1, 8, 20, 10_000):
         settings = replace(config.evaluation, rows=size)
-        scored = evaluate(state.policy, suite_of(config), settings, (Key("evaluation", 0, 3),))[0]
+        scored = evaluate(state.policy, evaluation_suite(config), settings, (Key("evaluation", 0, 3),))[0]
         table.append([{**score_row(s, (2, 4)), "answer_logprob": round(s.answer_logprob, 4)} for s in scored])
         answers = [s.answers for s in scored]
         table[-1].append(answers)
