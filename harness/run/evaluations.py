@@ -46,7 +46,9 @@ def _write_scores(member: Member, scores: list[Score], spent: Spent, path: Path)
          "prompt": s.cell.problems[0].prompt, "answer": s.cell.problems[0].answer, "completions": list(s.sample)}
         for s in scores
     ]  # fmt: skip
-    write_lines(member.folder.path / "samples" / f"step-{spent.step:08d}.jsonl", samples)
+    kept = member.folder.path / "samples" / f"step-{spent.step:08d}.jsonl"
+    if not kept.is_file():  # those of the first evaluation stay
+        write_lines(kept, samples)
     content = {"code_version": code_version(), "spent": asdict(spent), "rows": rows, "problems": problems}
     write_json(path, content)
     return content

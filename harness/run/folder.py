@@ -6,6 +6,7 @@ out/runs/<run_id>/
     run.lock         host and process at work in it         budgets/         weights at budgets
     traceback.txt    of a failed run                        evaluations/     scores, by evaluation and budget
     dump/            batch of a step that gave no number    samples/         completions to read, by budget
+    labels.json      study and arm of each launch           replay/          checkpoints of steps trained again
 """
 
 import json
@@ -57,6 +58,19 @@ class RunFolder:
     @property
     def budgets(self) -> Path:
         return self.path / "budgets"
+
+    @property
+    def replay(self) -> Path:
+        return self.path / "replay"
+
+    def labels(self) -> list[dict[str, Any]]:
+        """The labels that the run was launched under, in order of their first launch; the first name it in W&B."""
+        return read_json(self.path / "labels.json") or []
+
+    def add_labels(self, labels: Mapping[str, Any]) -> None:
+        plain = json.loads(json.dumps(dict(labels)))
+        if plain not in self.labels():
+            write_json(self.path / "labels.json", [*self.labels(), plain])
 
     def evaluation(self, evaluation_id: str, step: int) -> Path:
         return self.path / "evaluations" / evaluation_id / f"step-{step:08d}.json"

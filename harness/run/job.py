@@ -1,13 +1,14 @@
 """One run, from its job to its scores: resumed where it stood, evaluated at its budgets, stopped in good order.
 
 `run_job` is what every launcher calls. It brings a base or an RL run to the step asked for and writes nothing outside
-the run's folder.
+the run's folder. What a run has is never shortened, replaced or relabelled: a job that asks for less than it has only
+adds scores.
 """
 
 import copy
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +28,26 @@ from harness.policy.backends import native
 from harness.policy.export import read_folder
 from harness.policy.transformer import Transformer
 from harness.run import diagnostics
-from harness.run.callbacks import Loop, Report, axes, dump_on_nonfinite, open_trackers
+from harness.run.callbacks import ReportRow, StepCallbacks, compute_metrics, dump_on_nonfinite, open_trackers
 from harness.run.checkpoint import (
+    Source,
     load_checkpoint,
     load_weights,
     remove_unfinished,
     save_weights,
-    saved_steps,
     step_folder,
 )
 from harness.run.evaluations import eval_metrics, evaluate_budget, evaluation_suite, role_accuracy
 from harness.run.folder import Member, Stack, hold_lock, record_outcome, run_folder, write_json
-from harness.run.tracker import cut_back
+from harness.run.remaining import RemainingWork, remaining_work
+from harness.run.tracker import STEP, cut_back, read_metrics
 from harness.train.critic import add_critic
 from harness.train.distributed import agreed
 from harness.train.optim import make_optimizer
 from harness.train.pretrain import continue_pretraining, corpus_of, pretrain
 from harness.train.reward_model import train_reward_model
 from harness.train.rl import sampling_of, train_rl
-from harness.train.state import TrainState
+from harness.train.state import StepReport, TrainState
 
 
 def device_of(config: Config) -> torch.device:
@@ -67,33 +69,46 @@ def run_stacked_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[
     return {"folders": run_stack(jobs, lambda member, row: report(row | {"member": member.run_id}))}
 
 
-def run_stack(jobs: Sequence[Job], report: Report) -> list[str]:
-    """Runs that are alike but for their seeds in one model, each with the streams that it would have alone. Returns
-    their folders."""
+def run_stack(jobs: Sequence[Job], report: ReportRow) -> list[str]:
+    """Runs that are alike but for their seeds in one model, each with the streams that it would have alone. Those that
+    have come less far are a stack of their own. Returns their folders."""
     with ExitStack() as stack:
-        members = [_open(job, stack) for job in jobs]
+        members = [_open_member(job, stack) for job in jobs]
         if device_of(members[0].config).type == "cpu":
             stack.enter_context(native.shared_by(jobs[0].threads * torch.get_num_threads()))
-        if members[0].is_base:
-            _pretrain(members, report)
-        elif members[0].config.objective == "frozen":
-            _evaluate_frozen(members, report)
-        else:
-            _rl(members, report)
+        alike: dict[RemainingWork, list[Member]] = {}
+        for member in members:
+            alike.setdefault(remaining_work(member.job), []).append(member)
+        for work, group in alike.items():
+            _run_members(group, work, report)
         for member in members:
             member.folder.set_status("done", max(member.job.until, member.folder.status().get("step", 0)))
     return [str(member.folder.path) for member in members]
 
 
-def _open(job: Job, stack: ExitStack) -> Member:
+def _run_members(members: Stack, work: RemainingWork, report: ReportRow) -> None:
+    for member in members:  # a job that trains nothing leaves the configuration of the one that did
+        path = member.folder.path / "config.json"
+        if work.start < work.until or not path.is_file():
+            write_json(path, dump(member.config))
+    if members[0].is_base:
+        if work.base_weights:
+            _pretrain(members, work, report)
+    elif members[0].config.objective == "frozen":
+        _evaluate_frozen(members, report)
+    else:
+        _rl(members, work, report)
+
+
+def _open_member(job: Job, stack: ExitStack) -> Member:
     config = parse(job.run)
     folder = run_folder(config.out, job.run_id)
     stack.enter_context(hold_lock(folder))
     stack.enter_context(record_outcome(folder))
-    remove_unfinished(folder.checkpoints)
-    remove_unfinished(folder.budgets)
+    for saved in (folder.checkpoints, folder.budgets, folder.replay):
+        remove_unfinished(saved)
     folder.set_status("running", folder.status().get("step", 0))
-    write_json(folder.path / "config.json", dump(config))
+    folder.add_labels(job.labels)
     return Member(job, config, folder)
 
 
@@ -119,40 +134,31 @@ def from_bases(members: Stack) -> TrainState:
     return state
 
 
-def _usable_steps(member: Member) -> set[int]:
-    """Checkpoints from which every budget that was not kept is still to come."""
-    budgets = () if member.is_base else member.job.budgets
-    missing = [b for b in budgets if not step_folder(member.folder.budgets, b).is_dir()]
-    steps = saved_steps(member.folder.checkpoints)
-    return {step for step in steps if step <= min(missing, default=step)}
-
-
-def _resume(members: Stack, state: TrainState) -> None:
-    """Loads the newest checkpoint that all can go on from; drops metrics after it, and later checkpoints, whose steps
-    are run again: a kill on the way would otherwise resume past rows not yet written."""
-    step = max(set.intersection(*(_usable_steps(member) for member in members)), default=-1)
-    if step >= 0:
-        load_checkpoint([(m.folder.checkpoints, m.folder.run_id) for m in members], state, step)
+def _resume(members: Stack, state: TrainState, start: int) -> None:
+    """Loads the checkpoint of step `start` (0: none) and drops the rows of metrics after it, which a process that was
+    killed had written; their steps are trained again."""
+    if start > 0:
+        load_checkpoint([(m.folder.checkpoints, m.folder.run_id) for m in members], state, start)
     for member in members:
-        for later in saved_steps(member.folder.checkpoints):
-            if later > step:
-                shutil.rmtree(step_folder(member.folder.checkpoints, later))
-        cut_back(member.folder.path, step)
+        cut_back(member.folder.path, start if start > 0 else -1)
 
 
-def _pretrain(members: Stack, report: Report) -> None:
+def _pretrain(members: Stack, work: RemainingWork, report: ReportRow) -> None:
     """Bases, trained to their last step, whose weights are kept."""
     config = members[0].config
     state = new_state(config, config.base.optim, tuple(member.config.base.seed for member in members))
     if config.base.folder is not None:
         _import(config.base.folder, members, state)
         return
-    _resume(members, state)
+    _resume(members, state, work.start)
     with open_trackers(members) as trackers, defer_signals() as stop, dump_on_nonfinite(members, state):
-        loop = Loop(members, trackers, report, stop)
-        until, corpus = members[0].job.until, corpus_of(config.base)
-        after = lambda state, step: loop.after(state, step, lambda _: None)  # noqa: E731
-        pretrain(config.base, state, corpus, until, after, members[0].job.threads)
+        folders = [member.folder.checkpoints for member in members]
+        callbacks = StepCallbacks(members, work.until, folders, trackers, report, stop)
+
+        def after(state: TrainState, step: StepReport) -> None:
+            callbacks.after_step(state, step, lambda _: None)
+
+        pretrain(config.base, state, corpus_of(config.base), work.until, after, members[0].job.threads)
     for i, member in enumerate(members):
         save_weights(member.folder.budgets, member.folder.run_id, state.policy, state.spent[i], i)
 
@@ -176,54 +182,104 @@ def training_mixture(config: Config) -> Mixture:
     return Mixture(tasks, weights, roles.difficulties, roles.difficulty_decay)
 
 
-def _rl(members: Stack, report: Report) -> None:
-    """RL from the bases, scored at each budget as it passes; budgets passed before are scored from their weights."""
-    config, job = members[0].config, members[0].job
-    state = from_bases(members)
-    _resume(members, state)
-    mixture = training_mixture(config)
+def _rl(members: Stack, work: RemainingWork, report: ReportRow) -> None:
+    """RL from the bases, scored at each budget as it passes; budgets passed before are scored from their weights, or by
+    a replay of the steps before them where no weights were kept."""
+    if work.replay:
+        _replay(members, work, report)
+    if work.start < work.until:
+        state = from_bases(members)
+        _resume(members, state, work.start)
+        budgets = [step for step in members[0].job.budgets if step > work.start or work.start == 0]
+        with open_trackers(members) as trackers, defer_signals() as stop, dump_on_nonfinite(members, state):
+            folders = [member.folder.checkpoints for member in members]
+            _train(StepCallbacks(members, work.until, folders, trackers, report, agreed(stop)), state, budgets)
+    _evaluate_kept_weights(members)
+
+
+def _replay(members: Stack, work: RemainingWork, report: ReportRow) -> None:
+    """Trains again, beside the run, for weights at budgets that it passed without keeping them. Of the run's own files
+    only weights and scores at these budgets are written."""
+    state, start = from_bases(members), work.replay_start
+    if start > 0:
+        load_checkpoint([_replay_source(member, start) for member in members], state, start)
+    folders = [member.folder.replay for member in members]
+    with defer_signals() as stop, dump_on_nonfinite(members, state):
+        callbacks = StepCallbacks(members, max(work.replay), folders, (), report, agreed(stop))
+        _train(callbacks, state, work.replay)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replay_source(member: Member, step: int) -> Source:
+    """Where the checkpoint of `step` lies: with the run's own, or with those of a replay that was interrupted."""
+    kept = step_folder(member.folder.checkpoints, step).is_dir()
+    return (member.folder.checkpoints if kept else member.folder.replay), member.folder.run_id
+
+
+def _train(callbacks: StepCallbacks, state: TrainState, budgets: Sequence[int]) -> None:
+    """RL or continued pretraining to the callbacks' last step; keeps weights and scores at each of `budgets`."""
+    members, until = callbacks.members, callbacks.until
+    config, threads = members[0].config, members[0].job.threads
+    mixture, suite = training_mixture(config), evaluation_suite(config)
     env = TextVectorEnv(len(members) * config.rl.problems * config.rl.group_size, mixture.tasks[0])
-    suite = evaluation_suite(config)
-    with open_trackers(members) as trackers, defer_signals() as stop, dump_on_nonfinite(members, state):
-        loop = Loop(members, trackers, report, agreed(stop))
 
-        def on_budget(state: TrainState) -> None:
-            if state.step not in job.budgets:
-                return
-            for i, member in enumerate(members):
-                save_weights(member.folder.budgets, member.folder.run_id, state.policy, state.spent[i], i)
-            for i, rows in enumerate(evaluate_budget(members, suite, state.policy, state.spent)):
-                trackers[i].log(axes(state.spent[i]) | eval_metrics(rows))
-                if state.step == 0:
-                    loop.say(members[i], diagnostics.before_rl(role_accuracy(rows, {t.name for t in mixture.tasks})))
-
+    def on_budget(state: TrainState) -> None:
+        if state.step not in budgets:
+            return
+        for i, member in enumerate(members):
+            save_weights(member.folder.budgets, member.folder.run_id, state.policy, state.spent[i], i)
+        scores = evaluate_budget(members, suite, state.policy, state.spent)
+        callbacks.log([compute_metrics(spent) | eval_metrics(rows) for spent, rows in zip(state.spent, scores)])
         if state.step == 0:
-            if state.reward_model is not None:
-                train_reward_model(config, state, env, mixture, sampling_of(config, mixture))
-            on_budget(state)
-        after = lambda state, step: loop.after(state, step, on_budget)  # noqa: E731
-        if config.objective == "rl":
-            train_rl(config, state, env, mixture, job.until, after, job.threads)
-        else:
-            continue_pretraining(config, state, corpus_of(config.base), mixture, job.until, after)
-    for step in job.budgets:
-        if not all(m.folder.evaluation(evaluation_id(m.config), step).is_file() for m in members):
-            spent = load_weights([m.source for m in members], state.policy, step)
-            evaluate_budget(members, suite, state.policy, spent)
+            names = {task.name for task in mixture.tasks}
+            for member, rows in zip(members, scores):
+                callbacks.warn(member, diagnostics.before_rl(role_accuracy(rows, names)))
+
+    def after(state: TrainState, step: StepReport) -> None:
+        callbacks.after_step(state, step, on_budget)
+
+    if state.step == 0 and state.reward_model is not None:
+        train_reward_model(config, state, env, mixture, sampling_of(config, mixture))
+    on_budget(state)
+    if config.objective == "rl":
+        train_rl(config, state, env, mixture, until, after, threads)
+    else:
+        continue_pretraining(config, state, corpus_of(config.base), mixture, until, after)
 
 
-def _evaluate_frozen(members: Stack, report: Report) -> None:
-    """The frozen arm: the base, scored afresh at each budget. Its spread is the noise of the measurement."""
-    state, suite = from_bases(members), evaluation_suite(members[0].config)
-    for member in members:
-        cut_back(member.folder.path, -1)  # before the tracker opens the file: it is replaced
-    with open_trackers(members) as trackers, defer_signals() as stop:
-        for step in members[0].job.budgets:
+def _evaluate_kept_weights(members: Stack) -> None:
+    """Scores at budgets that still have none, from the weights kept there."""
+    config = members[0].config
+    which = evaluation_id(config)
+    missing = [
+        step for step in members[0].job.budgets
+        if not all(member.folder.evaluation(which, step).is_file() for member in members)
+    ]  # fmt: skip
+    if not missing:
+        return
+    state = new_state(config, config.optim, tuple(member.config.seed for member in members))
+    suite = evaluation_suite(config)
+    for step in missing:
+        spent = load_weights([member.source for member in members], state.policy, step)
+        evaluate_budget(members, suite, state.policy, spent)
+
+
+def _evaluate_frozen(members: Stack, report: ReportRow) -> None:
+    """The frozen arm: the base, scored afresh at each budget. Its spread is the noise of the measurement. Budgets that
+    have a row of metrics keep it."""
+    state, suite, budgets = from_bases(members), evaluation_suite(members[0].config), members[0].job.budgets
+    logged = [{row[STEP] for row in read_metrics(member.folder.path)} for member in members]
+    is_new = any(set(budgets) - steps for steps in logged)
+    with open_trackers(members) if is_new else nullcontext([]) as trackers, defer_signals() as stop:
+        for step in budgets:
             spent = (Spent(step=step),) * len(members)
-            scored = evaluate_budget(members, suite, state.policy, spent)
-            for member, tracker, rows in zip(members, trackers, scored):
-                tracker.log(axes(spent[0]) | eval_metrics(rows))
-                member.folder.set_status("running", step)
+            scores = evaluate_budget(members, suite, state.policy, spent)
+            for i, tracker in enumerate(trackers):
+                if step not in logged[i]:
+                    tracker.log(compute_metrics(spent[i]) | eval_metrics(scores[i]))
+            for member in members:
+                member.folder.set_status("running", max(step, member.folder.status().get("step", 0)))
                 report(member.job, {"step": step, "until": member.job.until})
             if stopped := stop():
                 raise stopped

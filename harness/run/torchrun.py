@@ -60,6 +60,8 @@ def _run(job: Job, on_progress: Progress) -> None:
 def _copy(out: Path, folder: Path, run_ids: Sequence[str]) -> None:
     """What a run is resumed from, and what it need not measure again."""
     for run_id in run_ids:
-        for part in ("checkpoints", "budgets", "evaluations"):
+        for part in ("checkpoints", "budgets", "evaluations", "replay"):
             if (source := out / "runs" / run_id / part).is_dir():
                 shutil.copytree(source, folder / "runs" / run_id / part, ignore=shutil.ignore_patterns(".*"))
+        if (status := out / "runs" / run_id / "status.json").is_file():  # so that all ranks see the same work remain
+            shutil.copy(status, folder / "runs" / run_id / "status.json")

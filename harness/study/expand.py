@@ -13,7 +13,7 @@ from harness.config.identity import base_id, evaluation_id, run_id
 from harness.config.schema import Config, dump, parse
 from harness.core.errors import UserError
 from harness.launch.jobs import Job
-from harness.run.folder import run_folder
+from harness.run.remaining import remaining_work
 from harness.study.cached_results import (
     EMPTY,
     CachedResults,
@@ -182,17 +182,11 @@ def _check_shared(entry: Entry, shared: Job) -> None:
 
 
 def is_done(job: Job, cached: CachedResults = EMPTY) -> bool:
-    """Whether the job's run stands at its step or beyond, with every evaluation asked for, or these are cached."""
-    config = parse(job.run)
-    folder = run_folder(config.out, job.run_id)
-    status = folder.status()
-    if job.needs and set(job.budgets) <= cached.steps(job.run_id, evaluation_id(config)):
+    """Whether nothing of the job remains: its run has come to its step or beyond and has all evaluations, or these are
+    cached."""
+    if job.needs and set(job.budgets) <= cached.steps(job.run_id, evaluation_id(parse(job.run))):
         return True
-    if status.get("state") != "done" or status["step"] < job.until:
-        return False
-    if not job.needs:
-        return bool(list(folder.budgets.glob(f"step-{job.until:08d}/meta.json")))
-    return all(folder.evaluation(evaluation_id(config), step).is_file() for step in job.budgets)
+    return remaining_work(job).is_empty
 
 
 def pending_jobs(jobs: Sequence[Job], cached: CachedResults = EMPTY) -> list[Job]:

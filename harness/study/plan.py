@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from rich.table import Table as RichTable
 
-from harness.config.identity import base_id, evaluation_id
+from harness.config.identity import base_id
 from harness.config.schema import Config, parse
 from harness.launch.jobs import Job
-from harness.run.folder import run_folder
+from harness.run.remaining import remaining_work
 
 BYTES_PER_WEIGHT = 4
 AROUND = 1.7  # runs over their passes alone: problems, verdicts, files, a neighbour on the other core (quickstart)
@@ -58,14 +58,6 @@ def measured_rates(config: Config) -> Rates:
     return Rates(6.0 * n * texts.numel() / update, 2.0 * n * sampled / sampling)
 
 
-def reached(job: Job) -> int:
-    """The step from which the job's run goes on."""
-    from harness.run.checkpoint import saved_steps
-
-    folder = run_folder(job.run["out"], job.run_id)
-    return min(job.until, max([folder.status().get("step", 0), *saved_steps(folder.checkpoints)]))
-
-
 def cost(job: Job, rates: Rates) -> Cost:
     """What a job still takes, at these rates."""
     from envs.registry import select
@@ -73,24 +65,22 @@ def cost(job: Job, rates: Rates) -> Cost:
     from harness.train.algorithms import flops_per_token
     from harness.train.pretrain import corpus_of, draw_documents
 
-    config = parse(job.run)
+    config, work = parse(job.run), remaining_work(job)
     n, weights = parameter_count(config.model, embedding=False), parameter_count(config.model) * BYTES_PER_WEIGHT
     if job.run_id == base_id(config):
         some = draw_documents(corpus_of(config.base), 64, 0.0, np.random.default_rng(0), config.base.worked)
-        tokens = (job.until - reached(job)) * config.base.documents * sum(map(len, some)) / len(some)
+        tokens = work.steps * config.base.documents * sum(map(len, some)) / len(some)
         return Cost(tokens, 6 * n * tokens, 0.0, AROUND * 6 * n * tokens / rates.update, 4 * weights, is_base=True)
     tasks = [*select(config.tasks.verified), *select(config.tasks.unverified)]
     prompt = 0.6 * sum(task.max_prompt for task in tasks) / len(tasks)
     answer = 0.6 * sum(task.max_completion for task in tasks) / len(tasks)
     cells = len(tasks) * len(config.tasks.difficulties or tasks[0].difficulties)
-    folder, which = run_folder(config.out, job.run_id), evaluation_id(config)
-    budgets = sum(not folder.evaluation(which, budget).is_file() for budget in job.budgets)
+    budgets = len(work.evaluate)
     answered = budgets * cells * config.evaluation.problems * config.evaluation.samples
     thinking, g, k = config.thinking or 0, config.rl.group_size, config.evaluation.samples
     scored = answered * sum(prompt + answer + (budget or 0) for budget in config.evaluated_thinking)
     drawn = answered * sum(prompt / k + answer + (budget or 0) for budget in config.evaluated_thinking)
-    trained = config.objective != "frozen"
-    rows = float(trained * (job.until - reached(job)) * config.rl.problems * g)
+    rows = float(work.steps * config.rl.problems * g)
     tokens = rows * (prompt + answer + thinking)
     computed = rows * (prompt / g + answer + thinking)  # a group has one prompt
     per_token = flops_per_token(config)

@@ -14,9 +14,10 @@ from harness.launch.jobs import Job
 from harness.launch.launch import max_parallel_jobs
 from harness.run.checkpoint import saved_steps, step_folder
 from harness.run.folder import RunFolder, is_locked, run_folder
+from harness.run.remaining import reached_step
 from harness.study.cached_results import EMPTY, CachedResults
 from harness.study.expand import is_done, pending_jobs
-from harness.study.plan import cost, measured_rates, reached
+from harness.study.plan import cost, measured_rates
 from harness.study.progress import job_name
 
 
@@ -25,7 +26,7 @@ def job_state(job: Job, cached: CachedResults = EMPTY) -> tuple[str, int, str]:
     running though no process holds it was killed, and counts as stopped."""
     folder = run_folder(job.run["out"], job.run_id)
     status = folder.status()
-    step = reached(job)
+    step = min(job.until, reached_step(folder))
     if is_done(job, cached):
         return "done", job.until, ""
     if is_locked(folder):
@@ -70,7 +71,7 @@ def prune(jobs: Sequence[Job]) -> tuple[int, int]:
     doomed: list[Path] = []
     for job in jobs:
         folder = run_folder(job.run["out"], job.run_id)
-        if not is_done(job) or is_locked(folder):
+        if not is_done(job) or is_locked(folder) or folder.status()["state"] != "done":
             continue
         doomed += [step_folder(folder.checkpoints, step) for step in saved_steps(folder.checkpoints)[:-1]]
         needed = {*job.budgets, job.until}
