@@ -20,16 +20,16 @@ def main(container) -> None:
     from rich.console import Console
 
     from harness.config.compose import Composer
-    from harness.run.torchrun import is_first
+    from harness.run.torchrun import is_main_process
     from harness.study.execute import report_study, run_study
+    from harness.study.expand import expand, jobs_of
     from harness.study.status import prune, status_table
-    from harness.study.study import expand, jobs_of
 
-    console, overrides = Console(quiet=not is_first()), list(HydraConfig.get().overrides.task)
+    console, overrides = Console(quiet=not is_main_process()), list(HydraConfig.get().overrides.task)
     study = expand(Composer("study"), overrides)
     jobs = jobs_of(study.entries, {"study": study.config.name})
     if container.status:
-        console.print(status_table(jobs, study.known))
+        console.print(status_table(jobs, study.cached))
     elif container.prune:
         folders, freed = prune(jobs)
         console.print(f"deleted {folders} folders, {freed / 1e6:.1f} MB")

@@ -20,11 +20,11 @@ def main(container) -> None:
     from harness.config.compose import plain
     from harness.config.parse import parse
     from harness.run.folder import write_json
-    from harness.study.base_accuracy import initial_success
+    from harness.study.base_accuracy import measure_base_accuracy
 
     values = plain(container)
     file, command = Path(values.pop("file")), " ".join(["python scripts/success.py", *sys.argv[1:]])
-    write_json(file, {"command": command, **initial_success(parse(values), print)})
+    write_json(file, {"command": command, **measure_base_accuracy(parse(values), print)})
     print(f"wrote {file}")
 
 

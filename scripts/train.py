@@ -18,18 +18,18 @@ def train(containers) -> list[str]:
     from rich.console import Console
 
     from harness.config.parse import parse
-    from harness.run.torchrun import is_first
-    from harness.study.execute import accuracy_table, require_done, run_jobs, say_failures, say_queued
-    from harness.study.study import Entry, jobs_of
-    from harness.study.sweep import arms, sweep_table
+    from harness.run.torchrun import is_main_process
+    from harness.study.execute import accuracy_table, print_failures, print_queued, require_done, run_jobs
+    from harness.study.expand import Entry, jobs_of
+    from harness.study.sweep import sweep_arms, sweep_table
 
-    configs, console = [parse(container) for container in containers], Console(quiet=not is_first())
+    configs, console = [parse(container) for container in containers], Console(quiet=not is_main_process())
     label = "single" if len(configs) == 1 else "sweep"
-    entries = [Entry(arm or label, config) for arm, config in zip(arms(configs), configs)]
+    entries = [Entry(arm or label, config) for arm, config in zip(sweep_arms(configs), configs)]
     results = run_jobs(jobs_of(entries, {"study": label}), configs[0], console)
     if results is not None:
-        say_failures(results, console)
-        say_queued(results, console)
+        print_failures(results, console)
+        print_queued(results, console)
         console.print(accuracy_table(configs[0]) if len(configs) == 1 else sweep_table(configs))
         console.print(f"run folders: {configs[0].out}/runs", highlight=False)
         require_done(results)

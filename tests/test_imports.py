@@ -1,18 +1,27 @@
-"""Imports run one way: scripts -> harness -> envs, and the learner never reaches a hidden grader or the evaluation."""
+"""Imports run one way, from scripts down to envs, and the learner never reaches a hidden grader or the evaluation."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ABOVE_CONFIG = ("policy", "train", "evaluate", "launch", "run", "study", "analysis", "cli")
 
 
-def imports(path: Path) -> set[str]:
-    """Full names of all that a file imports, also inside functions; `from a import b` counts as a and a.b."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+def imports(path: Path, checked: bool = True) -> set[str]:
+    """Full names of all that a file imports, also inside functions; `from a import b` counts as a and a.b. Without
+    `checked`, what stands under TYPE_CHECKING is left out."""
+    tree, found = ast.parse(path.read_text()), set()
+    only_checked = {
+        id(node)
+        for test in ast.walk(tree)
+        if isinstance(test, ast.If) and ast.unparse(test.test) == "TYPE_CHECKING" and not checked
+        for node in ast.walk(test)
+    }
+    for node in ast.walk(tree):
+        if id(node) in only_checked:
+            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -33,31 +42,91 @@ def breaches(folder: str, *forbidden: str) -> list[str]:
     ]
 
 
+# Low to high: a floor may import those before it, and itself. launch, beside them, imports config and core alone.
+FLOORS = (
+    "envs",
+    "harness.core",
+    "harness.config",
+    "harness.policy",
+    "harness.train",
+    "harness.evaluate",
+    "harness.run",
+    "harness.study",
+    "scripts",
+)
+BESIDE = ("harness.analysis", "harness.tracking", "harness.bench", "harness.launch", "harness.cli")
+
+
+def source(name: str) -> str:
+    """The folder or file of a module of this project, under the root."""
+    path = name.replace(".", "/")
+    return path if (ROOT / path).is_dir() else f"{path}.py"
+
+
+@pytest.mark.parametrize(("floor", "name"), list(enumerate(FLOORS)), ids=FLOORS)
+def test_no_floor_imports_one_above_it(floor, name):
+    assert breaches(source(name), *FLOORS[floor + 1 :]) == []
+
+
 @pytest.mark.parametrize(
     ("folder", "forbidden"),
     [
-        ("envs", ["torch", "hydra", "harness", "scripts", "tests", "wandb"]),
+        ("envs", ["torch", "hydra", "harness", "tests", "wandb"]),
         ("harness", ["scripts", "tests"]),
-        ("harness/analysis", ["torch", "harness.train", "harness.policy", "harness.run", "harness.study"]),
-        (
-            "harness/policy",
-            ["envs.graders", "harness.train", "harness.evaluate", "harness.run", "harness.study"],
-        ),
-        (
-            "harness/train",
-            ["envs.graders", "harness.evaluate", "harness.run", "harness.study", "harness.analysis"],
-        ),
-        ("harness/evaluate.py", ["harness.run", "harness.study"]),
-        ("harness/launch", ["torch", "harness.train", "harness.study", "harness.run"]),
-        ("harness/core/types.py", ["harness.train", "harness.evaluate", "harness.run"]),
-        ("harness/core", ["harness.config"]),
-        ("harness/config", ["envs.graders", *(f"harness.{name}" for name in ABOVE_CONFIG)]),
-        ("harness/config/schema", ["envs", "torch", "hydra", "omegaconf", "harness.core"]),
-        ("harness/cli.py", ["torch", "harness.train", "harness.run", "harness.study"]),
+        ("harness/core", ["harness.config", "harness.launch", *BESIDE]),
+        ("harness/config", ["torch", *BESIDE]),
+        ("harness/policy", ["envs.graders", *BESIDE]),
+        ("harness/train", ["envs.graders", *BESIDE]),
+        ("harness/evaluate.py", BESIDE),
+        ("harness/launch", ["torch", *(floor for floor in FLOORS[3:]), "harness.analysis", "harness.tracking"]),
+        ("harness/run", ["harness.analysis", "harness.tracking", "harness.bench", "harness.cli"]),
+        ("harness/study", ["harness.bench", "harness.cli"]),
+        ("harness/analysis", ["torch", *(floor for floor in FLOORS[3:]), "harness.launch"]),
+        ("harness/tracking", ["torch", "harness.policy", "harness.train", "harness.study"]),
+        ("harness/cli.py", ["torch", *(floor for floor in FLOORS[3:]), "harness.analysis"]),
     ],
 )
 def test_imports_run_one_way(folder, forbidden):
     assert breaches(folder, *forbidden) == []
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Imports inside functions count; those for type checkers alone, which never run, do not."""
+    files = {module_name(path): path for path in (ROOT / "harness").rglob("*.py") if "hydra_plugins" not in path.parts}
+    graph = {name: (imports(path, checked=False) & files.keys()) - {name} for name, path in files.items()}
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def named_modules(path: Path, modules: set[str]) -> set[str]:
+    """Modules named in the strings of a file, alone or before a colon; but for a command's `-m`, and for the package
+    whose files importlib.resources opens."""
+    tree, allowed = ast.parse(path.read_text()), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "files":
+            allowed |= {id(argument) for argument in node.args}
+        elif isinstance(node, ast.List | ast.Tuple):
+            after = zip(node.elts, node.elts[1:])
+            allowed |= {id(name) for flag, name in after if isinstance(flag, ast.Constant) and flag.value == "-m"}
+    strings = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return {node.value for node in strings if id(node) not in allowed and node.value.split(":")[0] in modules}
+
+
+def test_no_module_is_named_in_a_string():
+    paths = [path for folder in ("harness", "envs") for path in (ROOT / folder).rglob("*.py")]
+    modules = {name for path in paths if "." in (name := module_name(path))}
+    searched = [path for path in paths if (ROOT / "harness") in path.parents]
+    assert {str(path): named for path in searched if (named := named_modules(path, modules))} == {}
+
+
+def test_the_search_of_strings_finds_a_module_before_its_function_and_passes_over_commands(tmp_path):
+    file = tmp_path / "a.py"
+    file.write_text('"""See harness.run.job."""\nA = "harness.run.job:run_job"\nB = ["-m", "harness.run.job"]\n')
+    assert named_modules(file, {"harness.run.job"}) == {"harness.run.job:run_job"}
 
 
 def test_only_the_evaluation_may_see_hidden_graders():

@@ -17,7 +17,7 @@ from harness.config.schema import Config
 from harness.policy.backends import native
 from harness.policy.sampler import Completions, sample
 from harness.policy.transformer import Transformer
-from harness.run.run import new_state, training_mixture
+from harness.run.job import new_state, training_mixture
 from harness.train.helpers import Each, helpers
 from harness.train.rl import rl_step
 from harness.train.state import StepReport, TrainState

@@ -7,7 +7,7 @@ from typing import Any
 from envs.vector import TextVectorEnv
 from harness.bench.ours import SHAPES, Shape, config_of
 from harness.bench.rehearsal import Watched, in_operations, rehearsed
-from harness.run.run import new_state, training_mixture
+from harness.run.job import new_state, training_mixture
 from harness.train.rl import rl_step
 
 FIRST_STEPS = 3  # after which all that is recorded has been

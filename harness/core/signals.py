@@ -1,6 +1,6 @@
 """Stopping on request: Ctrl-C, SIGTERM, and SIGUSR1 and SIGUSR2 (a cluster's warning before it takes the node).
 
-Outside `deferred` a signal raises `Stopped` at once. Inside it the first one only raises a flag, which a loop reads
+Outside `defer_signals` a signal raises `Stopped` at once. Inside it the first one only sets a flag, which a loop reads
 between two steps, so that what is saved is a whole step; a second signal stops at once.
 """
 
@@ -31,14 +31,14 @@ def raise_on_signals() -> None:
 
 
 @contextmanager
-def deferred() -> Generator[Callable[[], Stopped | None]]:
+def defer_signals() -> Generator[Callable[[], Stopped | None]]:
     """Yields `stop`; `stop()` is None until a signal came, then the `Stopped` to raise once the state is saved.
 
     In a thread other than the main one, where Python allows no signal handlers, `stop()` is always None.
     """
     received: list[int] = []
 
-    def remember(signum: int, frame: object) -> None:
+    def record(signum: int, frame: object) -> None:
         if received:
             _raise(signum, frame)
         received.append(signum)
@@ -49,7 +49,7 @@ def deferred() -> Generator[Callable[[], Stopped | None]]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {signum: signal.signal(signum, remember) for signum in SIGNALS}
+    before = {signum: signal.signal(signum, record) for signum in SIGNALS}
     try:
         yield stop
     finally:

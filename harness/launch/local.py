@@ -62,11 +62,11 @@ def concurrency(config: LocalConfig, n_jobs: int) -> tuple[int, int]:
 class LocalPool:
     """A `Pool` of worker processes, none left behind when the context ends."""
 
-    def __init__(self, config: LocalConfig, work: str, n_jobs: int):
+    def __init__(self, config: LocalConfig, function: bytes, n_jobs: int):
         self._size, self._threads = concurrency(config, n_jobs)
-        self._grace, self._work = config.grace, work
+        self._grace, self._function = config.grace, function
         self._workers: list[_Worker] = []
-        self._places = list(range(self._size - 1, -1, -1))
+        self._slots = list(range(self._size - 1, -1, -1))
 
     def __enter__(self) -> "LocalPool":
         return self
@@ -79,21 +79,21 @@ class LocalPool:
         return self._size - sum(worker.job is not None for worker in self._workers)
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        # Whoever leaves places free had no other job that could run now: those that run share them.
+        # Whoever leaves slots free had no other job that could run now: those that run share them.
         share = max(1, self._size // max(1, self._size - self.free() + len(jobs)))
         for job in jobs:
             idle = next((worker for worker in self._workers if worker.job is None), None)
             if idle is None:
-                idle = _Worker(self._places.pop(), self._threads, self._work)
+                idle = _Worker(self._slots.pop(), self._threads, self._function)
                 self._workers.append(idle)
-            idle.give(replace(job, threads=share))
+            idle.assign(replace(job, threads=share))
 
     def poll(self) -> Iterable[Event]:
         wait([worker.connection for worker in self._workers], timeout=POLL_SECONDS)
-        events = [event for worker in self._workers for event in worker.news(self._grace)]
+        events = [event for worker in self._workers for event in worker.events(self._grace)]
         for worker in [worker for worker in self._workers if worker.dead]:
             self._workers.remove(worker)
-            self._places.append(worker.place)
+            self._slots.append(worker.slot)
         return events
 
     def stop(self) -> None:
@@ -102,18 +102,18 @@ class LocalPool:
 
 
 class _Worker:
-    """One worker process, the job it has, and its end of the pipe."""
+    """One worker process, its job, and the parent's end of the pipe."""
 
-    def __init__(self, place: int, threads: int, work: str):
-        self.place, self.dead = place, False
+    def __init__(self, slot: int, threads: int, function: bytes):
+        self.slot, self.dead = slot, False
         self.job: Job | None = None
         self._stopped_at: float | None = None
         self._started = 0.0
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by end)
         self.connection, theirs = Pipe()
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "harness.launch.worker", str(theirs.fileno()), work],
-            env=environment(place, threads),
+            [sys.executable, "-P", "-m", "harness.launch.worker", str(theirs.fileno())],
+            env=environment(slot, threads),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=self._output,
@@ -121,16 +121,15 @@ class _Worker:
             start_new_session=True,
         )
         theirs.close()
+        self._send(function)
 
-    def give(self, job: Job) -> None:
+    def assign(self, job: Job) -> None:
         self.job, self._started = job, time.monotonic()
         self._output.truncate(0)
         self._output.seek(0)
-        # One that died while idle cannot be reached: news() finds it dead and reports the job killed.
-        with suppress(BrokenPipeError, ConnectionResetError):
-            self.connection.send_bytes(json.dumps(asdict(job)).encode())
+        self._send(json.dumps(asdict(job)).encode())
 
-    def news(self, grace: float) -> Iterator[Event]:
+    def events(self, grace: float) -> Iterator[Event]:
         """Its messages; at its death, the end of its job."""
         alive = self._process.poll() is None
         overdue = self._stopped_at is not None and time.monotonic() > self._stopped_at + grace
@@ -143,7 +142,12 @@ class _Worker:
         except (EOFError, OSError):
             alive = False
         if not alive:
-            yield from self._bury(overdue)
+            yield from self._report_death(overdue)
+
+    def _send(self, message: bytes) -> None:
+        # One that died while idle cannot be reached: events() finds it dead and reports the job killed.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.connection.send_bytes(message)
 
     def stop(self) -> None:
         if self._stopped_at is None and self.job is not None:
@@ -167,7 +171,7 @@ class _Worker:
         self.job = None
         return Event(**message, output=self._printed())
 
-    def _bury(self, overdue: bool) -> Iterator[Event]:
+    def _report_death(self, overdue: bool) -> Iterator[Event]:
         self._kill()
         printed, job, self.dead = self._printed(), self.job, True
         if job is not None:
@@ -182,10 +186,10 @@ class _Worker:
         return self._output.read().decode(errors="replace")
 
 
-def environment(place: int, threads: int) -> dict[str, str]:
-    """What the worker at `place` sees: the parent's import path, its threads, its GPU where several are present."""
+def environment(slot: int, threads: int) -> dict[str, str]:
+    """Environment of the worker in `slot`: the parent's import path, its threads, its GPU where several are present."""
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if "CUDA_VISIBLE_DEVICES" in os.environ else _gpus()
-    own_gpu = {"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if len(gpus) > 1 else {}
+    own_gpu = {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if len(gpus) > 1 else {}
     counts = dict.fromkeys(THREAD_VARIABLES, str(threads))
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     python = {"PYTHONPATH": path, "PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}

@@ -26,14 +26,14 @@ from harness.launch.local import POLL_SECONDS
 from harness.launch.worker import attempt, job_from
 
 CONNECT_SECONDS = 10.0
-QUEUED_PER_PLACE = 4  # jobs queued for each that the cluster can run, so that no node waits for this process
+QUEUED_PER_SLOT = 4  # jobs queued for each that the cluster can run, so that no node waits for this process
 
 
 class RayPool:
     """A `Pool` of Ray tasks. Ray places them; a lost worker or node gives a `killed` event, which `launch` retries."""
 
-    def __init__(self, config: RayConfig, work: str, n_jobs: int):
-        self._config, self._work = config, work
+    def __init__(self, config: RayConfig, function: bytes, n_jobs: int):
+        self._config, self._function = config, function
         self._running: dict[ray.ObjectRef, tuple[Job, float]] = {}
         self._stopped_at: float | None = None
         self._forced = False
@@ -45,14 +45,14 @@ class RayPool:
                 _connect(self._config.address)
         _require_fit(self._config)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        self._news: Any = _News.options(scheduling_strategy=here, num_cpus=0).remote()
+        self._progress: Any = _ProgressRows.options(scheduling_strategy=here, num_cpus=0).remote()
         self._task = _run.options(num_cpus=self._config.cpus, num_gpus=self._config.gpus, max_retries=0)
         return self
 
     def __exit__(self, *error: object) -> None:
         for ref in self._running:
             ray.cancel(ref, force=True)
-        ray.kill(self._news)
+        ray.kill(self._progress)
         if self._owner:
             ray.shutdown()
 
@@ -61,12 +61,12 @@ class RayPool:
         fit = total.get("CPU", 0) / self._config.cpus
         if self._config.gpus:
             fit = min(fit, total.get("GPU", 0) / self._config.gpus)
-        most = self._config.jobs or QUEUED_PER_PLACE * max(1, int(fit))
+        most = self._config.jobs or QUEUED_PER_SLOT * max(1, int(fit))
         return max(0, most - len(self._running))
 
     def submit(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
-            ref = self._task.remote(self._work, asdict(job), self._news)
+            ref = self._task.remote(self._function, asdict(job), self._progress)
             self._running[ref] = (job, time.monotonic())
 
     def poll(self) -> Iterable[Event]:
@@ -82,7 +82,7 @@ class RayPool:
         if self._stopped_at is None:
             self._stopped_at = time.monotonic()
             for ref in self._running:
-                ray.cancel(ref)  # arrives in the task as Ctrl-C, so `deferred` lets it save
+                ray.cancel(ref)  # arrives in the task as Ctrl-C, so `defer_signals` lets it save
 
     def _force_if_overdue(self) -> None:
         overdue = self._stopped_at is not None and time.monotonic() > self._stopped_at + self._config.grace
@@ -94,7 +94,7 @@ class RayPool:
     def _rows(self) -> list[tuple[str, dict[str, Any]]]:
         """Progress so far; none if the node that holds it is busy: it comes with the next call."""
         try:
-            return ray.get(self._news.take.remote(), timeout=POLL_SECONDS)
+            return ray.get(self._progress.take.remote(), timeout=POLL_SECONDS)
         except (GetTimeoutError, RayError):
             return []
 
@@ -113,14 +113,14 @@ class RayPool:
 
 
 @ray.remote
-def _run(work: str, fields: dict[str, Any], news: Any) -> dict[str, Any]:
+def _run(function: bytes, fields: dict[str, Any], progress: Any) -> dict[str, Any]:
     """One job on a node; the fields of the Event that ends it. Ray has set OMP_NUM_THREADS to the job's cpus."""
     job = job_from(fields)
-    return attempt(work, job, lambda row: news.put.remote(job.run_id, row))
+    return attempt(function, job, lambda row: progress.put.remote(job.run_id, row))
 
 
 @ray.remote
-class _News:
+class _ProgressRows:
     """Rows of progress on their way to the launching process, the newest of each job, alarms all."""
 
     def __init__(self) -> None:

@@ -16,8 +16,6 @@ from harness.config.schema import LocalConfig, StackedConfig
 from harness.launch.jobs import Event, Job
 from harness.launch.local import LocalPool
 
-WORK = {"harness.run.run:run_job": "harness.run.run:run_stack_job"}
-
 
 def stack_key(job: Job) -> str:
     """Equal for jobs that can be stacked: alike but for their seeds."""
@@ -45,9 +43,9 @@ def _as_one(stack: Sequence[Job]) -> Job:
 class StackedPool:
     """A `Pool` that takes all jobs that are ready, stacks them, and hands the stacks to local processes."""
 
-    def __init__(self, config: StackedConfig, work: str, n_jobs: int):
+    def __init__(self, config: StackedConfig, function: bytes, n_jobs: int):
         inner = LocalConfig("local", config.jobs, config.threads, config.memory_gb, config.retries, config.grace)
-        self._pool = LocalPool(inner, WORK[work], n_jobs)
+        self._pool = LocalPool(inner, function, n_jobs)
         self._most, self._waiting = config.seeds, deque[Job]()
         self._stacks: dict[str, list[str]] = {}
         self._cancelled: list[Event] = []

@@ -21,7 +21,7 @@ from submitit.core.utils import FailedJobError, UncompletedJobError
 
 from harness.config.schema import SubmititConfig
 from harness.core.errors import UserError
-from harness.core.signals import Stopped, deferred
+from harness.core.signals import Stopped, defer_signals
 from harness.launch.jobs import Event, Job
 from harness.launch.local import POLL_SECONDS, THREAD_VARIABLES
 from harness.launch.worker import attempt, job_from
@@ -33,17 +33,17 @@ NO_LIMIT = 1_000_000  # Slurm keeps the queue: everything that may run is handed
 class Pack:
     """Several jobs one after the other, on a node. Called again after a requeue, it passes over what is done."""
 
-    def __init__(self, work: str, jobs: Sequence[dict[str, Any]], news: Path, threads: int):
-        self.work, self.jobs, self.news, self.threads = work, list(jobs), news, threads
+    def __init__(self, function: bytes, jobs: Sequence[dict[str, Any]], progress: Path, threads: int):
+        self.function, self.jobs, self.progress, self.threads = function, list(jobs), progress, threads
 
     def __call__(self) -> list[dict[str, Any]]:
         """The fields of the Event that ends each job. Does not return when it is requeued."""
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(self.threads)))
         events: list[dict[str, Any]] = []
-        with deferred() as stop, self.news.open("a", buffering=1) as news:
+        with defer_signals() as stop, self.progress.open("a", buffering=1) as progress:
             for fields in self.jobs:
                 job = job_from(fields)
-                events.append(attempt(self.work, job, functools.partial(_tell, news, job.run_id)))
+                events.append(attempt(self.function, job, functools.partial(_write_row, progress, job.run_id)))
                 if stop() or events[-1]["kind"] == "cancelled":
                     break
         left = self.jobs[len(events) :]
@@ -54,14 +54,14 @@ class Pack:
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """What to queue again: the same."""
-        return submitit.helpers.DelayedSubmission(Pack(self.work, self.jobs, self.news, self.threads))
+        return submitit.helpers.DelayedSubmission(Pack(self.function, self.jobs, self.progress, self.threads))
 
 
 class SubmititPool:
     """A `Pool` of packs in Slurm's queue. With wait=false every job is `submitted`, and the launch returns at once."""
 
-    def __init__(self, config: SubmititConfig, work: str, n_jobs: int):
-        self._config, self._work = config, work
+    def __init__(self, config: SubmititConfig, function: bytes, n_jobs: int):
+        self._config, self._function = config, function
         self._folder = Path(config.folder).absolute()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._executor = _executor(config, self._folder)
@@ -88,14 +88,14 @@ class SubmititPool:
         with self._executor.batch():
             handles = [
                 self._executor.submit(
-                    Pack(self._work, [asdict(job) for job in pack], self._news(name), self._config.cpus)
+                    Pack(self._function, [asdict(job) for job in pack], self._progress(name), self._config.cpus)
                 )
                 for name, pack in zip(names, packs, strict=True)
             ]
         for name, pack, handle in zip(names, packs, handles, strict=True):
-            self._packs.append(_Queued(handle, self._news(name), {job.run_id for job in pack}))
+            self._packs.append(_Queued(handle, self._progress(name), {job.run_id for job in pack}))
             for job in pack:
-                _write(self._note(job), {"job_id": handle.job_id, "news": name})
+                _write(self._note(job), {"job_id": handle.job_id, "progress": name})
 
     def poll(self) -> Iterable[Event]:
         if not self._config.wait:
@@ -103,7 +103,7 @@ class SubmititPool:
             self._packs.clear()
             return submitted
         time.sleep(POLL_SECONDS)
-        events = [event for pack in self._packs for event in pack.news(self._stopped_at is not None)]
+        events = [event for pack in self._packs for event in pack.events(self._stopped_at is not None)]
         self._packs = [pack for pack in self._packs if pack.left]
         return events
 
@@ -118,13 +118,13 @@ class SubmititPool:
         note = self._note(job)
         if not note.is_file():
             return False
-        known = json.loads(note.read_text())
-        handle = _handle(self._config, self._folder, known["job_id"])
+        queued = json.loads(note.read_text())
+        handle = _handle(self._config, self._folder, queued["job_id"])
         if _ended(handle):
             return False
         same = next((pack for pack in self._packs if pack.handle.job_id == handle.job_id), None)
         if same is None:
-            self._packs.append(_Queued(handle, self._news(known["news"]), {job.run_id}))
+            self._packs.append(_Queued(handle, self._progress(queued["progress"]), {job.run_id}))
         else:
             same.left.add(job.run_id)
         return True
@@ -132,8 +132,8 @@ class SubmititPool:
     def _note(self, job: Job) -> Path:
         return self._folder / "queued" / f"{job.run_id}.json"
 
-    def _news(self, name: str) -> Path:
-        return self._folder / f"{name}.news"
+    def _progress(self, name: str) -> Path:
+        return self._folder / f"{name}.progress"
 
 
 class _Queued:
@@ -143,9 +143,9 @@ class _Queued:
         self.handle, self.left = handle, left
         self._path, self._read, self._since = path, 0, time.monotonic()
 
-    def news(self, stopped: bool) -> Iterator[Event]:
+    def events(self, stopped: bool) -> Iterator[Event]:
         ended = _ended(self.handle)
-        yield from self._progress()
+        yield from self._new_rows()
         if ended:
             yield from self._ends(stopped)
             self.left.clear()
@@ -156,7 +156,7 @@ class _Queued:
         else:
             self.handle.cancel(check=False)
 
-    def _progress(self) -> Iterator[Event]:
+    def _new_rows(self) -> Iterator[Event]:
         if not self._path.is_file():
             return
         with self._path.open("rb") as file:
@@ -178,8 +178,8 @@ class _Queued:
         yield from (event for event in events if event.run_id in self.left)
 
 
-def _tell(news: IO[str], run_id: str, row: dict[str, Any]) -> None:
-    news.write(json.dumps({"run_id": run_id, "row": row}) + "\n")
+def _write_row(progress: IO[str], run_id: str, row: dict[str, Any]) -> None:
+    progress.write(json.dumps({"run_id": run_id, "row": row}) + "\n")
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -1,12 +1,12 @@
-"""What runs where a job runs: the work itself, and a report of how it ended.
+"""What runs where a job runs: the job's function, and a report of how it ended.
 
-`python -m harness.launch.worker FD MODULE:FUNCTION` serves a local pool over the inherited socket FD.
+`python -m harness.launch.worker FD` serves a local pool over the inherited socket FD; the function comes first.
 """
 
 import functools
-import importlib
 import json
 import os
+import pickle
 import queue
 import sys
 import threading
@@ -23,6 +23,7 @@ from harness.launch.jobs import Job
 from harness.launch.memory import keep_freed_memory
 
 Report = Callable[[dict[str, Any]], None]
+RunJob = Callable[[Job, Report], Any]  # returns JSON
 
 
 def job_from(fields: Mapping[str, Any]) -> Job:
@@ -31,17 +32,18 @@ def job_from(fields: Mapping[str, Any]) -> Job:
     return replace(job, budgets=tuple(job.budgets), needs=tuple(job.needs))
 
 
-def attempt(work: str, job: Job, report: Report) -> dict[str, Any]:
-    """Calls the work "module:function" as function(job, report) and returns the fields of the Event that ends it.
+def attempt(function: bytes, job: Job, report: Report) -> dict[str, Any]:
+    """Imports the pickled `function`, calls it as function(job, report), and returns the fields of the Event that ends
+    the job.
 
-    Never raises for what the work does: this is the one place where an unknown error becomes a report, with its
-    traceback, so that a sweep goes on. A value that is not JSON counts as the work's error.
+    Never raises for what the function does: this is the one place where an unknown error becomes a report, with its
+    traceback, so that a sweep goes on. A value that is not JSON counts as the function's error.
     """
     start = time.monotonic()
     keep_freed_memory()
     try:
-        module, function = work.split(":")
-        data = getattr(importlib.import_module(module), function)(job, report)
+        run_job: RunJob = pickle.loads(function)
+        data = run_job(job, report)
         json.dumps(data)
         kind = "done"
     except Stopped as stopped:
@@ -55,9 +57,10 @@ def attempt(work: str, job: Job, report: Report) -> dict[str, Any]:
     return {"run_id": job.run_id, "kind": kind, "data": data, "seconds": time.monotonic() - start}
 
 
-def serve(connection: Connection, work: str) -> None:
+def serve(connection: Connection) -> None:
     """Runs jobs one after the other until the parent closes the pipe."""
     raise_on_signals()
+    function = connection.recv_bytes()
     inbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(connection, inbox), daemon=True).start()
     lock = threading.Lock()
@@ -70,7 +73,7 @@ def serve(connection: Connection, work: str) -> None:
     while True:
         job = job_from(json.loads(inbox.get()))
         report = functools.partial(_report, send, job.run_id)
-        send(attempt(work, job, report))
+        send(attempt(function, job, report))
 
 
 def _report(send: Report, run_id: str, row: dict[str, Any]) -> None:
@@ -89,4 +92,4 @@ def _read(connection: Connection, inbox: "queue.SimpleQueue[bytes]") -> None:
 if __name__ == "__main__":
     descriptor = int(sys.argv[1])
     os.set_inheritable(descriptor, False)
-    serve(Connection(descriptor), sys.argv[2])
+    serve(Connection(descriptor))

@@ -1,8 +1,9 @@
-"""What happens around the steps of a run: rows of metrics, checkpoints, warnings, dumps, words to the parent."""
+"""What happens around the steps of a run: rows of metrics, checkpoints, warnings, dumps, progress for the parent."""
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from harness.config.parse import dump
 from harness.core.flops import Spent
 from harness.launch.jobs import Job
-from harness.run import diagnostics as alarms
+from harness.run import diagnostics
 from harness.run.checkpoint import save_checkpoint, save_dump
 from harness.run.folder import Member, Stack
 from harness.run.tracker import Tracker, open_tracker
@@ -19,53 +20,70 @@ from harness.train.state import NonFinite, StepReport, TrainState
 
 SECONDS_BETWEEN_REPORTS = 0.5
 
-Report = Callable[[Job, dict[str, Any]], None]
+ReportRow = Callable[[Job, dict[str, Any]], None]
 
 
-class Loop:
-    """What happens after each step: rows of metrics, the budget's evaluation, checkpoints, a word to the parent."""
+class StepCallbacks:
+    """What happens after each step: rows of metrics, the budget's evaluation, checkpoints, progress for the parent.
 
-    def __init__(self, members: Stack, trackers: Sequence[Tracker], report: Report, stop: Callable):
-        self.members, self.trackers, self.report, self.stop = members, trackers, report, stop
-        self.until, self.save = members[0].job.until, members[0].config.save
+    Without `trackers` no row is written: so it is for steps that are trained again. `checkpoints`: a folder for each
+    member, in which the last `keep` stay.
+    """
+
+    def __init__(
+        self,
+        members: Stack,
+        until: int,
+        checkpoints: Sequence[Path],
+        trackers: Sequence[Tracker],
+        report: ReportRow,
+        stop: Callable,
+    ):
+        self.members, self.until, self.checkpoints = members, until, checkpoints
+        self.trackers, self.report, self.stop = trackers, report, stop
+        self.save = members[0].config.save
         self.saved = self.reported = monotonic()
         self.recent: list[list[dict[str, float]]] = [[] for _ in members]
-        self.said: set[tuple[str, str]] = set()
+        self.warned: set[tuple[str, str]] = set()
 
-    def after(self, state: TrainState, step: StepReport, on_budget: Callable[[TrainState], None]) -> None:
+    def after_step(self, state: TrainState, step: StepReport, on_budget: Callable[[TrainState], None]) -> None:
         rows = metrics_rows(state.spent, step)
-        for tracker, row in zip(self.trackers, rows):
-            tracker.log(row)
+        self.log(rows)
         on_budget(state)
         stopped, now = self.stop(), monotonic()
         last = state.step >= self.until
         if stopped or last or now - self.saved >= self.save.seconds:
-            self.checkpoint(state)
+            self.save_checkpoints(state)
             self.saved = now
         if now - self.reported >= SECONDS_BETWEEN_REPORTS or last:
             self.reported = now
             for member, row in zip(self.members, rows):
                 self.report(member.job, {"step": state.step, "until": self.until, **row})
-        self.alarm(rows)
+        self.diagnose(rows)
         if stopped:
             raise stopped
 
-    def checkpoint(self, state: TrainState) -> None:
+    def log(self, rows: Sequence[dict[str, float]]) -> None:
+        """A row for each member."""
+        for tracker, row in zip(self.trackers, rows):
+            tracker.log(row)
+
+    def save_checkpoints(self, state: TrainState) -> None:
         for i, member in enumerate(self.members):
-            save_checkpoint(member.folder.checkpoints, member.folder.run_id, state, self.save.keep, i)
-            member.folder.set_status("running", state.step)
+            save_checkpoint(self.checkpoints[i], member.folder.run_id, state, self.save.keep, i)
+            member.folder.set_status("running", max(state.step, member.folder.status().get("step", 0)))
 
-    def alarm(self, rows: Sequence[dict[str, float]]) -> None:
+    def diagnose(self, rows: Sequence[dict[str, float]]) -> None:
         for i, row in enumerate(rows):
-            self.recent[i] = [*self.recent[i], row][-alarms.WINDOW :]
+            self.recent[i] = [*self.recent[i], row][-diagnostics.WINDOW :]
             if "train/zero_advantage_groups" in row:
-                self.say(self.members[i], alarms.during_rl(self.recent[i]))
+                self.warn(self.members[i], diagnostics.during_rl(self.recent[i]))
 
-    def say(self, member: Member, messages: Iterable[str]) -> None:
-        """Each message once a run."""
+    def warn(self, member: Member, messages: Iterable[str]) -> None:
+        """Reports each message once a run."""
         for message in messages:
-            if (member.job.run_id, message) not in self.said:
-                self.said.add((member.job.run_id, message))
+            if (member.job.run_id, message) not in self.warned:
+                self.warned.add((member.job.run_id, message))
                 self.report(member.job, {"alarm": message})
 
 
@@ -73,23 +91,24 @@ def metrics_rows(spent: Sequence[Spent], step: StepReport) -> list[dict[str, flo
     """The rows of metrics.jsonl for one step, one a run of the stack; times are of the whole stack."""
     # All at once: each look at a number of a GPU waits for it.
     device = next(iter(step.metrics.values())).device
-    found = torch.stack([value.to(device, torch.float64) for value in step.metrics.values()], dim=1).tolist()
+    values = torch.stack([value.to(device, torch.float64) for value in step.metrics.values()], dim=1).tolist()
     names = ["optim/lr" if name == "lr" else f"train/{name}" for name in step.metrics]
     shared = {f"time/{name}": value for name, value in step.seconds.items()}
     if step.sampled is not None:
         seconds, rollouts = sum(step.seconds.values()), step.sampled.rollouts
         shared["perf/tokens_per_s"] = float(rollouts.length.sum()) / seconds
         shared["perf/completions_per_s"] = rollouts.rows / seconds
-    return [axes(own) | dict(zip(names, values)) | shared for own, values in zip(spent, found)]
+    return [compute_metrics(own) | dict(zip(names, numbers)) | shared for own, numbers in zip(spent, values)]
 
 
-def axes(spent: Spent) -> dict[str, float]:
+def compute_metrics(spent: Spent) -> dict[str, float]:
+    """compute/{step, completions, tokens, …}: the axes of a row."""
     return {f"compute/{name}": value for name, value in asdict(spent).items()}
 
 
 @contextmanager
-def dumping(members: Stack, state: TrainState) -> Generator[None]:
-    """A step that gives no number ends the run with a dump of it; the last checkpoint stays to go on from."""
+def dump_on_nonfinite(members: Stack, state: TrainState) -> Generator[None]:
+    """A non-finite loss or gradient ends the run with a dump of its step; the last checkpoint stays to go on from."""
     try:
         yield
     except NonFinite as error:
@@ -102,9 +121,10 @@ def dumping(members: Stack, state: TrainState) -> Generator[None]:
 
 @contextmanager
 def open_trackers(members: Stack) -> Generator[list[Tracker]]:
+    """A tracker for each member, under the labels that its run was first launched with."""
     with ExitStack() as stack:
         opened = (
-            open_tracker(m.config.tracker, m.folder.path, m.folder.run_id, dump(m.config), m.job.labels)
+            open_tracker(m.config.tracker, m.folder.path, m.folder.run_id, dump(m.config), m.folder.labels()[0])
             for m in members
         )
         yield [stack.enter_context(tracker) for tracker in opened]

@@ -17,14 +17,14 @@ from harness.run.folder import Member, Stack, read_json, write_json
 from harness.train.state import TrainState
 
 
-def suite_of(config: Config) -> tuple[Cell, ...]:
+def evaluation_suite(config: Config) -> tuple[Cell, ...]:
     asked, tasks = config.tasks, (*select(config.tasks.verified), *select(config.tasks.unverified))
     cells = build_suite(tasks, asked.difficulties, config.evaluation)
     longer = build_suite(tasks, asked.held_out_difficulties, config.evaluation) if asked.held_out_difficulties else ()
     return at_budgets(cells + longer, config.evaluated_thinking)
 
 
-def score_budget(
+def evaluate_budget(
     members: Stack, suite: tuple[Cell, ...], state: TrainState, spent: Sequence[Spent]
 ) -> list[list[dict[str, Any]]]:
     """Each member's rows of the run table at this budget; from its file if the evaluation was made before."""
@@ -46,14 +46,11 @@ def _write_scores(member: Member, scores: list[CellResult], spent: Spent, path: 
          "prompt": s.cell.problems[0].prompt, "answer": s.cell.problems[0].answer, "completions": list(s.sample)}
         for s in scores
     ]  # fmt: skip
-    write_lines(member.folder.path / "samples" / f"step-{spent.step:08d}.jsonl", samples)
-    content = {
-        "code_version": code_version(),
-        "backend": backend,
-        "spent": asdict(spent),
-        "rows": rows,
-        "problems": problems,
-    }
+    kept = member.folder.path / "samples" / f"step-{spent.step:08d}.jsonl"
+    if not kept.is_file():  # those of the first evaluation stay
+        write_lines(kept, samples)
+    made_by = {"code_version": code_version(), "backend": backend}
+    content = {**made_by, "spent": asdict(spent), "rows": rows, "problems": problems}
     write_json(path, content)
     return content
 

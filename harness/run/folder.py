@@ -6,6 +6,7 @@ out/runs/<run_id>/
     run.lock         host and process at work in it         budgets/         weights at budgets
     traceback.txt    of a failed run                        evaluations/     scores, by evaluation and budget
     dump/            batch of a step that gave no number    samples/         completions to read, by budget
+    labels.json      study and arm of each launch           replay/          checkpoints of steps trained again
 """
 
 import json
@@ -58,6 +59,19 @@ class RunFolder:
     def budgets(self) -> Path:
         return self.path / "budgets"
 
+    @property
+    def replay(self) -> Path:
+        return self.path / "replay"
+
+    def labels(self) -> list[dict[str, Any]]:
+        """The labels that the run was launched under, in order of their first launch; the first name it in W&B."""
+        return read_json(self.path / "labels.json") or []
+
+    def add_labels(self, labels: Mapping[str, Any]) -> None:
+        plain = json.loads(json.dumps(dict(labels)))
+        if plain not in self.labels():
+            write_json(self.path / "labels.json", [*self.labels(), plain])
+
     def evaluation(self, evaluation_id: str, step: int) -> Path:
         return self.path / "evaluations" / evaluation_id / f"step-{step:08d}.json"
 
@@ -73,7 +87,7 @@ def run_folder(out: str | Path, run_id: str) -> RunFolder:
     return RunFolder(Path(out) / "runs" / run_id, run_id)
 
 
-def _started(pid: int) -> str:
+def _process_start(pid: int) -> str:
     """When a process was started, in the kernel's ticks; "" where that cannot be known. Tells a reused pid apart."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
@@ -81,7 +95,7 @@ def _started(pid: int) -> str:
         return ""
 
 
-def _alive(lock: Mapping[str, Any]) -> bool:
+def _owner_is_alive(lock: Mapping[str, Any]) -> bool:
     if lock["host"] != socket.gethostname():
         return time.time() - lock["heartbeat"] < STALE_SECONDS
     try:
@@ -90,25 +104,25 @@ def _alive(lock: Mapping[str, Any]) -> bool:
         return False
     except PermissionError:
         pass
-    return lock["pid"] != os.getpid() and lock["started"] == _started(lock["pid"])
+    return lock["pid"] != os.getpid() and lock["started"] == _process_start(lock["pid"])
 
 
-def _owner() -> dict[str, Any]:
+def _lock_content() -> dict[str, Any]:
     pid = os.getpid()
-    return {"host": socket.gethostname(), "pid": pid, "started": _started(pid), "heartbeat": time.time()}
+    return {"host": socket.gethostname(), "pid": pid, "started": _process_start(pid), "heartbeat": time.time()}
 
 
-def is_held(folder: RunFolder) -> bool:
+def is_locked(folder: RunFolder) -> bool:
     """Whether a living process is at work in the folder."""
     lock = read_json(folder.path / "run.lock")
-    return bool(lock) and _alive(lock)
+    return bool(lock) and _owner_is_alive(lock)
 
 
-def _take(folder: RunFolder) -> None:
+def _acquire_lock(folder: RunFolder) -> None:
     """Makes run.lock, or takes it over from a dead process; of several that try, one succeeds."""
     path = folder.path / "run.lock"
     mine = path.with_name(f".run.lock.{os.getpid()}")
-    write_json(mine, _owner())
+    write_json(mine, _lock_content())
     try:
         while True:
             try:
@@ -122,7 +136,7 @@ def _take(folder: RunFolder) -> None:
 
 def _remove_dead(folder: RunFolder, path: Path) -> None:
     lock = read_json(path)
-    if lock and _alive(lock):
+    if lock and _owner_is_alive(lock):
         raise UserError(
             f"the run {folder.run_id} is already running",
             f"process {lock['pid']} on {lock['host']} is at work in {folder.path}",
@@ -139,16 +153,16 @@ def _remove_dead(folder: RunFolder, path: Path) -> None:
 
 
 @contextmanager
-def locked(folder: RunFolder) -> Generator[None]:
+def hold_lock(folder: RunFolder) -> Generator[None]:
     """Holds the run for this process, with a heartbeat; a lock that a dead process left is taken over. Raises UserError
     if it is held."""
     folder.path.mkdir(parents=True, exist_ok=True)
-    _take(folder)
+    _acquire_lock(folder)
     path, ended = folder.path / "run.lock", threading.Event()
 
     def beat() -> None:
         while not ended.wait(STALE_SECONDS / 6):
-            write_json(path, _owner())
+            write_json(path, _lock_content())
 
     heart = threading.Thread(target=beat, daemon=True)
     heart.start()
@@ -161,7 +175,7 @@ def locked(folder: RunFolder) -> Generator[None]:
 
 
 @contextmanager
-def recorded(folder: RunFolder) -> Generator[None]:
+def record_outcome(folder: RunFolder) -> Generator[None]:
     """Leaves a status and, for a failure, traceback.txt, however the block ends."""
     (folder.path / "traceback.txt").unlink(missing_ok=True)
     outside = sys.exc_info()[1]  # one that the caller is handling is not the block's

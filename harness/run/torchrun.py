@@ -15,16 +15,16 @@ from pathlib import Path
 from harness.launch.jobs import Event, Job, JobResult, Progress, Schedule
 
 
-def by_torchrun() -> bool:
+def started_by_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """Whether this process is the one that speaks and writes."""
     return os.environ.get("RANK", "0") == "0"
 
 
-def launch_together(jobs: Sequence[Job], on_progress: Progress) -> Iterator[JobResult]:
+def launch_on_all_ranks(jobs: Sequence[Job], on_progress: Progress) -> Iterator[JobResult]:
     """As `launch`, on all ranks of torchrun; but what a job raises is raised here, and torchrun then ends the others,
     which could only wait."""
     from harness.train.distributed import all_gather, process_group
@@ -32,21 +32,21 @@ def launch_together(jobs: Sequence[Job], on_progress: Progress) -> Iterator[JobR
     with process_group():
         schedule = Schedule(all_gather(list(jobs))[0])
         while schedule.unfinished:
-            (job,) = schedule.take(1)
+            (job,) = schedule.start_ready(1)
             _run(job, on_progress)
             all_gather(None)  # a base is there before any rank goes on
-            yield from schedule.settle(Event(job.run_id, "done"), retries=0)
+            yield from schedule.record_end(Event(job.run_id, "done"), retries=0)
 
 
 def _run(job: Job, on_progress: Progress) -> None:
     from harness.config.identity import base_id
     from harness.config.parse import parse
-    from harness.run.run import run_job
+    from harness.run.job import run_job
     from harness.train.distributed import all_gather
 
     config = parse(job.run)
     alone = job.run_id == base_id(config) or config.objective == "frozen"
-    if is_first():
+    if is_main_process():
         if not alone:
             all_gather(None)  # the others have copied
         run_job(job, lambda row: on_progress(job, row))
@@ -60,6 +60,8 @@ def _run(job: Job, on_progress: Progress) -> None:
 def _copy(out: Path, folder: Path, run_ids: Sequence[str]) -> None:
     """What a run is resumed from, and what it need not measure again."""
     for run_id in run_ids:
-        for part in ("checkpoints", "budgets", "evaluations"):
+        for part in ("checkpoints", "budgets", "evaluations", "replay"):
             if (source := out / "runs" / run_id / part).is_dir():
                 shutil.copytree(source, folder / "runs" / run_id / part, ignore=shutil.ignore_patterns(".*"))
+        if (status := out / "runs" / run_id / "status.json").is_file():  # so that all ranks see the same work remain
+            shutil.copy(status, folder / "runs" / run_id / "status.json")

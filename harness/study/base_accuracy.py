@@ -11,14 +11,14 @@ from harness.core.seeding import keys
 from harness.evaluate import at_budgets, build_suite, evaluate
 from harness.launch.jobs import Job
 from harness.run.folder import Member, run_folder
-from harness.run.run import from_bases, run_job
+from harness.run.job import from_bases, run_job
 from harness.train.pretrain import corpus_of
 from harness.train.state import TrainState
 
 Say = Callable[[str], None]
 
 
-def initial_success(config: Config, say: Say) -> dict[str, Any]:
+def measure_base_accuracy(config: Config, say: Say) -> dict[str, Any]:
     """Pretrains the base (once) and scores every task of its corpus: {"base": …, "tasks": {name: {difficulty: [correct,
     completions]}}}. Tasks are scored one by one: together, each would get the room that the longest answer needs."""
     base = config.base

@@ -1,14 +1,18 @@
-"""What a study's own tables already hold, so that runs finished elsewhere need neither their folders nor their weights.
+"""Results that a study's tables hold already, so that their runs need neither folders nor weights.
 
-A study's folder may be committed, or copied from another machine: a run counts as finished at a budget when the tables
-there hold its scores, under the same identity of run and of evaluation.
+The tables are the study's own, or those of a folder that `reuse` names, committed or copied from another machine. A run
+counts as finished at a budget where they hold its scores under the same identity of run and of evaluation. Identities
+of another version cannot be compared: then runs are matched by the labels in manifest.json.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from harness.config.identity import SCHEMA_VERSION
+from harness.config.schema.study import arm_variants
+from harness.core.errors import UserError
 from harness.core.flops import Spent
 from harness.run.folder import read_json
 
@@ -24,7 +28,7 @@ Scores = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Known:
+class CachedResults:
     """evaluations: run_id -> evaluation_id. table, problems: run_id -> its rows, a polars frame each: as Python objects
     they would take thirty times the memory."""
 
@@ -33,7 +37,7 @@ class Known:
     problems: Mapping[str, Any] = field(default_factory=dict)
 
     def steps(self, run_id: str, evaluation_id: str) -> set[int]:
-        """The steps of which scores are known."""
+        """The steps of which the tables hold scores."""
         found = run_id in self.table and self.evaluations.get(run_id) == evaluation_id
         return set(self.table[run_id]["step"]) if found else set()
 
@@ -55,22 +59,36 @@ class Known:
         return scores
 
     def base(self, run_id: str) -> Mapping[str, Any] | None:
-        """The columns that tell of a run's base."""
+        """The columns that describe a run's base."""
         return self.table[run_id].row(0, named=True) if run_id in self.table else None
 
+    def __or__(self, other: "CachedResults") -> "CachedResults":
+        """The runs of both; those of `other` where both hold a run."""
+        names = ("evaluations", "table", "problems")
+        return CachedResults(*({**getattr(self, name), **getattr(other, name)} for name in names))
 
-NOTHING = Known()
+
+EMPTY = CachedResults()
+
+
+class RunLabels(NamedTuple):
+    """What names a run of a study whatever the version of identities. overrides: those of its variant of the arm."""
+
+    arm: str
+    overrides: tuple[str, ...]
+    seed: int
+    base_seed: int
 
 
 def _own(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"task": row["task"].removesuffix(LONGER)}
 
 
-def known_in(folder: Path) -> Known:
-    """What the tables of a study's folder hold; nothing where there are none."""
+def read_cached_results(folder: Path) -> CachedResults:
+    """All that the tables of a study's folder hold; EMPTY where there are none."""
     manifest = read_json(folder / "manifest.json")
     if manifest is None or not all((folder / f"{name}.parquet").is_file() for name in ("table", "problems")):
-        return Known()
+        return CachedResults()
     import polars as pl
 
     def by_run(name: str, key: list[str]) -> dict[str, Any]:
@@ -79,4 +97,34 @@ def known_in(folder: Path) -> Known:
         return {part["run_id"][0]: part for part in whole.partition_by("run_id", maintain_order=True)}
 
     evaluations = {run["run_id"]: run["evaluation_id"] for run in manifest["runs"]}
-    return Known(evaluations, by_run("table", ["step"]), by_run("problems", ["x", "problem"]))
+    return CachedResults(evaluations, by_run("table", ["step"]), by_run("problems", ["x", "problem"]))
+
+
+def read_reused_results(folder: Path, wanted: Mapping[RunLabels, tuple[str, str]]) -> CachedResults:
+    """The results of `folder` under the (run_id, evaluation_id) that `wanted` gives to labels, where its manifest was
+    written under another version of identities; else under its own. Raises UserError if it holds no tables."""
+    manifest, found = read_json(folder / "manifest.json"), read_cached_results(folder)
+    if not found.table:
+        reason = "it holds no manifest.json with table.parquet and problems.parquet"
+        raise UserError(f"reuse={folder}", reason, "name the folder of a study, such as docs/results/transfer")
+    if manifest.get("identity_version", 1) == SCHEMA_VERSION:
+        return found
+    evaluations, table, problems = {}, {}, {}
+    for labels, old in _labelled_runs(manifest):
+        if labels in wanted and old in found.table and old in found.problems:
+            run_id, evaluations[run_id] = wanted[labels][0], wanted[labels][1]
+            table[run_id], problems[run_id] = found.table[old], found.problems[old]
+    return CachedResults(evaluations, table, problems)
+
+
+def _labelled_runs(manifest: Mapping[str, Any]) -> list[tuple[RunLabels, str]]:
+    """(labels, run_id) of each run of a manifest, which lists an arm's runs variant by variant."""
+    labelled = []
+    for arm, changes in manifest["study"]["arms"].items():
+        runs = [run for run in manifest["runs"] if run["arm"] == arm]
+        variants = arm_variants(changes)
+        each = len(runs) // len(variants)
+        for i, run in enumerate(runs[: each * len(variants)]):
+            labels = RunLabels(arm, variants[i // each], run["seed"], run["base_seed"])
+            labelled.append((labels, run["run_id"]))
+    return labelled

@@ -1,8 +1,7 @@
 """What the scripts do with jobs: say what is to come, launch, show, and say what came out."""
 
-import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,16 @@ from envs.registry import select
 from harness.config.identity import code_version, evaluation_id, run_id
 from harness.config.schema import Config
 from harness.core.errors import UserError
-from harness.launch.jobs import Job, JobResult, launch, places
+from harness.launch.jobs import Job, JobResult, Progress
+from harness.launch.launch import launch, max_parallel_jobs
 from harness.run.evaluations import eval_metrics
 from harness.run.folder import read_json, run_folder, write_json
-from harness.run.torchrun import by_torchrun, is_first, launch_together
-from harness.study.cached_results import NOTHING, Known
+from harness.run.torchrun import is_main_process, launch_on_all_ranks, started_by_torchrun
+from harness.study.cached_results import EMPTY, CachedResults
+from harness.study.expand import Study, is_done, jobs_of, pending_jobs
 from harness.study.plan import plan_table
-from harness.study.progress import View, name_of
-from harness.study.study import Study, is_done, jobs_of, to_do
-from harness.study.tables import context_of, left_out, warmup_x, write_tables
+from harness.study.progress import ProgressView, job_name
+from harness.study.tables import report_context, runs_left_out, warmup_x, write_tables
 
 LAST_LINES = 20
 
@@ -30,31 +30,40 @@ def run_jobs(
     jobs: Sequence[Job],
     config: Config,
     console: Console,
-    known: Known = NOTHING,
+    cached: CachedResults = EMPTY,
+    reused: str = "",
 ) -> list[JobResult] | None:
-    """Runs what is missing of `jobs`, with a progress view; None if only the plan was asked for."""
-    missing = to_do(jobs, known)
+    """Runs what is missing of `jobs`, with a progress view; None if only the plan was asked for. `reused`: the
+    plan's line on results that are taken from elsewhere."""
+    missing = pending_jobs(jobs, cached)
     if missing or config.plan:
-        console.print(plan_table(jobs, missing, places(config.launcher, max(1, len(missing)))))
+        console.print(plan_table(jobs, missing, max_parallel_jobs(config.launcher, max(1, len(missing))), reused))
     else:
-        console.print(f"all {len(jobs)} jobs are done already")
+        console.print(f"all {len(jobs)} jobs are done already" + (f": {reused}" if reused else ""), highlight=False)
     if config.plan:
         return None
     results = []
-    with View(missing, console) as view:
-        start = launch_together if by_torchrun() else functools.partial(launch, launcher=config.launcher)
-        for result in start(missing, on_progress=view.update):
+    with ProgressView(missing, console) as view:
+        for result in _launch(missing, config, view.update):
             results.append(result)
             view.finish(result)
     return results
 
 
-def say_failures(results: Sequence[JobResult], console: Console) -> None:
+def _launch(jobs: Sequence[Job], config: Config, on_progress: Progress) -> Iterator[JobResult]:
+    from harness.run.job import run_job, run_stacked_job
+
+    if started_by_torchrun():
+        return launch_on_all_ranks(jobs, on_progress)
+    return launch(jobs, config.launcher, run_job, on_progress, run_stacked_job)
+
+
+def print_failures(results: Sequence[JobResult], console: Console) -> None:
     """The whole error of each job that failed, the end of what it printed, and where its folder lies."""
     waiting = queued(results)
     for r in results:
         if r.status != "done" and r.job.run_id not in waiting:
-            console.rule(f"{name_of(r.job)}: {r.status}")
+            console.rule(f"{job_name(r.job)}: {r.status}")
             error, printed = (r.error or "").strip(), r.output.strip().splitlines()[-LAST_LINES:]
             console.print(error, markup=False, highlight=False)
             if any(line.strip() not in error for line in printed):
@@ -73,7 +82,7 @@ def queued(results: Sequence[JobResult]) -> set[str]:
     return found
 
 
-def say_queued(results: Sequence[JobResult], console: Console) -> bool:
+def print_queued(results: Sequence[JobResult], console: Console) -> bool:
     """Says what waits in a cluster's queue, and how to collect it; False if nothing does."""
     waiting = queued(results)
     if not waiting:
@@ -101,13 +110,19 @@ def require_done(results: Sequence[JobResult]) -> None:
 def run_study(study: Study, jobs: Sequence[Job], overrides: Sequence[str], console: Console) -> None:
     """Runs what is missing of the study's `jobs`, says what failed, and reports. Raises UserError, before anything is
     spent, where the tables could not be written."""
-    left_out(study)
-    results = run_jobs(jobs, study.entries[0].config, console, study.known)
-    if results is not None and is_first():
-        say_failures(results, console)
-        if not say_queued(results, console):
+    runs_left_out(study)
+    results = run_jobs(jobs, study.entries[0].config, console, study.cached, reuse_notice(study, jobs))
+    if results is not None and is_main_process():
+        print_failures(results, console)
+        if not print_queued(results, console):
             report_study(study, overrides, console)
         require_done(results)
+
+
+def reuse_notice(study: Study, jobs: Sequence[Job]) -> str:
+    """How many runs are taken from the folder that the study reuses; "" if it reuses none."""
+    taken = sum(is_done(job, study.cached) and not is_done(job, study.own) for job in jobs)
+    return f"{taken} runs taken from {study.reuse}" if study.reuse else ""
 
 
 def report_study(study: Study, overrides: Sequence[str], console: Console) -> None:
@@ -115,9 +130,9 @@ def report_study(study: Study, overrides: Sequence[str], console: Console) -> No
     W&B too, if that is the tracker. The analysis of a table that has not changed is not made again."""
     from harness.analysis.report import summary
 
-    others, notice = left_out(study), unfinished(study)
+    others, notice = runs_left_out(study), unfinished(study)
     folder = write_tables(study)
-    found = _known_analysis(folder, study) or _analysed(folder, study, overrides, notice)
+    found = _cached_analysis(folder, study) or _run_analysis(folder, study, overrides, notice)
     console.print(summary(found["verdicts"], found["transfer"]))
     if notice:
         console.print(f"[bold yellow]{notice}[/]", highlight=False)
@@ -129,7 +144,7 @@ def report_study(study: Study, overrides: Sequence[str], console: Console) -> No
 def unfinished(study: Study) -> str:
     """What a report of a half-finished study says first; "" if it is finished."""
     runs = [job for job in jobs_of(study.entries, {}) if job.needs]
-    missing = sum(not is_done(job, study.known) for job in runs)
+    missing = sum(not is_done(job, study.cached) for job in runs)
     return f"{missing} of {len(runs)} runs are not done: this covers what was measured so far." if missing else ""
 
 
@@ -141,21 +156,21 @@ def _fingerprint(folder: Path, study: Study) -> str:
     return hashlib.blake2b(b"".join(parts)).hexdigest()
 
 
-def _known_analysis(folder: Path, study: Study) -> dict[str, Any] | None:
+def _cached_analysis(folder: Path, study: Study) -> dict[str, Any] | None:
     """The analysis in the folder, if it was made whole from these tables by this code."""
     if read_json(folder / "analysis.json") != _fingerprint(folder, study):
         return None
     return {name: read_json(folder / f"{name}.json") for name in ("verdicts", "transfer")}
 
 
-def _analysed(folder: Path, study: Study, overrides: Sequence[str], notice: str) -> dict[str, Any]:
+def _run_analysis(folder: Path, study: Study, overrides: Sequence[str], notice: str) -> dict[str, Any]:
     from harness.analysis.analyze import analyze
     from harness.analysis.options import default_options
     from harness.tracking.publish import publish
 
     (folder / "analysis.json").unlink(missing_ok=True)
     options = default_options(**{"warmup": warmup_x(study, folder), **study.config.analysis})
-    found = analyze(folder, folder, options, context=context_of(study, overrides) | {"notice": notice})
+    found = analyze(folder, folder, options, context=report_context(study, overrides) | {"notice": notice})
     tracker = study.entries[0].config.tracker
     if tracker.name == "wandb":
         publish(tracker, folder, study.config.name, found["verdicts"], found["transfer"])

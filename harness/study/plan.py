@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from rich.table import Table as RichTable
 
-from harness.config.identity import base_id, evaluation_id
+from harness.config.identity import base_id
 from harness.config.parse import parse
 from harness.config.schema import Config
 from harness.launch.jobs import Job
-from harness.run.folder import run_folder
+from harness.run.remaining import remaining_work
 
 BYTES_PER_WEIGHT = 4
 AROUND = 1.7  # runs over their passes alone: problems, verdicts, files, a neighbour on the other core (quickstart)
@@ -45,7 +45,7 @@ def measured_rates(config: Config) -> Rates:
     from harness.core.seeding import keys
     from harness.core.types import SampleRequest
     from harness.policy.transformer import Transformer, parameter_count
-    from harness.run.run import backend_of
+    from harness.run.job import backend_of
 
     def seconds(work: Callable[[], object]) -> float:
         return min(Timer("work()", globals={"work": work}, num_threads=1).blocked_autorange(min_run_time=0.25).times)
@@ -61,14 +61,6 @@ def measured_rates(config: Config) -> Rates:
     return Rates(6.0 * n * texts.numel() / update, 2.0 * n * sampled / sampling)
 
 
-def reached(job: Job) -> int:
-    """The step from which the job's run goes on."""
-    from harness.run.checkpoint import saved_steps
-
-    folder = run_folder(job.run["out"], job.run_id)
-    return min(job.until, max([folder.status().get("step", 0), *saved_steps(folder.checkpoints)]))
-
-
 def cost(job: Job, rates: Rates) -> Cost:
     """What a job still takes, at these rates."""
     from envs.registry import select
@@ -76,24 +68,22 @@ def cost(job: Job, rates: Rates) -> Cost:
     from harness.train.algorithms import flops_per_token
     from harness.train.pretrain import corpus_of, draw_documents
 
-    config = parse(job.run)
+    config, work = parse(job.run), remaining_work(job)
     n, weights = parameter_count(config.model, embedding=False), parameter_count(config.model) * BYTES_PER_WEIGHT
     if job.run_id == base_id(config):
         some = draw_documents(corpus_of(config.base), 64, 0.0, np.random.default_rng(0), config.base.scratchpad_share)
-        tokens = (job.until - reached(job)) * config.base.documents * sum(map(len, some)) / len(some)
+        tokens = work.steps * config.base.documents * sum(map(len, some)) / len(some)
         return Cost(tokens, 6 * n * tokens, 0.0, AROUND * 6 * n * tokens / rates.update, 4 * weights, is_base=True)
     tasks = [*select(config.tasks.verified), *select(config.tasks.unverified)]
     prompt = 0.6 * sum(task.max_prompt for task in tasks) / len(tasks)
     answer = 0.6 * sum(task.max_completion for task in tasks) / len(tasks)
     cells = len(tasks) * len(config.tasks.difficulties or tasks[0].difficulties)
-    folder, which = run_folder(config.out, job.run_id), evaluation_id(config)
-    budgets = sum(not folder.evaluation(which, budget).is_file() for budget in job.budgets)
+    budgets = len(work.evaluate)
     answered = budgets * cells * config.evaluation.problems * config.evaluation.samples
     thinking, g, k = config.thinking or 0, config.rl.group_size, config.evaluation.samples
     scored = answered * sum(prompt + answer + (budget or 0) for budget in config.evaluated_thinking)
     drawn = answered * sum(prompt / k + answer + (budget or 0) for budget in config.evaluated_thinking)
-    trained = config.objective != "frozen"
-    rows = float(trained * (job.until - reached(job)) * config.rl.problems * g)
+    rows = float(work.steps * config.rl.problems * g)
     tokens = rows * (prompt + answer + thinking)
     computed = rows * (prompt / g + answer + thinking)  # a group has one prompt
     per_token = flops_per_token(config)
@@ -101,28 +91,30 @@ def cost(job: Job, rates: Rates) -> Cost:
     return Cost(tokens, per_token * n * tokens, 2 * n * scored, seconds, weights * (budgets + 6))
 
 
-def plan_table(jobs: Sequence[Job], to_do: Sequence[Job], parallel: int) -> RichTable:
+def plan_table(jobs: Sequence[Job], pending: Sequence[Job], parallel: int, reused: str = "") -> RichTable:
     """The derived numbers that a launch starts with."""
     from harness.policy.backends.backend import choose_backend
     from harness.policy.transformer import parameter_count
-    from harness.run.run import device_of
+    from harness.run.job import device_of
 
     config = parse(jobs[0].run)
     rates = measured_rates(config)
-    costs = [cost(job, rates) for job in to_do]
+    costs = [cost(job, rates) for job in pending]
     bases = [c.seconds for c in costs if c.is_base]
     runs = [c.seconds for c in costs if not c.is_base]
     # Bases come first, and seldom fill all processes.
     seconds = (max(bases, default=0) if len(bases) <= parallel else sum(bases) / parallel) + sum(runs) / parallel
     table = RichTable(show_header=False, box=None, padding=(0, 2))
     rows = {
-        "jobs": f"{len(to_do)} to do, {len(jobs) - len(to_do)} done; {parallel} at once",
+        "jobs": f"{len(pending)} to do, {len(jobs) - len(pending)} done; {parallel} at once",
         "policy": f"{config.model.name}, {parameter_count(config.model):,} weights",
         "tokens": f"{sum(c.tokens for c in costs):.2g}",
         "FLOPs": f"{sum(c.flops for c in costs):.2g} training, {sum(c.evaluation_flops for c in costs):.2g} evaluation",
         "time": f"about {seconds / 60:.1f} min, at {rates.update / 1e9:.0f} GFLOP/s a thread (measured now)",
         "disk": f"about {sum(c.bytes for c in costs) / 1e6:.0f} MB in {os.path.abspath(config.out)}",
     }
+    if reused:
+        rows["reused"] = reused
     backend, reason = choose_backend(config.backend, config.model, config.precision, device_of(config))
     rows["backend"] = f"{backend.name}: {reason}"
     if few := few_problems(config):
@@ -135,9 +127,9 @@ def plan_table(jobs: Sequence[Job], to_do: Sequence[Job], parallel: int) -> Rich
 def few_problems(config: Config, most: int = 4) -> str:
     """Which tasks and difficulties have fewer held-out problems than asked; "" if none has."""
     from harness.evaluate import small_cells
-    from harness.run.evaluations import suite_of
+    from harness.run.evaluations import evaluation_suite
 
-    small = small_cells(suite_of(config), config.evaluation.problems)
+    small = small_cells(evaluation_suite(config), config.evaluation.problems)
     named = list(dict.fromkeys(f"{cell.task} {cell.difficulty}: {len(cell.problems)}" for cell in small))
     more = f" and {len(named) - most} more" if len(named) > most else ""
     return f"{', '.join(named[:most])}{more} (of {config.evaluation.problems} asked)" if named else ""

@@ -17,7 +17,7 @@ from harness.launch.jobs import Job, JobResult
 SECONDS_BETWEEN_PLAIN_LINES = 15.0
 
 
-def brief(row: Mapping[str, Any]) -> str:
+def progress_summary(row: Mapping[str, Any]) -> str:
     """The numbers of a row worth a glance: accuracy and share of silent groups in RL, loss in pretraining."""
     parts = []
     if "train/accuracy" in row:
@@ -29,13 +29,13 @@ def brief(row: Mapping[str, Any]) -> str:
     return "  ".join(parts)
 
 
-def name_of(job: Job) -> str:
+def job_name(job: Job) -> str:
     """How a person calls the job: its arm and seed."""
     seed = job.run["base"]["seed"] if not job.needs and job.labels.get("arm") == "base" else job.run["seed"]
     return f"{job.labels.get('arm', job.run_id)} seed {seed}"
 
 
-class View:
+class ProgressView:
     """Shows the progress of `jobs`; a context manager. `update` takes rows from workers, `finish` each job's result."""
 
     def __init__(self, jobs: Sequence[Job], console: Console):
@@ -51,7 +51,7 @@ class View:
         )  # fmt: skip
         self.lines: dict[str, Any] = {}
 
-    def __enter__(self) -> "View":
+    def __enter__(self) -> "ProgressView":
         self.bars.start()
         self.all = self.bars.add_task(f"all {len(self.jobs)} jobs", total=self.total, brief="steps")
         return self
@@ -62,13 +62,13 @@ class View:
     def update(self, job: Job, row: Mapping[str, Any]) -> None:
         """One row of a worker: progress, or an alarm, which stays on the screen."""
         if "alarm" in row:
-            self.console.print(f"[bold yellow]alarm[/] {name_of(job)}: {row['alarm']}")
+            self.console.print(f"[bold yellow]alarm[/] {job_name(job)}: {row['alarm']}")
             return
         if job.run_id not in self.lines:
-            self.lines[job.run_id] = self.bars.add_task(f"  {name_of(job)}", total=row["until"], brief="")
+            self.lines[job.run_id] = self.bars.add_task(f"  {job_name(job)}", total=row["until"], brief="")
         self.steps[job.run_id] = row["step"]
-        self.bars.update(self.lines[job.run_id], completed=row["step"], brief=brief(row))
-        self._all(f"{name_of(job)} at step {row['step']}/{row['until']}  {brief(row)}")
+        self.bars.update(self.lines[job.run_id], completed=row["step"], brief=progress_summary(row))
+        self._all(f"{job_name(job)} at step {row['step']}/{row['until']}  {progress_summary(row)}")
 
     def finish(self, result: JobResult) -> None:
         """A job has ended; a failure is said at once, in a line, and in full at the end."""
@@ -77,9 +77,9 @@ class View:
             self.bars.remove_task(self.lines.pop(job.run_id))
         self.steps[job.run_id] = job.until
         if result.status == "done":
-            self._all(f"{name_of(job)} done in {result.seconds:.0f} s", always=True)
+            self._all(f"{job_name(job)} done in {result.seconds:.0f} s", always=True)
         else:
-            said = escape(f"{name_of(job)}: {headline(result.error or '')}")
+            said = escape(f"{job_name(job)}: {headline(result.error or '')}")
             colour = "green" if result.status == "submitted" else "red"
             self.console.print(f"[bold {colour}]{result.status}[/] {said}", highlight=False)
 

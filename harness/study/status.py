@@ -1,4 +1,4 @@
-"""Looking after a study's runs: what stands where, and what may be deleted."""
+"""The state of a study's runs, and what may be deleted of them."""
 
 import shutil
 from collections import Counter
@@ -10,24 +10,26 @@ from rich.table import Table as RichTable
 
 from harness.config.parse import parse
 from harness.core.errors import headline
-from harness.launch.jobs import Job, places
+from harness.launch.jobs import Job
+from harness.launch.launch import max_parallel_jobs
 from harness.run.checkpoint import saved_steps, step_folder
-from harness.run.folder import RunFolder, is_held, run_folder
-from harness.study.cached_results import NOTHING, Known
-from harness.study.plan import cost, measured_rates, reached
-from harness.study.progress import name_of
-from harness.study.study import is_done
+from harness.run.folder import RunFolder, is_locked, run_folder
+from harness.run.remaining import reached_step
+from harness.study.cached_results import EMPTY, CachedResults
+from harness.study.expand import is_done, pending_jobs
+from harness.study.plan import cost, measured_rates
+from harness.study.progress import job_name
 
 
-def state_of(job: Job, known: Known = NOTHING) -> tuple[str, int, str]:
+def job_state(job: Job, cached: CachedResults = EMPTY) -> tuple[str, int, str]:
     """(done, running, failed, stopped or to do; step reached; what went wrong, in a line). A run that says it is
     running though no process holds it was killed, and counts as stopped."""
     folder = run_folder(job.run["out"], job.run_id)
     status = folder.status()
-    step = reached(job)
-    if is_done(job, known):
+    step = min(job.until, reached_step(folder))
+    if is_done(job, cached):
         return "done", job.until, ""
-    if is_held(folder):
+    if is_locked(folder):
         return "running", step, ""
     if status.get("state") == "failed":
         return "failed", step, _error(folder)
@@ -39,21 +41,27 @@ def _error(folder: RunFolder) -> str:
     return headline(path.read_text()) if path.is_file() else str(folder.status().get("error", ""))
 
 
-def status_table(jobs: Sequence[Job], known: Known = NOTHING) -> RichTable:
+def status_table(jobs: Sequence[Job], cached: CachedResults = EMPTY) -> RichTable:
     """One line a job, and in the title the counts and the time left at the speed measured now."""
-    states = [(job, *state_of(job, known)) for job in jobs]
+    pending = {job.run_id for job in pending_jobs(jobs, cached)}
+    states = [(job, *job_state(job, cached)) for job in jobs]
+    # A base is pending only where a run needs it: what is listed as to do is what a launch does.
+    states = [
+        (job, state if state == "done" or job.run_id in pending else "not needed", step, error)
+        for job, state, step, error in states
+    ]
     counts = Counter(state for _, state, _, _ in states)
     title = ", ".join(f"{n} {state}" for state, n in counts.items())
-    if left := [job for job, state, _, _ in states if state != "done"]:
+    if left := [job for job in jobs if job.run_id in pending]:
         config = parse(jobs[0].run)
         rates = measured_rates(config)
-        seconds = sum(cost(job, rates).seconds for job in left) / places(config.launcher, len(left))
+        seconds = sum(cost(job, rates).seconds for job in left) / max_parallel_jobs(config.launcher, len(left))
         title += f"; about {seconds / 60:.1f} min left"
     table = RichTable(title=title, title_justify="left")
     for column in ("run", "state", "step", "folder", "error"):
         table.add_column(column, overflow="fold")
     for job, state, step, error in states:
-        table.add_row(name_of(job), state, f"{step}/{job.until}", job.run_id, escape(error))
+        table.add_row(job_name(job), state, f"{step}/{job.until}", job.run_id, escape(error))
     return table
 
 
@@ -63,7 +71,7 @@ def prune(jobs: Sequence[Job]) -> tuple[int, int]:
     doomed: list[Path] = []
     for job in jobs:
         folder = run_folder(job.run["out"], job.run_id)
-        if not is_done(job) or is_held(folder):
+        if not is_done(job) or is_locked(folder) or folder.status()["state"] != "done":
             continue
         doomed += [step_folder(folder.checkpoints, step) for step in saved_steps(folder.checkpoints)[:-1]]
         needed = {*job.budgets, job.until}

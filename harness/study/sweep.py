@@ -34,7 +34,7 @@ def _follows(name: str, other: str, flat: Sequence[Mapping[str, Any]]) -> bool:
     return len(pairs) == len({choice for choice, _ in pairs})
 
 
-def arms(configs: Sequence[Config]) -> list[str]:
+def sweep_arms(configs: Sequence[Config]) -> list[str]:
     """What tells each run from the others but for its seed, as in "optim.lr=0.01"; it becomes the W&B job type, so that
     seeds fall together. "" where nothing but seeds change."""
     changed = changed_settings(configs)

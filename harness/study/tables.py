@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from harness.config.identity import base_id, code_version, evaluation_id
+from harness.config.identity import SCHEMA_VERSION, base_id, code_version, evaluation_id
 from harness.config.schema import Config, StudyConfig
 from harness.core.errors import UserError
 from harness.run.folder import read_json, run_folder, write_json
 from harness.run.tracker import read_metrics
 from harness.study.cached_results import BASE_COLUMNS, LONGER, Scores
-from harness.study.study import Entry, Study
+from harness.study.expand import Entry, Study
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,8 +42,8 @@ def _base_columns(study: Study, entry: Entry) -> Mapping[str, Any]:
 
     config = entry.config
     rows = read_metrics(run_folder(config.out, base_id(config)).path)
-    if not rows and (known := study.known.base(entry.run_id)):
-        return {name: known[name] for name in BASE_COLUMNS}
+    if not rows and (cached := study.cached.base(entry.run_id)):
+        return {name: cached[name] for name in BASE_COLUMNS} | {"base_id": base_id(config)}
     last = rows[-20:]
     return {
         "base_id": base_id(config),
@@ -59,11 +59,12 @@ def _base_columns(study: Study, entry: Entry) -> Mapping[str, Any]:
 def _scores(study: Study, entry: Entry) -> dict[int, Scores]:
     """What was measured, by step; budgets not reached yet are absent."""
     folder, which = run_folder(entry.config.out, entry.run_id), evaluation_id(entry.config)
-    known = study.known.scores(entry.run_id, which)
-    found = {step: read_json(folder.evaluation(which, step)) or known.get(step) for step in entry.config.budget_steps()}
-    # Older evaluations do not say what made them; the tables may.
-    made_by = lambda step: {"code_version": known.get(step, {}).get("code_version")}  # noqa: E731
-    return {step: made_by(step) | content for step, content in found.items() if content is not None}
+    cached = study.cached.scores(entry.run_id, which)
+    found = {step: read_json(folder.evaluation(which, step)) or cached.get(step) for step in entry.budgets}
+    # Older evaluations do not name the version that made them; the tables may.
+    versions = {step: {"code_version": scores.get("code_version")} for step, scores in cached.items()}
+    unknown = {"code_version": None}
+    return {step: versions.get(step, unknown) | content for step, content in found.items() if content is not None}
 
 
 def _axes(
@@ -106,7 +107,7 @@ def _rows_of(
     return rows, problems
 
 
-def gather(study: Study) -> tuple["pl.DataFrame", "pl.DataFrame"]:
+def build_tables(study: Study) -> tuple["pl.DataFrame", "pl.DataFrame"]:
     """The run table and the problems table of all that was measured so far; empty where nothing was."""
     import polars as pl
 
@@ -124,11 +125,11 @@ def gather(study: Study) -> tuple["pl.DataFrame", "pl.DataFrame"]:
     return table, problems
 
 
-def left_out(study: Study) -> set[str]:
+def runs_left_out(study: Study) -> set[str]:
     """run_ids of which the study's tables hold scores, and which it does not ask for: new tables will not hold them.
     Raises UserError where these scores lie nowhere else."""
     out = study.entries[0].config.out
-    found = study.known.table.keys() - {entry.run_id for entry in study.entries}
+    found = study.own.table.keys() - {entry.run_id for entry in study.entries}
     if lost := [run_id for run_id in found if not run_folder(out, run_id).path.is_dir()]:
         raise UserError(
             f"the tables in {study.folder} hold {len(lost)} runs that were not asked for and have no run folder",
@@ -140,9 +141,9 @@ def left_out(study: Study) -> set[str]:
 
 def write_tables(study: Study) -> Path:
     """table.parquet, problems.parquet and manifest.json in the study's folder; returns it. Raises UserError if nothing
-    was measured yet, and as `left_out` does."""
-    left_out(study)
-    table, problems = gather(study)
+    was measured yet, and as `runs_left_out` does."""
+    runs_left_out(study)
+    table, problems = build_tables(study)
     if table.is_empty():
         fix = "launch it first, or see what failed by status=true"
         raise UserError(f"study {study.config.name}: nothing was measured", "no run reached a budget", fix)
@@ -154,15 +155,18 @@ def write_tables(study: Study) -> Path:
         beside.replace(folder / f"{name}.parquet")
     entries = [
         {"arm": e.arm, "seed": e.config.seed, "base_seed": e.config.base.seed, "run_id": e.run_id,
-         "base_id": base_id(e.config), "evaluation_id": evaluation_id(e.config), "budgets": e.config.budget_steps()}
+         "base_id": base_id(e.config), "evaluation_id": evaluation_id(e.config), "budgets": e.budgets}
         for e in study.entries
     ]  # fmt: skip
     plain = TypeAdapter(StudyConfig).dump_python(study.config, mode="json")
-    write_json(folder / "manifest.json", {"study": plain, "code_version": code_version(), "runs": entries})
+    write_json(
+        folder / "manifest.json",
+        {"study": plain, "identity_version": SCHEMA_VERSION, "code_version": code_version(), "runs": entries},
+    )
     return folder
 
 
-def context_of(study: Study, overrides: Sequence[str]) -> dict[str, Any]:
+def report_context(study: Study, overrides: Sequence[str]) -> dict[str, Any]:
     """What the report shows beside the numbers: question, command, versions, and where the run folders lie."""
     from importlib.metadata import version
 

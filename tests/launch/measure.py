@@ -10,13 +10,15 @@ import time
 from pathlib import Path
 
 from harness.config.schema import Launcher, LocalConfig, RayConfig
-from harness.launch.jobs import Event, Job, Schedule, launch
+from harness.launch.jobs import Event, Job, Schedule
+from harness.launch.launch import launch
+from tests.launch.works import act
 
 PLACES = 2
 LOCAL = LocalConfig("local", PLACES, 1, 0.1, 0, 10.0)
 
 
-def seconds_of(jobs: list[Job], act: str, launcher: Launcher = LOCAL) -> float:
+def seconds_of(jobs: list[Job], launcher: Launcher = LOCAL) -> float:
     start = time.monotonic()
     ended = list(launch(jobs, launcher, act))
     assert all(result.status == "done" for result in ended)
@@ -26,13 +28,13 @@ def seconds_of(jobs: list[Job], act: str, launcher: Launcher = LOCAL) -> float:
 def efficiency() -> None:
     for each in (0.5, 0.1):
         jobs = [Job(str(i), {"do": "sleep", "seconds": each}, 1) for i in range(64)]
-        took = seconds_of(jobs, "tests.launch.works:act")
+        took = seconds_of(jobs)
         print(f"64 jobs of {each:g} s: {64 * each / PLACES / took:.0%} of ideal")
 
 
 def overhead() -> None:
     for n in (2_000, 10_000):
-        took = seconds_of([Job(str(i), {"do": "return"}, 1) for i in range(n)], "tests.launch.works:act")
+        took = seconds_of([Job(str(i), {"do": "return"}, 1) for i in range(n)])
         print(f"{n:,} empty jobs: {1e3 * took / n:.2f} ms a job")
 
 
@@ -42,8 +44,8 @@ def bookkeeping(bases: int = 1_000, n: int = 100_000) -> None:
     start = time.monotonic()
     schedule = Schedule(jobs)
     while schedule.unfinished:
-        for job in schedule.take(64):
-            schedule.settle(Event(job.run_id, "done"), 0)
+        for job in schedule.start_ready(64):
+            schedule.record_end(Event(job.run_id, "done"), 0)
     took = time.monotonic() - start
     print(f"bookkeeping of {n:,} jobs on {bases:,} bases: {took:.1f} s, {1e6 * took / n:.0f} µs a job")
 
@@ -53,16 +55,16 @@ def planning(seeds: int = 1_000) -> None:
     from hydra import compose, initialize_config_module
 
     import harness.run.checkpoint  # noqa: F401  (torch is there whatever the number of jobs)
-    from harness.config.compose import plain
+    from harness.config.schema import plain
+    from harness.study.expand import expand, jobs_of, pending_jobs
     from harness.study.plan import plan_table
-    from harness.study.study import expand, jobs_of, to_do
 
     asked = [f"study.seeds=[{','.join(map(str, range(seeds)))}]", "out=nowhere"]
     with initialize_config_module("configs", version_base="1.3"):
         start, before = time.process_time(), memory()
         study = expand(lambda overrides: plain(compose("study", list(overrides))), asked)
         jobs = jobs_of(study.entries, {"study": "none"})
-        plan_table(jobs, to_do(jobs), 1)
+        plan_table(jobs, pending_jobs(jobs), 1)
     took, n = time.process_time() - start, len(jobs)
     print(f"planning {n:,} jobs: {1e3 * took / n:.0f} ms of CPU and {1e3 * (memory() - before) / n:.0f} kB a job")
 
@@ -80,7 +82,7 @@ def ray(n: int = 1_000) -> None:
     _connect(None)
     print(f"ray.init of a cluster of this machine: {time.monotonic() - start:.1f} s")
     jobs = [Job(str(i), {"do": "return"}, 1) for i in range(n)]
-    took = seconds_of(jobs, "tests.launch.works:act", RayConfig("ray", None, None, 1.0, 0.0, 0, 10.0))
+    took = seconds_of(jobs, RayConfig("ray", None, None, 1.0, 0.0, 0, 10.0))
     print(f"{n:,} empty jobs: {1e3 * took / n:.1f} ms a job")
 
 

@@ -14,8 +14,9 @@ from unittest import mock
 
 import numpy as np
 
-from harness.launch import jobs as launching
-from harness.launch.jobs import Event, Job, launch
+from harness.launch.jobs import Event, Job
+from harness.launch.launch import POOLS, launch
+from tests.launch.works import act
 
 HOUR = 3600.0
 
@@ -40,7 +41,7 @@ class Simulated:
 class SimulatedPool:
     """A `Pool` whose clock, `now`, moves when it is polled."""
 
-    def __init__(self, config: Simulated, work: str, n_jobs: int):
+    def __init__(self, config: Simulated, function: bytes, n_jobs: int):
         self.config, self._rng = config, np.random.default_rng(config.seed)
         self.now, self.losses = 0.0, 0
         self._free = [node for node in range(config.nodes) for _ in range(config.places)]
@@ -116,9 +117,9 @@ class Outcome:
 
 def simulate(jobs: Sequence[Job], cluster: Simulated) -> Outcome:
     """Runs the jobs through the real `launch`, and checks that each ends once."""
-    start, known = time.process_time(), {cluster.name: (__name__, SimulatedPool.__name__, "dev")}
-    with mock.patch.dict(launching._BACKENDS, known):
-        results = list(launch(jobs, cast(Any, cluster)))
+    start = time.process_time()
+    with mock.patch.dict(POOLS, {cluster.name: (SimulatedPool, "dev")}):
+        results = list(launch(jobs, cast(Any, cluster), act))
     cpu, pool = time.process_time() - start, cluster.opened[-1]
     assert len(results) == len({result.job.run_id for result in results}) == len(jobs)
     places = cluster.nodes * cluster.places

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from harness.config.schema import LocalConfig
 from harness.core.errors import UserError
-from harness.launch.jobs import Event, Job, Schedule, launch
+from harness.launch.jobs import Event, Job, Schedule
+from harness.launch.launch import launch
+from tests.launch.works import act
 
 LOCAL = LocalConfig("local", 1, 1, 1.0, 1, 5.0)
 
@@ -16,11 +18,11 @@ def job(run_id, *needs):
 
 
 def finish(schedule, run_id, kind="done", retries=0):
-    return [(r.job.run_id, r.status) for r in schedule.settle(Event(run_id, kind), retries)]
+    return [(r.job.run_id, r.status) for r in schedule.record_end(Event(run_id, kind), retries)]
 
 
 def taken(schedule, most=99):
-    return [job.run_id for job in schedule.take(most)]
+    return [job.run_id for job in schedule.start_ready(most)]
 
 
 def test_a_base_comes_before_its_runs_whatever_the_order_given():
@@ -58,7 +60,7 @@ def test_every_job_ends_once_and_never_before_its_needs(graph):
 def test_a_failure_skips_all_that_follow_and_says_why():
     schedule = Schedule([job("base"), job("rl", "base"), job("decay", "rl"), job("other")])
     taken(schedule)
-    results = schedule.settle(Event("base", "failed", "Traceback …"), retries=3)
+    results = schedule.record_end(Event("base", "failed", "Traceback …"), retries=3)
     assert [(r.job.run_id, r.status) for r in results] == [("base", "failed"), ("rl", "skipped"), ("decay", "skipped")]
     assert results[1].error == "it needs base, which was failed"
     assert schedule.unfinished == {"other"}
@@ -69,34 +71,39 @@ def test_only_a_killed_job_is_retried_and_only_as_often_as_told():
     assert taken(schedule) == ["a"]
     assert finish(schedule, "a", "killed", retries=1) == []
     assert taken(schedule) == ["a"]
-    (result,) = schedule.settle(Event("a", "killed", "SIGKILL"), retries=1)
+    (result,) = schedule.record_end(Event("a", "killed", "SIGKILL"), retries=1)
     assert (result.status, result.attempts, result.error) == ("killed", 2, "SIGKILL")
 
 
 def test_a_circle_of_needs_is_named_before_anything_starts():
     with pytest.raises(UserError, match=r"a needs b needs a|b needs a needs b"):
-        launch([job("a", "b"), job("b", "a")], LOCAL)
+        launch([job("a", "b"), job("b", "a")], LOCAL, act)
 
 
 def test_an_unknown_need_is_named_with_the_nearest_job():
     with pytest.raises(UserError, match=r"job rl needs base-8x: there is no such job\n.*base-81"):
-        launch([job("rl", "base-8x"), job("base-81")], LOCAL)
+        launch([job("rl", "base-8x"), job("base-81")], LOCAL, act)
 
 
 def test_two_jobs_must_not_share_a_run_folder():
     with pytest.raises(UserError, match="given twice"):
-        launch([job("a"), job("b"), job("a")], LOCAL)
+        launch([job("a"), job("b"), job("a")], LOCAL, act)
+
+
+def test_a_function_that_workers_cannot_import_is_refused_before_anything_starts():
+    with pytest.raises(ValueError, match="define it at the top of a module"):
+        launch([job("a")], LOCAL, lambda job, report: None)
 
 
 def test_no_jobs_are_no_work():
-    assert list(launch([], LOCAL)) == []
+    assert list(launch([], LOCAL, act)) == []
 
 
 def test_a_hundred_thousand_jobs_on_a_thousand_bases_each_run_once():
     jobs = [job(f"base{i}") for i in range(1000)] + [job(f"r{i}", f"base{i % 1000}") for i in range(99_000)]
     schedule = Schedule(jobs)
     settled = 0
-    while batch := schedule.take(64):
-        settled += sum(len(schedule.settle(Event(job.run_id, "done"), 0)) for job in batch)
+    while batch := schedule.start_ready(64):
+        settled += sum(len(schedule.record_end(Event(job.run_id, "done"), 0)) for job in batch)
     assert settled == len(jobs)
     assert not schedule.unfinished

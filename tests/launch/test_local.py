@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from harness.config.schema import LocalConfig
-from harness.launch.jobs import Job, launch
+from harness.launch.jobs import Job
+from harness.launch.launch import launch
 from harness.launch.local import THREAD_VARIABLES, concurrency, cores, environment
-
-WORK = "tests.launch.works:act"
+from tests.launch.works import act
 
 
 def config(jobs=2, retries=0, grace=10.0, threads=1):
@@ -25,7 +25,7 @@ def job(run_id, do="return", needs=(), **run):
 
 
 def results(jobs, settings=None, on_progress=None):
-    return {result.job.run_id: result for result in launch(jobs, settings or config(), WORK, on_progress)}
+    return {result.job.run_id: result for result in launch(jobs, settings or config(), act, on_progress)}
 
 
 def alive(pid):
@@ -107,7 +107,7 @@ def test_no_worker_outlives_the_launch():
 def test_leaving_the_loop_early_ends_the_workers_and_what_they_started():
     rows = {}
     jobs = [job("deaf", "deaf"), job("quick", "sleep", seconds=1), job("waits", "sleep", seconds=60)]
-    going = launch(jobs, config(), WORK, lambda job, row: rows.update(row))
+    going = launch(jobs, config(), act, lambda job, row: rows.update(row))
     assert next(going).job.run_id == "quick"
     going.close()
     assert gone(rows["ready"])
@@ -137,14 +137,16 @@ def test_gpus_are_dealt_out_one_a_worker(monkeypatch):
 
 PARENT = """
 import sys
+from harness.launch.jobs import Job
 from harness.config.schema import LocalConfig
-from harness.launch.jobs import Job, launch
+from harness.launch.launch import launch
+from tests.launch.works import act
 from harness.core.signals import Stopped, raise_on_signals
 raise_on_signals()
 do, saved, grace = sys.argv[1:]
 jobs = [Job("runs", {"do": do, "saved": saved}, 1), Job("waits", {}, 1, needs=("runs",))]
 try:
-    for result in launch(jobs, LocalConfig("local", 1, 1, 0.1, 3, float(grace)), "tests.launch.works:act",
+    for result in launch(jobs, LocalConfig("local", 1, 1, 0.1, 3, float(grace)), act,
                          lambda job, row: print(row.get("ready"), row.get("child"), flush=True)):
         print(result.job.run_id, result.status, result.error, flush=True)
 except Stopped as stopped:

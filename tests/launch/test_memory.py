@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from harness.launch.jobs import Job
+from harness.launch.launch import function_reference
 from harness.launch.worker import attempt
+from tests.launch.works import act
 
 
 def faults(steps: int) -> int:
@@ -20,7 +22,7 @@ def faults(steps: int) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators are left as they are")
 def test_a_worker_faults_the_pages_of_its_temporaries_in_but_once():
-    event = attempt("tests.launch.works:act", Job("a", {}, 1), lambda row: None)
+    event = attempt(function_reference(act), Job("a", {}, 1), lambda row: None)
     assert event["kind"] == "done"
     faults(3)
     assert faults(5) < 2048  # pages of one of them

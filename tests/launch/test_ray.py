@@ -9,14 +9,15 @@ import pytest
 
 from harness.config.schema import RayConfig
 from harness.core.errors import UserError
-from harness.launch.jobs import Job, launch
+from harness.launch.jobs import Job
+from harness.launch.launch import launch
+from tests.launch.works import act
 
 ray = pytest.importorskip("ray")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning"),
 ]
-WORK = "tests.launch.works:act"
 
 
 def config(address=None, retries=0, grace=20.0, cpus=1.0, gpus=0.0):
@@ -28,7 +29,7 @@ def job(run_id, do="return", needs=(), **run):
 
 
 def results(jobs, settings, on_progress=None):
-    return {result.job.run_id: result for result in launch(jobs, settings, WORK, on_progress)}
+    return {result.job.run_id: result for result in launch(jobs, settings, act, on_progress)}
 
 
 @pytest.fixture(scope="module")
@@ -92,13 +93,15 @@ def test_a_sweep_survives_the_loss_of_a_node(cluster):
 
 PARENT = """
 import sys
+from harness.launch.jobs import Job
 from harness.config.schema import RayConfig
-from harness.launch.jobs import Job, launch
+from harness.launch.launch import launch
+from tests.launch.works import act
 from harness.core.signals import Stopped, raise_on_signals
 raise_on_signals()
 jobs = [Job("runs", {"do": "save_when_stopped", "saved": sys.argv[1]}, 1), Job("waits", {}, 1, needs=("runs",))]
 try:
-    for result in launch(jobs, RayConfig("ray", None, None, 1.0, 0.0, 0, 20.0), "tests.launch.works:act",
+    for result in launch(jobs, RayConfig("ray", None, None, 1.0, 0.0, 0, 20.0), act,
                          lambda job, row: print(row["ready"], flush=True)):
         print(result.job.run_id, result.status, result.error, flush=True)
 except Stopped as stopped:
@@ -121,12 +124,14 @@ def test_a_stop_reaches_ray_tasks_and_they_save(tmp_path):
 
 
 def test_an_address_where_nothing_listens_is_said(tmp_path):
-    code = f"""
+    code = """
 from harness.core.errors import UserError
+from harness.launch.jobs import Job
 from harness.config.schema import RayConfig
-from harness.launch.jobs import Job, launch
+from harness.launch.launch import launch
+from tests.launch.works import act
 try:
-    list(launch([Job("a", {{}}, 1)], RayConfig("ray", "127.0.0.1:9", None, 1.0, 0.0, 0, 1.0), {WORK!r}))
+    list(launch([Job("a", {}, 1)], RayConfig("ray", "127.0.0.1:9", None, 1.0, 0.0, 0, 1.0), act))
 except UserError as error:
     print(error)
 """

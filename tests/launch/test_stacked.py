@@ -9,11 +9,11 @@ from safetensors.torch import load_file
 from harness.config.identity import base_id, evaluation_id, run_id
 from harness.config.parse import dump
 from harness.config.schema import StackedConfig
-from harness.launch.jobs import launch
+from harness.launch.launch import launch
 from harness.launch.stacked import stack_key, stacks_of
 from harness.run.checkpoint import step_folder
 from harness.run.folder import read_json, run_folder
-from harness.run.run import run_stack
+from harness.run.job import run_job, run_stack, run_stacked_job
 from harness.run.tracker import read_metrics
 from tests.toys import base_job, rl_job, tiny, train
 
@@ -86,6 +86,6 @@ def test_the_launcher_stacks_what_is_ready_and_reports_each_run(tmp_path, monkey
     launcher = StackedConfig("stacked", 8, 1, 1, 1.0, 0, 5.0)
     jobs = [*bases(configs), *(replace(rl_job(c), needs=(base_id(c),), run=dump(c)) for c in configs)]
     seen = set()
-    results = list(launch(jobs, launcher, on_progress=lambda job, row: seen.add(job.run_id)))
+    results = list(launch(jobs, launcher, run_job, lambda job, row: seen.add(job.run_id), run_stacked_job))
     assert {r.job.run_id: r.status for r in results} == {job.run_id: "done" for job in jobs}, results[0].error
     assert seen >= {run_id(c) for c in configs}

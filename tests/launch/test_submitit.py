@@ -7,11 +7,12 @@ import pytest
 
 from harness.config.schema import SubmititConfig
 from harness.core.errors import UserError
-from harness.launch.jobs import Job, launch
+from harness.launch.jobs import Job
+from harness.launch.launch import launch
+from tests.launch.works import act
 
 pytest.importorskip("submitit")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
-WORK = "tests.launch.works:act"
 
 
 def config(folder, executor="local", pack=1, wait=True, retries=0):
@@ -25,7 +26,7 @@ def job(run_id, do="return", needs=(), **run):
 
 
 def results(jobs, settings, on_progress=None):
-    return {result.job.run_id: result for result in launch(jobs, settings, WORK, on_progress)}
+    return {result.job.run_id: result for result in launch(jobs, settings, act, on_progress)}
 
 
 def test_packs_run_their_jobs_in_one_process_and_failures_stay_apart(tmp_path):

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from harness.config.schema import LocalConfig, StudyConfig
-from harness.launch.jobs import Job, launch
+from harness.launch.jobs import Job
+from harness.launch.launch import launch
 from harness.run.folder import read_json
-from harness.run.run import run_job
+from harness.run.job import run_job
 from harness.run.tracker import read_metrics
-from harness.study.study import Entry, Study
-from harness.study.tables import gather
+from harness.study.expand import Entry, Study
+from harness.study.tables import build_tables
+from tests.launch.works import act
 from tests.test_scripts import SETTINGS, runs_of, script
 from tests.toys import base_job, rl_job, silent, tiny
 from tests.wandb_files import wandb_runs
@@ -38,7 +40,7 @@ def test_of_200_jobs_ten_killed_and_five_raising_195_give_their_result_and_the_r
             killed.add(job.run_id)
             os.kill(row["pid"], signal.SIGKILL)
 
-    ended = {result.job.run_id: result for result in launch(jobs, LOCAL, "tests.launch.works:act", kill_once)}
+    ended = {result.job.run_id: result for result in launch(jobs, LOCAL, act, kill_once)}
     assert killed == doomed
     assert {run_id for run_id, result in ended.items() if result.status == "failed"} == raising
     assert all("planted in" in ended[run_id].error for run_id in raising)
@@ -67,7 +69,7 @@ def test_of_200_runs_ten_killed_and_five_raising_195_give_whole_tables(tmp_path)
 
     killer = threading.Thread(target=kill_at_random)
     killer.start()
-    ended = {r.job.run_id: r for r in launch(jobs, replace(LOCAL, retries=3), "harness.run.run:run_job")}
+    ended = {r.job.run_id: r for r in launch(jobs, replace(LOCAL, retries=3), run_job)}
     over.set()
     killer.join()
     assert len(killed) == 10
@@ -77,7 +79,7 @@ def test_of_200_runs_ten_killed_and_five_raising_195_give_whole_tables(tmp_path)
     assert all("sampler_logprobs is not finite" in ended[run_id].error for run_id in failed)
     about = StudyConfig("toy", "?", tuple(range(200)), (0,), "step", {"a": ()})
     whole = tuple(Entry("a", each) for each, job in zip(configs, jobs) if job.run_id not in failed)
-    table, problems = gather(Study(about, whole))
+    table, problems = build_tables(Study(about, whole))
     cells = Counter(table["run_id"].to_list())
     assert len(cells) == 195
     assert set(cells.values()) == {4 * 2 * 2}  # budgets, tasks, difficulties

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from harness.core.errors import UserError
-from harness.core.signals import deferred
+from harness.core.signals import defer_signals
 
 
 def act(job, report):
@@ -62,7 +62,7 @@ def _threads(job, report):
 
 
 def _save_when_stopped(job, report):
-    with deferred() as stop:
+    with defer_signals() as stop:
         report({"ready": os.getpid()})
         while not (stopped := stop()):
             time.sleep(0.01)
@@ -78,7 +78,7 @@ def _save_and_resume(job, report):
 def _deaf(job, report):
     """Ignores every request to stop, and has a child."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    with deferred():
+    with defer_signals():
         report({"ready": os.getpid(), "child": child.pid})
         time.sleep(600)
 

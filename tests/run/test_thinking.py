@@ -14,8 +14,8 @@ from harness.policy.tokenizer import ANSWER, EOS, encode, encode_prompt
 from harness.run.evaluations import eval_metrics, role_accuracy
 from harness.run.tracker import read_metrics
 from harness.study.execute import accuracy_table
-from harness.study.tables import gather
-from tests.study.test_study import launched, study
+from harness.study.tables import build_tables
+from tests.study.test_expand_and_tables import launched, study
 from tests.toys import tiny, toy_state, train
 
 
@@ -103,7 +103,7 @@ def table_of(tmp_path, arms, *settings, seeds=(0,)):
     """The run table of a study."""
     found = study(tmp_path, arms, seeds, user=settings)
     launched(found)
-    frame, _ = gather(found)
+    frame, _ = build_tables(found)
     check_table(frame)  # no cell stands twice
     return frame.with_columns(accuracy=pl.col("n_correct") / (pl.col("n_problems") * pl.col("k")))
 

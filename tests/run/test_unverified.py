@@ -10,8 +10,8 @@ from envs.registry import TASKS, select
 from harness.config.parse import parse
 from harness.core.seeding import Key
 from harness.evaluate import build_suite
-from harness.run import run as run_module
-from harness.run.run import training_mixture
+from harness.run import job as run_module
+from harness.run.job import training_mixture
 from tests.toys import container, tiny, train
 
 FREE_FORM = [f"{family}.symbolic" for family in envs.graders.GRADERS]
@@ -39,7 +39,7 @@ def verified_suite(config):
 
 def test_rl_completes_with_every_grader_raising(raising_graders, monkeypatch, tmp_path):
     """Base and RL, unverified free-form tasks named, evaluated on the verified tasks alone."""
-    monkeypatch.setattr(run_module, "suite_of", verified_suite)
+    monkeypatch.setattr(run_module, "evaluation_suite", verified_suite)
     folder = train(tiny(*SETTINGS, out=tmp_path))
     assert len((folder / "metrics.jsonl").read_text().splitlines()) >= 4
     assert '"state": "done"' in (folder / "status.json").read_text()

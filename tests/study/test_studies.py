@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
+from hydra.errors import HydraException
 
 import harness.analysis.breadth as breadth
 from harness.analysis.analyze import analyze
 from harness.analysis.options import default_options
-from harness.config.compose import Composer, plain
-from harness.core.errors import UserError
-from harness.study.study import expand
+from harness.config.compose import Composer
+from harness.config.schema import plain
+from harness.study.expand import expand
 from harness.study.tables import warmup_x
 from tests.toys import CONFIGS
 
@@ -50,7 +51,7 @@ def test_what_is_composed_once_and_then_set_is_what_hydra_composes(overrides):
 
 @pytest.mark.parametrize("overrides", [["rl.stepz=3"], ["model=none"], ["rl.steps"], ["model.widht=[1"]])
 def test_what_hydra_refuses_is_refused(overrides):
-    with initialize_config_module("configs", version_base="1.3"), pytest.raises(UserError):
+    with initialize_config_module("configs", version_base="1.3"), pytest.raises(HydraException):
         Composer("study")(overrides)
 
 
@@ -64,10 +65,10 @@ def test_every_study_that_ships_expands_and_each_run_of_an_arm_is_another(name):
 
 
 @pytest.mark.parametrize("name", CLAIMS)
-def test_a_claim_is_registered_and_its_folder_lies_with_the_docs(name):
-    config = study_of(name).config
+def test_a_claim_is_registered_and_a_study_writes_into_its_output_folder(name):
+    study, config = study_of(name), study_of(name).config
     assert config.registered is not None
-    assert config.folder == f"docs/results/{name}"
+    assert study.folder == Path("outputs/studies") / name
     assert config.base_seeds == "same"
 
 

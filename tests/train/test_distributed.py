@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from envs.vector import TextVectorEnv
-from harness.run.run import training_mixture
+from harness.run.job import training_mixture
 from harness.train.critic import add_critic
 from harness.train.distributed import process_group
 from harness.train.rl import train_rl
-from tests.run.test_run import rows
+from tests.run.test_job import rows
 from tests.test_scripts import ROOT
 from tests.toys import TINY, tiny, toy_state, train
 
@@ -96,7 +96,7 @@ def test_two_processes_train_as_one_does(settings, seeds):
 SETTINGS = [setting for setting in TINY if not setting.startswith(("tracker", "rl.steps"))]
 
 
-def by_torchrun(*arguments, cwd):
+def started_by_torchrun(*arguments, cwd):
     command = [
         sys.executable,
         "-m",
@@ -114,11 +114,11 @@ def by_torchrun(*arguments, cwd):
 @pytest.mark.slow
 def test_a_run_moves_between_one_process_and_several_and_only_one_of_them_speaks(tmp_path):
     """Four steps on two processes, four more on one, four more on two, against twelve on one."""
-    first = by_torchrun("rl.steps=4", cwd=tmp_path)
+    first = started_by_torchrun("rl.steps=4", cwd=tmp_path)
     assert first.returncode == 0, first.stderr + first.stdout
     assert first.stdout.count("run folders:") == 1
     train(tiny("rl.steps=8", out=tmp_path))
-    last = by_torchrun("rl.steps=12", cwd=tmp_path)
+    last = started_by_torchrun("rl.steps=12", cwd=tmp_path)
     assert last.returncode == 0, last.stderr + last.stdout
     whole = rows(train(tiny("rl.steps=12", out=tmp_path / "whole")))
     (folder,) = (tmp_path / "runs").glob("rl-*")

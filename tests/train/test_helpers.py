@@ -10,7 +10,7 @@ from harness.train.helpers import parts_of
 
 from envs.vector import TextVectorEnv
 from harness.policy.backends import native
-from harness.run.run import new_state, training_mixture
+from harness.run.job import new_state, training_mixture
 from harness.train.critic import add_critic
 from harness.train.rl import micro_batches, rl_step
 from tests.policy.conftest import needs_compiler

@@ -9,11 +9,11 @@ from safetensors.torch import load_file
 from harness.config.identity import base_id, run_id
 from harness.run.checkpoint import saved_steps, step_folder
 from harness.run.folder import run_folder
-from harness.run.run import run_job
+from harness.run.job import run_job
 from harness.train import pretrain, rl
 from harness.train.state import NonFinite
 from tests.policy.conftest import path  # noqa: F401  (a fixture)
-from tests.run.test_run import assert_same_run
+from tests.run.test_job import assert_same_run
 from tests.toys import base_job, rl_job, silent, tiny, train
 
 SETTINGS = ("rl.steps=10", "save.seconds=1e-3")

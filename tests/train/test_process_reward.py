@@ -12,7 +12,7 @@ from harness.train import rl
 from harness.train.advantages import leave_one_out, reward_to_go, zero_advantage_groups
 from harness.train.process_reward import EXACT, line_rewards, scratchpad_metrics
 from harness.train.rewards import process_reward
-from tests.run.test_run import rows
+from tests.run.test_job import rows
 from tests.toys import algo, tiny, train
 from tests.train.toy_rollouts import CORRECT, UNSCORABLE, WRONG, hand_made
 

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from tests.run.test_run import assert_same_run
+from tests.run.test_job import assert_same_run
 from tests.toys import tiny, train
 
 CHOICES = [

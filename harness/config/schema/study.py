@@ -1,6 +1,6 @@
 """The section `study` of configs/study.yaml."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any, Literal
 
@@ -28,8 +28,7 @@ class Preregistration:
 class StudyConfig:
     """One run per arm, base seed and seed. axis: which budget is x of the run table. arms: name -> overrides, or a list
     of such lists for an arm that is several runs of a seed (sizes of the policy, or one run for each budget).
-    base_seeds "same": each seed has its own base. folder: where tables and verdicts lie (null: under `out`). analysis:
-    changes of its options."""
+    base_seeds "same": each seed has its own base. analysis: changes of its options."""
 
     name: str
     question: str
@@ -37,12 +36,15 @@ class StudyConfig:
     base_seeds: tuple[NonNegativeInt, ...] | Literal["same"]
     axis: Literal["step", "completions", "tokens", "flops", "flops_convention", "seconds"]
     arms: Mapping[str, Overrides | tuple[Overrides, ...]]
-    folder: str | None = None
     analysis: Mapping[str, Any] = field(default_factory=dict)
     registered: Preregistration | None = None
 
     def variants(self, arm: str) -> tuple[Overrides, ...]:
         """The arm's lists of overrides, one for each run of a seed."""
-        changes = self.arms[arm]
-        several = tuple(each for each in changes if not isinstance(each, str))
-        return several or (tuple(each for each in changes if isinstance(each, str)),)
+        return arm_variants(self.arms[arm])
+
+
+def arm_variants(changes: Sequence[str] | Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    """An arm's lists of overrides, one for each run of a seed."""
+    several = tuple(tuple(each) for each in changes if not isinstance(each, str))
+    return several or (tuple(each for each in changes if isinstance(each, str)),)

@@ -7,9 +7,9 @@ import pytest
 
 from harness.config.identity import run_id
 from harness.run.checkpoint import saved_steps
-from harness.run.folder import locked, run_folder
-from harness.study.status import prune, state_of, status_table
-from harness.study.study import is_done
+from harness.run.folder import hold_lock, run_folder
+from harness.study.expand import is_done
+from harness.study.status import job_state, prune, status_table
 from tests.toys import rl_job, tiny, train
 
 
@@ -22,19 +22,19 @@ def done(tmp_path_factory):
 
 def test_each_state_is_told(done, monkeypatch):
     job = rl_job(done)
-    assert state_of(job) == ("done", 4, "")
-    assert state_of(replace(job, until=8, budgets=(0, 4, 8)))[:2] == ("stopped", 4)
+    assert job_state(job) == ("done", 4, "")
+    assert job_state(replace(job, until=8, budgets=(0, 4, 8)))[:2] == ("stopped", 4)
     other = tiny("rl.steps=4", "seed=7", out=done.out)
-    assert state_of(rl_job(other)) == ("to do", 0, "")
+    assert job_state(rl_job(other)) == ("to do", 0, "")
     folder = run_folder(other.out, run_id(other))
     folder.path.mkdir()
     folder.set_status("failed", 2, error="ValueError: no")
     traceback = "Traceback (most recent call last):\n  File f\n    f()\nValueError: no such thing\nA note on it.\n"
     (folder.path / "traceback.txt").write_text(traceback)
-    assert state_of(rl_job(other)) == ("failed", 2, "ValueError: no such thing")
-    with locked(folder):
+    assert job_state(rl_job(other)) == ("failed", 2, "ValueError: no such thing")
+    with hold_lock(folder):
         monkeypatch.setattr("harness.run.folder.os.getpid", lambda: -1)  # held by a process that is not this one
-        assert state_of(rl_job(other))[0] == "running"
+        assert job_state(rl_job(other))[0] == "running"
 
 
 def test_a_run_that_was_killed_counts_as_stopped(done):
@@ -42,7 +42,7 @@ def test_a_run_that_was_killed_counts_as_stopped(done):
     folder = run_folder(other.out, run_id(other))
     folder.path.mkdir()
     folder.set_status("running", 3)
-    assert state_of(rl_job(other)) == ("stopped", 3, "")
+    assert job_state(rl_job(other)) == ("stopped", 3, "")
 
 
 def test_the_table_counts_states_and_says_what_is_left(done):

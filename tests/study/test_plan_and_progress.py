@@ -1,4 +1,4 @@
-"""What a person reads: alarms, the plan, the progress line."""
+"""The plan of a launch, and its progress lines."""
 
 import io
 
@@ -6,63 +6,16 @@ import pytest
 from rich.console import Console
 
 from harness.config.identity import base_id
-from harness.config.schema import dump
+from harness.config.parse import dump
 from harness.launch.jobs import JobResult
-from harness.run import diagnostics as alarms
-from harness.run.run import run_job
+from harness.run.job import run_job
+from harness.study.expand import Entry, jobs_of, pending_jobs
 from harness.study.plan import Rates, cost, plan_table
-from harness.study.progress import View, brief, name_of
-from harness.study.study import Entry, jobs_of, to_do
+from harness.study.progress import ProgressView, job_name, progress_summary
 from tests.policy.conftest import needs_compiler
 from tests.toys import base_job, rl_job, tiny, train
 
 RATES = Rates(update=1e9, sampling=1e9)
-FINE = {
-    "train/truncated": 0.1,
-    "train/zero_advantage_groups": 0.5,
-    "train/grad_norm": 0.3,
-    "train/entropy": 0.5,
-    "train/sampler_policy_kl": 1e-6,
-}
-
-
-def test_a_healthy_run_raises_no_alarm():
-    assert alarms.during_rl([FINE] * 20) == []
-    assert alarms.before_rl(0.3) == []
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"train/truncated": 1.0}, "sampling.max_new_tokens"),
-        ({"train/zero_advantage_groups": 1.0, "train/grad_norm": 0.0}, "No group carried signal"),
-        ({"train/grad_norm": 0.0}, "gradient is exactly zero"),
-        ({"train/entropy": 0.001}, "lost its entropy"),
-        ({"train/sampler_policy_kl": 0.5}, "drift apart"),
-    ],
-)
-def test_each_dead_end_is_named_with_advice_once_it_lasts(changes, said):
-    dead = {**FINE, **changes}
-    (message,) = alarms.during_rl([FINE] * 3 + [dead] * alarms.WINDOW)
-    assert said in message
-    assert alarms.during_rl([dead] * (alarms.WINDOW - 1)) == []
-    assert alarms.during_rl([dead] * (alarms.WINDOW - 1) + [FINE]) == []
-
-
-def test_a_base_that_solves_nothing_or_everything_is_said_before_rl():
-    assert "all wrong" in alarms.before_rl(0.0)[0]
-    assert "nothing is left to gain" in alarms.before_rl(0.99)[0]
-
-
-def test_a_run_that_cannot_learn_says_why_while_it_runs(tmp_path):
-    """One token is never a whole answer with its stop token."""
-    heard = []
-    config = tiny("sampling.max_new_tokens=1", "rl.steps=9", "tasks.verified=[maximum.symbolic]", out=tmp_path)
-    run_job(base_job(config), heard.append)
-    run_job(rl_job(config), heard.append)
-    messages = [row["alarm"] for row in heard if "alarm" in row]
-    assert any("all wrong" in message for message in messages)
-    assert len(messages) == len(set(messages))
 
 
 def test_the_plan_counts_a_run_as_rl_also_when_its_base_is_there_already(tmp_path):
@@ -70,7 +23,7 @@ def test_the_plan_counts_a_run_as_rl_also_when_its_base_is_there_already(tmp_pat
     jobs = jobs_of([Entry("a", config)], {})
     before = cost(jobs[1], RATES)
     run_job(jobs[0], lambda row: None)
-    (left,) = to_do(jobs)
+    (left,) = pending_jobs(jobs)
     assert cost(left, RATES) == before
     assert not before.is_base
     assert cost(jobs[0], RATES).is_base
@@ -131,17 +84,17 @@ def test_the_plan_says_that_a_compiler_is_missing(tmp_path, monkeypatch):
 def test_progress_says_accuracy_silence_and_speed(tmp_path):
     rows = []
     train(tiny(out=tmp_path), rows.append)
-    lines = [brief(row) for row in rows if "train/loss" in row]
+    lines = [progress_summary(row) for row in rows if "train/loss" in row]
     assert any(line.startswith("loss") for line in lines)
     assert any(all(word in line for word in ("accuracy", "no signal", "tokens/s")) for line in lines)
-    assert brief({"step": 3}) == ""
+    assert progress_summary({"step": 3}) == ""
 
 
 def test_in_a_log_file_each_end_is_one_plain_line_and_a_failure_is_said():
     out = Console(file=io.StringIO(), width=200)
     config = tiny()
     jobs = jobs_of([Entry("true_reward", config)], {})
-    with View(jobs, out) as view:
+    with ProgressView(jobs, out) as view:
         view.update(jobs[0], {"step": 1, "until": 3, "train/loss": 2.0})
         view.update(jobs[0], {"alarm": "planted"})
         view.finish(JobResult(jobs[0], "done", 2.0))
@@ -154,7 +107,7 @@ def test_in_a_log_file_each_end_is_one_plain_line_and_a_failure_is_said():
 
 def test_a_job_is_called_by_its_arm_and_seed():
     base, run = jobs_of([Entry("true_reward", tiny("base.seed=4", "seed=2"))], {"study": "x"})
-    assert (name_of(base), name_of(run)) == ("base seed 4", "true_reward seed 2")
+    assert (job_name(base), job_name(run)) == ("base seed 4", "true_reward seed 2")
     assert base.run_id == base_id(tiny("base.seed=4"))
     assert base.run == dump(tiny("base.seed=4", "seed=2"))
 

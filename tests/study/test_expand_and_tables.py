@@ -9,10 +9,10 @@ from rich.console import Console
 
 from harness.config.identity import base_id, run_id
 from harness.core.errors import UserError
-from harness.run.run import run_job
+from harness.run.job import run_job
 from harness.study.execute import report_study
-from harness.study.study import Entry, expand, is_done, jobs_of, to_do
-from harness.study.tables import gather, left_out, warmup_x, write_tables
+from harness.study.expand import Entry, expand, is_done, jobs_of, pending_jobs
+from harness.study.tables import build_tables, runs_left_out, warmup_x, write_tables
 from tests.toys import container, silent, tiny
 
 ARMS = {
@@ -22,12 +22,12 @@ ARMS = {
 }
 
 
-def study(tmp_path, arms=ARMS, seeds=(0, 1), base_seeds=(0,), axis="flops_convention", user=(), **more):
+def study(tmp_path, arms=ARMS, seeds=(0, 1), base_seeds=(0,), axis="flops_convention", user=(), reuse=None, **more):
     def compose(overrides):
         whole = container(*overrides)
         about = {"name": "toy", "question": "?", "axis": axis, "arms": arms}
         about |= {"seeds": list(seeds), "base_seeds": base_seeds, **more}
-        return {**whole, "out": str(tmp_path), "study": about}
+        return {**whole, "out": str(tmp_path), "study": about, "reuse": reuse}
 
     return expand(compose, list(user))
 
@@ -73,14 +73,14 @@ def test_jobs_share_bases_and_runs_and_come_in_order(tmp_path):
 
 def test_what_is_done_is_not_done_again_and_a_longer_budget_is(tmp_path):
     jobs = jobs_of([Entry("a", tiny(out=tmp_path))], {})
-    assert to_do(jobs) == jobs
+    assert pending_jobs(jobs) == jobs
     run_job(jobs[0], silent)
-    assert [(job.run_id, job.needs) for job in to_do(jobs)] == [(jobs[1].run_id, ())]
+    assert [(job.run_id, job.needs) for job in pending_jobs(jobs)] == [(jobs[1].run_id, ())]
     run_job(jobs[1], silent)
-    assert to_do(jobs) == []
-    (longer,) = to_do(jobs_of([Entry("a", tiny("rl.steps=8", out=tmp_path))], {}))
+    assert pending_jobs(jobs) == []
+    (longer,) = pending_jobs(jobs_of([Entry("a", tiny("rl.steps=8", out=tmp_path))], {}))
     assert (longer.run_id, longer.until) == (jobs[1].run_id, 8)
-    (rescored,) = to_do(jobs_of([Entry("a", tiny("evaluation.samples=8", out=tmp_path))], {}))
+    (rescored,) = pending_jobs(jobs_of([Entry("a", tiny("evaluation.samples=8", out=tmp_path))], {}))
     assert rescored.run_id == jobs[1].run_id
 
 
@@ -92,7 +92,7 @@ def test_a_base_that_was_deleted_is_not_needed_by_runs_that_are_done(tmp_path):
         run_job(job, silent)
     shutil.rmtree(tmp_path / "runs" / jobs[0].run_id)
     assert not is_done(jobs[0])
-    assert to_do(jobs) == []
+    assert pending_jobs(jobs) == []
 
 
 def test_the_run_table_holds_every_measurement_at_its_budget(tmp_path):
@@ -107,23 +107,23 @@ def test_the_run_table_holds_every_measurement_at_its_budget(tmp_path):
     by_arm = table.filter(pl.col("step") > 0).group_by("arm").agg(pl.col("x").min())
     assert (by_arm["x"] > 0).all()
     problems = pl.read_parquet(folder / "problems.parquet")
-    concatenate = problems.group_by("run_id", "x", "task", "difficulty").agg(pl.col("n_correct").sum().alias("sum"))
-    both = table.join(concatenate, on=["run_id", "x", "task", "difficulty"])
+    joined = problems.group_by("run_id", "x", "task", "difficulty").agg(pl.col("n_correct").sum().alias("sum"))
+    both = table.join(joined, on=["run_id", "x", "task", "difficulty"])
     assert both.height == table.height
     assert (both["n_correct"] == both["sum"]).all()
 
 
-def all_gather(found):
+def gathered(found):
     """Rows of the run table and of the problems table."""
-    return [frame.to_dicts() for frame in gather(found)]
+    return [frame.to_dicts() for frame in build_tables(found)]
 
 
 def test_the_frozen_arm_stands_at_the_budgets_of_the_first_arm(tmp_path):
     found = study(tmp_path, seeds=(0, 1))
     launched(found)
-    rows, _ = all_gather(found)
-    at = lambda arm: {(r["seed"], r["step"], r["x"]) for r in rows if r["arm"] == arm}  # noqa: E731
-    assert at("frozen") == at("true_reward") != at("shuffled_within_group")
+    rows, _ = gathered(found)
+    at = {arm: {(r["seed"], r["step"], r["x"]) for r in rows if r["arm"] == arm} for arm in ARMS}
+    assert at["frozen"] == at["true_reward"] != at["shuffled_within_group"]
 
 
 def test_a_frozen_row_whose_counterpart_is_not_there_yet_is_left_out_rather_than_put_at_zero(tmp_path):
@@ -132,7 +132,7 @@ def test_a_frozen_row_whose_counterpart_is_not_there_yet_is_left_out_rather_than
     run_job(base, silent)
     run_job(replace(trained, until=1, budgets=(0, 1)), silent)
     run_job(frozen, silent)
-    rows, _ = all_gather(found)
+    rows, _ = gathered(found)
     assert {row["step"] for row in rows if row["arm"] == "frozen"} == {0, 1}
     assert all((row["x"] == 0) == (row["step"] == 0) for row in rows)
 
@@ -140,7 +140,7 @@ def test_a_frozen_row_whose_counterpart_is_not_there_yet_is_left_out_rather_than
 def test_a_shared_run_stands_in_the_table_under_each_of_its_arms(tmp_path):
     found = study(tmp_path, {"a": [], "again": []}, seeds=(0,))
     launched(found)
-    rows, _ = all_gather(found)
+    rows, _ = gathered(found)
     assert {row["arm"] for row in rows} == {"a", "again"}
     assert {row["run_id"] for row in rows} == {run_id(found.entries[0].config)}
 
@@ -167,20 +167,20 @@ def test_what_is_added_to_a_finished_study_is_all_that_runs(tmp_path, changes, n
     launched(study(tmp_path))
     before = metrics_of(tmp_path)
     grown = study(tmp_path, **changes)
-    jobs = to_do(jobs_of(grown.entries, {"study": "toy"}))
+    jobs = pending_jobs(jobs_of(grown.entries, {"study": "toy"}))
     assert len(jobs) == new_runs
     assert not before.keys() & {job.run_id for job in jobs}
     for job in jobs:
         run_job(job, silent)
     assert before.items() <= metrics_of(tmp_path).items()
-    assert to_do(jobs_of(grown.entries, {"study": "toy"})) == []
+    assert pending_jobs(jobs_of(grown.entries, {"study": "toy"})) == []
 
 
 def test_budgets_added_to_a_finished_study_extend_its_runs_and_repeat_no_step(tmp_path):
     launched(study(tmp_path))
     before = metrics_of(tmp_path)
     longer = study(tmp_path, user=["rl.steps=8"])
-    jobs = to_do(jobs_of(longer.entries, {"study": "toy"}))
+    jobs = pending_jobs(jobs_of(longer.entries, {"study": "toy"}))
     assert {job.run_id for job in jobs} == {entry.run_id for entry in longer.entries} < before.keys()
     for job in jobs:
         run_job(job, silent)
@@ -216,8 +216,8 @@ def test_runs_that_a_study_no_longer_asks_for_are_said_and_never_lost(tmp_path):
     launched(both)
     write_tables(both)
     held = pl.read_parquet(both.folder / "table.parquet")
-    assert left_out(study(tmp_path)) == set()
-    assert left_out(one) == {entry.run_id for entry in both.entries if entry.config.seed == 1}
+    assert runs_left_out(study(tmp_path)) == set()
+    assert runs_left_out(one) == {entry.run_id for entry in both.entries if entry.config.seed == 1}
     write_tables(one)
     write_tables(study(tmp_path))
     without_runs(tmp_path)
@@ -250,7 +250,7 @@ def test_an_arm_of_several_lists_is_as_many_runs_of_each_seed(tmp_path):
     assert [e.config.model.width for e in found.entries] == [16, 32, 16, 16]
     assert len({e.run_id for e in found.entries}) == 4
     launched(found)
-    rows, _ = all_gather(found)
+    rows, _ = gathered(found)
     assert {(r["arm"], r["step"], r["budgets_mode"]) for r in rows if r["arm"] == "decay" and r["step"] > 1} == {
         ("decay", 2, "decay"),
         ("decay", 4, "decay"),
@@ -269,8 +269,8 @@ def without_runs(tmp_path):
 
 
 def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(tmp_path, monkeypatch):
-    folder = str(tmp_path / "results")
-    asked = {"folder": folder, "user": ["tasks.held_out_difficulties=[3]"]}
+    folder = str(tmp_path / "studies" / "toy")
+    asked = {"user": ["tasks.held_out_difficulties=[3]"]}
     first = study(tmp_path, **asked)
     monkeypatch.setattr("harness.run.evaluations.code_version", lambda: "first")
     launched(first)
@@ -278,7 +278,7 @@ def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(t
     before = [pl.read_parquet(f"{folder}/{name}.parquet") for name in ("table", "problems")]
     without_runs(tmp_path)
     again = study(tmp_path, **asked)
-    assert to_do(jobs_of(again.entries, {}), again.known) == []
+    assert pending_jobs(jobs_of(again.entries, {}), again.cached) == []
     write_tables(again)
     for old, name in zip(before, ("table", "problems")):
         new = pl.read_parquet(f"{folder}/{name}.parquet")
@@ -286,7 +286,7 @@ def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(t
     # One seed more: its runs and their base are all that is missing, and the table keeps what it had.
     more = study(tmp_path, seeds=(0, 1, 2), **asked)
     monkeypatch.setattr("harness.run.evaluations.code_version", lambda: "later")
-    jobs = to_do(jobs_of(more.entries, {}), more.known)
+    jobs = pending_jobs(jobs_of(more.entries, {}), more.cached)
     assert [job.labels["arm"] for job in jobs] == ["base", *ARMS]
     for job in jobs:
         run_job(job, silent)
@@ -299,14 +299,14 @@ def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(t
     assert set(table["code_version"]) == {"first", "later"}
     # A longer budget, or another evaluation, is not in the tables.
     for user in (["rl.steps=8"], ["evaluation.samples=8"]):
-        other = study(tmp_path, folder=folder, user=[*asked["user"], *user])
-        assert len(to_do(jobs_of(other.entries, {}), other.known)) == 6  # the base is there again
+        other = study(tmp_path, user=[*asked["user"], *user])
+        assert len(pending_jobs(jobs_of(other.entries, {}), other.cached)) == 6  # the base is there again
 
 
 def test_difficulties_that_are_only_evaluated_are_unverified_tasks_of_their_own(tmp_path):
     found = study(tmp_path, {"a": []}, seeds=(0,), user=["tasks.held_out_difficulties=[3]"])
     launched(found)
-    rows, problems = all_gather(found)
+    rows, problems = gathered(found)
     longer = {"toy.symbolic longer", "toy.worded longer"}
     assert {(r["task"], r["role"]) for r in rows if r["difficulty"] == 3} == {(task, "unverified") for task in longer}
     assert {r["task"] for r in problems if r["difficulty"] == 3} == longer

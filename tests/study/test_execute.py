@@ -7,7 +7,7 @@ from rich.console import Console
 
 from harness.core.errors import UserError
 from harness.launch.jobs import Job, JobResult
-from harness.study.execute import queued, require_done, say_failures, say_queued
+from harness.study.execute import print_failures, print_queued, queued, require_done
 
 
 def result(run_id, status, needs=(), error=None, output=""):
@@ -29,8 +29,8 @@ def test_a_job_in_the_queue_and_what_waits_for_it_are_no_failures_and_it_is_said
         result("other", "done", ["finished-before"]),
     ]
     require_done(results)
-    assert said(say_failures, results) == ""
-    text = said(say_queued, results)
+    assert said(print_failures, results) == ""
+    text = said(print_queued, results)
     assert "1 jobs are in the queue, 2 more need one of them" in text
     assert "launcher.wait=true" in text
 
@@ -47,14 +47,14 @@ def test_a_job_that_needs_a_failed_one_is_a_failure_even_beside_a_queue():
 
 
 def test_without_a_queue_nothing_is_said_of_one():
-    assert said(say_queued, [result("a", "done")]) == ""
+    assert said(print_queued, [result("a", "done")]) == ""
 
 
 def test_the_last_words_of_a_killed_job_are_shown_and_not_said_twice():
     killed = said(
-        say_failures, [result("a", "killed", error="its process was killed by SIGSEGV", output="Fatal [x]\n")]
+        print_failures, [result("a", "killed", error="its process was killed by SIGSEGV", output="Fatal [x]\n")]
     )
     assert "SIGSEGV" in killed
     assert "Fatal [x]" in killed
-    raised = said(say_failures, [result("a", "failed", error="Traceback\nValueError: no", output="ValueError: no\n")])
+    raised = said(print_failures, [result("a", "failed", error="Traceback\nValueError: no", output="ValueError: no\n")])
     assert raised.count("ValueError: no") == 1

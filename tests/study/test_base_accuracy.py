@@ -4,7 +4,7 @@ from envs.splits import split_of
 from harness.config.identity import base_id
 from harness.run.folder import run_folder
 from harness.study import base_accuracy as success
-from harness.study.base_accuracy import initial_success
+from harness.study.base_accuracy import measure_base_accuracy
 from tests.toys import silent, tiny
 
 SETTINGS = ("evaluation.split=validation", "evaluation.problems=5", "evaluation.samples=4")
@@ -15,7 +15,7 @@ def test_every_task_and_difficulty_of_the_corpus_is_scored_on_the_split_asked_fo
     seen, score = [], success.evaluate
     noted = lambda policy, suite, *rest: seen.extend(suite) or score(policy, suite, *rest)  # noqa: E731
     monkeypatch.setattr(success, "evaluate", noted)
-    found = initial_success(tiny(*SETTINGS, out=tmp_path), silent)
+    found = measure_base_accuracy(tiny(*SETTINGS, out=tmp_path), silent)
     assert {name: list(cells) for name, cells in found["tasks"].items()} == {
         "toy.symbolic": ["1", "2"],
         "toy.worded": ["1", "2"],
@@ -28,11 +28,11 @@ def test_every_task_and_difficulty_of_the_corpus_is_scored_on_the_split_asked_fo
 def test_a_base_is_pretrained_once_and_scored_alike_again(tmp_path):
     config = tiny(*SETTINGS, out=tmp_path)
     said: list[str] = []
-    first = initial_success(config, said.append)
+    first = measure_base_accuracy(config, said.append)
     assert any(line.startswith("pretraining") for line in said)
     metrics = run_folder(tmp_path, base_id(config)).path / "metrics.jsonl"
     written, said[:] = metrics.read_text(), []
-    assert initial_success(config, said.append) == first
+    assert measure_base_accuracy(config, said.append) == first
     assert metrics.read_text() == written
 
 

@@ -18,13 +18,14 @@ from harness.config.parse import dump
 from harness.core.errors import UserError
 from harness.core.seeding import Key
 from harness.core.signals import Stopped
-from harness.evaluate import cell_row, evaluate
+from harness.evaluate import evaluate, score_row
 from harness.policy.backends import native
-from harness.run import run as run_module
+from harness.run import job as run_module
 from harness.run.checkpoint import saved_steps, step_folder
-from harness.run.evaluations import suite_of
+from harness.run.evaluations import evaluation_suite
 from harness.run.folder import Member, read_json, run_folder
-from harness.run.run import from_bases, run_job
+from harness.run.job import from_bases, run_job
+from harness.run.remaining import remaining_work
 from harness.run.tracker import read_metrics
 from tests.toys import base_job, rl_job, silent, tiny, train
 
@@ -55,10 +56,14 @@ def assert_same_run(a: Path, b: Path, kinds=("budgets",)):
     assert rows(a) == rows(b)
     assert scores(a) == scores(b)
     for kind in kinds:
-        left, right = weights(a, kind), weights(b, kind)
-        assert left.keys() == right.keys()
-        for step in left:
-            assert all(torch.equal(left[step][name], right[step][name]) for name in left[step]), step
+        assert_same_weights(a, b, kind)
+
+
+def assert_same_weights(a: Path, b: Path, kind="budgets"):
+    left, right = weights(a, kind), weights(b, kind)
+    assert left.keys() == right.keys()
+    for step in left:
+        assert all(torch.equal(left[step][name], right[step][name]) for name in left[step]), step
 
 
 @pytest.fixture(scope="module")
@@ -126,17 +131,17 @@ def stop_after(step):
     seen = []
 
     @contextmanager
-    def deferred():
+    def defer_signals():
         yield lambda: seen.append(1) or (Stopped(signal.SIGTERM) if len(seen) >= step else None)
 
-    return deferred
+    return defer_signals
 
 
 @pytest.mark.parametrize("step", [1, 3, 5])
 def test_a_stopped_run_saves_says_so_and_goes_on_exactly(step, whole, tmp_path, monkeypatch):
     config = tiny("rl.steps=6", out=tmp_path)
     run_job(base_job(config), silent)
-    monkeypatch.setattr(run_module, "deferred", stop_after(step))
+    monkeypatch.setattr(run_module, "defer_signals", stop_after(step))
     with pytest.raises(Stopped):
         run_job(rl_job(config), silent)
     monkeypatch.undo()
@@ -157,7 +162,7 @@ def test_metrics_after_the_checkpoint_are_cut_back(whole, tmp_path):
 
 def test_a_base_is_resumed_exactly(whole, tmp_path, monkeypatch):
     config = tiny("rl.steps=6", out=tmp_path)
-    monkeypatch.setattr(run_module, "deferred", stop_after(2))
+    monkeypatch.setattr(run_module, "defer_signals", stop_after(2))
     with pytest.raises(Stopped):
         run_job(base_job(config), silent)
     monkeypatch.undo()
@@ -167,22 +172,32 @@ def test_a_base_is_resumed_exactly(whole, tmp_path, monkeypatch):
 
 
 def test_budgets_that_were_passed_without_being_kept_are_trained_for_again(whole, tmp_path):
-    """From the newest checkpoint before them, or from the start; later checkpoints must not leave a hole in metrics."""
+    """Beside the run, from the newest checkpoint before them or from the start: its metrics stay as they are."""
     folder = train(tiny("rl.steps=6", "budgets=[0,6]", out=tmp_path))
-    assert_same_run(train(tiny("rl.steps=6", out=tmp_path)), whole)
+    before = (folder / "metrics.jsonl").read_text()
+    assert train(tiny("rl.steps=6", out=tmp_path)) == folder
+    assert_same_weights(folder, whole)
+    assert scores(folder) == scores(whole)
+    assert (folder / "metrics.jsonl").read_text() == before
     assert saved_steps(folder / "checkpoints") == [6]
+    assert not (folder / "replay").exists()
 
 
-def test_a_kill_on_the_way_back_to_new_budgets_leaves_no_hole(tmp_path, whole, monkeypatch):
+def test_a_replay_that_is_stopped_leaves_no_hole_and_goes_on_where_it_stood(tmp_path, whole, monkeypatch):
     train(tiny("rl.steps=6", "budgets=[0,6]", out=tmp_path))
-    config = tiny("rl.steps=6", "budgets=[0,1,6]", out=tmp_path)
-    monkeypatch.setattr(run_module, "deferred", stop_after(3))
+    config = tiny("rl.steps=6", "budgets=[0,1,5,6]", out=tmp_path)
+    monkeypatch.setattr(run_module, "defer_signals", stop_after(3))
     with pytest.raises(Stopped):
         run_job(rl_job(config), silent)
     monkeypatch.undo()
-    folder = train(config)
-    train_rows = lambda path: [row for row in rows(path) if "train/loss" in row]  # noqa: E731
-    assert train_rows(folder) == train_rows(whole)
+    folder = run_folder(tmp_path, run_id(config))
+    assert saved_steps(folder.replay) == [3]
+    work = remaining_work(rl_job(config))
+    assert (work.start, work.evaluate, work.replay, work.replay_start) == (6, (5,), (5,), 3)
+    assert train(config) == folder.path
+    train_rows = [[row for row in rows(path) if "train/loss" in row] for path in (folder.path, whole)]
+    assert train_rows[0] == train_rows[1]
+    assert remaining_work(rl_job(config)).is_empty
 
 
 # ---- evaluation
@@ -215,9 +230,9 @@ def test_the_size_of_evaluation_chunks_changes_nothing(whole):
     state = from_bases([Member(rl_job(config), config, run_folder(config.out, run_id(config)))])
     table = []
     for size in (1, 8, 20, 10_000):
-        settings = replace(config.evaluation, batch_size=size)
-        scored = evaluate(state.policy, suite_of(config), settings, (Key("evaluation", 0, 3),))[0]
-        table.append([{**cell_row(s, (2, 4)), "answer_logprob": round(s.answer_logprob, 4)} for s in scored])
+        settings = replace(config.evaluation, rows=size)
+        scored = evaluate(state.policy, evaluation_suite(config), settings, (Key("evaluation", 0, 3),))[0]
+        table.append([{**score_row(s, (2, 4)), "answer_logprob": round(s.answer_logprob, 4)} for s in scored])
         answers = [s.answers for s in scored]
         table[-1].append(answers)
     assert all(found == table[0] for found in table)
@@ -282,7 +297,10 @@ def killed_run(config, moments, method):
     processes = multiprocessing.get_context(method)
     folder = run_folder(config.out, run_id(config)).path
     path = folder / "metrics.jsonl"
-    length = lambda: path.stat().st_size if path.is_file() else 0  # noqa: E731
+
+    def length():
+        return path.stat().st_size if path.is_file() else 0
+
     for more in moments:
         target, process = length() + more, processes.Process(target=train, args=(config,))
         process.start()

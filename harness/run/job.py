@@ -1,0 +1,293 @@
+"""One run, from its job to its scores: resumed where it stood, evaluated at its budgets, stopped in good order.
+
+`run_job` is what every launcher calls. It brings a base or an RL run to the step asked for and writes nothing outside
+the run's folder. What a run has is never shortened, replaced or relabelled: a job that asks for less than it has only
+adds scores.
+"""
+
+import copy
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from envs.mixture import Mixture
+from envs.registry import select
+from envs.vector import TextVectorEnv
+from harness.config.identity import base_id, evaluation_id
+from harness.config.parse import dump, parse
+from harness.config.schema import Config, OptimConfig
+from harness.core.flops import Spent
+from harness.core.seeding import keys
+from harness.core.signals import defer_signals
+from harness.launch.jobs import Job
+from harness.launch.worker import job_from
+from harness.policy.backends.backend import Backend, choose_backend
+from harness.policy.export import read_folder
+from harness.policy.transformer import Transformer
+from harness.run import diagnostics
+from harness.run.callbacks import ReportRow, StepCallbacks, compute_metrics, dump_on_nonfinite, open_trackers
+from harness.run.checkpoint import (
+    Source,
+    load_checkpoint,
+    load_weights,
+    remove_unfinished,
+    save_weights,
+    step_folder,
+)
+from harness.run.evaluations import eval_metrics, evaluate_budget, evaluation_suite, role_accuracy
+from harness.run.folder import Member, Stack, hold_lock, record_outcome, run_folder, write_json
+from harness.run.remaining import RemainingWork, remaining_work
+from harness.run.tracker import STEP, cut_back, read_metrics
+from harness.train.critic import add_critic
+from harness.train.distributed import synchronised_stop
+from harness.train.optim import make_optimizer
+from harness.train.pretrain import continue_pretraining, corpus_of, pretrain
+from harness.train.reward_model import train_reward_model
+from harness.train.rl import train_rl
+from harness.train.rollout import training_sampling
+from harness.train.state import StepReport, TrainState
+
+
+def device_of(config: Config) -> torch.device:
+    """auto: CUDA where there is one."""
+    if config.device != "auto":
+        return torch.device(config.device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def backend_of(config: Config) -> Backend:
+    """Raises UserError if the policy cannot run on the backend configured."""
+    return choose_backend(config.backend, config.model, config.precision, device_of(config))[0]
+
+
+def run_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Brings the job's run to step `job.until`, scored at `job.budgets`; what is done already is not done again."""
+    (folder,) = run_stack([job], lambda _, row: report(row))
+    return {"step": job.until, "folder": folder}
+
+
+def run_stacked_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """What the stacked launcher calls: a job whose `run` holds the jobs of a stack; rows name their member."""
+    jobs = [job_from(fields) for fields in job.run["jobs"]]
+    return {"folders": run_stack(jobs, lambda member, row: report(row | {"member": member.run_id}))}
+
+
+def run_stack(jobs: Sequence[Job], report: ReportRow) -> list[str]:
+    """Runs that are alike but for their seeds in one model, each with the streams that it would have alone. Those that
+    have come less far are a stack of their own. Returns their folders."""
+    with ExitStack() as stack:
+        members = [_open_member(job, stack) for job in jobs]
+        stack.enter_context(backend_of(members[0].config).num_threads(jobs[0].threads))
+        alike: dict[RemainingWork, list[Member]] = {}
+        for member in members:
+            alike.setdefault(remaining_work(member.job), []).append(member)
+        for work, group in alike.items():
+            _run_members(group, work, report)
+        for member in members:
+            member.folder.set_status("done", max(member.job.until, member.folder.status().get("step", 0)))
+    return [str(member.folder.path) for member in members]
+
+
+def _run_members(members: Stack, work: RemainingWork, report: ReportRow) -> None:
+    for member in members:  # a job that trains nothing leaves the configuration of the one that did
+        path = member.folder.path / "config.json"
+        if work.start < work.until or not path.is_file():
+            write_json(path, dump(member.config))
+    if members[0].is_base:
+        if work.base_weights:
+            _pretrain(members, work, report)
+    elif members[0].config.objective == "frozen":
+        _evaluate_frozen(members, report)
+    else:
+        _rl(members, work, report)
+
+
+def _open_member(job: Job, stack: ExitStack) -> Member:
+    config = parse(job.run)
+    folder = run_folder(config.out, job.run_id)
+    stack.enter_context(hold_lock(folder))
+    stack.enter_context(record_outcome(folder))
+    for saved in (folder.checkpoints, folder.budgets, folder.replay):
+        remove_unfinished(saved)
+    folder.set_status("running", folder.status().get("step", 0))
+    folder.add_labels(job.labels)
+    return Member(job, config, folder)
+
+
+def new_state(config: Config, optim: OptimConfig, seeds: tuple[int, ...]) -> TrainState:
+    """Fresh policies and their optimizer."""
+    policy = Transformer(config.model, len(seeds), config.precision).initialise(keys("init", seeds, 0))
+    policy = policy.to(device_of(config))
+    return TrainState(seeds, policy, make_optimizer(policy, optim), backend_of(config))
+
+
+def from_bases(members: Stack) -> TrainState:
+    """Each member's pretrained base, where reference, reward model and critic begin too, and a fresh optimizer."""
+    config = members[0].config
+    state = new_state(config, config.optim, tuple(member.config.seed for member in members))
+    bases = [run_folder(member.config.out, base_id(member.config)) for member in members]
+    load_weights([(base.budgets, base.run_id) for base in bases], state.policy, config.base.steps)
+    if config.algo.kl != "none":
+        state.reference = copy.deepcopy(state.policy).requires_grad_(False)
+    if config.reward.model is not None:
+        state.reward_model = copy.deepcopy(state.policy).requires_grad_(False)
+    if config.objective == "rl":
+        add_critic(state, config.algo, config.optim)
+    return state
+
+
+def _resume(members: Stack, state: TrainState, start: int) -> None:
+    """Loads the checkpoint of step `start` (0: none) and drops the rows of metrics after it, which a process that was
+    killed had written; their steps are trained again."""
+    if start > 0:
+        load_checkpoint([(m.folder.checkpoints, m.folder.run_id) for m in members], state, start)
+    for member in members:
+        cut_back(member.folder.path, start if start > 0 else -1)
+
+
+def _pretrain(members: Stack, work: RemainingWork, report: ReportRow) -> None:
+    """Bases, trained to their last step, whose weights are kept."""
+    config = members[0].config
+    state = new_state(config, config.base.optim, tuple(member.config.base.seed for member in members))
+    if config.base.folder is not None:
+        _import(config.base.folder, members, state)
+        return
+    _resume(members, state, work.start)
+    with open_trackers(members) as trackers, defer_signals() as stop, dump_on_nonfinite(members, state):
+        folders = [member.folder.checkpoints for member in members]
+        callbacks = StepCallbacks(members, work.until, folders, trackers, report, stop)
+
+        def after(state: TrainState, step: StepReport) -> None:
+            callbacks.after_step(state, step, lambda _: None)
+
+        pretrain(config.base, state, corpus_of(config.base), work.until, after)
+    for i, member in enumerate(members):
+        save_weights(member.folder.budgets, member.folder.run_id, state.policy, state.spent[i], i)
+
+
+def _import(folder: str, members: Stack, state: TrainState) -> None:
+    """An exported policy in the place of a pretrained base; what it had cost is not known to this run."""
+    weights = read_folder(Path(folder), state.policy.state_dict(), members[0].config.model)
+    state.policy.load_state_dict(weights)
+    for member in members:
+        save_weights(member.folder.budgets, member.folder.run_id, state.policy, Spent(step=member.job.until))
+
+
+def training_mixture(config: Config) -> Mixture:
+    """What RL draws: verified tasks alone, whatever else a study names."""
+    roles, tasks = config.tasks, select(config.tasks.verified)
+    weight: dict[str, float] = {}
+    for entry, value in zip(roles.verified, roles.weights):
+        for task in select([entry]):
+            weight.setdefault(task.name, value)
+    weights = tuple(weight[task.name] for task in tasks) if weight else ()
+    return Mixture(tasks, weights, roles.difficulties, roles.difficulty_decay)
+
+
+def _rl(members: Stack, work: RemainingWork, report: ReportRow) -> None:
+    """RL from the bases, scored at each budget as it passes; budgets passed before are scored from their weights, or by
+    a replay of the steps before them where no weights were kept."""
+    if work.replay:
+        _replay(members, work, report)
+    if work.start < work.until:
+        state = from_bases(members)
+        _resume(members, state, work.start)
+        budgets = [step for step in members[0].job.budgets if step > work.start or work.start == 0]
+        with open_trackers(members) as trackers, defer_signals() as stop, dump_on_nonfinite(members, state):
+            folders = [member.folder.checkpoints for member in members]
+            _train(
+                StepCallbacks(members, work.until, folders, trackers, report, synchronised_stop(stop)), state, budgets
+            )
+    _evaluate_kept_weights(members)
+
+
+def _replay(members: Stack, work: RemainingWork, report: ReportRow) -> None:
+    """Trains again, beside the run, for weights at budgets that it passed without keeping them. Of the run's own files
+    only weights and scores at these budgets are written."""
+    state, start = from_bases(members), work.replay_start
+    if start > 0:
+        load_checkpoint([_replay_source(member, start) for member in members], state, start)
+    folders = [member.folder.replay for member in members]
+    with defer_signals() as stop, dump_on_nonfinite(members, state):
+        callbacks = StepCallbacks(members, max(work.replay), folders, (), report, synchronised_stop(stop))
+        _train(callbacks, state, work.replay)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replay_source(member: Member, step: int) -> Source:
+    """Where the checkpoint of `step` lies: with the run's own, or with those of a replay that was interrupted."""
+    kept = step_folder(member.folder.checkpoints, step).is_dir()
+    return (member.folder.checkpoints if kept else member.folder.replay), member.folder.run_id
+
+
+def _train(callbacks: StepCallbacks, state: TrainState, budgets: Sequence[int]) -> None:
+    """RL or continued pretraining to the callbacks' last step; keeps weights and scores at each of `budgets`."""
+    members, until = callbacks.members, callbacks.until
+    config = members[0].config
+    mixture, suite = training_mixture(config), evaluation_suite(config)
+    env = TextVectorEnv(len(members) * config.rl.problems * config.rl.group_size, mixture.tasks[0])
+
+    def on_budget(state: TrainState) -> None:
+        if state.step not in budgets:
+            return
+        for i, member in enumerate(members):
+            save_weights(member.folder.budgets, member.folder.run_id, state.policy, state.spent[i], i)
+        scores = evaluate_budget(members, suite, state, state.spent)
+        callbacks.log([compute_metrics(spent) | eval_metrics(rows) for spent, rows in zip(state.spent, scores)])
+        if state.step == 0:
+            names = {task.name for task in mixture.tasks}
+            for member, rows in zip(members, scores):
+                callbacks.warn(member, diagnostics.before_rl(role_accuracy(rows, names)))
+
+    def after(state: TrainState, step: StepReport) -> None:
+        callbacks.after_step(state, step, on_budget)
+
+    if state.step == 0 and state.reward_model is not None:
+        train_reward_model(config, state, env, mixture, training_sampling(config, mixture))
+    on_budget(state)
+    if config.objective == "rl":
+        train_rl(config, state, env, mixture, until, after)
+    else:
+        continue_pretraining(config, state, corpus_of(config.base), mixture, until, after)
+
+
+def _evaluate_kept_weights(members: Stack) -> None:
+    """Scores at budgets that still have none, from the weights kept there."""
+    config = members[0].config
+    which = evaluation_id(config)
+    missing = [
+        step for step in members[0].job.budgets
+        if not all(member.folder.evaluation(which, step).is_file() for member in members)
+    ]  # fmt: skip
+    if not missing:
+        return
+    state = new_state(config, config.optim, tuple(member.config.seed for member in members))
+    suite = evaluation_suite(config)
+    for step in missing:
+        spent = load_weights([member.source for member in members], state.policy, step)
+        evaluate_budget(members, suite, state, spent)
+
+
+def _evaluate_frozen(members: Stack, report: ReportRow) -> None:
+    """The frozen arm: the base, scored afresh at each budget. Its spread is the noise of the measurement. Budgets that
+    have a row of metrics keep it."""
+    state, suite, budgets = from_bases(members), evaluation_suite(members[0].config), members[0].job.budgets
+    logged = [{row[STEP] for row in read_metrics(member.folder.path)} for member in members]
+    is_new = any(set(budgets) - steps for steps in logged)
+    with open_trackers(members) if is_new else nullcontext([]) as trackers, defer_signals() as stop:
+        for step in budgets:
+            spent = (Spent(step=step),) * len(members)
+            scores = evaluate_budget(members, suite, state, spent)
+            for i, tracker in enumerate(trackers):
+                if step not in logged[i]:
+                    tracker.log(compute_metrics(spent[i]) | eval_metrics(scores[i]))
+            for member in members:
+                member.folder.set_status("running", max(step, member.folder.status().get("step", 0)))
+                report(member.job, {"step": step, "until": member.job.until})
+            if stopped := stop():
+                raise stopped

@@ -1,0 +1,57 @@
+"""What a job still takes, from what lies in its run's folder: the one answer that launch, plan and status share."""
+
+from dataclasses import dataclass
+
+from harness.config.identity import base_id, evaluation_id
+from harness.config.parse import parse
+from harness.launch.jobs import Job
+from harness.run.checkpoint import saved_steps, step_folder
+from harness.run.folder import RunFolder, run_folder
+
+
+@dataclass(frozen=True)
+class RemainingWork:
+    """Steps start + 1 … until are to be trained, none where they are equal; budgets `evaluate` have no scores. replay:
+    those of them that the run has passed without keeping weights; they are trained for again from the checkpoint of
+    replay_start, beside the run. base_weights: whether those of a base are still to be saved."""
+
+    start: int
+    until: int
+    evaluate: tuple[int, ...] = ()
+    replay: tuple[int, ...] = ()
+    replay_start: int = 0
+    base_weights: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        return self.start == self.until and not self.evaluate and not self.base_weights
+
+    @property
+    def steps(self) -> int:
+        """All steps to be trained, those of a replay too."""
+        return self.until - self.start + (max(self.replay) - self.replay_start if self.replay else 0)
+
+
+def reached_step(folder: RunFolder) -> int:
+    """The last step of the run so far. A longer job goes on from it, a shorter one trains nothing."""
+    return max([folder.status().get("step", 0), *saved_steps(folder.checkpoints)])
+
+
+def remaining_work(job: Job) -> RemainingWork:
+    """What the job still takes. Nothing that its run has is ever trained or measured anew in the run's own folder."""
+    config = parse(job.run)
+    folder = run_folder(config.out, job.run_id)
+    checkpoints = saved_steps(folder.checkpoints)
+    newest = max(checkpoints, default=0)
+    if job.run_id == base_id(config):
+        kept = step_folder(folder.budgets, job.until).is_dir()
+        return RemainingWork(job.until if kept else newest, job.until, base_weights=not kept)
+    which = evaluation_id(config)
+    evaluate = tuple(step for step in job.budgets if not folder.evaluation(which, step).is_file())
+    if config.objective == "frozen":
+        return RemainingWork(job.until, job.until, evaluate)
+    start = job.until if reached_step(folder) >= job.until else newest
+    passed = [step for step in evaluate if start == job.until or step <= start > 0]
+    replay = tuple(step for step in passed if not step_folder(folder.budgets, step).is_dir())
+    usable = [step for step in (*checkpoints, *saved_steps(folder.replay)) if replay and step <= replay[0]]
+    return RemainingWork(start, job.until, evaluate, replay, max(usable, default=0))

@@ -1,0 +1,161 @@
+"""A study: arms x seeds x budgets, expanded into runs and jobs, and what of them is done."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from harness.config.identity import base_id, evaluation_id, run_id
+from harness.config.parse import dump, parse, parse_study
+from harness.config.schema import Config, StudyConfig
+from harness.config.schema.study import Overrides
+from harness.core.errors import UserError
+from harness.launch.jobs import Job
+from harness.run.remaining import remaining_work
+from harness.study.cached_results import (
+    EMPTY,
+    CachedResults,
+    RunLabels,
+    read_cached_results,
+    read_reused_results,
+)
+
+# What configs/study.yaml adds to configs/train.yaml.
+STUDY_KEYS = ("study", "status", "report", "prune", "reuse")
+Compose = Callable[[Sequence[str]], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run under one label. Two arms, or two studies, may share a run. overrides: those of its variant of the arm.
+    before_rl: measured at budget 0 alone."""
+
+    arm: str
+    config: Config
+    overrides: Overrides = ()
+    before_rl: bool = False
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        return (0,) if self.before_rl else self.config.budget_steps()
+
+    @property
+    def run_id(self) -> str:
+        return run_id(self.config)
+
+    @property
+    def labels(self) -> RunLabels:
+        return RunLabels(self.arm, self.overrides, self.config.seed, self.config.base.seed)
+
+    @property
+    def replicate(self) -> tuple[str, int]:
+        return base_id(self.config), self.config.seed
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study, expanded. reuse: the folder whose results it takes, which are `reused`."""
+
+    config: StudyConfig
+    entries: tuple[Entry, ...]
+    reuse: str | None = None
+    reused: CachedResults = EMPTY
+
+    @property
+    def folder(self) -> Path:
+        """Where its tables, verdicts and report are written."""
+        return Path(self.entries[0].config.out) / "studies" / self.config.name
+
+    @cached_property
+    def own(self) -> CachedResults:
+        """What its own tables held when this was first read."""
+        return read_cached_results(self.folder)
+
+    @cached_property
+    def cached(self) -> CachedResults:
+        """Its own results, and those that it reuses."""
+        return self.reused | self.own
+
+
+def expand(compose: Compose, overrides: Sequence[str]) -> Study:
+    """Arms x base seeds x seeds. `compose(overrides)` gives the container of configs/study.yaml; the user's overrides
+    come first, an arm's after them: an arm is a condition of the study, not a default. Raises UserError."""
+    container = compose(overrides)
+    study, entries = _expanded(compose, overrides)
+    reuse = container.get("reuse")
+    if reuse is None:
+        return Study(study, entries)
+    # Labels say nothing of the user's overrides: they name only runs that the study's own file gives.
+    _, shipped = _expanded(compose, [text for text in overrides if text.startswith("study=")])
+    same = {(entry.run_id, evaluation_id(entry.config)) for entry in shipped}
+    wanted = {e.labels: ids for e in entries if (ids := (e.run_id, evaluation_id(e.config))) in same}
+    return Study(study, entries, reuse, read_reused_results(Path(reuse), wanted))
+
+
+def _expanded(compose: Compose, overrides: Sequence[str]) -> tuple[StudyConfig, tuple[Entry, ...]]:
+    study = parse_study(compose(overrides)["study"])
+    entries = []
+    for arm in study.arms:
+        for changes in study.variants(arm):
+            container = {key: value for key, value in compose([*overrides, *changes]).items() if key not in STUDY_KEYS}
+            for base_seed, seed in _replicates(study):
+                base = {**container["base"], "seed": base_seed}
+                entries.append(Entry(arm, parse({**container, "base": base, "seed": seed}), changes))
+    if all(entry.config.objective == "frozen" for entry in entries):
+        # A frozen run stands at the budgets of a trained one. Without any it has but one place: before RL.
+        entries = [replace(entry, before_rl=True) for entry in entries]
+    return study, tuple(entries)
+
+
+def _replicates(study: StudyConfig) -> list[tuple[int, int]]:
+    """(base seed, seed) of each run of an arm."""
+    if study.base_seeds == "same":
+        return [(seed, seed) for seed in study.seeds]
+    return [(base_seed, seed) for base_seed in study.base_seeds for seed in study.seeds]
+
+
+def jobs_of(entries: Sequence[Entry], labels: Mapping[str, Any]) -> list[Job]:
+    """Bases first, then runs; a run that several entries share is one job with all their budgets."""
+    bases: dict[str, Job] = {}
+    runs: dict[str, Job] = {}
+    for entry in entries:
+        config, base = entry.config, base_id(entry.config)
+        if base not in bases:
+            bases[base] = Job(base, dump(config), config.base.steps, labels={**labels, "arm": "base"})
+        budgets = entry.budgets
+        shared = runs.get(entry.run_id)
+        if shared:
+            _check_shared(entry, shared)
+            budgets = tuple(sorted({*budgets, *shared.budgets}))
+        labelled = {**labels, "arm": shared.labels["arm"] if shared else entry.arm}
+        runs[entry.run_id] = Job(entry.run_id, dump(config), budgets[-1], budgets, (base,), labelled)
+    return [*bases.values(), *runs.values()]
+
+
+def _check_shared(entry: Entry, shared: Job) -> None:
+    """A run is scored one way in a study. Raises UserError where two arms would have it scored in two."""
+    other = shared.labels["arm"]
+    if evaluation_id(entry.config) != evaluation_id(parse(shared.run)):
+        raise UserError(
+            f"arms {other} and {entry.arm} are the same run, evaluated differently",
+            "a study scores a run once: with one list of tasks and one set of evaluation settings",
+            "give both arms the same evaluation and unverified tasks, or put them into two studies",
+        )
+
+
+def is_done(job: Job, cached: CachedResults = EMPTY) -> bool:
+    """Whether nothing of the job remains: its run has come to its step or beyond and has all evaluations, or these are
+    cached."""
+    if job.needs and set(job.budgets) <= cached.steps(job.run_id, evaluation_id(parse(job.run))):
+        return True
+    return remaining_work(job).is_empty
+
+
+def pending_jobs(jobs: Sequence[Job], cached: CachedResults = EMPTY) -> list[Job]:
+    """Jobs that are not done, without needs that are."""
+    left = {job.run_id: job for job in jobs if not is_done(job, cached)}
+    # A base whose runs are all done is not needed, be it there or not.
+    wanted = {need for job in left.values() for need in job.needs} | {i for i, job in left.items() if job.needs}
+    left = {run_id: job for run_id, job in left.items() if run_id in wanted}
+    return [replace(job, needs=tuple(need for need in job.needs if need in left)) for job in left.values()]

@@ -1,0 +1,142 @@
+"""A study runs what its own folder lacks; results of another folder count only where the user names it."""
+
+import io
+import json
+import shutil
+
+import polars as pl
+import pytest
+from hydra import initialize_config_module
+from rich.console import Console
+
+from harness.config.compose import Composer
+from harness.core.errors import UserError
+from harness.study import cached_results
+from harness.study.execute import reuse_notice, run_study
+from harness.study.expand import expand, jobs_of, pending_jobs
+from harness.study.status import status_table
+from harness.study.tables import write_tables
+from tests.study.test_expand_and_tables import launched, study
+from tests.toys import CONFIGS
+
+RESULTS = CONFIGS.parent / "docs" / "results"
+VARIANTS = {"true_reward": [[], ["optim.lr=1e-3"]], "frozen": ["objective=frozen"]}
+
+
+def pending(found):
+    return pending_jobs(jobs_of(found.entries, {}), found.cached)
+
+
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory):
+    """The folder of a finished study whose runs are gone."""
+    out = tmp_path_factory.mktemp("finished")
+    found = study(out, VARIANTS)
+    launched(found)
+    folder = tmp_path_factory.mktemp("docs") / "results"
+    shutil.move(write_tables(found), folder)
+    return folder
+
+
+def of_another_version(folder, monkeypatch):
+    """As if identities had changed since the tables were written: none of their ids is one of today."""
+    other = folder.parent / "old"
+    shutil.copytree(folder, other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    assert manifest.pop("identity_version") == cached_results.SCHEMA_VERSION
+    for run in manifest["runs"]:
+        run["run_id"] = "old-" + run["run_id"]
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    for name in ("table", "problems"):
+        frame = pl.read_parquet(other / f"{name}.parquet")
+        frame.with_columns(pl.concat_str(pl.lit("old-"), "run_id").alias("run_id")).write_parquet(
+            other / f"{name}.parquet"
+        )
+    monkeypatch.setattr(cached_results, "SCHEMA_VERSION", 99)
+    return other
+
+
+def test_results_of_another_folder_count_only_if_the_user_names_it(committed, tmp_path):
+    plain, reusing = study(tmp_path, VARIANTS), study(tmp_path, VARIANTS, reuse=str(committed))
+    assert len(pending(plain)) == len(jobs_of(plain.entries, {})) == 7
+    assert pending(reusing) == []
+    assert reuse_notice(plain, jobs_of(plain.entries, {})) == ""
+    assert reuse_notice(reusing, jobs_of(reusing.entries, {})) == f"6 runs taken from {committed}"
+
+
+def test_the_plan_and_the_status_count_what_is_reused_and_what_is_to_run(committed, tmp_path):
+    """One seed more than the committed study: its base and its three runs are to run, and nothing else."""
+    found = study(tmp_path, VARIANTS, seeds=(0, 1, 2), reuse=str(committed), user=["plan=true"])
+    console = Console(file=io.StringIO(), width=200)
+    jobs = jobs_of(found.entries, {"study": "toy"})
+    run_study(found, jobs, [], console)
+    text = console.file.getvalue()
+    assert "4 to do, 6 done" in text
+    assert f"6 runs taken from {committed}" in text
+    assert str(status_table(jobs, found.cached).title).startswith("4 to do, 6 done")
+
+
+def test_a_base_whose_runs_are_all_reused_is_not_to_do_in_the_status_either(committed, tmp_path):
+    found = study(tmp_path, VARIANTS, reuse=str(committed))
+    assert status_table(jobs_of(found.entries, {}), found.cached).title == "1 not needed, 6 done"
+
+
+def test_reused_results_are_written_into_the_output_folder_alone(committed, tmp_path):
+    before = {path: path.read_bytes() for path in committed.iterdir()}
+    folder = write_tables(study(tmp_path, VARIANTS, reuse=str(committed)))
+    assert folder == tmp_path / "studies" / "toy"
+    assert before == {path: path.read_bytes() for path in committed.iterdir()}
+    for name in ("table", "problems"):
+        new, old = (pl.read_parquet(where / f"{name}.parquet") for where in (folder, committed))
+        assert new.select(sorted(new.columns)).equals(old.select(sorted(old.columns)))
+
+
+def test_results_under_identities_of_another_version_are_matched_by_their_labels(committed, tmp_path, monkeypatch):
+    """Variants of an arm, seeds and arms stay apart: the numbers are those of the runs under today's ids."""
+    by_id = study(tmp_path, VARIANTS, reuse=str(committed)).reused
+    old = of_another_version(committed, monkeypatch)
+    found = study(tmp_path, VARIANTS, reuse=str(old)).reused
+    assert found.evaluations == by_id.evaluations
+    for name in ("table", "problems"):
+        mine, others = getattr(found, name), getattr(by_id, name)
+        assert mine.keys() == others.keys()
+        assert all(mine[run].drop("run_id").equals(others[run].drop("run_id")) for run in mine)
+
+
+def test_labels_do_not_match_what_the_user_changed(committed, tmp_path, monkeypatch):
+    old = committed.parent / "old"
+    if not old.is_dir():
+        old = of_another_version(committed, monkeypatch)
+    monkeypatch.setattr(cached_results, "SCHEMA_VERSION", 99)
+    # A base and the runs; those of the frozen arm do not depend on the optimizer.
+    for user, n in (["optim.weight_decay=0.3"], 1 + 4), (["evaluation.samples=8"], 1 + 6):
+        assert len(pending(study(tmp_path, VARIANTS, user=user, reuse=str(old)))) == n
+    more = study(tmp_path, VARIANTS | {"other": ["reward=random_reward"]}, reuse=str(old))
+    assert {job.labels["arm"] for job in pending(more)} == {"base", "other"}
+
+
+def test_a_folder_without_tables_cannot_be_reused(tmp_path):
+    with pytest.raises(UserError, match=r"reuse=.*holds no manifest.json"):
+        study(tmp_path, reuse=str(tmp_path))
+
+
+def test_a_study_without_a_trained_arm_is_done_once_it_is_measured_before_rl(tmp_path):
+    """As study=mup: its frozen runs have no run whose budgets they could stand at."""
+    found = study(tmp_path, {"narrow": ["objective=frozen"]})
+    assert {job.until for job in jobs_of(found.entries, {}) if job.needs} == {0}
+    launched(found)
+    write_tables(found)
+    assert pending(study(tmp_path, {"narrow": ["objective=frozen"]})) == []
+    shutil.rmtree(tmp_path / "runs")
+    assert pending(study(tmp_path, {"narrow": ["objective=frozen"]})) == []
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in RESULTS.glob("*/manifest.json")))
+def test_committed_results_are_reused_whole_and_count_for_nothing_otherwise(name, tmp_path):
+    with initialize_config_module("configs", version_base="1.3"):
+        asked = [f"study={name}", f"out={tmp_path}", "tracker=none", "device=cpu"]
+        plain = expand(Composer("study"), asked)
+        reusing = expand(Composer("study"), [*asked, f"reuse={RESULTS / name}"])
+    assert len(pending(plain)) == len(jobs_of(plain.entries, {}))
+    assert pending(reusing) == []
+    assert reusing.folder == tmp_path / "studies" / name
