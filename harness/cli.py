@@ -12,6 +12,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -79,9 +80,8 @@ def _run(body: Body, config_name: str, config_module: str) -> int:
     except HydraException as error:
         return _say(explain(error, config_name, config_module, _overrides(sys.argv[1:])), 2)
     except KeyboardInterrupt as error:
-        return _say(
-            f"{error or 'stopped'}. To resume: {shlex.join(['python', *sys.argv])}", getattr(error, "status", 130)
-        )
+        resume = shlex.join([*_program(config_name), *sys.argv[1:]])
+        return _say(f"{error or 'stopped'}. To resume: {resume}", getattr(error, "status", 130))
     except BrokenPipeError:  # whoever read has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes
         return 141
@@ -90,6 +90,13 @@ def _run(body: Body, config_name: str, config_module: str) -> int:
             raise
         return _say(mistake, 2)
     return 0
+
+
+def _program(config_name: str) -> list[str]:
+    """How this process was started: by the console command, whose commands have the names of their configurations, or
+    as a script."""
+    started_as = Path(sys.argv[0])
+    return [started_as.stem, config_name] if started_as.stem == "rl-scaling" else ["python", sys.argv[0]]
 
 
 def explain(error: HydraException, config_name: str, config_module: str, texts: Sequence[str]) -> UserError:

@@ -9,24 +9,9 @@ python scripts/analyze.py table='[outputs/converted/a.csv,outputs/converted/b.cs
 import sys
 
 try:
-    from harness.cli import app
+    from harness.commands.convert import main
 except ModuleNotFoundError as error:
     sys.exit(f"{error}: install the package first, with: pip install -e .   (or bash scripts/quickstart.sh)")
-
-
-@app("convert")
-def main(container) -> None:
-    from pydantic import TypeAdapter
-
-    from harness.config.schema import plain
-    from harness.tracking.convert import ConvertConfig, convert, write
-
-    config = TypeAdapter(ConvertConfig).validate_python(plain(container))
-    rows = convert(config)
-    path = write(rows, config.out)
-    print(f"{len(rows)} rows of {len({row['task'] for row in rows})} tasks: {path}")
-    print(f"next: python scripts/analyze.py table={path} out={path.parent / path.stem}")
-
 
 if __name__ == "__main__":
     main()

@@ -1,14 +1,14 @@
 """Operations that a step starts one by one, and how often it waits for a number: what a step of a small policy costs on
-a GPU, counted on any machine (harness/bench/rehearsal.py)."""
+a GPU, counted on any machine (tests/simulated_cuda_graphs.py)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from benchmarks.ours import SHAPES, Shape, config_of
 from envs.vector import TextVectorEnv
-from harness.bench.ours import SHAPES, Shape, config_of
-from harness.bench.rehearsal import Watched, in_operations, rehearsed
 from harness.run.run import new_state, training_mixture
 from harness.train.rl import rl_step
+from tests.simulated_cuda_graphs import Watched, in_operations, rehearsed
 
 FIRST_STEPS = 3  # after which all that is recorded has been
 SEEDS = (1, 8)

@@ -42,7 +42,7 @@ def reference_step() -> Callable[[], Any]:
     """A step of RL, ready to be taken again and again, every group taking part in the update."""
     import torch
 
-    from harness.bench.ours import composed, stepper
+    from benchmarks.ours import composed, stepper
 
     torch.set_num_threads(1)
     return stepper(composed(STEP)).step

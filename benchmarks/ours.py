@@ -9,8 +9,9 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
+import benchmarks.task as task_module
+from benchmarks.task import FRAME
 from envs.vector import TextVectorEnv
-from harness.bench.task import FRAME
 from harness.config.schema import Config, parse, plain
 from harness.policy.backends import native
 from harness.policy.sampler import Completions, sample
@@ -50,7 +51,7 @@ def composed(overrides: Sequence[str]) -> Config:
 def config_of(shape: Shape, task: str = "bench.half", precision: str = "fp32") -> Config:
     """The configuration of a step of this shape."""
     overrides = [
-        "imports=[harness.bench.task]",
+        f"imports=[{task_module.__name__}]",
         f"model={shape.model}",
         f"model.context={2 * shape.tokens + FRAME}",
         "algo=grpo",
