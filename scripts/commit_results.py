@@ -1,4 +1,4 @@
-"""Copies of a study's folder what the repository keeps: tables compressed, verdicts shortened, the figures named. Examples:
+"""Copies what the repository keeps of a study: tables compressed, verdicts shortened, the figures named. Examples:
 
 python scripts/commit_results.py outputs/studies/transfer docs/results/transfer curves_unverified
 python scripts/commit_results.py docs/results/transfer docs/results/transfer    # in place, without any figure

@@ -1,8 +1,8 @@
 """A log of TRL or verl as a run table, which scripts/analyze.py reads. Examples:
 
 rl-scaling convert source=trl log=out/checkpoint-500/trainer_state.json run_id=a seed=0 score=correct \\
-    verified=[near] unverified=[far] problems={near:500,far:250} samples=8
-rl-scaling convert source=verl log=metrics.jsonl run_id=b seed=1 score=acc verified=[openai/gsm8k] problems=1319
+    'verified=[near]' 'unverified=[far]' 'problems={near:500,far:250}' samples=8
+rl-scaling convert source=verl log=metrics.jsonl run_id=b seed=1 score=acc 'verified=[openai/gsm8k]' problems=1319
 rl-scaling analyze table='[outputs/converted/a.csv,outputs/converted/b.csv]' out=outputs/analysis
 """
 
