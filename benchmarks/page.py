@@ -41,7 +41,7 @@ def text(known: dict[str, Any]) -> str:
         "timed in turn within one run, round after round; ratios hold where times do not, for machines differ",
         "and are shared. The peer is TRL's GRPOTrainer on the same weights as a stock Llama, the same task, batch",
         "and dtype, without gradient checkpointing, in a process whose allocator keeps what is freed, as ours",
-        "does. Untrained policies write random text, whose verdicts ask no skill (benchmarks/task.py). All",
+        "does. Untrained policies write random text, whose verdicts need no skill (benchmarks/task.py). All",
         "numbers lie in docs/bench.json; what they mean for the goals is in [speed.md](speed.md).",
     ]
     sections = [module.section(known[part]) for part, module in PARTS.items() if part in known]

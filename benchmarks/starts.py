@@ -46,12 +46,12 @@ def _counted(shape: Shape, seeds: int) -> dict[str, int]:
 def section(measured: Sequence[dict[str, Any]]) -> str:
     """The Markdown of this part."""
     lines = [
-        "## What a GPU would be asked",
+        "## What a GPU would execute",
         "",
-        "Operations that a step starts one by one, and looks at a number, for which the CPU waits, on the plain",
+        "Operations that a step starts one by one, and host reads of a number, for which the CPU waits, on the plain",
         "path and with what a GPU records (cuda_graphs.py), counted on a CPU. A replay counts as one start,",
         "with the copies to and from it. Not counted: some ten small copies, of problems and keys to the GPU and of",
-        "what the step's rows of metrics say back, when its work is done. No time was measured: no GPU was at hand.",
+        "what the step's rows of metrics copy back, when its work is done. No time was measured: no GPU was at hand.",
         "",
         "| policy, tokens, stacked seeds | starts, plain | recorded | looks, plain | recorded |",
         "|---|---|---|---|---|",

@@ -67,10 +67,14 @@ def texts_of(page: str) -> Iterator[str]:
             yield text
 
 
+def pages(root: Path) -> list[Path]:
+    return [root / "README.md", root / "CONTRIBUTING.md", *sorted((root / "docs").rglob("*.md"))]
+
+
 def commands(root: Path) -> list[Command]:
-    """All commands of README.md, CONTRIBUTING.md and docs/, each once."""
+    """All commands of the pages, each once."""
     found: dict[str, Command] = {}
-    for path in (root / "README.md", root / "CONTRIBUTING.md", *sorted((root / "docs").rglob("*.md"))):
+    for path in pages(root):
         page = path.read_text()
         python = tuple(block[2] for block in FENCE.finditer(page) if block[1] == "python")
         for text in texts_of(page):
