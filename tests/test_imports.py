@@ -36,7 +36,7 @@ def breaches(folder: str, *forbidden: str) -> list[str]:
     ("folder", "forbidden"),
     [
         ("envs", ["torch", "hydra", "harness", "scripts", "tests", "wandb"]),
-        ("harness", ["scripts", "tests"]),
+        ("harness", ["scripts", "tests", "benchmarks"]),
         ("harness/analysis", ["torch", "harness.train", "harness.policy", "harness.run", "harness.study"]),
         (
             "harness/policy",
