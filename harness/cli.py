@@ -12,6 +12,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -66,7 +67,8 @@ def _run(body: Body, config_name: str, config_module: str) -> int:
     except HydraException as error:
         return _print_error(explain(error, config_name, config_module, overrides))
     except KeyboardInterrupt as error:
-        print(f"{error or 'stopped'}. To resume: {shlex.join(['python', *sys.argv])}", file=sys.stderr)
+        resume = shlex.join([*_program(config_name), *sys.argv[1:]])
+        print(f"{error or 'stopped'}. To resume: {resume}", file=sys.stderr)
         return getattr(error, "status", 130)
     except BrokenPipeError:  # the reader has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes
@@ -76,6 +78,13 @@ def _run(body: Body, config_name: str, config_module: str) -> int:
             raise
         return _print_error(mistake)
     return 0
+
+
+def _program(config_name: str) -> list[str]:
+    """How this process was started: by the console command, whose commands have the names of their configurations, or
+    as a script."""
+    started_as = Path(sys.argv[0])
+    return [started_as.stem, config_name] if started_as.stem == "rl-scaling" else ["python", sys.argv[0]]
 
 
 def _run_with_hydra(body: Body, config_name: str, config_module: str) -> None:

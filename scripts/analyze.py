@@ -8,19 +8,9 @@ python scripts/analyze.py runs='[outputs/a,outputs/b]' out=DIR
 import sys
 
 try:
-    from harness.cli import app
+    from harness.commands.analyze import main
 except ModuleNotFoundError as error:
     sys.exit(f"{error}: install the package first, with: pip install -e .   (or bash scripts/quickstart.sh)")
-
-
-@app("analyze")
-def main(config) -> None:
-    from omegaconf import OmegaConf
-
-    from harness.analysis.command import run
-
-    run(OmegaConf.to_container(config, resolve=True))
-
 
 if __name__ == "__main__":
     main()

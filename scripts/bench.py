@@ -16,7 +16,7 @@ USAGE = "usage: python scripts/bench.py part=all|rl|curves|sampling|memory|growt
 def main(arguments: list[str]) -> None:
     given = dict(argument.partition("=")[::2] for argument in arguments)
     try:
-        from harness.bench import envs, page
+        from benchmarks import envs, page
         from harness.core.errors import UserError
         from harness.launch.local import cores
         from harness.launch.memory import keep_freed_memory

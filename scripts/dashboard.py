@@ -7,31 +7,9 @@ python scripts/dashboard.py folder=outputs/studies/quickstart entity=me axis=com
 import sys
 
 try:
-    from harness.cli import app
+    from harness.commands.dashboard import main
 except ModuleNotFoundError as error:
     sys.exit(f"{error}: install the package first, with: pip install -e .   (or bash scripts/quickstart.sh)")
-
-
-@app("dashboard")
-def main(config) -> None:
-    from pathlib import Path
-
-    import wandb
-
-    from harness.core.errors import UserError
-    from harness.tracking.dashboard import save, shown, workspace, write
-
-    logged_in = wandb.login(prompt=False)
-    if logged_in and config.entity is None:
-        raise UserError("entity=null", "a workspace belongs to a user or team", "name it: entity=YOU")
-    folder = Path(config.folder)
-    view = workspace(shown(folder), config.entity or "ENTITY", config.project, config.axis)
-    print(f"workspace: {write(view, folder / 'workspace.json')}")
-    if logged_in:
-        print(f"saved: {save(view)}")
-    else:
-        print("not saved in W&B: not logged in. Run `wandb login`, then the same command again")
-
 
 if __name__ == "__main__":
     main()

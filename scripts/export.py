@@ -7,23 +7,9 @@ python scripts/export.py run=outputs/runs/rl-0123456789ab step=64 out=exported
 import sys
 
 try:
-    from harness.cli import app
+    from harness.commands.export import main
 except ModuleNotFoundError as error:
     sys.exit(f"{error}: install the package first, with: pip install -e .   (or bash scripts/quickstart.sh)")
-
-
-@app("export")
-def main(config) -> None:
-    from pathlib import Path
-
-    from harness.core.errors import UserError
-    from harness.run.checkpoint import export_run
-
-    if config.run is None:
-        raise UserError("run=", "a run folder must be named", "run=outputs/runs/…")
-    step = export_run(Path(config.run), config.step, Path(config.out))
-    print(f"{config.out}: {Path(config.run).name} at step {step}")
-
 
 if __name__ == "__main__":
     main()

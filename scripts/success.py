@@ -8,25 +8,9 @@ python scripts/tasks.py page=docs/tasks.md success=docs/success    # makes table
 import sys
 
 try:
-    from harness.cli import app
+    from harness.commands.success import main
 except ModuleNotFoundError as error:
     sys.exit(f"{error}: install the package first, with: pip install -e .   (or bash scripts/quickstart.sh)")
-
-
-@app("success")
-def main(container) -> None:
-    from pathlib import Path
-
-    from harness.config.compose import plain
-    from harness.config.parse import parse
-    from harness.run.folder import write_json
-    from harness.study.base_accuracy import measure_base_accuracy
-
-    values = plain(container)
-    file, command = Path(values.pop("file")), " ".join(["python scripts/success.py", *sys.argv[1:]])
-    write_json(file, {"command": command, **measure_base_accuracy(parse(values), print)})
-    print(f"wrote {file}")
-
 
 if __name__ == "__main__":
     main()

@@ -7,28 +7,9 @@ python scripts/sync.py out=outputs
 import sys
 
 try:
-    from harness.cli import app
+    from harness.commands.sync import main
 except ModuleNotFoundError as error:
     sys.exit(f"{error}: install the package first, with: pip install -e .   (or bash scripts/quickstart.sh)")
-
-
-@app("sync")
-def main(config) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from harness.tracking.sync import offline_runs, send
-
-    runs, console = offline_runs(config.out), Console()
-    table = Table("run", "recording", "rows", "sent")
-    for run in runs:
-        table.add_row(run.run_id, run.path.name, str(run.rows), "yes" if run.sent else "no")
-    console.print(table)
-    left = sum(not run.sent for run in runs)
-    if not config.list:
-        send(runs)
-    console.print(f"{left} of {len(runs)} recordings {'are not sent yet' if config.list else 'sent now'}")
-
 
 if __name__ == "__main__":
     main()

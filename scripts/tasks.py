@@ -8,39 +8,9 @@ python scripts/tasks.py page=docs/tasks.md success=docs/success
 import sys
 
 try:
-    from harness.cli import app
+    from harness.commands.tasks import main
 except ModuleNotFoundError as error:
     sys.exit(f"{error}: install the package first, with: pip install -e .   (or bash scripts/quickstart.sh)")
-
-
-@app("tasks")
-def main(config) -> None:
-    import importlib
-    import json
-    from pathlib import Path
-
-    from envs.catalogue import page
-    from envs.registry import UnknownTask, select
-    from harness.core.errors import UserError
-
-    try:
-        for module in config.imports:
-            importlib.import_module(module)
-        files = sorted(Path(config.success).glob("*.json")) if config.success else []
-        if config.success and not files:
-            raise UserError(f"success={config.success}", "no measurement lies there", "run scripts/success.py")
-        success = [json.loads(file.read_text()) for file in files]
-        text = page(select(config.show), success)
-    except UnknownTask as error:
-        raise UserError(str(error)) from None
-    except ModuleNotFoundError as error:
-        raise UserError(f"imports: {error}", fix="install it, or add its folder to PYTHONPATH") from None
-    if config.page is None:
-        print(text)
-    else:
-        Path(config.page).write_text(text)
-        print(f"{config.page}: {len(text.splitlines())} lines")
-
 
 if __name__ == "__main__":
     main()

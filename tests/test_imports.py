@@ -54,7 +54,7 @@ FLOORS = (
     "harness.study",
     "scripts",
 )
-BESIDE = ("harness.analysis", "harness.tracking", "harness.bench", "harness.launch", "harness.cli")
+BESIDE = ("harness.analysis", "harness.tracking", "harness.launch", "harness.cli")
 
 
 def source(name: str) -> str:
@@ -72,15 +72,15 @@ def test_no_floor_imports_one_above_it(floor, name):
     ("folder", "forbidden"),
     [
         ("envs", ["torch", "hydra", "harness", "tests", "wandb"]),
-        ("harness", ["scripts", "tests"]),
+        ("harness", ["scripts", "tests", "benchmarks"]),
         ("harness/core", ["harness.config", "harness.launch", *BESIDE]),
         ("harness/config", ["torch", *BESIDE]),
         ("harness/policy", ["envs.graders", *BESIDE]),
         ("harness/train", ["envs.graders", *BESIDE]),
         ("harness/evaluate.py", BESIDE),
         ("harness/launch", ["torch", *(floor for floor in FLOORS[3:]), "harness.analysis", "harness.tracking"]),
-        ("harness/run", ["harness.analysis", "harness.tracking", "harness.bench", "harness.cli"]),
-        ("harness/study", ["harness.bench", "harness.cli"]),
+        ("harness/run", ["harness.analysis", "harness.tracking", "harness.cli"]),
+        ("harness/study", ["harness.cli"]),
         ("harness/analysis", ["torch", *(floor for floor in FLOORS[3:]), "harness.launch"]),
         ("harness/tracking", ["torch", "harness.policy", "harness.train", "harness.study"]),
         ("harness/cli.py", ["torch", *(floor for floor in FLOORS[3:]), "harness.analysis"]),

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.bench.rehearsal import in_operations
 from harness.core import seeding
 from harness.core.seeding import PURPOSES, Key, keys, torch_generator, uniforms
+from tests.simulated_cuda_graphs import in_operations
 
 KEY = Key("sampling", 3, 7)
 

@@ -6,13 +6,13 @@ import weakref
 import pytest
 import torch
 
-from harness.bench.rehearsal import Watched, rehearsed
 from harness.config.schema import ModelConfig
 from harness.core.seeding import Key, uniforms
 from harness.policy.backends import cuda_graphs as graphs
 from harness.policy.backends import native
 from harness.policy.sampler import sample
 from harness.policy.tokenizer import ANSWER, EOS
+from tests.simulated_cuda_graphs import Watched, rehearsed
 from tests.toys import tiny, toy_state
 
 PROMPTS = torch.tensor([[1, 40, 50, 60, 3], [1, 70, 3, 0, 0], [1, 30, 31, 3, 0]])

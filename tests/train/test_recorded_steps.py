@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from envs.vector import TextVectorEnv
-from harness.bench.rehearsal import Watched, rehearsed
 from harness.core.flops import Spent
 from harness.policy.backends import native
 from harness.run.run import new_state, training_mixture
 from harness.train.curriculum import Ahead, initial_success, problems_of
 from harness.train.pretrain import corpus_of, pretrain_step
 from harness.train.rl import rl_step
+from tests.simulated_cuda_graphs import Watched, rehearsed
 from tests.toys import tiny
 from tests.train.test_pretrain import base_state
 from tests.train.test_rl import steps

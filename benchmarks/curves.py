@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.ours import composed
+from benchmarks.peer import grpo_trainer, require_trl
 from envs.base import Problem, Verdict
 from envs.registry import get
 from envs.vector import TextVectorEnv
 from harness.analysis.intervals import estimate
-from harness.bench.ours import composed
-from harness.bench.peer import grpo_trainer, require_trl
 from harness.config.identity import base_id
 from harness.config.parse import dump
 from harness.config.schema import Config

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from harness.bench.ours import Shape, config_of, stepper
-from harness.bench.peer import Peer, require_trl
+from benchmarks.ours import Shape, config_of, stepper
+from benchmarks.peer import Peer, require_trl
 from harness.core.errors import UserError
 from harness.launch.memory import keep_freed_memory
 
@@ -29,7 +29,7 @@ def measure(progress: Callable[[str], None], shape: Shape = SHAPE) -> dict[str, 
 
 
 def _ours(shape: Shape) -> dict[str, float]:
-    command = [sys.executable, "-m", "harness.bench.memory", shape.model, str(shape.tokens)]
+    command = [sys.executable, "-m", __name__, shape.model, str(shape.tokens)]
     command += [str(torch.get_num_threads()), *shape.overrides]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])

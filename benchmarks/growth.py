@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from benchmarks.ours import Shape, Stepper, config_of, stepper
+from benchmarks.timing import CEILING, ROUNDS, in_turn, median, products, rate
 from envs.registry import TASKS
-from harness.bench.ours import Shape, Stepper, config_of, stepper
-from harness.bench.timing import CEILING, ROUNDS, in_turn, median, products, rate
 
 ENOUGH = 8.0  # seconds of a step beyond which a curve is not followed further
 SIZES = (

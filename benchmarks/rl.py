@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from harness.bench.ours import SHAPES, Shape, config_of, plainly, stepper
-from harness.bench.peer import Peer, require_trl
-from harness.bench.timing import CEILING, ROUNDS, Work, in_turn, median, products, rate
+from benchmarks.ours import SHAPES, Shape, config_of, plainly, stepper
+from benchmarks.peer import Peer, require_trl
+from benchmarks.timing import CEILING, ROUNDS, Work, in_turn, median, products, rate
 
 OURS = {
     "ours, fp32": ("bench.half", "fp32"),

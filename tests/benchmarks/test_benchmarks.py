@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from harness.bench import curves, growth, memory, page, rl, sampling, timing
-from harness.bench.ours import Shape, config_of, plain_logits, plain_sample, plainly, prompts_of, stepper
-from harness.bench.task import FRAME, draw, is_right
+from benchmarks import curves, growth, memory, page, rl, sampling, timing
+from benchmarks.ours import Shape, config_of, plain_logits, plain_sample, plainly, prompts_of, stepper
+from benchmarks.task import FRAME, draw, is_right
 from harness.core.errors import UserError
 from harness.core.seeding import Key, keys, uniforms
 from harness.policy.logprobs import completion_logits

@@ -42,7 +42,7 @@ def reference_step() -> Callable[[], Any]:
     """A step of RL, ready to be taken again and again, every group taking part in the update."""
     import torch
 
-    from harness.bench.ours import composed, stepper
+    from benchmarks.ours import composed, stepper
 
     torch.set_num_threads(1)
     return stepper(composed(STEP)).step
@@ -111,14 +111,14 @@ def page(measured: dict[str, Any]) -> str:
         written,
         f"verifying {PROBLEMS * GROUP} completions, every second episode right, as a share of one RL step of the micro",
         f"policy ({step:.2f} s, completions of at most six tokens). The step holds a full update: with an entropy",
-        "bonus every group takes part, silent ones too, as where all carry signal; a step that leaves silent groups",
-        f"out costs less. Medians of {ROUNDS} rounds, in CPU time of one thread, timed in turn in one run. Goal: under",
+        "bonus every group takes part, as where all carry signal; a step that leaves out zero-advantage groups",
+        f"costs less. Medians of {ROUNDS} rounds, in CPU time of one thread, timed in turn in one run. Goal: under",
         f"{GOAL:.0%} for every family that runs no programs.",
         "",
         f"Sandbox: {statistics.median(rates):,.0f} short programs a second and worker, none of them from the cache",
         f"({rates[0]:,.0f} to {rates[-1]:,.0f} in {len(rates)} rounds). Wall clock: while other processes wait for the",
-        "cores it says more of them than of the sandbox, and the highest says most. Code families wait for it; the",
-        "table holds the host's share of theirs.",
+        "cores it measures them rather than the sandbox, and the highest rate is the most accurate. Code families",
+        "wait for it; the table holds the host's share of theirs.",
         "",
         "| task | drawing, ms | verifying, ms | share of a step | under the goal |",
         "|---|---|---|---|---|",

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.bench.ours import Shape, config_of
-from harness.bench.task import draw, is_right
+from benchmarks.ours import Shape, config_of
+from benchmarks.task import draw, is_right
 from harness.config.schema import Config
 from harness.core.errors import UserError
 from harness.core.seeding import keys
@@ -113,7 +113,7 @@ class Peer:
     def __init__(self, shape: Shape, bf16: bool, compile: bool):
         ended, tell = os.pipe()
         settings = {"shape": asdict(shape), "bf16": bf16, "compile": compile, "threads": torch.get_num_threads()}
-        command = [sys.executable, "-m", "harness.bench.peer", str(tell), json.dumps(settings)]
+        command = [sys.executable, "-m", __name__, str(tell), json.dumps(settings)]
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (held for as long as the process)
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=self._log, stderr=self._log, pass_fds=(tell,), text=True

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from harness.bench.ours import SHAPES, Shape, as_in_a_run, config_of, prompts_of
-from harness.bench.peer import generate, require_trl
-from harness.bench.timing import ROUNDS, in_turn, median
+from benchmarks.ours import SHAPES, Shape, as_in_a_run, config_of, prompts_of
+from benchmarks.peer import generate, require_trl
+from benchmarks.timing import ROUNDS, in_turn, median
 from harness.core.seeding import Key, keys, uniforms
 from harness.policy.transformer import Transformer
 from harness.train.rollout import Sampling, sample_in_parts

@@ -1,1 +1,0 @@
-"""Measurements behind the figures in docs: each module has `measure(progress)` and `page(measured)`."""

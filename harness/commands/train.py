@@ -1,0 +1,38 @@
+"""One run: a pretrained base (made once), then RL. Examples:
+
+rl-scaling train seed=1 rl.steps=64
+rl-scaling train -m seed=0,1,2 optim.lr=1e-4,2e-4
+torchrun --nproc-per-node 2 scripts/train.py seed=1
+"""
+
+from harness.cli import app
+
+
+def train(containers) -> list[str]:
+    """Runs all given configurations on one pool; a base that several need is made once. Returns their run_ids."""
+    from rich.console import Console
+
+    from harness.config.parse import parse
+    from harness.run.torchrun import is_main_process
+    from harness.study.execute import accuracy_table, print_failures, print_queued, require_done, run_jobs
+    from harness.study.expand import Entry, jobs_of
+    from harness.study.sweep import sweep_arms, sweep_table
+
+    configs, console = [parse(container) for container in containers], Console(quiet=not is_main_process())
+    label = "single" if len(configs) == 1 else "sweep"
+    entries = [Entry(arm or label, config) for arm, config in zip(sweep_arms(configs), configs)]
+    results = run_jobs(jobs_of(entries, {"study": label}), configs[0], console)
+    if results is not None:
+        print_failures(results, console)
+        print_queued(results, console)
+        console.print(accuracy_table(configs[0]) if len(configs) == 1 else sweep_table(configs))
+        console.print(f"run folders: {configs[0].out}/runs", highlight=False)
+        require_done(results)
+    return [entry.run_id for entry in entries]
+
+
+@app("train", sweep=train)
+def main(container) -> None:
+    from harness.config.compose import plain
+
+    train([plain(container)])
