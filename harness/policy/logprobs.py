@@ -29,9 +29,9 @@ def token_entropy(logits: Tensor, temperature: float) -> Tensor:
 def score(policy: Transformer, ids: Tensor, temperature: float) -> Tensor:
     """log p(ids[t] | ids[:t]) at this temperature, [S, R, T]; 0 at t = 0, which nothing precedes."""
     given, target = ids[..., :-1], ids[..., 1:]
-    if native.serves(policy):
-        spans = native.rows_of_equal_length(*given.shape)
-        logprobs = native.logprobs(policy, given.flatten(1), spans, target.flatten(1), temperature).view(target.shape)
+    if native.supports(policy):
+        spans = native.equal_rows(*given.shape)
+        logprobs = native.token_logprobs(policy, given.flatten(1), spans, target.flatten(1), temperature).view(target.shape)
     else:
         logprobs = token_logprobs(policy(given), target, temperature)
     return F.pad(logprobs, (1, 0))
@@ -51,9 +51,9 @@ def completion_logits(
     for are the tokens of the mask: of those after a row's last one nothing is computed. A prompt's last token goes with
     each completion, whose first token it predicts.
     """
-    if native.serves(policy):
-        layout = native.laid_out(prompts, prompt_length, completions, mask)
-        return policy.logits(layout.put(native.hidden(policy, layout.ids, layout.spans), completions))
+    if native.supports(policy):
+        layout = native.layout_completions(prompts, prompt_length, completions, mask)
+        return policy.logits(layout.scatter(native.hidden(policy, layout.ids, layout.spans), completions))
     p = prompts.shape[1]
     rows, c = completions.shape[1:]
     seen = prompt_length - 1
@@ -114,9 +114,9 @@ def score_completions(
 ) -> Tensor:
     """log p of each completion token of the mask at this temperature, [S, P·G, C], 0 elsewhere; arguments of
     `completion_logits`."""
-    if native.serves(policy):
-        layout = native.laid_out(prompts, prompt_length, completions, mask)
-        logprobs = native.logprobs(policy, layout.ids, layout.spans, layout.target, temperature)
-        return layout.put(logprobs, completions)
+    if native.supports(policy):
+        layout = native.layout_completions(prompts, prompt_length, completions, mask)
+        logprobs = native.token_logprobs(policy, layout.ids, layout.spans, layout.target, temperature)
+        return layout.scatter(logprobs, completions)
     logits = completion_logits(policy, prompts, prompt_length, completions, mask, fixed)
     return torch.where(mask, token_logprobs(logits, completions, temperature), 0.0)

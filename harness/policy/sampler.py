@@ -66,7 +66,7 @@ def sample(
     rows, room = (prompts.shape[0], prompts.shape[1] * group_size), uniforms.shape[-1]
     if active is None:
         active = torch.ones(rows, dtype=torch.bool, device=prompts.device)
-    if native.serves(policy):
+    if native.supports(policy):
         settings = (max_tokens, temperature, uniforms, active, thinking, EOS, ANSWER)
         return _completions(*native.sample(policy, prompts, length, group_size, *settings))
     settings = (group_size, max_tokens, temperature, thinking)

@@ -122,6 +122,7 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig, seeds: int = 1, precision: str = "fp32"):
         super().__init__()
         self.config, self.seeds, self.precision = config, seeds, precision
+        self._unseen_changes = 0
         self.embedding = nn.Parameter(torch.empty(seeds, config.vocab, config.width))
         self.blocks = nn.ModuleList(Block(config, seeds) for _ in range(config.layers))
         if config.has_final_norm:
@@ -149,6 +150,15 @@ class Transformer(nn.Module):
                 scale *= {"embedding": 1.0, "head": 1 / wider}.get(name, wider**-0.5)
                 weight[s].copy_(torch.randn(weight.shape[1:], generator=generator) * self.config.init_std * scale)
         return self
+
+    @property
+    def weights_version(self) -> int:
+        """Grows whenever a weight changes: backends hold copies of the weights in layouts of their own."""
+        return self._unseen_changes + sum(weight._version for weight in self.parameters())
+
+    def mark_weights_changed(self) -> None:
+        """For changes that PyTorch's version counters miss: through `.data`, a NumPy array, another process."""
+        self._unseen_changes += 1
 
     def lr_factor(self, name: str) -> float:
         """Factor on a parameter's learning rate under Adam: muP's 1/width for all that is summed over the width."""
@@ -191,8 +201,8 @@ class Transformer(nn.Module):
         s, rows, tokens = ids.shape
         if tokens > self.config.context:
             raise IndexError(f"rows of {tokens} tokens in a context of {self.config.context}")
-        if kept is None and weights is None and native.serves(self):
-            attention: Attention | native.Spans = native.rows_of_equal_length(s, rows, tokens)
+        if kept is None and weights is None and native.supports(self):
+            attention: Attention | native.Spans = native.equal_rows(s, rows, tokens)
         else:
             bias = bias_of(causal(tokens, ids.device), self.attention_dtype)
             attention = Rows(rows, self.rotation(torch.arange(tokens, device=ids.device)), bias, kept)

@@ -73,7 +73,7 @@ def run_stack(jobs: Sequence[Job], report: Report) -> list[str]:
     with ExitStack() as stack:
         members = [_open(job, stack) for job in jobs]
         if device_of(members[0].config).type == "cpu":
-            stack.enter_context(native.shared_by(jobs[0].threads * torch.get_num_threads()))
+            stack.enter_context(native.num_threads(jobs[0].threads * torch.get_num_threads()))
         if members[0].is_base:
             _pretrain(members, report)
         elif members[0].config.objective == "frozen":

@@ -100,7 +100,7 @@ def cost(job: Job, rates: Rates) -> Cost:
 
 def plan_table(jobs: Sequence[Job], to_do: Sequence[Job], parallel: int) -> RichTable:
     """The derived numbers that a launch starts with."""
-    from harness.policy.backends.native import refused
+    from harness.policy.backends.native import unsupported_reason
     from harness.policy.transformer import parameter_count
     from harness.run.run import device_of
 
@@ -120,7 +120,7 @@ def plan_table(jobs: Sequence[Job], to_do: Sequence[Job], parallel: int) -> Rich
         "time": f"about {seconds / 60:.1f} min, at {rates.update / 1e9:.0f} GFLOP/s a thread (measured now)",
         "disk": f"about {sum(c.bytes for c in costs) / 1e6:.0f} MB in {os.path.abspath(config.out)}",
     }
-    if device_of(config).type == "cpu" and (reason := refused(config.model, config.precision)):
+    if device_of(config).type == "cpu" and (reason := unsupported_reason(config.model, config.precision)):
         rows["slower"] = f"PyTorch alone: {reason}; with compiled C steps take less than half of the time"
     if few := few_problems(config):
         rows["few problems"] = few

@@ -28,7 +28,7 @@ def parts_of(count: int, tokens: int, most: int, policy: Transformer) -> list[ra
 
 
 def _by_itself(policy: Transformer) -> bool:
-    return policy.embedding.is_cuda or graphs.serves(policy) or native.serves(policy)
+    return policy.embedding.is_cuda or graphs.serves(policy) or native.supports(policy)
 
 
 def cut(count: int, n: int) -> list[range]:

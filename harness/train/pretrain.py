@@ -98,8 +98,8 @@ def token_losses(policy: Transformer, ids: Tensor, mask: Tensor) -> tuple[Tensor
 
 def packed_losses(policy: Transformer, corpora: Sequence[Sequence[np.ndarray]]) -> Tensor:
     """Summed next-token loss of each seed's documents, [S], nothing between them (harness.policy.backends.native)."""
-    ids, spans, target = native.packed_documents(corpora)
-    return -native.logprobs(policy, ids, spans, target, 1.0).sum(1)
+    ids, spans, target = native.pack_documents(corpora)
+    return -native.token_logprobs(policy, ids, spans, target, 1.0).sum(1)
 
 
 def _tokens_at_once(policy: Transformer) -> int:
@@ -121,7 +121,7 @@ def pieces(corpora: Sequence[Sequence[np.ndarray]], tokens: int) -> list[slice]:
 
 def parts(policy: Transformer, corpora: Sequence[Sequence[np.ndarray]]) -> list[list[Sequence[np.ndarray]]]:
     """The corpora by what goes through one forward pass."""
-    if native.serves(policy):
+    if native.supports(policy):
         count, tokens = max(map(len, corpora)), max(sum(map(len, corpus)) for corpus in corpora)
         cuts = [slice(one.start, one.stop) for one in passes_of(count, tokens, policy)]
     else:
@@ -146,7 +146,7 @@ def learn(
         return gradients(token_losses(policy, ids, mask)[0], predicted)
 
     def work(part: Sequence[Sequence[np.ndarray]]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        if native.serves(policy):
+        if native.supports(policy):
             return gradients(packed_losses(policy, part), predicted)
         filled = [padded(documents) for documents in part]
         rows, width = (max(ids.shape[i] for ids, _ in filled) for i in (0, 1))

@@ -89,7 +89,7 @@ def micro_batches(batch: Batch, policy: Transformer, size: int) -> list[Batch]:
     tokens = own.prompts[0].numel() + own.completions[0].numel()
     if size:
         parts = [range(i, min(i + size, count)) for i in range(0, count, size)]
-    elif native.serves(policy):
+    elif native.supports(policy):
         parts = passes_of(count, tokens, policy)
     else:
         parts = parts_of(count, tokens, tokens // TOKENS_OF_A_PART, policy)
