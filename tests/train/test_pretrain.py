@@ -198,7 +198,7 @@ def test_no_bit_of_a_base_depends_on_how_many_threads_share_its_pieces(monkeypat
         def spend(state, report):
             state.spent = (replace(state.spent[0], step=report.step + 1),)
 
-        with native.disabled():  # elsewhere each call shares itself out (tests/policy/test_crew.py)
+        with native.disabled():  # elsewhere each call shares itself out (tests/policy/test_thread_pool.py)
             pretrain(base, state, corpus_of(base), 3, spend, threads)
         found.append(list(state.policy.parameters()))
     assert all(torch.equal(a, b) for a, b in zip(*found))
