@@ -31,7 +31,8 @@ def score(policy: Transformer, ids: Tensor, temperature: float) -> Tensor:
     given, target = ids[..., :-1], ids[..., 1:]
     if native.supports(policy):
         spans = native.equal_rows(*given.shape)
-        logprobs = native.token_logprobs(policy, given.flatten(1), spans, target.flatten(1), temperature).view(target.shape)
+        logprobs = native.token_logprobs(policy, given.flatten(1), spans, target.flatten(1), temperature)
+        logprobs = logprobs.view(target.shape)
     else:
         logprobs = token_logprobs(policy(given), target, temperature)
     return F.pad(logprobs, (1, 0))

@@ -43,7 +43,7 @@ class _AdamW(torch.optim.AdamW):
     `Transformer.weights_version` would miss the change. A step hook would be lost in a copy of the optimizer."""
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # ty: ignore[invalid-method-override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = super().step(closure)
         increment_version([weight for group in self.param_groups for weight in group["params"]])
         return loss

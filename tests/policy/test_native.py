@@ -1,10 +1,6 @@
 """The compiled path equals the eager one, and leaves to it the policies that it does not support."""
 
 import copy
-import os
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -18,15 +14,12 @@ from harness.policy.backends import native
 from harness.policy.logprobs import score, score_completions
 from harness.policy.sampler import sample
 from harness.policy.transformer import Transformer
-from harness.train.optim import make_optimizer, zero_gradients
 from tests.policy.conftest import needs_compiler
 from tests.policy.test_sampler import LENGTHS, PROMPTS, TOKENS, drawn, eager_to_stop, thinker
 from tests.toys import tiny
 
 few = settings(deadline=None, max_examples=40)
-needs_amx = pytest.mark.skipif(
-    native.library() is None or not native.has_amx(), reason="no AMX"
-)
+needs_amx = pytest.mark.skipif(native.library() is None or not native.has_amx(), reason="no AMX")
 PATHS = (nullcontext, native.disabled)  # compiled, eager
 
 
@@ -79,7 +72,8 @@ def test_log_probs_and_gradients_equal_the_eager_paths(shape, seeds, prompts, gr
             assert native.supports(policy) == (path is nullcontext)
             completion_logprobs = score_completions(policy, ids, length, completions, mask, 0.9)
             row_logprobs = score(policy, completions, 0.9)
-            found.append((completion_logprobs, row_logprobs, *gradients(policy, completion_logprobs), *gradients(policy, row_logprobs)))
+            logprobs = (completion_logprobs, row_logprobs)
+            found.append((*logprobs, *(grad for x in logprobs for grad in gradients(policy, x))))
     for ours, theirs in zip(*found):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * max(1.0, theirs.abs().max().item()))
 

@@ -4,9 +4,12 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from harness.policy.backends.native import build
 from tests.policy.conftest import needs_compiler
 
 PRINT = "from harness.policy.backends import native; print(native.library() is not None, native.missing_reason())"
@@ -25,16 +28,39 @@ def missing_reason(**environment):
     return reason
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """A library, compiled quickly."""
+    folder = tmp_path_factory.mktemp("compiled")
+    return build._verified_library(folder, build._words("CC") or ["cc"], ["-O0"])
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A command that copies a library instead of compiling one, and the cache folder it compiles into."""
+
+    command: Path
+    log: Path
+    cache: Path
+
+    def library(self):
+        """The verified library, in this process."""
+        return build._verified_library(self.cache, [str(self.command)], [])
+
+    def environment(self):
+        return {"CC": str(self.command), "XDG_CACHE_HOME": str(self.cache.parent), "TMPDIR": str(self.cache.parent)}
+
+    def runs(self):
+        return len(self.log.read_text()) if self.log.exists() else 0
+
+
 @pytest.fixture
-def cache(tmp_path):
-    """A cache folder with a library in it."""
-    assert missing_reason(XDG_CACHE_HOME=str(tmp_path)) == ""
-    return tmp_path / "rl-scaling"
-
-
-def library_of(cache):
-    (library,) = cache.glob("*.so")
-    return library
+def compiler(tmp_path, compiled):
+    log, command = tmp_path / "log", tmp_path / "compiler"
+    find_output = 'while [ "$1" != -o ]; do shift; done'
+    command.write_text(f"#!/bin/sh\n{find_output}\nprintf x >> {log}\nsleep 0.2\ncp {compiled} $2\n")
+    command.chmod(0o755)
+    return Compiler(command, log, tmp_path / "rl-scaling")
 
 
 def test_without_a_compiler_or_disabled_there_is_a_reason(tmp_path):
@@ -61,85 +87,101 @@ def test_a_variable_that_names_no_command_is_a_reason_in_words(variable, text, r
 
 
 @needs_compiler
-def test_processes_that_compile_at_once_all_get_the_whole_library(tmp_path):
+def test_processes_that_start_at_once_compile_once_and_all_get_the_whole_library(compiler):
     with ThreadPoolExecutor(3) as pool:
-        reasons = list(pool.map(lambda _: missing_reason(XDG_CACHE_HOME=str(tmp_path)), range(3)))
+        reasons = list(pool.map(lambda _: missing_reason(**compiler.environment()), range(3)))
     assert reasons == [""] * 3
-    written = {path.suffix for path in (tmp_path / "rl-scaling").iterdir()}
-    assert written == {".so", ".blake2b", ".lock"}
-    assert len(list((tmp_path / "rl-scaling").iterdir())) == 3
+    assert compiler.runs() == 1
+    assert sorted(path.suffix for path in compiler.cache.iterdir()) == [".blake2b", ".lock", ".so"]
+
+
+def truncate(library):
+    library.write_bytes(library.read_bytes()[: library.stat().st_size // 2])
+
+
+def alter(library):
+    content = bytearray(library.read_bytes())
+    content[len(content) // 2] ^= 1
+    library.write_bytes(content)
+
+
+DAMAGE = {
+    "truncated": truncate,
+    "emptied": lambda library: library.write_bytes(b""),
+    "altered": alter,
+    "removed": Path.unlink,
+    "digest altered": lambda library: library.with_suffix(".blake2b").write_bytes(b"\xff" * 128),
+    "digest removed": lambda library: library.with_suffix(".blake2b").unlink(),
+    "writable by others": lambda library: library.chmod(0o666),
+    "digest writable by its group": lambda library: library.with_suffix(".blake2b").chmod(0o660),
+}
 
 
 @needs_compiler
-@pytest.mark.parametrize("damage", ["truncated", "emptied", "altered", "digest altered", "digest missing"])
-def test_a_damaged_library_is_compiled_anew_once(cache, damage):
-    library, digest = library_of(cache), library_of(cache).with_suffix(".blake2b")
-    content = library.read_bytes()
-    if damage == "digest missing":
-        digest.unlink()
-    elif damage == "digest altered":
-        digest.write_bytes(b"\xff" * 128)
-    else:
-        half = len(content) // 2
-        altered = content[:half] + bytes(b ^ 255 for b in content[half : half + 64]) + content[half + 64 :]
-        library.write_bytes({"truncated": content[:half], "emptied": b"", "altered": altered}[damage])
-    damaged = library.stat().st_ino
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_library_is_compiled_anew_once(compiler, compiled, damage):
+    DAMAGE[damage](compiler.library())
+    for _ in range(3):
+        library = compiler.library()
+        assert library.read_bytes() == compiled.read_bytes()
+        assert library.stat().st_mode & 0o077 == 0
+    assert compiler.runs() == 2
+
+
+@needs_compiler
+def test_a_truncated_library_kills_no_process(compiler):
+    truncate(compiler.library())
     with ThreadPoolExecutor(2) as pool:
-        runs = pool.map(lambda _: run_python(COMPUTE, XDG_CACHE_HOME=str(cache.parent)), range(2))
+        runs = pool.map(lambda _: run_python(COMPUTE, **compiler.environment()), range(2))
         assert [run.stdout.strip() for run in runs] == ["True"] * 2
-    assert library.read_bytes() == content
-    repaired = library.stat()
-    assert repaired.st_ino != damaged
-    assert run_python(COMPUTE, XDG_CACHE_HOME=str(cache.parent)).stdout.strip() == "True"
-    assert library.stat() == repaired or library.stat().st_ino == repaired.st_ino
+    assert compiler.runs() == 2
 
 
 @needs_compiler
-@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
-def test_a_folder_that_others_may_write_to_is_not_used(cache, mode):
-    """Nor is what lies in it: here bytes that would kill the process."""
-    library = library_of(cache)
-    library.write_bytes(library.read_bytes()[:5000])
-    before = sorted(path.name for path in cache.iterdir())
-    cache.chmod(mode)
-    run = run_python(COMPUTE, XDG_CACHE_HOME=str(cache.parent))
+@pytest.mark.parametrize("mode", [0o777, 0o720, 0o702])
+def test_a_folder_that_others_may_write_to_is_refused(compiler, mode):
+    compiler.library()
+    compiler.cache.chmod(mode)
+    with pytest.raises(build._NotPrivate, match=r"others may write to it \(chmod go-w\)"):
+        compiler.library()
+
+
+@needs_compiler
+def test_where_a_folder_is_refused_the_library_is_compiled_for_the_process_alone(compiler):
+    """And nothing in the folder is loaded or changed."""
+    library = compiler.library()
+    truncate(library)
+    size, before = library.stat().st_size, sorted(compiler.cache.iterdir())
+    compiler.cache.chmod(0o777)
+    run = run_python(COMPUTE, **compiler.environment())
     assert run.stdout.strip() == "True"
     assert "others may write to it (chmod go-w): compiled for this process alone" in run.stderr
-    assert library.stat().st_size == 5000
-    assert sorted(path.name for path in cache.iterdir()) == before
+    assert library.stat().st_size == size
+    assert sorted(compiler.cache.iterdir()) == before
+    assert not list(compiler.cache.parent.glob("rl-scaling-*"))  # removed with the process
 
 
 @needs_compiler
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
-@pytest.mark.parametrize("owned", ["folder", "library"])
-def test_what_another_user_owns_is_not_loaded(cache, owned):
-    library = library_of(cache)
-    inode = library.stat().st_ino
-    os.chown(cache if owned == "folder" else library, 65534, 65534)
-    run = run_python(COMPUTE, XDG_CACHE_HOME=str(cache.parent))
-    assert run.stdout.strip() == "True"
-    assert ("belongs to another user" in run.stderr) == (owned == "folder")
-    assert (library.stat().st_ino == inode) == (owned == "folder")  # a file in one's own folder is replaced
+def test_what_another_user_owns_is_not_loaded(compiler):
+    """A file in one's own folder is replaced; a folder is refused."""
+    os.chown(compiler.library(), 65534, 65534)
+    assert compiler.library().stat().st_uid == os.geteuid()
+    assert compiler.runs() == 2
+    os.chown(compiler.cache, 65534, 65534)
+    with pytest.raises(build._NotPrivate, match="belongs to another user"):
+        compiler.library()
 
 
 @needs_compiler
-def test_a_library_that_others_may_write_to_is_compiled_anew(cache):
-    library = library_of(cache)
-    inode = library.stat().st_ino
-    library.chmod(0o666)
-    assert missing_reason(XDG_CACHE_HOME=str(cache.parent)) == ""
-    assert library.stat().st_ino != inode and library.stat().st_mode & 0o077 == 0
-
-
-@needs_compiler
-def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
-    (tmp_path / "rl-scaling").write_text("a file where the folder would be")
-    assert missing_reason(XDG_CACHE_HOME=str(tmp_path), TMPDIR=str(tmp_path)) == ""
+def test_a_cache_that_cannot_be_written_is_done_without(compiler):
+    compiler.cache.write_text("a file where the folder would be")
+    assert missing_reason(**compiler.environment()) == ""
 
 
 @needs_compiler
 def test_the_compiler_may_have_options(tmp_path):
-    assert missing_reason(CC="cc -g", XDG_CACHE_HOME=str(tmp_path)) == ""
+    assert missing_reason(CC="cc -O0", RL_SCALING_CFLAGS="-O0", XDG_CACHE_HOME=str(tmp_path)) == ""
 
 
 @needs_compiler

@@ -76,7 +76,8 @@ def test_the_policys_optimizer_changes_the_critics_packed_weights_too(optim):
     versions = state.critic.weights_version, policy.weights_version
     state.optimizer.step()
     assert not torch.equal(before, state.critic.blocks[0].qkv)
-    assert state.critic.weights_version > versions[0] and policy.weights_version > versions[1]
+    assert state.critic.weights_version > versions[0]
+    assert policy.weights_version > versions[1]
     with native.disabled():
         expected = state.critic.hidden(IDS)
     torch.testing.assert_close(state.critic.hidden(IDS), expected, rtol=1e-4, atol=1e-4)

@@ -1,8 +1,8 @@
 """A policy's forward, backward and sampling on a CPU in compiled C, one call each (policy.c).
 
-PyTorch runs dozens of operations a layer for a few short rows, and each costs more to start than to compute. Where the C
-cannot be compiled, with RL_SCALING_NATIVE=0, and for policies of another kind, the eager path does the work, to which
-everything here is tested equal.
+PyTorch runs dozens of operations a layer for a few short rows, and each costs more to start than to compute. Where the
+C cannot be compiled, with RL_SCALING_NATIVE=0, and for policies of another kind, the eager path does the work, to
+which everything here is tested equal.
 """
 
 import ctypes

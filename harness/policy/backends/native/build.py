@@ -68,7 +68,7 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
 
 
 def _words(variable: str) -> list[str]:
-    """The words of an environment variable, [] if unset or empty. Raises ValueError if it has none or cannot be split."""
+    """The words of an environment variable, [] if unset. Raises ValueError if it is blank or cannot be split."""
     text = os.environ.get(variable) or ""
     try:
         words = shlex.split(text)

@@ -90,4 +90,6 @@ def layout_completions(prompts: Tensor, length: Tensor, completions: Tensor, mas
         if count == OUT_OF_RANGE:
             raise IndexError(f"prompts of {seed_length.min()} to {seed_length.max()} tokens in {t} places")
         n = max(n, count)
-    return CompletionLayout(ids[:, :n].contiguous(), Spans(rows, position[:, :n].contiguous()), target[:, :n], index[:, :n])
+    return CompletionLayout(
+        ids[:, :n].contiguous(), Spans(rows, position[:, :n].contiguous()), target[:, :n], index[:, :n]
+    )
