@@ -108,7 +108,7 @@ def as_in_a_run(policy: Transformer) -> Generator[Each]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with native.shared_by(threads), helpers(threads, policy) as each:
+        with native.num_threads(threads), helpers(threads, policy) as each:
             yield each
     finally:
         torch.set_num_threads(threads)
@@ -120,7 +120,7 @@ def plainly(one: Stepper) -> Callable[[], Any]:
 
     def work() -> None:
         with ExitStack() as stack:
-            stack.enter_context(native.plain())
+            stack.enter_context(native.disabled())
             stack.enter_context(patch("harness.policy.logprobs.completion_logits", plain_logits))
             stack.enter_context(patch("harness.train.rollout.sample", plain_sample))
             stack.enter_context(patch("harness.policy.sampler.FULL_ENOUGH", 0.0))

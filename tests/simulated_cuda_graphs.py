@@ -58,7 +58,7 @@ class Rehearsed:
 @contextmanager
 def in_operations() -> Generator[None]:
     """Within it all that a GPU would be asked to do is PyTorch's."""
-    with patch("harness.core.seeding._by_numpy", lambda rows: False), native.plain():
+    with patch("harness.core.seeding._by_numpy", lambda rows: False), native.disabled():
         yield
 
 

@@ -130,6 +130,7 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig, seeds: int = 1, precision: str = "fp32"):
         super().__init__()
         self.config, self.seeds, self.precision = config, seeds, precision
+        self._unseen_changes = 0
         self.embedding = nn.Parameter(torch.empty(seeds, config.vocab, config.width))
         self.blocks = nn.ModuleList(Block(config, seeds) for _ in range(config.layers))
         if config.has_final_norm:
@@ -157,6 +158,15 @@ class Transformer(nn.Module):
                 scale *= {"embedding": 1.0, "head": 1 / wider}.get(name, wider**-0.5)
                 weight[s].copy_(torch.randn(weight.shape[1:], generator=generator) * self.config.init_std * scale)
         return self
+
+    @property
+    def weights_version(self) -> int:
+        """Grows whenever a weight changes: backends hold copies of the weights in layouts of their own."""
+        return self._unseen_changes + sum(weight._version for weight in self.parameters())
+
+    def mark_weights_changed(self) -> None:
+        """For changes that PyTorch's version counters miss: through `.data`, a NumPy array, another process."""
+        self._unseen_changes += 1
 
     def lr_factor(self, name: str) -> float:
         """Factor on a parameter's learning rate under Adam: muP's 1/width for all that is summed over the width."""

@@ -1,11 +1,12 @@
 """Optimizers over stacked weights, per-seed gradient clipping, and schedules that are pure functions of the step."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
 
 from harness.config.schema import OptimConfig, ScheduleConfig
 from harness.policy.transformer import Transformer
@@ -38,12 +39,23 @@ def parameter_groups(model: Transformer, config: OptimConfig, factor: float = 1.
     return list(groups.values())
 
 
+class _AdamW(torch.optim.AdamW):
+    """Fused AdamW whose steps count in its weights' version counters, which PyTorch's fused step leaves as they are:
+    `Transformer.weights_version` would miss the change. A step hook would be lost in a copy of the optimizer."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = super().step(closure)
+        increment_version([weight for group in self.param_groups for weight in group["params"]])
+        return loss
+
+
 def make_optimizer(model: Transformer, config: OptimConfig) -> torch.optim.Optimizer:
     """The configured optimizer; members of a stacked model do not affect each other."""
     groups, betas = parameter_groups(model, config), (config.beta1, config.beta2)
     if config.name == "muon":
         return Muon(groups, config.lr, betas, config.eps)
-    return torch.optim.AdamW(groups, config.lr, betas, config.eps, fused=True)
+    return _AdamW(groups, config.lr, betas, config.eps, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -11,5 +11,5 @@ needs_compiler = pytest.mark.skipif(native.library() is None, reason="no C compi
 
 @pytest.fixture(params=["plain", pytest.param("native", marks=needs_compiler)])
 def path(request):
-    with native.plain() if request.param == "plain" else nullcontext():
+    with native.disabled() if request.param == "plain" else nullcontext():
         yield request.param

@@ -21,7 +21,7 @@ LENGTHS = torch.tensor([5, 3, 4])
 
 @pytest.fixture
 def plain():
-    with native.plain():
+    with native.disabled():
         yield
 
 
@@ -43,7 +43,7 @@ def test_recorded_sampling_draws_what_the_plain_path_draws_whatever_became_of_th
                 with torch.no_grad():
                     one.head[:, :, [EOS, ANSWER]] += 0.6  # so that rows are of all lengths
             a = drawn(policy, step, thinking)
-            with native.plain(), pytest.MonkeyPatch.context() as patched:
+            with native.disabled(), pytest.MonkeyPatch.context() as patched:
                 patched.delitem(graphs.RECORDERS, "cpu")
                 b = drawn(other, step, thinking)
             lengths |= set(b.length.flatten().tolist())

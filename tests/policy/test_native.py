@@ -1,10 +1,6 @@
-"""The compiled path equals the plain one, and gives way to it where it cannot be had."""
+"""The compiled path equals the eager one, and leaves to it the policies that it does not support."""
 
 import copy
-import os
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -18,16 +14,13 @@ from harness.policy.backends import native
 from harness.policy.logprobs import score, score_completions
 from harness.policy.sampler import sample
 from harness.policy.transformer import Transformer
-from harness.train.optim import make_optimizer, zero_gradients
 from tests.policy.conftest import needs_compiler
 from tests.policy.test_sampler import LENGTHS, PROMPTS, TOKENS, drawn, eager_to_stop, thinker
 from tests.toys import tiny
 
 few = settings(deadline=None, max_examples=40)
-needs_tiles = pytest.mark.skipif(
-    native.library() is None or not native.has_tiles(), reason="no tiles for bfloat16 (AMX)"
-)
-PATHS = (nullcontext, native.plain)
+needs_amx = pytest.mark.skipif(native.library() is None or not native.has_amx(), reason="no AMX")
+PATHS = (nullcontext, native.disabled)  # compiled, eager
 
 
 def policy_of(seeds=1, precision="fp32", **changes):
@@ -65,7 +58,7 @@ shapes = st.fixed_dictionaries(
     group=st.integers(1, 3),
     longest=st.integers(1, 30),
 )
-def test_log_probs_and_gradients_are_those_of_the_plain_path(shape, seeds, prompts, group, longest):
+def test_log_probs_and_gradients_equal_the_eager_paths(shape, seeds, prompts, group, longest):
     """Completions of any length after prompts of any length, and whole rows."""
     policy, generator = policy_of(seeds, init_std=0.1, **shape), torch.Generator().manual_seed(0)
     length = torch.tensor([prompts] * seeds)
@@ -76,49 +69,50 @@ def test_log_probs_and_gradients_are_those_of_the_plain_path(shape, seeds, promp
     found = []
     for path in PATHS:
         with path():
-            assert native.serves(policy) == (path is nullcontext)
-            of_completions = score_completions(policy, ids, length, completions, mask, 0.9)
-            of_rows = score(policy, completions, 0.9)
-            found.append((of_completions, of_rows, *gradients(policy, of_completions), *gradients(policy, of_rows)))
+            assert native.supports(policy) == (path is nullcontext)
+            completion_logprobs = score_completions(policy, ids, length, completions, mask, 0.9)
+            row_logprobs = score(policy, completions, 0.9)
+            logprobs = (completion_logprobs, row_logprobs)
+            found.append((*logprobs, *(grad for x in logprobs for grad in gradients(policy, x))))
     for ours, theirs in zip(*found):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * max(1.0, theirs.abs().max().item()))
 
 
 @needs_compiler
-def test_rows_of_equal_length_see_themselves_alone():
-    spans = native.rows_of_equal_length(2, 3, 5)
+def test_equal_rows_attend_to_themselves_alone():
+    spans = native.equal_rows(2, 3, 5)
     assert spans.rows.tolist() == [[[0, 0, 0, 5], [0, 0, 5, 10], [0, 0, 10, 15]]] * 2
     assert spans.position.tolist() == [[0, 1, 2, 3, 4] * 3] * 2
 
 
 @needs_compiler
-def test_completions_see_their_prompt_and_nothing_is_laid_out_that_is_not_asked_for():
+def test_completions_attend_to_their_prompt_and_only_masked_tokens_are_laid_out():
     prompts, length = torch.tensor([[[1, 20, 3], [1, 3, 0]]]), torch.tensor([[3, 2]])
     completions = torch.tensor([[[31, 32], [33, 34], [35, 36], [37, 38]]])
     mask = torch.tensor([[[1, 0], [0, 0], [0, 1], [1, 1]]]).bool()
-    layout = native.laid_out(prompts, length, completions, mask)
+    layout = native.layout_completions(prompts, length, completions, mask)
     assert layout.ids.tolist() == [[1, 20, 1, 3, 3, 35, 3, 37]]
     assert layout.spans.position.tolist() == [[0, 1, 0, 2, 1, 2, 1, 2]]
     assert layout.target.tolist() == [[-1, -1, -1, 31, -1, 36, 37, 38]]
     rows = [[0, 0, 0, 2], [0, 0, 2, 3], [0, 2, 3, 4], [0, 2, 4, 4], [2, 3, 4, 6], [2, 3, 6, 8]]
     assert layout.spans.rows.tolist() == [rows]
-    put = layout.put(layout.ids.float()[..., None], completions)
-    assert put[..., 0].tolist() == [[[3, 0], [0, 0], [3, 35], [3, 37]]]
+    scattered = layout.scatter(layout.ids.float()[..., None], completions)
+    assert scattered[..., 0].tolist() == [[[3, 0], [0, 0], [3, 35], [3, 37]]]
 
 
 @needs_compiler
 @pytest.mark.parametrize("length", [[3, 0], [4, 2], [3, -1]])
-def test_prompts_longer_than_their_places_or_empty_are_refused(length):
+def test_empty_prompts_and_prompts_longer_than_their_array_are_refused(length):
     prompts, completions = torch.tensor([[[1, 20, 3], [1, 3, 0]]]), torch.full((1, 4, 2), 31)
     with pytest.raises(IndexError, match=rf"prompts of {min(length)} to {max(length)} tokens in 3 places"):
-        native.laid_out(prompts, torch.tensor([length]), completions, torch.ones(1, 4, 2).bool())
+        native.layout_completions(prompts, torch.tensor([length]), completions, torch.ones(1, 4, 2).bool())
 
 
 @needs_compiler
 @pytest.mark.parametrize("scale", [0.1, 1.0, 20.0])
 @pytest.mark.parametrize("thinking", [None, 2])
-def test_a_policy_draws_the_same_completions_on_both_paths(thinking, scale):
-    """Two seeds of it, also where it is all but sure and where it knows nothing."""
+def test_a_policy_samples_the_same_completions_on_both_paths(thinking, scale):
+    """Two seeds, also with nearly deterministic and nearly uniform distributions."""
     policy = thinker(0, 1) if thinking else eager_to_stop(0, 1)
     with torch.no_grad():
         policy.head *= scale
@@ -136,7 +130,7 @@ def test_a_policy_draws_the_same_completions_on_both_paths(thinking, scale):
 
 
 @needs_compiler
-def test_requests_may_have_any_layout():
+def test_arguments_may_have_any_memory_layout():
     policy, generator = eager_to_stop(0), torch.Generator().manual_seed(0)
     u = torch.rand((TOKENS, 12, 1), generator=generator).double().permute(2, 1, 0)
     prompts, length = PROMPTS.T.contiguous().T[None], LENGTHS[None].expand(1, -1)
@@ -146,31 +140,31 @@ def test_requests_may_have_any_layout():
     )
 
 
-@needs_tiles
+@needs_amx
 @pytest.mark.parametrize("shape", [{"width": 32, "mlp": 48}, {"width": 96, "mlp": 112, "heads": 4, "layers": 2}])
-def test_in_bfloat16_results_are_those_of_float32_to_its_rounding(shape):
-    """And no further from them than the plain path in bfloat16 is, by half as much again."""
+def test_bfloat16_results_equal_float32_up_to_rounding(shape):
+    """At most 1.5 times as far from them as the eager path in bfloat16."""
     ids = torch.randint(16, 112, (2, 5, 30), generator=torch.Generator().manual_seed(0))
 
     def of(precision, path):
         policy = policy_of(2, precision, init_std=0.1, **shape)
         with path():
-            assert native.serves(policy) == (path is nullcontext)
+            assert native.supports(policy) == (path is nullcontext)
             logprobs = score(policy, ids, 1.0)
             return torch.cat([x.flatten() for x in (logprobs, *gradients(policy, logprobs))]), logprobs
 
     (exact, _), (ours, logprobs), (theirs, _) = (
-        of("fp32", native.plain),
+        of("fp32", native.disabled),
         of("bf16", nullcontext),
-        of("bf16", native.plain),
+        of("bf16", native.disabled),
     )
     away, allowed = (x.sub(exact).norm() / exact.norm() for x in (ours, theirs))
     assert 0 < away < 1.5 * allowed < 0.1
     assert logprobs.dtype == torch.float32
 
 
-@needs_tiles
-def test_in_bfloat16_the_trainer_scores_what_the_sampler_drew():
+@needs_amx
+def test_bfloat16_log_probs_of_trainer_and_sampler_agree():
     policy = policy_of(1, "bf16", width=32, mlp=48)
     out = drawn(policy, 6)
     mask = torch.arange(TOKENS) < out.length[..., None]
@@ -179,8 +173,8 @@ def test_in_bfloat16_the_trainer_scores_what_the_sampler_drew():
 
 
 @needs_compiler
-def test_a_token_is_computed_alike_in_whatever_company():
-    """No bit depends on the batch: sampling and updates may be cut into parts as is convenient."""
+def test_results_do_not_depend_on_the_batch():
+    """To the bit: sampling and updates may be split into any micro-batches."""
     policy = eager_to_stop(0)
     u = torch.rand((1, 12, TOKENS), generator=torch.Generator().manual_seed(0))
     whole = sample(policy, PROMPTS[None], LENGTHS[None], 4, TOKENS, 1.0, u)
@@ -191,47 +185,7 @@ def test_a_token_is_computed_alike_in_whatever_company():
 
 
 @needs_compiler
-@pytest.mark.parametrize("optim", ["adamw", "muon"])
-def test_weights_that_have_changed_are_laid_out_anew(optim):
-    """By an optimizer, in place, or in a copy."""
-    policy, ids = eager_to_stop(0), PROMPTS[None]
-    before, twin = policy(ids).detach(), copy.deepcopy(policy)
-    zero_gradients(policy)
-    optimizer = make_optimizer(policy, replace(tiny().optim, name=optim))
-    score(policy, ids, 1.0).sum().backward()
-    optimizer.step()
-
-    def agrees(policy):
-        with native.plain():
-            expected = policy(ids)
-        torch.testing.assert_close(policy(ids), expected, rtol=1e-4, atol=1e-4)
-
-    agrees(policy)
-    assert (policy(ids) - before).abs().max() > 1e-3
-    torch.testing.assert_close(twin(ids), before, rtol=0, atol=0)
-    with torch.no_grad():
-        for change in (lambda w: w.mul_(2), lambda w: w.neg_(), lambda w: w.mul_(torch.tensor([2.0, 0.5]).repeat(8))):
-            change(twin.blocks[0].down)
-            agrees(twin)
-        policy.load_state_dict(twin.state_dict())
-    agrees(policy)
-    torch.testing.assert_close(policy(ids), twin(ids), rtol=0, atol=0)
-
-
-@needs_tiles
-def test_a_policy_whose_precision_has_changed_is_laid_out_anew():
-    policy, ids = policy_of(1, "bf16", width=32, mlp=48), PROMPTS[None]
-    low = policy(ids)
-    policy.precision = "fp32"
-    with native.plain():
-        expected = policy(ids)
-    torch.testing.assert_close(policy(ids), expected, rtol=1e-4, atol=1e-4)
-    policy.precision = "bf16"
-    assert torch.equal(policy(ids), low)
-
-
-@needs_compiler
-def test_tokens_that_cannot_be_are_refused_and_kinds_of_integers_are_not():
+def test_invalid_tokens_and_shapes_are_refused_and_all_integer_types_accepted():
     policy, context = eager_to_stop(0), tiny().model.context
     good = torch.full((1, 1, 5), 40)
     whole = (good[:, :, :3], torch.tensor([[3]]), good, torch.ones_like(good).bool(), 1.0)
@@ -260,7 +214,7 @@ def test_tokens_that_cannot_be_are_refused_and_kinds_of_integers_are_not():
 
 
 @needs_compiler
-def test_where_one_token_is_all_but_sure_its_log_prob_keeps_its_digits():
+def test_the_log_prob_of_a_nearly_certain_token_keeps_its_digits():
     policy = eager_to_stop(0)
     with torch.no_grad():
         policy.head *= 200
@@ -268,15 +222,15 @@ def test_where_one_token_is_all_but_sure_its_log_prob_keeps_its_digits():
     best = policy(ids)[:, :, -1].argmax(-1)
     ids = torch.cat((ids, best[..., None]), dim=-1)
     ours = score(policy, ids, 1.0)[..., -1]
-    with native.plain():
+    with native.disabled():
         exact = copy.deepcopy(policy).double()(ids[..., :-1])[:, :, -1].log_softmax(-1).amax(-1)
     torch.testing.assert_close(ours.double(), exact, rtol=1e-2, atol=1e-12)
 
 
 @needs_compiler
 @pytest.mark.parametrize("name", ["embedding", "head", "blocks.0.qkv", "blocks.0.down"])
-def test_what_is_not_a_number_stays_so(name):
-    """A broken policy must be seen (`check_finite`), not drawn from in silence."""
+def test_nan_weights_give_nan(name):
+    """So that `check_finite` sees a broken policy."""
     policy = eager_to_stop(0)
     with torch.no_grad():
         policy.get_parameter(name)[0].fill_(torch.nan)
@@ -288,55 +242,13 @@ def test_what_is_not_a_number_stays_so(name):
     "changes",
     [{"norm": "layernorm"}, {"norm": "none"}, {"norm_position": "post"}, {"qk_norm": True}, {"width": 24}, {"mlp": 40}],
 )
-def test_policies_of_other_kinds_take_the_plain_path(changes):
-    assert not native.serves(policy_of(**changes))
+def test_unsupported_policies_take_the_eager_path(changes):
+    assert not native.supports(policy_of(**changes))
     assert policy_of(**changes)(PROMPTS[None]).isfinite().all()
 
 
-def test_numbers_of_other_kinds_take_the_plain_path():
-    assert not native.serves(eager_to_stop(0).double())
-    assert not native.serves(policy_of(precision="bf16", width=48))
-    with native.plain():
-        assert not native.serves(eager_to_stop(0))
-
-
-ASK = "from harness.policy.backends import native; print(native.library() is not None, native.missing())"
-
-
-def served(**environment):
-    """Why the compiled path does not serve; "" where it does."""
-    ran = subprocess.run(
-        [sys.executable, "-c", ASK], env={**os.environ, **environment}, capture_output=True, text=True, check=True
-    )
-    serves, _, reason = ran.stdout.strip().partition(" ")
-    assert (serves == "True") == (reason == "")
-    return reason
-
-
-def test_without_a_compiler_or_by_request_the_plain_path_does_the_work(tmp_path):
-    broken = tmp_path / "cc"
-    broken.write_text("#!/bin/sh\nexit 1\n")
-    broken.chmod(0o755)
-    cache = str(tmp_path / "cache")
-    assert served(RL_SCALING_NATIVE="0") == "RL_SCALING_NATIVE=0"
-    assert served(CC="no-such-compiler") == "no C compiler (no-such-compiler)"
-    assert served(CC=str(broken), XDG_CACHE_HOME=cache, TMPDIR=str(tmp_path)).startswith(f"{broken} cannot compile")
-
-
-@needs_compiler
-def test_processes_that_compile_at_once_all_get_the_whole_library(tmp_path):
-    with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda _: served(XDG_CACHE_HOME=str(tmp_path)), range(2)))
-    assert found == [""] * 2
-    assert len(list((tmp_path / "rl-scaling").iterdir())) == 1  # and leave nothing else behind
-
-
-@needs_compiler
-def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
-    (tmp_path / "rl-scaling").write_text("a file where the folder would be")
-    assert served(XDG_CACHE_HOME=str(tmp_path), TMPDIR=str(tmp_path)) == ""
-
-
-@needs_compiler
-def test_a_compiler_may_be_given_with_options(tmp_path):
-    assert served(CC="cc -g", XDG_CACHE_HOME=str(tmp_path)) == ""
+def test_unsupported_precisions_take_the_eager_path():
+    assert not native.supports(eager_to_stop(0).double())
+    assert not native.supports(policy_of(precision="bf16", width=48))
+    with native.disabled():
+        assert not native.supports(eager_to_stop(0))

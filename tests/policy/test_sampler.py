@@ -77,7 +77,7 @@ def test_rows_that_are_asked_together_see_their_own_tokens_alone(group):
 def test_the_shared_prompt_forward_and_its_gradient_equal_the_plain_ones(monkeypatch):
     """Also where a token in the midst of a completion was not drawn; nothing is computed of padding."""
     policy, seen = eager_to_stop(0, 1), []
-    for owner, name, place in ((policy, "flat_hidden", 0), (native, "logprobs", 1)):
+    for owner, name, place in ((policy, "flat_hidden", 0), (native, "token_logprobs", 1)):
         compute = getattr(owner, name)
         counted = lambda *given, f=compute, at=place: seen.append(given[at].shape[1]) or f(*given)  # noqa: E731
         monkeypatch.setattr(owner, name, counted)

@@ -73,8 +73,8 @@ def whole(tmp_path_factory):
 
 
 def test_a_run_on_several_cores_is_the_run_on_one(whole, tmp_path, monkeypatch):
-    asked, real = [], native.shared_by
-    monkeypatch.setattr(native, "shared_by", lambda threads: (asked.append(threads), real(threads))[1])
+    asked, real = [], native.num_threads
+    monkeypatch.setattr(native, "num_threads", lambda threads: (asked.append(threads), real(threads))[1])
     config = tiny("rl.steps=6", out=tmp_path)
     run_job(replace(base_job(config), threads=3), silent)
     done = run_job(replace(rl_job(config), threads=3), silent)

@@ -77,7 +77,7 @@ def test_the_plan_says_what_makes_steps_slower(tmp_path, override, reason):
 
 def test_the_plan_says_that_a_compiler_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr("harness.policy.backends.native.library", lambda: None)
-    monkeypatch.setattr("harness.policy.backends.native.missing", lambda: "no C compiler (cc)")
+    monkeypatch.setattr("harness.policy.backends.native.missing_reason", lambda: "no C compiler (cc)")
     assert "no C compiler (cc)" in planned(tiny(out=tmp_path)).partition("slower")[2]
 
 

@@ -26,7 +26,7 @@ def stepped(threads, steps=3, settings=()):
     add_critic(state, config.algo, config.optim)
     if config.algo.kl != "none":
         state.reference = copy.deepcopy(state.policy)
-    with native.shared_by(threads), helpers.helpers(threads, state.policy) as each:
+    with native.num_threads(threads), helpers.helpers(threads, state.policy) as each:
 
         def watched(work, items):
             return each(lambda item: (seen.add(threading.get_ident()), work(item))[1], items)
@@ -39,7 +39,7 @@ def stepped(threads, steps=3, settings=()):
 @pytest.fixture
 def plain():
     """PyTorch's operations: harness.policy.backends.native shares each of its calls out by itself."""
-    with native.plain():
+    with native.disabled():
         yield
 
 

@@ -160,7 +160,7 @@ def test_without_padding_losses_and_gradients_are_the_same(lengths, seed):
 
 @needs_compiler
 def test_packed_documents_lie_one_after_the_other_with_nothing_between_them():
-    ids, spans, target = native.packed_documents([[np.array([1, 20, 3]), np.array([4, 5])], [np.array([6, 7])]])
+    ids, spans, target = native.pack_documents([[np.array([1, 20, 3]), np.array([4, 5])], [np.array([6, 7])]])
     assert ids.tolist() == [[1, 20, 4], [6, 0, 0]]
     assert target.tolist() == [[20, 3, 5], [7, -1, -1]]
     assert spans.rows.tolist() == [[[0, 0, 0, 2], [0, 0, 2, 3]], [[0, 0, 0, 1], [0, 0, 1, 1]]]
@@ -198,7 +198,7 @@ def test_no_bit_of_a_base_depends_on_how_many_threads_share_its_pieces(monkeypat
         def spend(state, report):
             state.spent = (replace(state.spent[0], step=report.step + 1),)
 
-        with native.plain():  # elsewhere each call shares itself out (tests/policy/test_crew.py)
+        with native.disabled():  # elsewhere each call shares itself out (tests/policy/test_thread_pool.py)
             pretrain(base, state, corpus_of(base), 3, spend, threads)
         found.append(list(state.policy.parameters()))
     assert all(torch.equal(a, b) for a, b in zip(*found))

@@ -35,7 +35,7 @@ OPTIONS = [
 @pytest.mark.parametrize("seeds", [(4,), (4, 9)], ids=["alone", "stacked"])
 def test_recorded_steps_train_as_the_plain_ones(settings, seeds):
     config = tiny(*settings)
-    with native.plain():
+    with native.disabled():
         state, plain, reports = steps(config, 5, *seeds)
         with rehearsed() as recorder:
             other, recorded, told = steps(config, 5, *seeds)
@@ -67,7 +67,7 @@ def test_a_recorded_step_looks_at_no_number_but_to_see_that_all_are_numbers():
 def test_recorded_pretraining_learns_what_the_plain_path_does():
     base = tiny("base.documents=10").base
     mixture, ends = corpus_of(base), []
-    with native.plain():
+    with native.disabled():
         for recorder in (nullcontext(), rehearsed()):
             state = base_state(base, 3, 8)
             with recorder as made:

@@ -10,57 +10,64 @@ from harness.policy.backends.native.build import library
 NO_MEMORY = 1  # a status of policy.c
 
 
-def function_of(name: str) -> Any:
+def c_function(name: str) -> Any:
     return getattr(library(), name)
 
 
-def pointer(x: Tensor) -> int:
+def data_pointer(x: Tensor) -> int:
+    """Address of the first element of a contiguous tensor."""
     assert x.is_contiguous()
     return x.data_ptr()
 
 
-def _structure(*names: str, **kinds: Any) -> type[ctypes.Structure]:
-    """A struct of policy.c: pointers, but for the fields of which a kind is given."""
-    fields = [(name, kinds.get(name, ctypes.c_void_p)) for name in names]
+def pointer_array(pointers: list[int]) -> Any:
+    return (ctypes.c_void_p * len(pointers))(*pointers)
+
+
+def _struct(*names: str, **types: Any) -> type[ctypes.Structure]:
+    """A struct of policy.c; fields without a type are pointers."""
+    fields = [(name, types.get(name, ctypes.c_void_p)) for name in names]
     return type("Structure", (ctypes.Structure,), {"_fields_": fields})
 
 
-_n = ctypes.c_int64
-Policy: Any = _structure(
-    "layers", "width", "heads", "mlp", "vocab", "positions", "low",
-    "cos", "sin", "embedding", "head", "gain", "weights", "packed",
-    layers=_n, width=_n, heads=_n, mlp=_n, vocab=_n, positions=_n, low=_n, weights=ctypes.POINTER(ctypes.c_void_p),
+_i64 = ctypes.c_int64
+_pointers = ctypes.POINTER(ctypes.c_void_p)
+CPolicy: Any = _struct(
+    "layers", "width", "heads", "mlp", "vocab", "max_positions", "is_bf16",
+    "cos", "sin", "embedding", "head", "final_norm", "weights", "packed",
+    layers=_i64, width=_i64, heads=_i64, mlp=_i64, vocab=_i64, max_positions=_i64, is_bf16=_i64, weights=_pointers,
 )  # fmt: skip
-Tokens: Any = _structure("count", "n_rows", "ids", "position", "rows", count=_n, n_rows=_n)
-Gradients: Any = _structure("embedding", "head", "gain", "weights", weights=ctypes.POINTER(ctypes.c_void_p))
-Request: Any = _structure(
-    "ids", "length", "prompts", "longest", "group", "uniforms", "active", "room", "max_tokens", "thinking", "stop",
-    "answer", "temperature",
-    prompts=_n, longest=_n, group=_n, room=_n, max_tokens=_n, thinking=_n, stop=_n, answer=_n,
-    temperature=ctypes.c_float,
+CTokens: Any = _struct("count", "n_rows", "ids", "position", "rows", count=_i64, n_rows=_i64)
+CGradients: Any = _struct("embedding", "head", "final_norm", "weights", weights=_pointers)
+CSampleArgs: Any = _struct(
+    "ids", "length", "prompts", "prompt_capacity", "group", "uniforms", "active", "completion_capacity",
+    "max_new_tokens", "thinking", "stop_id", "answer_id", "temperature",
+    prompts=_i64, prompt_capacity=_i64, group=_i64, completion_capacity=_i64, max_new_tokens=_i64, thinking=_i64,
+    stop_id=_i64, answer_id=_i64, temperature=ctypes.c_float,
 )  # fmt: skip
-Completions: Any = _structure("ids", "logprobs", "taken", "drawn")
+CCompletions: Any = _struct("ids", "logprobs", "valid", "sampled")
 
 
 def call(name: str, *arguments: Any) -> None:
-    """Structs and tensors by address, tensors contiguous; integers; what ctypes knows."""
-    status = function_of(name)(*map(_passed, arguments))
+    """Calls a function that returns a status. Structs and tensors pass by address, tensors contiguous; integers as
+    int64. Raises MemoryError and IndexError."""
+    status = c_function(name)(*map(_converted, arguments))
     if status == NO_MEMORY:
-        raise MemoryError(f"policy.c: {name} found no memory")
+        raise MemoryError(f"policy.c: {name} cannot allocate memory")
     if status:
         raise IndexError("a token outside the vocabulary, a position outside the context, or a prompt without a token")
 
 
-def whole(name: str, *arguments: Any) -> int:
-    """What the function gives."""
-    function = function_of(name)
-    function.restype = ctypes.c_uint64
-    return function(*map(_passed, arguments))
+def call_int(name: str, *arguments: Any) -> int:
+    """Calls a function that returns an int64; arguments as in `call`."""
+    function = c_function(name)
+    function.restype = _i64
+    return function(*map(_converted, arguments))
 
 
-def _passed(x: Any) -> Any:
+def _converted(x: Any) -> Any:
     if isinstance(x, Tensor):
-        return ctypes.c_void_p(pointer(x))
+        return ctypes.c_void_p(data_pointer(x))
     if isinstance(x, int):
-        return _n(x)
+        return _i64(x)
     return ctypes.byref(x) if isinstance(x, ctypes.Structure) else x

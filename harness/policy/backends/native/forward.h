@@ -1,262 +1,270 @@
-/* Flat tokens through the layers, to hidden states or to log-probabilities. */
+/* Packed tokens through the layers, to hidden states or log-probabilities. */
 
-#define BLOCK 64 /* tokens that go through the parts of a layer together: what lies between stays in the second cache */
+#define BLOCK 64 /* tokens per task: their activations stay in the L2 cache */
 
-/* Rows as attention.h has them. */
+/* rows [n_rows, 4] as in attention.h. */
 typedef struct {
-    n_t count, n_rows;
-    const n_t *ids, *position, *rows;
+    i64 count, n_rows;
+    const i64 *ids, *position, *rows;
 } tokens;
 
-/* ---- Memory: one piece, given out from its start */
+/* ---- Arena: one allocation, handed out from its start */
 
 typedef struct {
-    uintptr_t at; /* from 0 on only to see how much it takes */
+    uintptr_t at; /* starting at 0 measures the size */
 } arena;
 
-static void *take(arena *a, n_t bytes) {
+static void *arena_alloc(arena *a, i64 bytes) {
     void *x = (void *)a->at;
-    a->at += up(bytes, 64);
+    a->at += round_up(bytes, 64);
     return x;
 }
 
-/* What a layer's backward needs of its forward, n tokens. */
+/* Saved activations of one layer, n tokens. */
 typedef struct {
-    float *inverse1, *inverse2; /* of both norms */
-    float *qkv;                 /* [n, 3, heads, head width], turned */
-    void *y1, *mixed, *y2, *gu; /* read by qkv; given by attention; read by gate_up; given by it */
-} kept;
+    float *inverse1, *inverse2; /* 1 / rms of both norms */
+    float *qkv;                 /* [n, 3, heads, head width] with RoPE applied */
+    void *normed1, *attended, *normed2,
+        *gate_up; /* inputs of qkv, of attention_out and of gate_up; output of gate_up */
+} saved_layer;
 
-static kept kept_in(const policy *s, n_t n, arena *a) {
-    n_t w = s->width, operand = n * size_of(s->low);
-    kept k;
-    k.inverse1 = take(a, 4 * n), k.inverse2 = take(a, 4 * n), k.qkv = take(a, 12 * n * w);
-    k.y1 = take(a, operand * w), k.mixed = take(a, operand * w), k.y2 = take(a, operand * w);
-    k.gu = take(a, 2 * operand * s->mlp);
+static saved_layer saved_layer_in(const policy *s, i64 n, arena *a) {
+    i64 w = s->width, row_bytes = n * element_size(s->is_bf16);
+    saved_layer k;
+    k.inverse1 = arena_alloc(a, 4 * n), k.inverse2 = arena_alloc(a, 4 * n), k.qkv = arena_alloc(a, 12 * n * w);
+    k.normed1 = arena_alloc(a, row_bytes * w), k.attended = arena_alloc(a, row_bytes * w),
+    k.normed2 = arena_alloc(a, row_bytes * w);
+    k.gate_up = arena_alloc(a, 2 * row_bytes * s->mlp);
     return k;
 }
 
-/* At least one, so that sums over no token are 0 and not left out. */
-INLINE n_t filled_up(n_t tokens) { return up(tokens ? tokens : 1, TILE); }
+/* At least one, so that sums over no tokens are 0 rather than unwritten. */
+INLINE i64 padded_tokens(i64 tokens) { return round_up(tokens ? tokens : 1, TILE_K); }
 
-INLINE n_t blocks_of(n_t tokens) { return (filled_up(tokens) + BLOCK - 1) / BLOCK; }
+INLINE i64 block_count(i64 tokens) { return (padded_tokens(tokens) + BLOCK - 1) / BLOCK; }
 
-/* Of one layer, in bytes. */
-static n_t kept_size(const policy *s, n_t tokens) {
+/* Bytes of one layer. */
+static i64 saved_layer_bytes(const policy *s, i64 tokens) {
     arena a = {0};
-    kept_in(s, filled_up(tokens), &a);
+    saved_layer_in(s, padded_tokens(tokens), &a);
     return a.at;
 }
 
-/* Of the layer in a store, which holds all or, where they are not to be kept, one. */
-static kept kept_of(const policy *s, n_t count, char *store, n_t keep, n_t layer) {
-    arena a = {(uintptr_t)store + (keep ? layer * kept_size(s, count) : 0)};
-    return kept_in(s, filled_up(count), &a);
+/* Activations of a layer within the buffer, which holds all layers with `save` and one without. */
+static saved_layer saved_layer_of(const policy *s, i64 count, char *saved, i64 save, i64 layer) {
+    arena a = {(uintptr_t)saved + (save ? layer * saved_layer_bytes(s, count) : 0)};
+    return saved_layer_in(s, padded_tokens(count), &a);
 }
 
-/* Whatever comes after the layers, for as many tokens. */
+/* Saved activations of what follows the layers. */
 typedef struct {
-    float *inverse, *hidden; /* of the last norm; what it gave */
-    float *sum;              /* of a scored token: the logarithm of the sum of its law's exponentials */
-} ending;
+    float *inverse, *hidden; /* 1 / rms of the final norm; its output */
+    float *logsumexp;        /* log-sum-exp of the logits of each token with a target */
+} saved_final;
 
-static ending ending_in(const policy *s, n_t n, arena *a) {
-    ending e = {take(a, 4 * n), take(a, 4 * n * s->width), take(a, 4 * n)};
+static saved_final saved_final_in(const policy *s, i64 n, arena *a) {
+    saved_final e = {arena_alloc(a, 4 * n), arena_alloc(a, 4 * n * s->width), arena_alloc(a, 4 * n)};
     return e;
 }
 
-/* Bytes of a store: of all layers where they are to be kept, of one otherwise, and of what comes after them. */
-n_t store_size(const policy *s, n_t count, n_t keep) {
+/* Bytes of the buffer: all layers with `save`, one without, and what follows the layers. */
+i64 saved_bytes(const policy *s, i64 count, i64 save) {
     arena a = {0};
-    ending_in(s, filled_up(count), &a);
-    return (keep ? s->layers : 1) * kept_size(s, count) + (n_t)a.at;
+    saved_final_in(s, padded_tokens(count), &a);
+    return (save ? s->layers : 1) * saved_layer_bytes(s, count) + (i64)a.at;
 }
 
-static ending ending_of(const policy *s, n_t count, char *store, n_t keep) {
-    arena a = {(uintptr_t)store + (keep ? s->layers : 1) * kept_size(s, count)};
-    return ending_in(s, filled_up(count), &a);
+static saved_final saved_final_of(const policy *s, i64 count, char *saved, i64 save) {
+    arena a = {(uintptr_t)saved + (save ? s->layers : 1) * saved_layer_bytes(s, count)};
+    return saved_final_in(s, padded_tokens(count), &a);
 }
 
-/* ---- The halves of a layer, of tokens that go through them together */
+/* ---- The two halves of a layer, for a block of tokens */
 
-/* Where they pass through the second. */
+/* Activations within the MLP. */
 typedef struct {
-    float *gu;
-    void *y;
-} passage;
+    float *gate_up;
+    void *swiglu;
+} mlp_scratch;
 
-static n_t passage_size(const policy *s) {
-    return up(8 * BLOCK * s->mlp, 64) + BLOCK * filled(s->mlp, s->low) * size_of(s->low) + 64;
+static i64 mlp_scratch_bytes(const policy *s) {
+    return round_up(8 * BLOCK * s->mlp, 64) + BLOCK * padded_k(s->mlp, s->is_bf16) * element_size(s->is_bf16) + 64;
 }
 
-static passage passage_in(const policy *s, arena *a) {
-    n_t bytes = BLOCK * filled(s->mlp, s->low) * size_of(s->low);
-    passage p = {take(a, 8 * BLOCK * s->mlp), take(a, bytes)};
-    memset(p.y, 0, bytes);
+static mlp_scratch mlp_scratch_in(const policy *s, arena *a) {
+    i64 bytes = BLOCK * padded_k(s->mlp, s->is_bf16) * element_size(s->is_bf16);
+    mlp_scratch p = {arena_alloc(a, 8 * BLOCK * s->mlp), arena_alloc(a, bytes)};
+    memset(p.swiglu, 0, bytes);
     return p;
 }
 
-/* qkv of the stream x [n, width]: of the tokens from `i` on, up to BLOCK. */
-INLINE void read_stream(
-    const policy *s, const layout *l, const char *packed, const float *x, n_t i, n_t n, kept k, int low) {
-    n_t w = s->width, some = least(BLOCK, n - i);
-    norm(x + i * w, some, w, into(k.y1, i * w, low), k.inverse1 + i, low);
-    product(at(k.y1, i * w, low), w, packed + l->qkv.forth, some, 3 * w, w, k.qkv + i * 3 * w, 0, low);
+/* qkv of the residual stream x [n, width] for the block that starts at token i. */
+INLINE void layer_qkv(
+    const policy *s, const packed_layout *l, const char *packed, const float *x, i64 i, i64 n, saved_layer k,
+    int is_bf16) {
+    i64 w = s->width, n_rows = min_i64(BLOCK, n - i);
+    rms_norm(x + i * w, n_rows, w, element(k.normed1, i * w, is_bf16), k.inverse1 + i, is_bf16);
+    matmul(
+        const_element(k.normed1, i * w, is_bf16), w, packed + l->qkv.offset, n_rows, 3 * w, w, k.qkv + i * 3 * w, 0,
+        is_bf16);
 }
 
-/* Adds to their stream what attention gave, and then what SwiGLU makes of it. */
-INLINE void write_stream(
-    const policy *s, const layout *l, const char *packed, float *x, n_t i, n_t n, kept k, int keep, passage p, int low) {
-    n_t w = s->width, m = s->mlp, wide = filled(m, low), some = least(BLOCK, n - i);
-    void *y2 = into(k.y2, i * w, low);
+/* Adds the outputs of attention and of SwiGLU to the residual stream. */
+INLINE void layer_output(
+    const policy *s, const packed_layout *l, const char *packed, float *x, i64 i, i64 n, saved_layer k, int save,
+    mlp_scratch p, int is_bf16) {
+    i64 w = s->width, m = s->mlp, m_padded = padded_k(m, is_bf16), n_rows = min_i64(BLOCK, n - i);
+    void *normed2 = element(k.normed2, i * w, is_bf16);
     x += i * w;
-    product(at(k.mixed, i * w, low), w, packed + l->out.forth, some, w, w, x, 1, low);
-    norm(x, some, w, y2, k.inverse2 + i, low);
-    product(y2, w, packed + l->gate_up.forth, some, 2 * m, w, p.gu, 0, low);
-    swiglu(p.gu, some, m, p.y, wide, keep ? into(k.gu, 2 * i * m, low) : NULL, low);
-    product(p.y, wide, packed + l->down.forth, some, w, m, x, 1, low);
+    matmul(const_element(k.attended, i * w, is_bf16), w, packed + l->out.offset, n_rows, w, w, x, 1, is_bf16);
+    rms_norm(x, n_rows, w, normed2, k.inverse2 + i, is_bf16);
+    matmul(normed2, w, packed + l->gate_up.offset, n_rows, 2 * m, w, p.gate_up, 0, is_bf16);
+    swiglu(p.gate_up, n_rows, m, p.swiglu, m_padded, save ? element(k.gate_up, 2 * i * m, is_bf16) : NULL, is_bf16);
+    matmul(p.swiglu, m_padded, packed + l->down.offset, n_rows, w, m, x, 1, is_bf16);
 }
 
-/* ---- All of it */
+/* ---- The whole pass */
 
 typedef struct {
     const policy *s;
     const tokens *t;
-    char *store;
-    n_t keep;
-    const cache *prompts; /* where rows are prompts whose keys and values are to be remembered */
-    int scored;           /* whether log-probabilities are asked for, and not hidden states alone */
-    const n_t *target;    /* [count], negative where nothing is asked for */
+    char *saved;
+    i64 save;
+    const kv_cache *prompts; /* if not NULL, rows are prompts, whose keys and values it receives */
+    int with_logprobs;       /* log-probabilities rather than hidden states */
+    const i64 *target;       /* [count], negative: none */
     float temperature, *logprobs;
-    float *x; /* the stream */
+    float *x; /* residual stream */
     _Atomic int failed;
-} pass;
+} forward_args;
 
-/* Turned, and rounded as the sampler's cache holds them: what the trainer scores is then what was drawn from. */
-INLINE void finish_qkv(const policy *s, const tokens *t, n_t i, n_t n, kept k, int low) {
-    n_t h = s->heads, d = s->width / h, w = s->width;
-    for (n_t end = least(i + BLOCK, t->count), at = i; at < end; at++) {
+/* RoPE, and rounding as in the sampler's cache: the trainer's log-probabilities are then the sampler's. */
+INLINE void rope_qkv(const policy *s, const tokens *t, i64 i, i64 n, saved_layer k, int is_bf16) {
+    i64 h = s->heads, d = s->width / h, w = s->width;
+    for (i64 end = min_i64(i + BLOCK, t->count), at = i; at < end; at++) {
         float *qkv = k.qkv + at * 3 * w;
-        turn_heads(qkv, s->cos + t->position[at] * d, s->sin + t->position[at] * d, 2 * h, d);
-        for (n_t j = w; j < 3 * w && low; j++) qkv[j] = rounded(qkv[j]);
+        rope_heads(qkv, s->cos + t->position[at] * d, s->sin + t->position[at] * d, 2 * h, d);
+        for (i64 j = w; j < 3 * w && is_bf16; j++) qkv[j] = round_to_bf16(qkv[j]);
     }
-    memset(into(k.mixed, i * w, low), 0, least(BLOCK, n - i) * w * size_of(low)); /* of no row: 0 */
+    memset(
+        element(k.attended, i * w, is_bf16), 0,
+        min_i64(BLOCK, n - i) * w * element_size(is_bf16)); /* tokens in no row: 0 */
 }
 
-INLINE void embed(const pass *p, n_t from, n_t n) {
-    n_t w = p->s->width;
-    for (n_t i = from; i < least(from + BLOCK, n); i++) {
+INLINE void embed(const forward_args *p, i64 start, i64 n) {
+    i64 w = p->s->width;
+    for (i64 i = start; i < min_i64(start + BLOCK, n); i++) {
         if (i < p->t->count) memcpy(p->x + i * w, p->s->embedding + p->t->ids[i] * w, 4 * w);
         else memset(p->x + i * w, 0, 4 * w);
     }
 }
 
-/* Of tokens that lie together, whether anything is asked for. */
-static int asked_for(const n_t *target, n_t n) {
-    for (n_t i = 0; i < n; i++)
+/* Whether any of n adjacent tokens has a target. */
+static int any_target(const i64 *target, i64 n) {
+    for (i64 i = 0; i < n; i++)
         if (target[i] >= 0) return 1;
     return 0;
 }
 
-/* The last norm, and log-probabilities of targets; 0 where one is negative. logits [BLOCK, vocab] */
-INLINE void finish(const pass *p, n_t from, ending e, float *logits) {
-    n_t w = p->s->width, v = p->s->vocab, some = least(BLOCK, p->t->count - from);
-    if (some <= 0) return;
-    norm(p->x + from * w, some, w, e.hidden + from * w, e.inverse + from, 0);
-    if (!p->scored) return;
-    memset(p->logprobs + from, 0, 4 * some);
-    if (!asked_for(p->target + from, some)) return;
-    const float *head = (const float *)(p->s->packed + layout_of(p->s).head);
-    float cooler = 1.0f / p->temperature;
-    float_product(e.hidden + from * w, w, 1, head, 1, 0, some, v, w, logits, v, 0);
-    for (n_t i = from; i < from + some; i++, logits += v) {
+/* The final norm, and log-probabilities of targets; 0 without a target. logits [BLOCK, vocab] */
+INLINE void final_norm_and_logprobs(const forward_args *p, i64 start, saved_final e, float *logits) {
+    i64 w = p->s->width, v = p->s->vocab, n_rows = min_i64(BLOCK, p->t->count - start);
+    if (n_rows <= 0) return;
+    rms_norm(p->x + start * w, n_rows, w, e.hidden + start * w, e.inverse + start, 0);
+    if (!p->with_logprobs) return;
+    memset(p->logprobs + start, 0, 4 * n_rows);
+    if (!any_target(p->target + start, n_rows)) return;
+    const float *head = (const float *)(p->s->packed + packed_layout_of(p->s).head);
+    float inverse_temperature = 1.0f / p->temperature;
+    matmul_f32(e.hidden + start * w, w, 1, head, 1, 0, n_rows, v, w, logits, v, 0);
+    for (i64 i = start; i < start + n_rows; i++, logits += v) {
         if (p->target[i] < 0) continue;
-        float most = logits[0], sum = 0;
-#pragma omp simd reduction(max : most)
-        for (n_t j = 0; j < v; j++) most = logits[j] > most ? logits[j] : most;
+        float largest = logits[0], sum = 0;
+#pragma omp simd reduction(max : largest)
+        for (i64 j = 0; j < v; j++) largest = logits[j] > largest ? logits[j] : largest;
 #pragma omp simd reduction(+ : sum)
-        for (n_t j = 0; j < v; j++) sum += fast_exp((logits[j] - most) * cooler);
-        e.sum[i] = most * cooler + logf(sum);
-        p->logprobs[i] = (logits[p->target[i]] - most) * cooler - logf(sum);
+        for (i64 j = 0; j < v; j++) sum += exp_f32((logits[j] - largest) * inverse_temperature);
+        e.logsumexp[i] = largest * inverse_temperature + logf(sum);
+        p->logprobs[i] = (logits[p->target[i]] - largest) * inverse_temperature - logf(sum);
     }
 }
 
-INLINE void forward_in(pass *p, int low, crew *c) {
+INLINE void forward_impl(forward_args *p, int is_bf16, pool_thread *thread) {
     const policy *s = p->s;
     const tokens *t = p->t;
-    n_t n = filled_up(t->count), w = s->width, h = s->heads, d = w / h, blocks = blocks_of(t->count);
-    layout l = layout_of(s);
-    ending e = ending_of(s, t->count, p->store, p->keep);
-    scratch look = new_scratch(t->rows, t->n_rows, d);
-    void *memory = aligned_alloc(64, up(passage_size(s) + 4 * BLOCK * s->vocab + 256, 64));
-    if (!look.memory || !memory) {
-        if (!c->helps) p->failed = NO_MEMORY;
-        free(look.memory), free(memory);
+    i64 n = padded_tokens(t->count), w = s->width, h = s->heads, d = w / h, blocks = block_count(t->count);
+    packed_layout l = packed_layout_of(s);
+    saved_final e = saved_final_of(s, t->count, p->saved, p->save);
+    attention_scratch scratch = new_attention_scratch(t->rows, t->n_rows, d);
+    void *memory = aligned_alloc(64, round_up(mlp_scratch_bytes(s) + 4 * BLOCK * s->vocab + 256, 64));
+    if (!scratch.memory || !memory) {
+        if (!thread->is_worker) p->failed = NO_MEMORY;
+        free(scratch.memory), free(memory);
         return;
     }
     arena a = {(uintptr_t)memory};
-    passage through = passage_in(s, &a);
-    float *logits = take(&a, 4 * BLOCK * s->vocab);
-    for (n_t layer = 0;; layer++) {
-        const char *packed = s->packed + layer * l.layer;
-        kept k = kept_of(s, t->count, p->store, p->keep, least(layer, s->layers - 1));
-        SHARED_OUT(block, blocks) {
-            n_t from = block * BLOCK;
+    mlp_scratch mlp = mlp_scratch_in(s, &a);
+    float *logits = arena_alloc(&a, 4 * BLOCK * s->vocab);
+    for (i64 layer = 0;; layer++) {
+        const char *packed = s->packed + layer * l.layer_bytes;
+        saved_layer k = saved_layer_of(s, t->count, p->saved, p->save, min_i64(layer, s->layers - 1));
+        PARALLEL_FOR(block, blocks) {
+            i64 start = block * BLOCK;
             if (layer) {
-                kept before = kept_of(s, t->count, p->store, p->keep, layer - 1);
-                write_stream(s, &l, packed - l.layer, p->x, from, n, before, p->keep, through, low);
-            } else embed(p, from, n);
+                saved_layer previous = saved_layer_of(s, t->count, p->saved, p->save, layer - 1);
+                layer_output(s, &l, packed - l.layer_bytes, p->x, start, n, previous, p->save, mlp, is_bf16);
+            } else embed(p, start, n);
             if (layer < s->layers) {
-                read_stream(s, &l, packed, p->x, from, n, k, low);
-                finish_qkv(s, t, from, n, k, low);
-            } else finish(p, from, e, logits);
+                layer_qkv(s, &l, packed, p->x, start, n, k, is_bf16);
+                rope_qkv(s, t, start, n, k, is_bf16);
+            } else final_norm_and_logprobs(p, start, e, logits);
         }
         if (layer == s->layers) break;
-        attend(k.qkv, h, d, t->rows, k.mixed, low, &look, c);
+        attention(k.qkv, h, d, t->rows, k.attended, is_bf16, &scratch, thread);
         if (p->prompts)
-            SHARED_OUT(row, t->n_rows) remember_prompt(p->prompts, layer, k.qkv, row, t->rows[4 * row + 2], h, d);
+            PARALLEL_FOR(row, t->n_rows) cache_prompt_kv(p->prompts, layer, k.qkv, row, t->rows[4 * row + 2], h, d);
     }
-    free(look.memory), free(memory);
+    free(scratch.memory), free(memory);
 }
 
-static void forward_shared(void *given, crew *c) {
-    pass *p = given;
-    int low = p->s->low;
-    if (low) tiles_on();
-#define CALL(LOW) forward_in(p, LOW, c)
-    BY_PRECISION(CALL)
+static void forward_on_thread(void *argument, pool_thread *thread) {
+    forward_args *p = argument;
+    int is_bf16 = p->s->is_bf16;
+    if (is_bf16) amx_configure();
+#define CALL(IS_BF16) forward_impl(p, IS_BF16, thread)
+    DISPATCH_PRECISION(CALL)
 #undef CALL
-    if (low) tiles_off();
+    if (is_bf16) amx_release();
 }
 
-/* `pieces`: as in share_out. */
-static int forward_with(pass p, n_t pieces) {
+/* `iterations` as in run_on_pool. */
+static int run_forward(forward_args p, i64 iterations) {
     const policy *s = p.s;
     const tokens *t = p.t;
-    for (n_t i = 0; i < t->count; i++) {
-        if ((uint64_t)t->ids[i] >= (uint64_t)s->vocab || (uint64_t)t->position[i] >= (uint64_t)s->positions)
+    for (i64 i = 0; i < t->count; i++) {
+        if ((uint64_t)t->ids[i] >= (uint64_t)s->vocab || (uint64_t)t->position[i] >= (uint64_t)s->max_positions)
             return OUT_OF_RANGE;
-        if (p.scored && p.target[i] >= s->vocab) return OUT_OF_RANGE;
+        if (p.with_logprobs && p.target[i] >= s->vocab) return OUT_OF_RANGE;
     }
-    p.x = aligned_alloc(64, 4 * filled_up(t->count) * s->width);
+    p.x = aligned_alloc(64, 4 * padded_tokens(t->count) * s->width);
     if (!p.x) return NO_MEMORY;
-    share_out(forward_shared, &p, pieces);
+    run_on_pool(forward_on_thread, &p, iterations);
     free(p.x);
     return p.failed;
 }
 
-/* hidden [count, width], normalised; the store is what `backward` needs. */
-int forward(const policy *s, const tokens *t, char *store, n_t keep, float *hidden) {
-    pass p = {.s = s, .t = t, .store = store, .keep = keep};
-    int failed = forward_with(p, blocks_of(t->count));
-    if (!failed) memcpy(hidden, ending_of(s, t->count, store, keep).hidden, 4 * t->count * s->width);
+/* hidden [count, width], normalised; `saved` is what hidden_backward reads. */
+int hidden_forward(const policy *s, const tokens *t, char *saved, i64 save, float *hidden) {
+    forward_args p = {.s = s, .t = t, .saved = saved, .save = save};
+    int failed = run_forward(p, block_count(t->count));
+    if (!failed) memcpy(hidden, saved_final_of(s, t->count, saved, save).hidden, 4 * t->count * s->width);
     return failed;
 }
 
-/* logprobs [count] of targets at this temperature; 0 where a target is negative. */
-int score(
-    const policy *s, const tokens *t, const n_t *target, float temperature, char *store, n_t keep, float *logprobs) {
-    pass p = {.s = s, .t = t, .store = store, .keep = keep};
-    p.scored = 1, p.target = target, p.temperature = temperature, p.logprobs = logprobs;
-    return forward_with(p, blocks_of(t->count));
+/* logprobs [count] of targets at this temperature; 0 where a target is negative. `saved`: for logprobs_backward. */
+int logprobs_forward(
+    const policy *s, const tokens *t, const i64 *target, float temperature, char *saved, i64 save, float *logprobs) {
+    forward_args p = {.s = s, .t = t, .saved = saved, .save = save};
+    p.with_logprobs = 1, p.target = target, p.temperature = temperature, p.logprobs = logprobs;
+    return run_forward(p, block_count(t->count));
 }

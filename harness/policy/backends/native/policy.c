@@ -1,17 +1,18 @@
-/* A pre-norm policy (RMSNorm, RoPE, SwiGLU): forward, backward and sampling, each in one call, by as many threads as
-   `set_threads` says.
+/* A pre-norm transformer (RMSNorm, RoPE, SwiGLU): forward, backward and sampling, each in one call on a thread pool.
 
-   The plain path of harness/policy is the reference; harness/policy/native builds and calls this. Weights, the stream,
-   norms, softmax and sums are float32; where `low` is set, what products read is bfloat16, and so are keys and values.
-   Tokens are filled up with zeros to a multiple of TILE: that changes no number. What is not said to return something
-   else returns a status. */
+   The eager PyTorch path of harness/policy is the reference. Weights, residual stream, norms, softmax and sums are
+   float32; with is_bf16 the operands of products are bfloat16, and keys and values are rounded to it. Tokens are padded
+   with zeros to a multiple of TILE_K, which changes no result. Exported functions return a status unless they say
+   otherwise. */
 
-enum { DONE, NO_MEMORY, OUT_OF_RANGE }; /* of a token's id, position or target, or a prompt's length */
+enum { DONE, NO_MEMORY, OUT_OF_RANGE }; /* token id, position or target; or a prompt's length */
 
-#include "vectors.h"
-#include "crew.h"
-#include "products.h"
+#include "simd.h"
+#include "thread_pool.h"
+#include "matmul.h"
+#include "rope.h"
 #include "attention.h"
+#include "decode.h"
 #include "norms.h"
 #include "weights.h"
 #include "layout.h"

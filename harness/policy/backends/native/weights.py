@@ -1,77 +1,76 @@
-"""Weights as policy.c reads them: laid out for its products once for as long as they stay as they are."""
+"""Packed weights: laid out for the C's matrix products, once per change of the weights."""
 
-import ctypes
 import threading
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from harness.policy.backends.native.calls import Policy, call, pointer, whole
+from harness.policy.backends.native.calls import CPolicy, call, call_int, data_pointer, pointer_array
+from harness.policy.transformer import Transformer
 
-if TYPE_CHECKING:
-    from harness.policy.transformer import Transformer
-
-# A layer's weights, in the order of policy.c.
-GIVEN = ("attention_norm", "qkv", "attention_out", "mlp_norm", "gate_up", "down")
+# A layer's weights, in the order of weights.h.
+LAYER_WEIGHTS = ("attention_norm", "qkv", "attention_out", "mlp_norm", "gate_up", "down")
 
 
-def weights_of(policy: "Transformer") -> list[Tensor]:
-    """Embedding, head, the gain of its rows, then those of the layers, as given."""
-    layers = [getattr(block, name) for block in policy.blocks for name in GIVEN]
+def policy_weights(policy: Transformer) -> list[Tensor]:
+    """Embedding, head, final norm, then those of the layers."""
+    layers = [getattr(block, name) for block in policy.blocks for name in LAYER_WEIGHTS]
     return [policy.embedding, policy.head, policy.final_norm, *layers]
 
 
-def of_seed(tensors: Sequence[Tensor], seed: int) -> list[int]:
-    """Where this seed's part [...] of each [S, ...] begins, all float32."""
-    return [pointer(x) + 4 * seed * x.stride(0) for x in tensors]
-
-
-def addresses(pointers: Sequence[int]) -> Any:
-    return (ctypes.c_void_p * len(pointers))(*pointers)
+def seed_pointers(tensors: Sequence[Tensor], seed: int) -> list[int]:
+    """Addresses of x[seed] for each float32 tensor x [S, ...]."""
+    return [data_pointer(x) + 4 * seed * x.stride(0) for x in tensors]
 
 
 @dataclass(frozen=True)
 class _Packed:
-    """Weights laid out for products [S, bytes], and what they were made of."""
+    """Packed weights [S, bytes], and what they were packed from. The sources are held: no other tensor can then come
+    to lie at their addresses."""
 
-    fingerprints: list[int]
-    seeds: Tensor
+    key: tuple[Any, ...]
+    sources: list[Tensor]
+    data: Tensor
 
 
-_packed: "weakref.WeakKeyDictionary[Transformer, _Packed]" = weakref.WeakKeyDictionary()
-_packing = threading.Lock()
+_cache: "weakref.WeakKeyDictionary[Transformer, _Packed]" = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Ready:
-    """Each seed of a policy as the C knows it, and what must live as long as that is asked for."""
+class PolicyHandle:
+    """The C struct of each seed, and the tensors that it points to."""
 
     seeds: list[Any]
-    held: tuple[Any, ...]
+    tensors: tuple[Tensor, ...]
 
 
-def ready_for(policy: "Transformer", weights: Sequence[Tensor]) -> Ready:
-    """With its weights laid out, once for as long as they stay as they are. That is told by their numbers: a fused
-    optimizer does not tell PyTorch that it has changed them."""
-    c, low = policy.config, int(policy.precision == "bf16")
-    sizes = (c.layers, c.width, c.heads, c.mlp, c.vocab, len(policy.cos), low)
+def policy_handle(policy: Transformer, weights: Sequence[Tensor]) -> PolicyHandle:
+    """The policy for the C, with packed weights: packed anew if weights_version, a weight's storage or the precision
+    has changed since the last call."""
+    c, is_bf16 = policy.config, policy.precision == "bf16"
+    sizes = (c.layers, c.width, c.heads, c.mlp, c.vocab, len(policy.cos), int(is_bf16))
+    tables = data_pointer(policy.cos), data_pointer(policy.sin)
     seeds = []
     for seed in range(policy.seeds):
-        embedding, head, gain, *layers = of_seed(weights, seed)
-        tables = pointer(policy.cos), pointer(policy.sin)
-        seeds.append(Policy(*sizes, *tables, embedding, head, gain, addresses(layers), None))
-    with _packing:
-        fingerprints = [whole("fingerprint", one) for one in seeds]
-        held = _packed.get(policy)
-        if held is None or held.fingerprints != fingerprints:
-            room = torch.empty((len(seeds), whole("packed_size", seeds[0])), dtype=torch.uint8)
-            for one, to in zip(seeds, room):
-                call("pack_weights", one, to)
-            held = _packed[policy] = _Packed(fingerprints, room)
-    for one, packed in zip(seeds, held.seeds):
-        one.packed = pointer(packed)
-    return Ready(seeds, (policy.cos, policy.sin, *weights, held.seeds))
+        embedding, head, final_norm, *layers = seed_pointers(weights, seed)
+        seeds.append(CPolicy(*sizes, *tables, embedding, head, final_norm, pointer_array(layers), None))
+    key = (is_bf16, policy.weights_version, *(x.data_ptr() for x in weights))
+    with _lock:
+        packed = _cache.get(policy)
+        if packed is None or packed.key != key:
+            packed = _cache[policy] = _Packed(key, [x.detach() for x in weights], _pack(seeds))
+    for seed, data in zip(seeds, packed.data):
+        seed.packed = data_pointer(data)
+    return PolicyHandle(seeds, (policy.cos, policy.sin, *weights, packed.data))
+
+
+def _pack(seeds: Sequence[Any]) -> Tensor:
+    packed = torch.empty((len(seeds), call_int("packed_policy_bytes", seeds[0])), dtype=torch.uint8)
+    for seed, out in zip(seeds, packed):
+        call("pack_weights", seed, out)
+    return packed

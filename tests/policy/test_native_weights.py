@@ -1,0 +1,155 @@
+"""The compiled path computes with the weights as they are at each call, however they were changed."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from harness.core.seeding import keys
+from harness.policy.backends import native
+from harness.policy.backends.native import weights as packed_weights
+from harness.policy.logprobs import score
+from harness.train.critic import add_critic
+from harness.train.optim import make_optimizer, zero_gradients
+from harness.train.state import TrainState
+from tests.policy.conftest import needs_compiler
+from tests.policy.test_native import needs_amx, policy_of
+from tests.policy.test_sampler import PROMPTS, eager_to_stop
+from tests.toys import tiny
+
+pytestmark = needs_compiler
+IDS = PROMPTS[None]
+
+
+def assert_uses_its_weights(policy):
+    """The compiled results are those that eager PyTorch computes from the same weights."""
+    assert native.supports(policy)
+    with native.disabled():
+        expected = policy(IDS)
+    torch.testing.assert_close(policy(IDS), expected, rtol=1e-4, atol=1e-4)
+
+
+def gradient_step(policy, optimizer):
+    """One step; the weights were packed before it, and it changes results by more than rounding."""
+    before = policy(IDS).detach()
+    zero_gradients(policy)
+    score(policy, IDS, 1.0).sum().backward()
+    optimizer.step()
+    with native.disabled():
+        assert (policy(IDS) - before).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("optim", ["adamw", "muon"])
+def test_an_optimizer_step_is_seen(optim):
+    """Fused AdamW does not count in PyTorch's version counters."""
+    policy = eager_to_stop(0)
+    twin, before = copy.deepcopy(policy), policy(IDS).detach()
+    optimizer = make_optimizer(policy, replace(tiny().optim, name=optim))
+    for _ in range(2):
+        gradient_step(policy, optimizer)
+        assert_uses_its_weights(policy)
+    torch.testing.assert_close(twin(IDS), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("optim", ["adamw", "muon"])
+def test_a_step_of_a_copied_optimizer_is_seen(optim):
+    policy = eager_to_stop(0)
+    policy, optimizer = copy.deepcopy((policy, make_optimizer(policy, replace(tiny().optim, name=optim))))
+    gradient_step(policy, optimizer)
+    assert_uses_its_weights(policy)
+
+
+@pytest.mark.parametrize("optim", ["adamw", "muon"])
+def test_the_policys_optimizer_changes_the_critics_packed_weights_too(optim):
+    config = replace(tiny().optim, name=optim)
+    policy = eager_to_stop(0)
+    state = TrainState((0,), policy, make_optimizer(policy, config))
+    add_critic(state, tiny("algo=ppo").algo, config)
+    zero_gradients(policy)
+    assert_uses_its_weights(state.critic)
+    before = state.critic.blocks[0].qkv.detach().clone()
+    with torch.no_grad():
+        for weight in state.critic.parameters():
+            weight.grad = torch.ones_like(weight)
+    state.critic.hidden(IDS)
+    versions = state.critic.weights_version, policy.weights_version
+    state.optimizer.step()
+    assert not torch.equal(before, state.critic.blocks[0].qkv)
+    assert state.critic.weights_version > versions[0]
+    assert policy.weights_version > versions[1]
+    with native.disabled():
+        expected = state.critic.hidden(IDS)
+    torch.testing.assert_close(state.critic.hidden(IDS), expected, rtol=1e-4, atol=1e-4)
+
+
+CHANGES = {
+    "in place": lambda policy, other: policy.blocks[0].down.mul_(2),
+    "copy_": lambda policy, other: policy.blocks[0].down.copy_(other.blocks[0].down),
+    "permuted numbers": lambda policy, other: policy.blocks[0].down.mul_(torch.tensor([2.0, 0.5]).repeat(8)),
+    "a norm": lambda policy, other: policy.blocks[0].mlp_norm.mul_(3),
+    "the head": lambda policy, other: policy.head.neg_(),
+    "load_state_dict": lambda policy, other: policy.load_state_dict(other.state_dict()),
+    "initialise": lambda policy, other: policy.initialise(keys("init", [7], 0)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_by_pytorch_is_seen(change):
+    policy, other = eager_to_stop(0), policy_of(init_std=0.1)
+    assert_uses_its_weights(policy)
+    before = policy(IDS).detach()
+    with torch.no_grad():
+        CHANGES[change](policy, other)
+    assert (policy(IDS) - before).abs().max() > 1e-3
+    assert_uses_its_weights(policy)
+
+
+def test_a_replaced_tensor_is_seen():
+    """A weight's storage changes, its version counter need not."""
+    policy, other = eager_to_stop(0), policy_of(init_std=0.1)
+    assert_uses_its_weights(policy)
+    version = policy.weights_version
+    policy.blocks[0].down.data = other.blocks[0].down.detach().clone()
+    assert policy.weights_version == version
+    assert_uses_its_weights(policy)
+
+
+def test_a_new_tensor_at_the_address_of_a_freed_one_is_seen():
+    """What was packed is held until it is packed anew."""
+    policy = eager_to_stop(0)
+    for _ in range(20):
+        assert_uses_its_weights(policy)
+        policy.blocks[0].down.data = torch.randn(policy.blocks[0].down.shape)
+
+
+def test_a_change_that_pytorch_cannot_see_is_announced():
+    policy = eager_to_stop(0)
+    before = policy(IDS).detach()
+    policy.blocks[0].down.data.mul_(2)
+    assert torch.equal(policy(IDS), before)
+    policy.mark_weights_changed()
+    assert_uses_its_weights(policy)
+
+
+def test_weights_are_packed_once_per_change(monkeypatch):
+    policy, packed, pack = eager_to_stop(0), [], packed_weights._pack
+    monkeypatch.setattr(packed_weights, "_pack", lambda seeds: (packed.append(1), pack(seeds))[1])
+    for _ in range(3):
+        policy(IDS)
+        score(policy, IDS, 1.0)
+    assert len(packed) == 1
+    with torch.no_grad():
+        policy.head.mul_(2)
+    policy(IDS)
+    assert len(packed) == 2
+
+
+@needs_amx
+def test_a_changed_precision_is_seen():
+    policy = policy_of(1, "bf16", width=32, mlp=48)
+    bf16 = policy(IDS)
+    policy.precision = "fp32"
+    assert_uses_its_weights(policy)
+    policy.precision = "bf16"
+    assert torch.equal(policy(IDS), bf16)
