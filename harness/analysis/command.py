@@ -7,10 +7,11 @@ import polars as pl
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from harness.analysis.analyze import analyze, provenance
-from harness.analysis.options import Options
-from harness.analysis.table import TableError, read_frame
-from harness.analysis.wandb_input import local
+from harness.analysis.data.options import Options
+from harness.analysis.data.table import read_frame
+from harness.analysis.data.table_checks import TableError
+from harness.analysis.data.wandb_table import local
+from harness.analysis.report.analyze import analyze, provenance
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -29,13 +30,13 @@ def run(container: Any) -> None:
     """Analyses, compares runs or fits the pretraining law, and says where the results lie."""
     command = Command(**container)
     if command.runs is not None:
-        from harness.analysis.compare import compare
+        from harness.analysis.report.compare import compare
 
         print(f"report: {compare([local(run, command.out) for run in command.runs], command.out)}")
     elif command.table is None:
         raise TableError("no table given: python scripts/analyze.py table=runs.csv out=DIR  (or runs='[one,other]')")
     elif command.law == "pretraining":
-        from harness.analysis.pretraining_law import write_pretraining_law
+        from harness.analysis.stats.pretraining_law import write_pretraining_law
 
         frame = pl.concat([read_frame(path) for path in _paths(command)], how="diagonal_relaxed")
         print(f"law: {write_pretraining_law(frame, command.out, command.analysis.seed)}")
@@ -53,7 +54,7 @@ def _paths(command: Command) -> list[Path]:
 def _analyze(command: Command) -> None:
     from rich.console import Console
 
-    from harness.analysis.report import summary
+    from harness.analysis.report.report import summary
 
     found = analyze(_paths(command), command.out, command.analysis, command.split, provenance())
     Console().print(summary(found["verdicts"], found["transfer"]))

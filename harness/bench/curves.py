@@ -15,7 +15,7 @@ import torch
 from envs.base import Problem, Verdict
 from envs.registry import get
 from envs.vector import TextVectorEnv
-from harness.analysis.intervals import estimate
+from harness.analysis.stats.intervals import estimate
 from harness.bench.ours import composed
 from harness.bench.peer import grpo_trainer, require_trl
 from harness.config.identity import base_id

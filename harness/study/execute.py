@@ -113,7 +113,7 @@ def run_study(study: Study, jobs: Sequence[Job], overrides: Sequence[str], conso
 def report_study(study: Study, overrides: Sequence[str], console: Console) -> None:
     """Tables, verdicts and report of what a study has measured so far, and their summary on the console; all of it in
     W&B too, if that is the tracker. The analysis of a table that has not changed is not made again."""
-    from harness.analysis.report import summary
+    from harness.analysis.report.report import summary
 
     others, notice = left_out(study), unfinished(study)
     folder = write_tables(study)
@@ -149,8 +149,8 @@ def _known_analysis(folder: Path, study: Study) -> dict[str, Any] | None:
 
 
 def _analysed(folder: Path, study: Study, overrides: Sequence[str], notice: str) -> dict[str, Any]:
-    from harness.analysis.analyze import analyze
-    from harness.analysis.options import default_options
+    from harness.analysis.data.options import default_options
+    from harness.analysis.report.analyze import analyze
     from harness.tracking.publish import publish
 
     (folder / "analysis.json").unlink(missing_ok=True)

@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from harness.analysis.allocation import allocation, marginal_gain, peak, within_rl
-from harness.analysis.curves import curves
-from harness.analysis.options import default_options
-from harness.analysis.table import check_table
+from harness.analysis.data.curves import curves
+from harness.analysis.data.options import default_options
+from harness.analysis.data.table import check_table
+from harness.analysis.stats.allocation import allocation, marginal_gain, peak, within_rl
 from tests.analysis.study_tables import study_frame, study_table
 
 OPTIONS = default_options()

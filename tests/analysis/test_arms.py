@@ -3,8 +3,8 @@
 import polars as pl
 import pytest
 
-from harness.analysis.arms import arm_rows, markdown
-from harness.analysis.table import check_table
+from harness.analysis.data.table import check_table
+from harness.analysis.transfer.before_after import arm_rows, markdown
 
 COUNTS = {  # arm -> seed -> correct of 100 at steps 0, 1, 2
     "true_reward": {0: (20, 30, 40), 1: (20, 24, 46)},

@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 from omegaconf import OmegaConf
 
+from harness.analysis.calibration.simulate import KINDS, Design, draw_table
+from harness.analysis.calibration.simulate import main as simulate
 from harness.analysis.command import run
-from harness.analysis.simulate import KINDS, Design, draw_table
-from harness.analysis.simulate import main as simulate
-from harness.analysis.table import TableError
+from harness.analysis.data.table_checks import TableError
 
 CONFIG = Path(__file__).parents[2] / "configs" / "analyze.yaml"
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from harness.analysis.compare import arms_of, compare, load_runs, overlay, shared
-from harness.analysis.table import TableError
+from harness.analysis.data.table_checks import TableError
+from harness.analysis.report.compare import arms_of, compare, load_runs, overlay, shared
 from tests.analysis.pages import CHROMIUM, opened
 from tests.analysis.study_tables import study_frame, study_table
 

@@ -5,11 +5,12 @@ import plotly.graph_objects as go
 import polars as pl
 import pytest
 
-from harness.analysis import charts, figures
-from harness.analysis.report import role_series
-from harness.analysis.series import arm_series, borrowed, power, shared_axes
-from harness.analysis.table import check_table
-from harness.analysis.transfer import transfer_report
+from harness.analysis.data.table import check_table
+from harness.analysis.report import matplotlib_figures as figures
+from harness.analysis.report import plotly_charts as charts
+from harness.analysis.report.curve_series import arm_series, borrowed, power, shared_axes
+from harness.analysis.report.report import role_series
+from harness.analysis.transfer.transfer_report import transfer_report
 from tests.analysis.pages import default_options
 from tests.analysis.study_tables import starred, study_frame, study_table
 

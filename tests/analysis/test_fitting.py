@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.analysis.covariance import MeanCurve, scatter
-from harness.analysis.fitting import fit
-from harness.analysis.law_table import law_table
-from harness.analysis.laws import LAWS, evaluate
+from harness.analysis.stats.covariance import MeanCurve, scatter
+from harness.analysis.stats.fitting import fit
+from harness.analysis.stats.law_table import law_table
+from harness.analysis.stats.laws import LAWS, evaluate
 
 Z = np.linspace(0.0, 3.0, 12)
 TRUTHS = {

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from scipy.optimize import minimize
 
-from harness.analysis import pretraining_law as law
-from harness.analysis.table import TableError
+from harness.analysis.data.table_checks import TableError
+from harness.analysis.stats import pretraining_law as law
 
 SIZES, TOKENS = np.logspace(5, 7, 6), np.logspace(6, 9, 6)
 

@@ -8,13 +8,14 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from harness.analysis.markup import number, p_value, table
-from harness.analysis.options import default_options
-from harness.analysis.report import main_pools, role_series, summary
-from harness.analysis.sections import registered_section, verdicts_section
-from harness.analysis.table import Table, check_table
-from harness.analysis.transfer import transfer_report
-from harness.analysis.verdict import verdicts
+from harness.analysis.data.options import default_options
+from harness.analysis.data.table import Table, check_table
+from harness.analysis.report.html import table
+from harness.analysis.report.report import main_pools, role_series, summary
+from harness.analysis.report.sections import registered_section, verdicts_section
+from harness.analysis.stats.formatting import number, p_value
+from harness.analysis.transfer.transfer_report import transfer_report
+from harness.analysis.verdict.verdicts import verdicts
 from tests.analysis.pages import CHROMIUM, opened, report_of
 from tests.analysis.study_tables import starred, study_frame
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.analysis.intervals import Estimate, estimate, holm, jackknife_t
-from harness.analysis.shape import VERDICTS, judge, slopes, thirds
-from harness.analysis.simulate import KINDS
+from harness.analysis.calibration.simulate import KINDS
+from harness.analysis.stats.intervals import Estimate, estimate, holm, jackknife_t
+from harness.analysis.stats.slopes import slopes, thirds
+from harness.analysis.verdict.rules import VERDICTS, judge
 
 Z = np.linspace(0.0, 3.0, 10)
 MARGIN = 0.03

@@ -2,9 +2,9 @@
 
 import pytest
 
-from harness.analysis.power import shape_power
-from harness.analysis.shape import VERDICTS
-from harness.analysis.shares import calibration, confusion_by_truth, task_shares
+from harness.analysis.verdict.power import shape_power
+from harness.analysis.verdict.rules import VERDICTS
+from harness.analysis.verdict.task_shares import calibration, confusion_by_truth, task_shares
 
 
 def row(**chances: float) -> list[float]:

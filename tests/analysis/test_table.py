@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from harness.analysis.curves import cells, complete_block, curves
-from harness.analysis.table import TableError, check_table, load_table
+from harness.analysis.data.curves import cells, complete_block, curves
+from harness.analysis.data.table import check_table, load_table
+from harness.analysis.data.table_checks import TableError
 
 
 def toy(

@@ -6,13 +6,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from harness.analysis.contrasts import crossed, fieller
-from harness.analysis.gains import grids, pair
-from harness.analysis.intervals import estimate
-from harness.analysis.options import default_options
-from harness.analysis.table import check_table
-from harness.analysis.transfer import interquartile_mean, transfer_report
-from harness.analysis.transfer_words import finding
+from harness.analysis.data.grids import grids, pair
+from harness.analysis.data.options import default_options
+from harness.analysis.data.table import check_table
+from harness.analysis.stats.contrasts import crossed, fieller
+from harness.analysis.stats.intervals import estimate
+from harness.analysis.transfer.sentences import finding
+from harness.analysis.transfer.transfer_report import interquartile_mean, transfer_report
 from tests.analysis.study_tables import QUICKSTART, starred, study_frame, study_table
 
 OPTIONS = default_options()

@@ -9,18 +9,22 @@ import numpy as np
 import polars as pl
 import pytest
 
-from harness.analysis import checks
-from harness.analysis.analyze import strict, write_json
-from harness.analysis.covariance import mean_curve
-from harness.analysis.curves import curves
-from harness.analysis.decision import decide
-from harness.analysis.evidence import extrapolation, rejection_p
-from harness.analysis.intervals import Estimate, estimate
-from harness.analysis.options import default_options
-from harness.analysis.power import _distance, _seeds_for
-from harness.analysis.simulate import KINDS, Design, Kind, draw_table, line
-from harness.analysis.table import TableError, check_table
-from harness.analysis.verdict import verdicts
+from harness.analysis.calibration.simulate import KINDS, Design, Kind, draw_table, line
+from harness.analysis.data.curves import curves
+from harness.analysis.data.json_files import strict, write_json
+from harness.analysis.data.options import default_options
+from harness.analysis.data.table import check_table
+from harness.analysis.data.table_checks import TableError
+from harness.analysis.stats.covariance import mean_curve
+from harness.analysis.stats.extrapolation import extrapolation
+from harness.analysis.stats.intervals import Estimate, estimate
+from harness.analysis.stats.likelihood_ratio import rejection_p
+from harness.analysis.verdict import robustness
+from harness.analysis.verdict.controls import compare_with_controls
+from harness.analysis.verdict.decide import decide
+from harness.analysis.verdict.mixture import mixture_artefact
+from harness.analysis.verdict.power import _distance, _seeds_for
+from harness.analysis.verdict.verdicts import verdicts
 
 OPTIONS = default_options(bootstraps=60)
 DESIGN = Design()
@@ -163,7 +167,7 @@ def test_slopes_of_controls_are_paired_by_seed() -> None:
     steep = check_table(planted(Kind(line(0.3), frozenset(), "log_linear", scatter=0.5)))
     arm = curves(steep, "true_reward")
     control = replace(arm, accuracy=arm.accuracy - 0.05 * np.log10(arm.x))
-    found, _ = checks.against_controls(arm, {"random_reward": control})
+    found, _ = compare_with_controls(arm, {"random_reward": control})
     assert found["random_reward"]["slope_difference_ci"] == pytest.approx([0.05, 0.05])
 
 
@@ -171,7 +175,7 @@ def test_a_control_too_noisy_to_differ_withholds_the_claim() -> None:
     arm = curves(check_table(planted()), "true_reward")
     steps = np.linspace(-3, 3, 8)[:, None] * np.log10(arm.x) * 0.1
     noisy = replace(arm, accuracy=0.3 + steps)
-    found, reasons = checks.against_controls(arm, {"random_reward": noisy})
+    found, reasons = compare_with_controls(arm, {"random_reward": noisy})
     assert found["random_reward"]["rise_ci"][0] < 0
     assert len(reasons) == 1
     assert "not above that of random_reward" in reasons[0]
@@ -211,12 +215,12 @@ def test_a_line_made_of_sharp_sigmoids_is_flagged_and_a_line_of_lines_is_not() -
     table = check_table(mixture_table())
     pool = curves(table, "true_reward")
     parts = [curves(replace(table, frame=part), "true_reward") for part in table.frame.partition_by("difficulty")]
-    found = checks.mixture_artefact(pool, parts)
+    found = mixture_artefact(pool, parts)
     assert found is not None
     assert found["flag"]
     lines = check_table(pl.concat(planted(seed=i).with_columns(pl.lit(str(i)).alias("difficulty")) for i in range(4)))
     parts = [curves(replace(lines, frame=part), "true_reward") for part in lines.frame.partition_by("difficulty")]
-    found = checks.mixture_artefact(curves(lines, "true_reward"), parts)
+    found = mixture_artefact(curves(lines, "true_reward"), parts)
     assert found is not None
     assert not found["flag"]
 
@@ -318,10 +322,10 @@ def test_a_longer_window_bends_a_sigmoid_away_from_a_line() -> None:
 
 
 def test_leaving_out_a_size_predicts_its_slope_from_the_others() -> None:
-    found = checks.leave_one_size_out({10**5: 0.05, 10**6: 0.06, 10**7: 0.07})
+    found = robustness.leave_one_size_out({10**5: 0.05, 10**6: 0.06, 10**7: 0.07})
     assert found is not None
     assert found[10**6]["predicted_slope"] == pytest.approx(0.06)
-    assert checks.leave_one_size_out({10**5: 0.05, 10**6: 0.06}) is None
+    assert robustness.leave_one_size_out({10**5: 0.05, 10**6: 0.06}) is None
 
 
 def test_written_json_is_strict(tmp_path: Path) -> None:

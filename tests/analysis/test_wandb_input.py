@@ -9,8 +9,9 @@ import pytest
 import wandb
 
 from harness.analysis.command import run
-from harness.analysis.table import TableError, load_table
-from harness.analysis.wandb_input import local
+from harness.analysis.data.table import load_table
+from harness.analysis.data.table_checks import TableError
+from harness.analysis.data.wandb_table import local
 from tests.analysis.study_tables import study_frame
 from tests.analysis.test_command import settings
 

@@ -10,9 +10,9 @@ import pytest
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 
-import harness.analysis.breadth as breadth
-from harness.analysis.analyze import analyze
-from harness.analysis.options import default_options
+import harness.analysis.transfer.breadth as breadth
+from harness.analysis.data.options import default_options
+from harness.analysis.report.analyze import analyze
 from harness.config.compose import Composer
 from harness.config.schema import plain
 from harness.study.study import expand
