@@ -16,7 +16,9 @@ from harness.analysis.stats.intervals import Estimate, estimate, holm
 from harness.analysis.stats.law_table import law_table, share_of_gain
 from harness.analysis.stats.slopes import Slopes, slopes
 from harness.analysis.verdict import robustness
+from harness.analysis.verdict.controls import RISE_CLAIMS, compare_with_controls
 from harness.analysis.verdict.decide import Decision, decide, extrapolations
+from harness.analysis.verdict.mixture import mixture_artefact
 from harness.analysis.verdict.power import effective_completions, shape_power, would_decide
 from harness.analysis.verdict.sentences import given, sentences
 from harness.analysis.verdict.task_shares import calibration, confusion_by_truth, task_shares
