@@ -113,12 +113,12 @@ def run_study(study: Study, jobs: Sequence[Job], overrides: Sequence[str], conso
 def report_study(study: Study, overrides: Sequence[str], console: Console) -> None:
     """Tables, verdicts and report of what a study has measured so far, and their summary on the console; all of it in
     W&B too, if that is the tracker. The analysis of a table that has not changed is not made again."""
-    from harness.analysis.report.report import summary
+    from harness.analysis.report.terminal import terminal_summary
 
     others, notice = left_out(study), unfinished(study)
     folder = write_tables(study)
     found = _known_analysis(folder, study) or _analysed(folder, study, overrides, notice)
-    console.print(summary(found["verdicts"], found["transfer"]))
+    console.print(terminal_summary(found["verdicts"], found["transfer"]))
     if notice:
         console.print(f"[bold yellow]{notice}[/]", highlight=False)
     if others:

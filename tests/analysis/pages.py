@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.analysis.data.json_files import strict
 from harness.analysis.data.options import default_options
 from harness.analysis.data.table import Table
-from harness.analysis.report.report import write_report
+from harness.analysis.report.report_page import write_report
 from harness.analysis.stats.allocation import allocation
 from harness.analysis.transfer.transfer_report import transfer_report
 from harness.analysis.verdict.verdicts import verdicts

@@ -9,7 +9,7 @@ import pytest
 from harness.analysis.data.curves import curves
 from harness.analysis.data.options import default_options
 from harness.analysis.data.table import check_table
-from harness.analysis.stats.allocation import allocation, marginal_gain, peak, within_rl
+from harness.analysis.stats.allocation import allocation, marginal_gain, quadratic_peak, within_rl
 from tests.analysis.study_tables import study_frame, study_table
 
 OPTIONS = default_options()
@@ -96,9 +96,9 @@ def test_the_best_group_size_and_problems_a_step_are_found_at_matched_completion
 
 def test_a_surface_without_a_peak_inside_the_range_has_no_optimum():
     u = np.linspace(0, 1, 5)[:, None]
-    assert peak(u, (u[:, 0] - 0.4) ** 2) is None
-    assert peak(u, -((u[:, 0] - 3) ** 2)) is None
-    assert peak(u, -((u[:, 0] - 0.4) ** 2)) == pytest.approx([0.4])
+    assert quadratic_peak(u, (u[:, 0] - 0.4) ** 2) is None
+    assert quadratic_peak(u, -((u[:, 0] - 3) ** 2)) is None
+    assert quadratic_peak(u, -((u[:, 0] - 0.4) ** 2)) == pytest.approx([0.4])
 
 
 def test_a_study_of_one_setting_says_what_is_lacking_in_strict_json():

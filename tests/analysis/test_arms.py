@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from harness.analysis.data.table import check_table
-from harness.analysis.transfer.before_after import arm_rows, markdown
+from harness.analysis.transfer.before_after import before_after_rows, markdown
 
 COUNTS = {  # arm -> seed -> correct of 100 at steps 0, 1, 2
     "true_reward": {0: (20, 30, 40), 1: (20, 24, 46)},
@@ -23,7 +23,7 @@ def planted():
 
 
 def test_each_arm_has_its_accuracy_before_and_after_its_change_and_its_deepest_fall():
-    true, shuffled = arm_rows(planted(), "verified")
+    true, shuffled = before_after_rows(planted(), "verified")
     assert (true["before"], true["after"]) == pytest.approx((0.20, 0.43))
     assert true["change"]["mean"] == pytest.approx(0.23)
     # Two runs, changes .20 and .26: the mean plus or minus 12.706 x .03 (t with one degree of freedom).
@@ -33,14 +33,14 @@ def test_each_arm_has_its_accuracy_before_and_after_its_change_and_its_deepest_f
 
 
 def test_the_table_has_a_line_for_each_arm():
-    lines = markdown(arm_rows(planted(), "unverified")).splitlines()
+    lines = markdown(before_after_rows(planted(), "unverified")).splitlines()
     assert len(lines) == 4
     assert lines[2].startswith("| true_reward | 2 | 0.200 | 0.430 | +0.230 |")
     assert len({line.count("|") for line in lines}) == 1
 
 
 def test_tasks_can_be_named_and_changes_compared_with_a_control():
-    true, shuffled = arm_rows(planted(), "verified", ["b*"], "shuffled_within_group")
+    true, shuffled = before_after_rows(planted(), "verified", ["b*"], "shuffled_within_group")
     assert (true["before"], true["after"]) == pytest.approx((0.20, 0.43))
     # Paired by seed: .20 - .02 and .26 - .00.
     assert true["gain"]["mean"] == pytest.approx(0.22)
@@ -49,10 +49,10 @@ def test_tasks_can_be_named_and_changes_compared_with_a_control():
     lines = markdown([true, shuffled]).splitlines()
     assert "| +0.220 | -0.288 to +0.728 |" in lines[2]
     assert len({line.count("|") for line in lines}) == 1
-    assert arm_rows(planted(), "verified", ["c*"]) == []
+    assert before_after_rows(planted(), "verified", ["c*"]) == []
 
 
 def test_changes_on_different_tasks_are_not_compared():
     lacking = planted().frame.filter((pl.col("arm") == "true_reward") | (pl.col("task") == "a"))
-    rows = arm_rows(check_table(lacking), "verified", ["*"], "shuffled_within_group")
+    rows = before_after_rows(check_table(lacking), "verified", ["*"], "shuffled_within_group")
     assert [row["gain"] for row in rows] == [None, None]

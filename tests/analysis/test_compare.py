@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.analysis.data.table_checks import TableError
-from harness.analysis.report.compare import arms_of, compare, load_runs, overlay, shared
+from harness.analysis.report.compare import arms_of, common_axes, compare, load_runs, overlay
 from tests.analysis.pages import CHROMIUM, opened
 from tests.analysis.study_tables import study_frame, study_table
 
@@ -56,7 +56,7 @@ def test_an_arm_of_a_table_carries_its_pool_under_the_names_that_runs_use():
 def test_only_axes_that_every_line_has_are_offered_and_step_0_has_its_place(tmp_path):
     write_run(tmp_path / "a", 1.0)
     runs = [*load_runs(tmp_path / "a"), *arms_of(study_table(), "study")]
-    axes = shared(runs)
+    axes = common_axes(runs)
     assert [axis.name for axis in axes] == ["step", "tokens"]
     trace = overlay("train/loss", runs, axes)["data"][0]
     assert trace["x"][0] == pytest.approx(axes[0].zero, rel=1e-5)

@@ -10,18 +10,28 @@ from rich.console import Console
 
 from harness.analysis.data.options import default_options
 from harness.analysis.data.table import Table, check_table
-from harness.analysis.report.html import table
-from harness.analysis.report.report import main_pools, role_series, summary
+from harness.analysis.report.html import html_table
+from harness.analysis.report.report_page import main_pools, role_series
 from harness.analysis.report.sections import registered_section, verdicts_section
-from harness.analysis.stats.formatting import number, p_value
+from harness.analysis.report.terminal import terminal_summary
+from harness.analysis.stats.formatting import format_number, format_p
 from harness.analysis.transfer.transfer_report import transfer_report
 from harness.analysis.verdict.verdicts import verdicts
 from tests.analysis.pages import CHROMIUM, opened, report_of
 from tests.analysis.study_tables import starred, study_frame
 
 SECTIONS = [
-    "answer", "curves", "laws", "transfer", "difficulties", "allocation", "verdicts", "runs", "methods", "provenance",
-]  # fmt: skip
+    "answer",
+    "curves",
+    "laws",
+    "transfer",
+    "difficulties",
+    "allocation",
+    "verdicts",
+    "runs",
+    "methods",
+    "provenance",
+]
 
 
 def one_family() -> Table:
@@ -31,8 +41,13 @@ def one_family() -> Table:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    context = {"title": "A <study>", "question": "Does it grow?", "commands": ["python scripts/study.py a='<b>'"],
-               "versions": {"numpy": "2.4"}, "runs": {"true_reward-0": "../runs/true_reward-0"}}  # fmt: skip
+    context = {
+        "title": "A <study>",
+        "question": "Does it grow?",
+        "commands": ["python scripts/study.py a='<b>'"],
+        "versions": {"numpy": "2.4"},
+        "runs": {"true_reward-0": "../runs/true_reward-0"},
+    }
     return report_of(one_family(), tmp_path_factory.mktemp("report"), **context)
 
 
@@ -62,7 +77,7 @@ def test_text_of_the_user_is_escaped(page):
     assert "A &lt;study&gt;" in text
     assert "a=&#x27;&lt;b&gt;&#x27;" in text
     assert '<a href="../runs/true_reward-0">true_reward-0</a>' in text
-    assert "<td>&lt;i&gt;</td>" in table("a table", ["name"], [["<i>"]])
+    assert "<td>&lt;i&gt;</td>" in html_table("a table", ["name"], [["<i>"]])
 
 
 def test_figures_for_papers_lie_beside_the_page_as_png_and_pdf(page):
@@ -108,7 +123,7 @@ def test_the_terminal_summary_gives_verdict_and_transfer():
     options = default_options(bootstraps=50)
     data = one_family()
     console = Console(width=140, record=True, file=io.StringIO())
-    console.print(summary(verdicts(data, options), transfer_report(data, options)))
+    console.print(terminal_summary(verdicts(data, options), transfer_report(data, options)))
     text = console.export_text()
     assert "Too little data" in text
     assert "Skill carried over" in text
@@ -121,7 +136,7 @@ def test_pools_of_several_sizes_say_their_weights_and_fit_a_terminal():
     data = check_table(pl.concat([frame.with_columns(model_params=pl.lit(115_008)), larger]))
     records = verdicts(data, options)
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(summary(records, transfer_report(data, options)))
+    console.print(terminal_summary(records, transfer_report(data, options)))
     text, page = console.export_text(), verdicts_section(records).html
     assert "Of 1.24M parameters:" in text
     first = [line for line in text.splitlines() if line.startswith("true_reward ")]
@@ -130,7 +145,7 @@ def test_pools_of_several_sizes_say_their_weights_and_fit_a_terminal():
     assert "true_reward, 115k parameters" in page
     assert "true_reward, 1.24M parameters" in page
     others = [v | {"arm": "direct"} for v in records if v["arm"] == "true_reward"]  # a study without the real arm
-    console.print(summary(others, transfer_report(data, options)))
+    console.print(terminal_summary(others, transfer_report(data, options)))
     assert "true_reward," not in verdicts_section(verdicts(one_family(), options)).html  # of one size it goes unsaid
 
 
@@ -167,7 +182,7 @@ def test_a_frozen_policy_borrows_the_budgets_of_its_own_size():
 
 
 def test_numbers_are_written_without_false_precision():
-    assert (number(-0.0001), number(0.5, sign=True), number(None), p_value(0.0001)) == (
+    assert (format_number(-0.0001), format_number(0.5, sign=True), format_number(None), format_p(0.0001)) == (
         "0.000",
         "+0.500",
         "–",

@@ -21,7 +21,7 @@ def judged(curve: np.ndarray, sd: float = 1e-4, n: int = 8) -> str:
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.truth != "other"])
 def test_the_noiseless_curve_of_a_kind_has_the_shape_it_is_labelled_with(name: str) -> None:
     z = np.concatenate([[-np.inf], Z])
-    truth = KINDS[name].law(z, np.random.default_rng(0))[1:]
+    truth = KINDS[name].curve(z, np.random.default_rng(0))[1:]
     assert judged(truth) == KINDS[name].truth
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from harness.analysis.data.curves import cells, complete_block, curves
+from harness.analysis.data.curves import cell_curves, complete_block, curves
 from harness.analysis.data.table import check_table, load_table
 from harness.analysis.data.table_checks import TableError
 
@@ -174,7 +174,7 @@ def test_several_model_sizes_must_be_told_apart() -> None:
 
 def test_each_cell_has_its_own_curve() -> None:
     table = check_table(toy())
-    found = cells(table, "true_reward")
+    found = cell_curves(table, "true_reward")
     assert list(found) == [("add", "", ""), ("sort", "", "")]
     np.testing.assert_allclose(found["sort", "", ""].accuracy, 2 * found["add", "", ""].accuracy)
 

@@ -11,7 +11,7 @@ import wandb
 from harness.analysis.command import run
 from harness.analysis.data.table import load_table
 from harness.analysis.data.table_checks import TableError
-from harness.analysis.data.wandb_table import local
+from harness.analysis.data.wandb_table import local_path
 from tests.analysis.study_tables import study_frame
 from tests.analysis.test_command import settings
 
@@ -44,12 +44,12 @@ class Recorded:
 
 
 def test_a_local_path_stays_as_it_is(tmp_path):
-    assert local("runs/table.csv", tmp_path) == Path("runs/table.csv")
+    assert local_path("runs/table.csv", tmp_path) == Path("runs/table.csv")
 
 
 def test_a_study_is_downloaded_beside_the_results_and_loads(tmp_path):
     api = Recorded("quick", "long")
-    folder = local("wandb:me/lab/quick", tmp_path, lambda: api)
+    folder = local_path("wandb:me/lab/quick", tmp_path, lambda: api)
     assert api.calls == [("artifact", "me/lab/quick:latest")]
     assert folder == tmp_path / "from_wandb" / "me" / "lab" / "quick"
     assert load_table(folder).frame.equals(load_table(folder / "table.parquet").frame)
@@ -57,7 +57,7 @@ def test_a_study_is_downloaded_beside_the_results_and_loads(tmp_path):
 
 def test_a_project_with_one_study_needs_no_name(tmp_path):
     api = Recorded("quick")
-    assert local("wandb:me/lab", tmp_path, lambda: api).name == "quick"
+    assert local_path("wandb:me/lab", tmp_path, lambda: api).name == "quick"
     assert api.calls[0] == ("artifact_collections", "me/lab", "study")
 
 
@@ -74,7 +74,7 @@ def test_a_project_with_one_study_needs_no_name(tmp_path):
 )
 def test_what_cannot_be_read_is_said_with_the_fix(tmp_path, source, api, said):
     with pytest.raises(TableError, match=said):
-        local(source, tmp_path, lambda: api)
+        local_path(source, tmp_path, lambda: api)
 
 
 def test_an_unreachable_server_is_said(tmp_path):
@@ -82,7 +82,7 @@ def test_an_unreachable_server_is_said(tmp_path):
         raise ConnectionError("no route to host")
 
     with pytest.raises(TableError, match="no route to host"):
-        local("wandb:me/lab", tmp_path, unreachable)
+        local_path("wandb:me/lab", tmp_path, unreachable)
 
 
 def test_without_a_login_the_command_says_so_and_writes_nothing(tmp_path, monkeypatch):

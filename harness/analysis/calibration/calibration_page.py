@@ -7,13 +7,13 @@ from harness.analysis.verdict.rules import VERDICTS
 FALSE_GOAL, RIGHT_GOAL, COVER_GOAL = 4 / 200, 0.8, (0.93, 0.97)
 
 
-def page(found: dict) -> str:
+def calibration_page(found: dict) -> str:
     """The whole page; parts that were not run are left out."""
     design = (
-        "Tables drawn from known laws (`harness/analysis/simulate.py`) and judged by the rules. 10 budgets over 3 "
-        "decades and budget 0; 512 problems x 4 completions, problem effects drawn once per table; seeds differ by "
+        "Tables drawn from known true curves (`harness/analysis/calibration/simulate.py`) and judged by the rules. "
+        "10 budgets over 3 decades and budget 0; 512 problems x 4 completions, problem effects drawn once per table; seeds differ by "
         "a tenth of the rise and wander slowly. Regenerate with\n\n"
-        f"    python -m harness.analysis.calibrate seed={found['seed']}\n"
+        f"    python scripts/analyze.py action=calibrate calibrate.seed={found['seed']}\n"
     )
     makers = {"confusion": _confusion, "coverage": _coverage, "power": _power, "window": _window}
     return "\n".join(
@@ -80,11 +80,14 @@ def _power(rows: Sequence[dict]) -> str:
 def _window(rows: Sequence[dict]) -> str:
     shown = [
         [
-            r["B"], f"+-{r['half_window']:g} decade", f"{r['share'][0]:.0%} to {r['share'][1]:.0%}",
-            f"{r['r_squared']:.4f}", f"{r['points']['0.01']:,} / {r['points']['0.02']:,}",
+            r["B"],
+            f"+-{r['half_window']:g} decade",
+            f"{r['share'][0]:.0%} to {r['share'][1]:.0%}",
+            f"{r['r_squared']:.4f}",
+            f"{r['points']['0.01']:,} / {r['points']['0.02']:,}",
         ]
         for r in rows
-    ]  # fmt: skip
+    ]
     return "## Why R2 is worthless\n\nA straight line through a window of a sigmoid around its middle.\n\n" + _rows(
         ["B", "window", "share of gain", "R2 of a line", "points to tell apart at noise .01 / .02 of the gain"], shown
     )

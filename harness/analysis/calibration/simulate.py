@@ -1,34 +1,31 @@
-"""Run tables drawn from known laws: what the analysis is calibrated on.
+"""Run tables drawn from known true curves: what the analysis is calibrated on."""
 
-`python -m harness.analysis.simulate kind=hill_levels_off out=DIR [seed=0] [seeds=8] [problems=2048]` writes one table.
-"""
-
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from scipy import special
 
+from harness.analysis.data.table_checks import TableError
+
 Array = NDArray[np.float64]
-Law = Callable[[Array, np.random.Generator], Array]
+TrueCurve = Callable[[Array, np.random.Generator], Array]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of truth.
+    """A kind of true curve.
 
-    law: (z [K + 1] with z[0] = -inf for x = 0, rng) -> R [K + 1]; the generator draws what varies between tables.
+    curve: (z [K + 1] with z[0] = -inf for x = 0, rng) -> R [K + 1]; the generator draws what varies between tables.
     right: verdicts that are right; every other one but `indistinguishable` is a false claim.
-    truth: the verdict its law deserves, or `other` where it lies between them.
+    truth: the verdict its curve deserves, or `other` where it lies between them.
     scatter: sd over seeds of the rise, as a share of it. collapse: chance that a seed collapses somewhere.
     """
 
-    law: Law
+    curve: TrueCurve
     right: frozenset[str]
     truth: str
     scatter: float = 0.1
@@ -36,7 +33,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Design:
+class StudyDesign:
     """Size of a simulated study: budgets over decades (x from 1), seeds, problems and completions of each."""
 
     seeds: int = 8
@@ -47,92 +44,107 @@ class Design:
     problem_sd: float = 1.0
 
 
-def line(rise: float, low: float = 0.25, start: tuple[float, float] = (0.2, 0.6)) -> Law:
+@dataclass(frozen=True)
+class SimulatedTable:
+    """One table to draw: a kind (of KINDS), the seed of its random numbers and its size."""
+
+    kind: str = "line"
+    seed: int = 0
+    design: StudyDesign = field(default_factory=StudyDesign)
+
+
+def line(rise: float, low: float = 0.25, start: tuple[float, float] = (0.2, 0.6)) -> TrueCurve:
     """Log-linear over the window; R0 lies `start` decades' worth below the first budget. From about 1 on, a shallow
     hill through R0 is as good as the line, and no amount of data inside the window tells them apart."""
 
-    def law(z: Array, rng: np.random.Generator) -> Array:
+    def curve(z: Array, rng: np.random.Generator) -> Array:
         before = low - rise / z[-1] * rng.uniform(*start)
         return np.where(np.isneginf(z), before, low + rise * np.maximum(z, 0) / z[-1])
 
-    return law
+    return curve
 
 
-def _hill(b: float, mid: float, low: float = 0.2, high: float = 0.7, jump: float = 0.0) -> Law:
+def _hill(b: float, mid: float, low: float = 0.2, high: float = 0.7, jump: float = 0.0) -> TrueCurve:
     """ScaleRL's sigmoid; mid is x_mid's place in the window (0 first budget, 1 last), moved a little in each table.
 
     jump: a rise before the first budget that is no part of the sigmoid, as when the answer format is learned.
     """
 
-    def law(z: Array, rng: np.random.Generator) -> Array:
+    def curve(z: Array, rng: np.random.Generator) -> Array:
         middle = (mid + rng.uniform(-0.05, 0.05)) * z[-1]
         return low - jump * np.isneginf(z) + (high - low) * special.expit(np.log(10) * b * (z - middle))
 
-    return law
+    return curve
 
 
-def _saturating_power(b: float, low: float = 0.25, high: float = 0.65) -> Law:
-    def law(z: Array, rng: np.random.Generator) -> Array:
+def _saturating_power(b: float, low: float = 0.25, high: float = 0.65) -> TrueCurve:
+    def curve(z: Array, rng: np.random.Generator) -> Array:
         after = high - (high - low) * 10.0 ** (-b * np.maximum(z, 0))
         return np.where(np.isneginf(z), low - 0.05, after)
 
-    return law
+    return curve
 
 
-def _exponential(tau: float, low: float = 0.2, high: float = 0.6) -> Law:
-    def law(z: Array, rng: np.random.Generator) -> Array:
+def _exponential(tau: float, low: float = 0.2, high: float = 0.6) -> TrueCurve:
+    def curve(z: Array, rng: np.random.Generator) -> Array:
         return high - (high - low) * np.exp(-(10.0 ** (z - tau * z[-1])))
 
-    return law
+    return curve
 
 
-def _error_power(k: float, low: float = 0.2) -> Law:
-    def law(z: Array, rng: np.random.Generator) -> Array:
+def _error_power(k: float, low: float = 0.2) -> TrueCurve:
+    def curve(z: Array, rng: np.random.Generator) -> Array:
         return np.where(np.isneginf(z), low - 0.05, 1 - (1 - low) * 10.0 ** (-k * np.maximum(z, 0)))
 
-    return law
+    return curve
 
 
-def _changepoint(begin: float, end: float, low: float = 0.25, high: float = 0.5) -> Law:
-    def law(z: Array, rng: np.random.Generator) -> Array:
+def _changepoint(begin: float, end: float, low: float = 0.25, high: float = 0.5) -> TrueCurve:
+    def curve(z: Array, rng: np.random.Generator) -> Array:
         return low + (high - low) * np.clip((z / z[-1] - begin) / (end - begin), 0, 1)
 
-    return law
+    return curve
 
 
-def _power_up(b: float, low: float = 0.2, rise: float = 0.3) -> Law:
-    def law(z: Array, rng: np.random.Generator) -> Array:
+def _power_up(b: float, low: float = 0.2, rise: float = 0.3) -> TrueCurve:
+    def curve(z: Array, rng: np.random.Generator) -> Array:
         return low + rise * 10.0 ** (b * (z - z[-1]))
 
-    return law
+    return curve
 
 
-def _rise_and_fall(rise: float, fall: float, peak: float = 0.5) -> Law:
-    def law(z: Array, rng: np.random.Generator) -> Array:
+def _rise_and_fall(rise: float, fall: float, peak: float = 0.5) -> TrueCurve:
+    def curve(z: Array, rng: np.random.Generator) -> Array:
         share = np.maximum(z, 0) / z[-1]
         up, down = np.clip(share / peak, 0, 1), np.clip((share - peak) / (1 - peak), 0, 1)
         return 0.3 + rise * up - fall * down
 
-    return law
+    return curve
 
 
-def _falling(fall: float) -> Law:
-    return lambda z, rng: 0.5 - fall * np.maximum(z, 0) / z[-1]
+def _falling(fall: float) -> TrueCurve:
+    def curve(z: Array, rng: np.random.Generator) -> Array:
+        return 0.5 - fall * np.maximum(z, 0) / z[-1]
+
+    return curve
 
 
-def _flat(level: float) -> Law:
-    return lambda z, rng: np.full(len(z), level)
+def _flat(level: float) -> TrueCurve:
+    def curve(z: Array, rng: np.random.Generator) -> Array:
+        return np.full(len(z), level)
+
+    return curve
 
 
-def _mixture(low: float, high: float, cells: int = 24) -> Law:
+def _mixture(low: float, high: float, cells: int = 24) -> TrueCurve:
     """Mean over difficulties of dq/dt = q^2 (1 - q)^2, initial success spread log-uniformly: near-linear, though each
     is a sharp sigmoid. The window starts at t = 10."""
 
-    def law(z: Array, rng: np.random.Generator) -> Array:
+    def curve(z: Array, rng: np.random.Generator) -> Array:
         start = np.logspace(np.log10(low), np.log10(high), cells)
         return np.mean([mixture_cell(10.0 ** (z + 1), q) for q in start], 0)
 
-    return law
+    return curve
 
 
 def mixture_cell(t: Array, start: float) -> Array:
@@ -174,14 +186,14 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def draw_curves(kind: Kind, design: Design, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+def draw_curves(kind: Kind, design: StudyDesign, rng: np.random.Generator) -> tuple[Array, Array, Array]:
     """True accuracy of each seed: x [K + 1] with 0 first, the law there [K + 1], and R [n, K + 1] around it.
 
     A seed has its own share of the rise and its own slow (AR) wander; a collapsed one falls to a tenth from a random
     budget on.
     """
     z = np.concatenate([[-np.inf], np.linspace(0, design.decades, design.budgets)])
-    truth = kind.law(z, rng)
+    truth = kind.curve(z, rng)
     n = design.seeds
     rise = truth - truth[0]
     wander = rng.normal(0, 0.02 * np.ptp(truth), (n, len(z)))
@@ -194,20 +206,20 @@ def draw_curves(kind: Kind, design: Design, rng: np.random.Generator) -> tuple[A
     return np.concatenate([[0.0], 10.0 ** z[1:]]), truth, np.clip(curves, 0.0, 1.0)
 
 
-def draw_effects(design: Design, rng: np.random.Generator) -> Array:
+def draw_effects(design: StudyDesign, rng: np.random.Generator) -> Array:
     """Problem effects [problems] on the logit scale, drawn once and shared by seeds and budgets."""
     return rng.normal(0, design.problem_sd, design.problems)
 
 
-def success(mean: Array, effects: Array, sd: float) -> Array:
+def problem_success(mean: Array, effects: Array, sd: float) -> Array:
     """Chance to solve each problem where the mean over all possible problems is `mean` [M]: [M, problems]."""
     return special.expit(_centre(mean, sd)[:, None] + effects)
 
 
-def draw_counts(curves: Array, effects: Array, design: Design, rng: np.random.Generator) -> tuple[Array, Array]:
+def draw_counts(curves: Array, effects: Array, design: StudyDesign, rng: np.random.Generator) -> tuple[Array, Array]:
     """Correct completions and their squares summed over problems, [n, K + 1] each, of curves [n, K + 1]."""
     flat, place = np.unique(np.round(curves, 4), return_inverse=True)
-    counts = rng.binomial(design.k, success(flat, effects, design.problem_sd)[place.reshape(-1)])
+    counts = rng.binomial(design.k, problem_success(flat, effects, design.problem_sd)[place.reshape(-1)])
     shape = curves.shape
     return counts.sum(1).reshape(shape), (counts**2).sum(1).reshape(shape)
 
@@ -221,11 +233,11 @@ def _centre(mean: Array, sd: float) -> Array:
     return np.where(mean <= 0, -40.0, np.where(mean >= 1, 40.0, centre))
 
 
-def table_of(
+def run_table(
     x: Array,
     correct: Array,
     squares: Array,
-    design: Design,
+    design: StudyDesign,
     arm: str = "true_reward",
     task: str = "simulated",
     role: str = "verified",
@@ -249,24 +261,17 @@ def table_of(
     )
 
 
-def draw_table(kind: Kind, design: Design, rng: np.random.Generator, **labels: str) -> pl.DataFrame:
+def draw_table(kind: Kind, design: StudyDesign, rng: np.random.Generator, **labels: str) -> pl.DataFrame:
     """A whole run table of one kind; labels: arm, task and role."""
     x, _, curves = draw_curves(kind, design, rng)
-    return table_of(x, *draw_counts(curves, draw_effects(design, rng), design, rng), design, **labels)
+    return run_table(x, *draw_counts(curves, draw_effects(design, rng), design, rng), design, **labels)
 
 
-def main(arguments: list[str]) -> None:
-    """Write one simulated table: kind=NAME out=DIR and any field of Design."""
-    given = dict(argument.split("=", 1) for argument in arguments)
-    kind, out, seed = given.pop("kind"), Path(given.pop("out")), int(given.pop("seed", "0"))
-    if kind not in KINDS:
-        raise SystemExit(f"no kind {kind!r}; the kinds are {', '.join(KINDS)}")
-    real = ("decades", "problem_sd")
-    sizes: dict[str, Any] = {name: float(value) if name in real else int(value) for name, value in given.items()}
+def write_simulated_table(wanted: SimulatedTable, out: Path) -> Path:
+    """Writes one simulated table to `out/table.parquet`; returns its path. Raises TableError for an unknown kind."""
+    if wanted.kind not in KINDS:
+        raise TableError(f"no kind {wanted.kind!r}; the kinds are {', '.join(KINDS)}")
     out.mkdir(parents=True, exist_ok=True)
-    draw_table(KINDS[kind], Design(**sizes), np.random.default_rng(seed)).write_parquet(out / "table.parquet")
-    print(f"wrote {out / 'table.parquet'}")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    path = out / "table.parquet"
+    draw_table(KINDS[wanted.kind], wanted.design, np.random.default_rng(wanted.seed)).write_parquet(path)
+    return path

@@ -75,12 +75,19 @@ def curves(
     r0, r0_noise = _before(before, units)
     labels = units[seeds_kept]
     return Curves(
-        arm, tuple(sorted(rows["task"].unique().to_list())), x[budgets_kept], **block, r0=r0[seeds_kept],
-        r0_noise=r0_noise[seeds_kept], seeds=tuple(labels["seed"]), bases=tuple(labels["base_id"]), notes=tuple(notes),
-    )  # fmt: skip
+        arm,
+        tuple(sorted(rows["task"].unique().to_list())),
+        x[budgets_kept],
+        **block,
+        r0=r0[seeds_kept],
+        r0_noise=r0_noise[seeds_kept],
+        seeds=tuple(labels["seed"]),
+        bases=tuple(labels["base_id"]),
+        notes=tuple(notes),
+    )
 
 
-def measured(table: Table, arm: str, tasks: Iterable[str] | None = None, size: int | None = None) -> bool:
+def has_budgets(table: Table, arm: str, tasks: Iterable[str] | None = None, size: int | None = None) -> bool:
     """Whether an arm has these tasks at budgets above 0: a study that is still running may not."""
     rows = table.frame.filter((pl.col("arm") == arm) & (pl.col("x") > 0))
     rows = rows if size is None else rows.filter(pl.col("model_params") == size)
@@ -88,7 +95,9 @@ def measured(table: Table, arm: str, tasks: Iterable[str] | None = None, size: i
     return bool(wanted) and wanted <= set(rows["task"].unique().to_list())
 
 
-def cells(table: Table, arm: str, tasks: Iterable[str] | None = None, size: int | None = None) -> dict[tuple, Curves]:
+def cell_curves(
+    table: Table, arm: str, tasks: Iterable[str] | None = None, size: int | None = None
+) -> dict[tuple, Curves]:
     """Curves of each single (task, difficulty, setting) cell of an arm."""
     rows = rows_of(table, arm, tasks=tasks, size=size)
     parts = rows.partition_by(*CELL, as_dict=True, maintain_order=True)
@@ -180,7 +189,7 @@ def _before(points: pl.DataFrame, units: pl.DataFrame) -> tuple[Array, Array]:
     )
 
 
-def by_base(curves: Curves, min_bases: int) -> Curves:
+def base_mean_curves(curves: Curves, min_bases: int) -> Curves:
     """Base means as the replicates where there are enough bases: runs on one base are not independent of it."""
     names = sorted(set(curves.bases))
     if len(names) < min_bases or len(names) == len(curves.bases):
@@ -192,6 +201,13 @@ def by_base(curves: Curves, min_bases: int) -> Curves:
     }
     shared = np.stack([curves.problem_noise[g].mean(0) for g in groups])
     return Curves(
-        curves.arm, curves.tasks, curves.x, **mean, **noise, problem_noise=shared,
-        seeds=tuple(range(len(names))), bases=tuple(names), notes=curves.notes,
-    )  # fmt: skip
+        curves.arm,
+        curves.tasks,
+        curves.x,
+        **mean,
+        **noise,
+        problem_noise=shared,
+        seeds=tuple(range(len(names))),
+        bases=tuple(names),
+        notes=curves.notes,
+    )

@@ -43,9 +43,13 @@ class Grid:
         rows = [self.units.index(unit) for unit in units]
         kept = np.searchsorted(self.budgets, budgets)
         return replace(
-            self, units=tuple(units), budgets=budgets, x=self.x[kept], values=self.values[rows][:, kept],
+            self,
+            units=tuple(units),
+            budgets=budgets,
+            x=self.x[kept],
+            values=self.values[rows][:, kept],
             before=self.before[rows],
-        )  # fmt: skip
+        )
 
     @property
     def change(self) -> Array:
@@ -53,7 +57,7 @@ class Grid:
         return self.values[:, -1] - self.before
 
 
-def grids(
+def arm_grids(
     table: Table, size: int | None = None, value: pl.Expr = ACCURACY, by: Sequence[str] = ("task",)
 ) -> dict[str, Grid]:
     """Each arm's grid of a measure; a column is the plain mean of its cells. Arms evaluated at budget 0 only, as a base
@@ -61,9 +65,14 @@ def grids(
     rows = table.frame if size is None else table.frame.filter(pl.col("model_params") == size)
     key = "x" if rows["step"].null_count() else "step"
     cells = rows.select(
-        "arm", "base_id", "seed", *CELL, "x", pl.col(key).cast(pl.Float64).alias("budget"),
+        "arm",
+        "base_id",
+        "seed",
+        *CELL,
+        "x",
+        pl.col(key).cast(pl.Float64).alias("budget"),
         value.cast(pl.Float64).alias("value"),
-    )  # fmt: skip
+    )
     means = cells.group_by("arm", "base_id", "seed", "budget", *by, maintain_order=True).agg(
         pl.col("x").mean(),
         pl.when(pl.col("value").is_null().any()).then(None).otherwise(pl.col("value").mean()).alias("value"),
@@ -86,12 +95,12 @@ def _grid(arm: str, part: pl.DataFrame, by: Sequence[str]) -> Grid:
     above = budgets > 0
     before = cube[:, ~above].mean(axis=1) if (~above).any() else np.full((len(units), len(columns)), np.nan)
     trained = np.any(np.isfinite(cube[:, above]), axis=(1, 2))
-    before = _of_base(before, [base for base, _ in units])[trained]
+    before = _fill_from_base(before, [base for base, _ in units])[trained]
     kept = tuple(unit for unit, is_trained in zip(units, trained) if is_trained)
     return Grid(arm, kept, tuple(columns), budgets[above], x[above], cube[trained][:, above], before)
 
 
-def _of_base(before: Array, bases: Sequence[str]) -> Array:
+def _fill_from_base(before: Array, bases: Sequence[str]) -> Array:
     """Gaps in [n, T] values before RL filled with the mean of the replicates of the same base, where it has any."""
     filled = before.copy()
     for base in set(bases):
@@ -102,7 +111,7 @@ def _of_base(before: Array, bases: Sequence[str]) -> Array:
     return filled
 
 
-def pair(first: Grid, second: Grid) -> tuple[Grid, Grid] | None:
+def align_pair(first: Grid, second: Grid) -> tuple[Grid, Grid] | None:
     """Both arms at the replicates, budgets and columns that they share, complete; None where they share none.
 
     Where runs are unfinished, the largest complete block of replicates and budgets is kept. An arm without budget 0
@@ -126,22 +135,22 @@ def pair(first: Grid, second: Grid) -> tuple[Grid, Grid] | None:
     return one.at(chosen, budgets[kept]), two.at(chosen, budgets[kept])
 
 
-def together(arms: dict[str, Grid], tasks: Sequence[str], *names: str) -> list[Grid] | None:
+def align_arms(arms: dict[str, Grid], tasks: Sequence[str], *names: str) -> list[Grid] | None:
     """Several arms on one set of tasks, replicates and budgets; None where an arm or a task is absent."""
     if not tasks or not all(name in arms and set(tasks) <= set(arms[name].columns) for name in names):
         return None
     chosen = [arms[name].select(tasks) for name in names]
     first = chosen[0]
     for other in chosen:
-        shared = pair(first, other)
+        shared = align_pair(first, other)
         if shared is None:
             return None
         first = shared[0]
-    shared = [pair(first, other) for other in chosen]
+    shared = [align_pair(first, other) for other in chosen]
     return [both[1] for both in shared if both is not None]
 
 
-def by_base(values: Array, units: Sequence[Unit], min_bases: int) -> Array:
+def base_means(values: Array, units: Sequence[Unit], min_bases: int) -> Array:
     """Base means [bases, ...] of values [n, ...] where there are enough bases, since runs of one base are not
     independent; the values themselves otherwise."""
     bases = [base for base, _ in units]

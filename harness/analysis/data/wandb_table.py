@@ -10,10 +10,10 @@ PREFIX = "wandb:"
 ARTIFACT = "study"  # the type of artifact that holds a study's tables; its name is the study's
 TIMEOUT = 30  # seconds for each answer of the server
 _HOW = "`python scripts/study.py study=NAME report=true tracker=wandb` (then scripts/sync.py, if offline)"
-FORM = "wandb:ENTITY/PROJECT, or wandb:ENTITY/PROJECT/STUDY where the project holds several studies"
+SOURCE_FORM = "wandb:ENTITY/PROJECT, or wandb:ENTITY/PROJECT/STUDY where the project holds several studies"
 
 
-def local(source: str, out: str | Path, api: Callable[[], Any] | None = None) -> Path:
+def local_path(source: str, out: str | Path, api: Callable[[], Any] | None = None) -> Path:
     """The path of a source: itself, or for `wandb:…` a folder under `out` into which its tables were downloaded.
 
     api: makes the client, W&B's own by default. Raises TableError: not logged in, unreachable, or nothing there.
@@ -24,7 +24,7 @@ def local(source: str, out: str | Path, api: Callable[[], Any] | None = None) ->
 
     parts = source.removeprefix(PREFIX).split("/")
     if len(parts) not in (2, 3) or not all(parts):
-        raise TableError(source, "names no project", f"write {FORM}")
+        raise TableError(source, "names no project", f"write {SOURCE_FORM}")
     if api is None and not wandb.login(prompt=False):
         raise TableError(source, "not logged in to W&B", "run `wandb login`, or set WANDB_API_KEY")
     try:

@@ -36,7 +36,9 @@ def analyze(
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "verdicts.json", records)
     write_json(out / "transfer.json", transfer)
-    from harness.analysis.report.report import write_report  # plotly takes a second to import: not for a table in error
+    from harness.analysis.report.report_page import (
+        write_report,  # plotly takes a second to import: not for a table in error
+    )
 
     spend = strict(allocation(table, options))
     write_json(out / "allocation.json", spend)

@@ -13,9 +13,10 @@ from harness.analysis.data.table import Table, load_table
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.report import plotly_charts as charts
 from harness.analysis.report.curve_series import AXES, Axis, Series, arm_series, log_axis
-from harness.analysis.report.html import Section, figure, sample, table
-from harness.analysis.report.report import page
-from harness.analysis.stats.formatting import short
+from harness.analysis.report.html import Section, figure_slot, html_table, line_swatch
+from harness.analysis.report.plotly_layout import DASHES, Spec, colour_of, dash_of
+from harness.analysis.report.report_page import render_page
+from harness.analysis.stats.formatting import format_significant
 
 Array = NDArray[np.float64]
 Line = tuple[dict[str, Array], Array]  # x on each axis, y
@@ -40,13 +41,13 @@ def compare(runs: Sequence[str | Path], out: str | Path) -> Path:
     loaded = [run for path in runs for run in load_runs(Path(path))]
     if not loaded:
         raise TableError("nothing to compare: name run folders or tables, e.g. runs='[outputs/a,outputs/b]'")
-    axes = shared(loaded)
+    axes = common_axes(loaded)
     metrics = list(dict.fromkeys(name for run in loaded for name in run.metrics))
     groups = sorted({name.split("/")[0] for name in metrics}, key=lambda group: (_place(group), group))
     sections = [differences(loaded)] + [_group(group, sorted(metrics), loaded, axes) for group in groups]
     path = Path(out) / "compare.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(f"{len(loaded)} runs compared", "", sections, axes))
+    path.write_text(render_page(f"{len(loaded)} runs compared", "", sections, axes))
     return path
 
 
@@ -77,7 +78,7 @@ def run_folder(path: Path) -> Run:
             x = {axis: np.array([row[key] for row in known], dtype=float) for axis, key in axes.items()}
             metrics[name] = (x, np.array([row[name] for row in known], dtype=float))
     config = path / "config.json"
-    return Run(path.name, metrics, flat(json.loads(config.read_text())) if config.exists() else {})
+    return Run(path.name, metrics, flatten_config(json.loads(config.read_text())) if config.exists() else {})
 
 
 def _row(path: Path, i: int, line: str) -> dict[str, Any]:
@@ -109,15 +110,15 @@ def _line(one: Series) -> Line:
     return axes, np.array([*([before.mean()] if len(before) else []), *one.mean])
 
 
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A nested configuration as dotted keys."""
     items: dict[str, Any] = {}
     for key, value in config.items():
-        items |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        items |= flatten_config(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return items
 
 
-def shared(runs: Sequence[Run]) -> list[Axis]:
+def common_axes(runs: Sequence[Run]) -> list[Axis]:
     """The axes that every line has, over all their budgets above 0."""
     lines = [line for run in runs for line in run.metrics.values()]
     names = [name for name in (*AXES, "x") if lines and all(name in x for x, _ in lines)]
@@ -136,10 +137,10 @@ def differences(runs: Sequence[Run]) -> Section:
     rows = []
     for i, run in enumerate(runs):
         settings = [str(run.config.get(key, "–")) for key in differing]
-        ends = [short(float(run.metrics[name][1][-1])) if name in run.metrics else "–" for name in scores]
-        rows.append([sample(charts.colour(i), charts.DASHES[charts.dash(i)]), run.label, *settings, *ends])
+        ends = [format_significant(float(run.metrics[name][1][-1])) if name in run.metrics else "–" for name in scores]
+        rows.append([line_swatch(colour_of(i), DASHES[dash_of(i)]), run.label, *settings, *ends])
     caption = "Settings that differ, and the last value of each accuracy."
-    return Section("runs", "Runs", table(caption, ["line", "run", *differing, *scores], rows, 2 + len(differing)))
+    return Section("runs", "Runs", html_table(caption, ["line", "run", *differing, *scores], rows, 2 + len(differing)))
 
 
 def _place(group: str) -> int:
@@ -150,15 +151,15 @@ def _group(group: str, metrics: Sequence[str], runs: Sequence[Run], axes: Sequen
     """A small multiple for each metric of a group."""
     own = [name for name in metrics if name.split("/")[0] == group]
     figures = {f"{group}-{i}": overlay(name, runs, axes) for i, name in enumerate(own)}
-    plots = "".join(figure(key, name, shown=False) for key, name in zip(figures, own))
+    plots = "".join(figure_slot(key, name, shown=False) for key, name in zip(figures, own))
     return Section(group, group, f'<div class="multiples">{plots}</div>', figures)
 
 
-def overlay(metric: str, runs: Sequence[Run], axes: Sequence[Axis]) -> charts.Spec:
+def overlay(metric: str, runs: Sequence[Run], axes: Sequence[Axis]) -> Spec:
     """One metric of every run that has it."""
     lines = [(i, run.label, run.metrics[metric]) for i, run in enumerate(runs) if metric in run.metrics]
     placed = [
         (i, label, {axis.name: np.where(x[axis.name] > 0, x[axis.name], axis.zero) for axis in axes}, y)
         for i, label, (x, y) in lines
     ]
-    return charts.overlay(placed, axes, metric)
+    return charts.metric_panel(placed, axes, metric)

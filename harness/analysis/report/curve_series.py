@@ -106,7 +106,7 @@ def _axes(table: Table, c: Curves, size: int | None) -> dict[str, Array]:
     return found
 
 
-def borrowed(series: Sequence[Series]) -> list[Series]:
+def fill_missing_axes(series: Sequence[Series]) -> list[Series]:
     """The series with axes that they lack (a frozen policy spends no FLOPs) taken at the budgets of the first of their
     size."""
 
@@ -137,14 +137,18 @@ def log_axis(name: str, values: Sequence[Array]) -> Axis:
     low, high = np.log10(min(v.min() for v in values)), np.log10(max(v.max() for v in values))
     width = max(high - low, 0.5)
     zero, gap = low - GAP * width, low - GAP * width / 2
-    ticks = ((float(10**zero), "0"), *((10.0**t, power(t)) for t in _places(low, high)))
+    ticks = ((float(10**zero), "0"), *((10.0**t, tick_label(t)) for t in _tick_places(low, high)))
     return Axis(
-        name, AXES.get(name, "x, the budget"), float(10**zero), float(10**gap),
-        (float(zero - 0.04 * width), float(high + 0.04 * width)), ticks,
-    )  # fmt: skip
+        name,
+        AXES.get(name, "x, the budget"),
+        float(10**zero),
+        float(10**gap),
+        (float(zero - 0.04 * width), float(high + 0.04 * width)),
+        ticks,
+    )
 
 
-def _places(low: float, high: float) -> list[float]:
+def _tick_places(low: float, high: float) -> list[float]:
     """log10 of tick places: powers of ten, thinned to at most seven, with 2 and 5 between where there are few."""
     powers = np.arange(np.ceil(low - 1e-9), np.floor(high + 1e-9) + 1)
     if len(powers) >= 2:
@@ -153,7 +157,7 @@ def _places(low: float, high: float) -> list[float]:
     return [float(p) for p in fine if low - 1e-9 <= p <= high + 1e-9] or [low]
 
 
-def power(exponent: float) -> str:
+def tick_label(exponent: float) -> str:
     """A tick's text: 1, 20, 500, 1k, 10¹²."""
     value = 10.0**exponent
     if exponent < -2 or exponent >= 6:

@@ -30,11 +30,11 @@ def paragraphs(texts: Sequence[str]) -> str:
     return "".join(f"<p>{escape(text)}</p>" for text in texts)
 
 
-def bullets(texts: Sequence[str]) -> str:
+def bullet_list(texts: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>" if texts else ""
 
 
-def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> str:
+def html_table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> str:
     """A table that scrolls by itself on a narrow screen; the first columns are text, the others numbers."""
 
     def cell(tag: str, i: int, content: str) -> str:
@@ -50,7 +50,7 @@ def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], te
     )
 
 
-def figure(name: str, caption: str, shown: bool = True) -> str:
+def figure_slot(name: str, caption: str, shown: bool = True) -> str:
     """A place for the Plotly figure `name`; the caption is read aloud, and shown below."""
     label = escape(caption)
     below = f"<figcaption>{label}</figcaption>" if shown else ""
@@ -58,7 +58,7 @@ def figure(name: str, caption: str, shown: bool = True) -> str:
     return f"<figure>{plot}{below}</figure>"
 
 
-def facts(pairs: Mapping[str, str]) -> str:
+def definition_list(pairs: Mapping[str, str]) -> str:
     return "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in pairs.items()) + "</dl>"
 
 
@@ -67,11 +67,11 @@ def card(title: str, word: str, mood: str, body: str) -> str:
     return f'<article class="card {mood}"><h3>{escape(title)}</h3><p class="word">{escape(word)}</p>{body}</article>'
 
 
-def link(address: str, text: str) -> Html:
+def hyperlink(address: str, text: str) -> Html:
     return Html(f'<a href="{escape(address)}">{escape(text)}</a>')
 
 
-def sample(colour: str, dashes: str) -> Html:
+def line_swatch(colour: str, dashes: str) -> Html:
     """A piece of a line as the figures draw it."""
     stroke = f'stroke="{colour}" stroke-width="3" stroke-dasharray="{dashes}"'
     return Html(f'<svg width="36" height="10" aria-hidden="true"><line x1="0" x2="36" y1="5" y2="5" {stroke}/></svg>')

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.analysis.report.curve_series import Axis, Series, shared_axes
-from harness.analysis.report.plotly_charts import HIDDEN_FACTOR, MANY, colour, has_spread
+from harness.analysis.report.plotly_charts import HIDDEN_FACTOR, MANY, has_spread
+from harness.analysis.report.plotly_layout import colour_of
 from harness.analysis.report.transfer_section import forest
 from harness.analysis.stats.laws import evaluate
 
@@ -56,10 +57,17 @@ def figure_curves(series: Sequence[Series]) -> Figure:
     drawing, panel, axis = _log_panel(series)
     for i, one in enumerate(series):
         if has_spread(i, series):
-            panel.fill_between(one.x, one.low, one.high, color=colour(i), alpha=0.18, linewidth=0)
-            panel.plot(one.x, one.accuracy.T, color=colour(i), alpha=0.3, linewidth=0.7)
-        panel.plot(one.x, one.mean, color=colour(i), marker=MARKERS[i % 8], linestyle=LINES[(i + i // 8) % 4],
-                   label=one.label, markersize=4)  # fmt: skip
+            panel.fill_between(one.x, one.low, one.high, color=colour_of(i), alpha=0.18, linewidth=0)
+            panel.plot(one.x, one.accuracy.T, color=colour_of(i), alpha=0.3, linewidth=0.7)
+        panel.plot(
+            one.x,
+            one.mean,
+            color=colour_of(i),
+            marker=MARKERS[i % 8],
+            linestyle=LINES[(i + i // 8) % 4],
+            label=one.label,
+            markersize=4,
+        )
         _before(panel, one, axis, i)
     panel.set_ylabel("accuracy")
     if len(series) > MANY:  # within it would cover the curves
@@ -77,14 +85,14 @@ def figure_laws(one: Series, fits: Mapping[str, Mapping]) -> Figure:
     axis = shared_axes([one])[0]
     grid = np.geomspace(one.x[0], one.x[-1], LAW_POINTS)
     for i, (name, fit) in enumerate(fits.items()):
-        style = {"color": colour(i + 1), "linestyle": LINES[i % 4], "linewidth": 1.2}
+        style = {"color": colour_of(i + 1), "linestyle": LINES[i % 4], "linewidth": 1.2}
         above.plot(grid, evaluate(name, fit["parameters"], grid), label=name, **style)
         if name != "constant":  # its residuals are the curve itself
             below.plot(one.x, one.mean - evaluate(name, fit["parameters"], one.x), marker=".", **style)
     error = np.nan_to_num(np.stack([one.mean - one.low, one.high - one.mean]))
     hidden = one.x > one.x[-1] / HIDDEN_FACTOR * (1 + 1e-9)
-    for mask, face in ((~hidden, colour(0)), (hidden, "white")):
-        above.errorbar(one.x[mask], one.mean[mask], error[:, mask], fmt="o", color=colour(0), mfc=face, markersize=5)
+    for mask, face in ((~hidden, colour_of(0)), (hidden, "white")):
+        above.errorbar(one.x[mask], one.mean[mask], error[:, mask], fmt="o", color=colour_of(0), mfc=face, markersize=5)
     _before(above, one, axis, 0)
     below.axhline(0, color="0.6", linewidth=0.8)
     _dress(below, axis)
@@ -108,8 +116,15 @@ def figure_transfer(transfer: Mapping[str, Any]) -> Figure:
             np.array([gain[side] if gain[side] is not None else gain["mean"] for _, gain in own])
             for side in ("low", "high")
         )
-        panel.errorbar(means, [y for y, _ in own], xerr=[means - low, high - means], fmt=MARKERS[i], color=colour(i),
-                       label=role, markersize=5)  # fmt: skip
+        panel.errorbar(
+            means,
+            [y for y, _ in own],
+            xerr=[means - low, high - means],
+            fmt=MARKERS[i],
+            color=colour_of(i),
+            label=role,
+            markersize=5,
+        )
     panel.set_yticks(range(len(rows)), [label for label, _, _ in rows], fontsize=8)
     panel.invert_yaxis()
     panel.axvline(0, color="0.6", linewidth=0.8)
@@ -127,8 +142,9 @@ def figure_difficulties(by_task: Mapping[str, Sequence[Series]]) -> Figure:
     axis = shared_axes([one for series in by_task.values() for one in series])[0]
     for panel, (task, series) in zip(panels, by_task.items()):
         for i, one in enumerate(series):
-            panel.plot(one.x, one.mean, color=colour(i), marker=MARKERS[i % 8], markersize=3, linewidth=1,
-                       label=one.label)  # fmt: skip
+            panel.plot(
+                one.x, one.mean, color=colour_of(i), marker=MARKERS[i % 8], markersize=3, linewidth=1, label=one.label
+            )
             _before(panel, one, axis, i, size=3)
         panel.set_title(task, fontsize=8)
         panel.set_ylim(0, 1)
@@ -165,5 +181,5 @@ def _before(panel: Axes, one: Series, axis: Axis, i: int, size: float = 6) -> No
     """The policy before RL: every seed as a dot, their mean as an open marker."""
     known = one.before[np.isfinite(one.before)]
     if len(known):
-        panel.plot(np.full(len(known), axis.zero), known, ".", color=colour(i), alpha=0.3, markersize=3)
-        panel.plot([axis.zero], [known.mean()], MARKERS[i % 8], color=colour(i), mfc="white", markersize=size)
+        panel.plot(np.full(len(known), axis.zero), known, ".", color=colour_of(i), alpha=0.3, markersize=3)
+        panel.plot([axis.zero], [known.mean()], MARKERS[i % 8], color=colour_of(i), mfc="white", markersize=size)

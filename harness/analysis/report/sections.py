@@ -9,77 +9,28 @@ import polars as pl
 from harness.analysis.data.table import Table
 from harness.analysis.report import plotly_charts as charts
 from harness.analysis.report.curve_series import Axis, Series
-from harness.analysis.report.html import Section, bullets, card, facts, figure, link, paragraphs, table
-from harness.analysis.stats.formatting import between, number, p_value, rounded, short
-from harness.analysis.transfer.sentences import finding
+from harness.analysis.report.html import (
+    Section,
+    bullet_list,
+    definition_list,
+    figure_slot,
+    html_table,
+    hyperlink,
+    paragraphs,
+)
+from harness.analysis.report.verdict_cards import VERDICT_LABELS, record_interval
+from harness.analysis.stats.formatting import format_count, format_interval, format_number, format_p, format_significant
 
 Record = Mapping[str, Any]
 
-WORDS = {
-    "log_linear": "Log-linear",
-    "saturating": "Saturating",
-    "accelerating": "Accelerating",
-    "flat": "Flat",
-    "declining": "Declining",
-    "non_monotone": "Rises, then falls",
-    "indistinguishable": "Undecided",
-    "insufficient_data": "Too little data",
-}
-FINDINGS = {
-    "transfers": ("Yes", "good"),
-    "none": ("No", "bad"),
-    "harms": ("It harms", "bad"),
-    "nothing": ("Nothing to carry over", "open"),
-    "undecided": ("Undecided", "open"),
-    "uncontrolled": ("No control arm", "open"),
-    "unknown": ("Not measured", "open"),
-}
 VERDICT_HEADER = ("arm", "tasks", "role", "verdict", "slope per tenfold", "95%", "rise", "decades", "seeds", "p (Holm)")
-MOODS = {"log_linear": "good", "declining": "bad", "non_monotone": "bad"}
-
-
-def answers(pools: Sequence[Record], transfer: Record) -> str:
-    """The two cards that answer in ten seconds: the law of each role's pool, and transfer."""
-    cards = [verdict_card(record) for record in pools]
-    word, mood = FINDINGS[finding(transfer)]
-    body = paragraphs(transfer["sentences"][:1])
-    role = transfer["unverified"]
-    if role is not None:
-        pooled = role["pooled"]
-        shown = {
-            "level": f"{number(pooled['before'])} → {number(pooled['after'])}",
-            "gain": f"{number(pooled['gain']['mean'], sign=True)} ({_interval(pooled['gain'])})",
-            "replicates": str(role["n_replicates"]),
-        }
-        if role["direct"] and (ratio := role["direct"]["ratio"])["value"] is not None:
-            shown["share of direct's"] = f"{number(ratio['value'], 2)} ({between((ratio['low'], ratio['high']), 2)})"
-        body += facts(shown)
-    return '<div class="cards">' + "".join([*cards, card("Does skill carry over?", word, mood, body)]) + "</div>"
-
-
-def verdict_card(record: Record) -> str:
-    """One pool's verdict, its two sentences and the numbers behind it."""
-    word = "Withheld" if record.get("withheld") else WORDS[record["verdict"]]
-    mood = "open" if record.get("withheld") else MOODS.get(record["verdict"], "open")
-    body = paragraphs(record.get("sentences") or [record["reason"]])
-    share, bases = record["share_of_gain"], record.get("n_bases")
-    body += facts({
-        "slope": f"{number(record['slope_per_decade'], sign=True)} ({between(record['slope_ci'], sign=True)})",
-        "rise": f"{number(record.get('rise'), sign=True)} ({between(record.get('rise_ci'), sign=True)})",
-        "window": f"{number(record['decades'], 1)} decades",
-        "parameters": "–" if record.get("model_params") is None else f"{record['model_params']:,}",
-        "seeds": f"{record['n_seeds']}" + (f" on {bases} base{'s' * (bases != 1)}" if bases else ""),
-        "gain seen": "share not identified" if share is None else f"{share:.0%} of the hill law's",
-    })  # fmt: skip
-    title = f"{record['role'].capitalize()} tasks: log-linear in RL compute?"
-    return card(title, word, mood, body)
 
 
 def curves_section(drawn: Mapping[str, Sequence[Series]], axes: Sequence[Axis]) -> Section:
     """Learning curves of every arm, one figure a role."""
     figures = {f"curves-{role}": charts.learning_curves(series, axes) for role, series in drawn.items() if series}
     html = "".join(
-        figure(
+        figure_slot(
             f"curves-{role}",
             f"Accuracy on all {role} tasks, each arm: mean, 95% t-band over seeds, each seed (thin)"
             f"{', these of the first two arms only' * (len(series) > charts.MANY)}. "
@@ -100,16 +51,16 @@ def laws_section(pools: Sequence[Record], drawn: Mapping[str, Series], axes: Seq
             parts.append(f"<h3>{record['role']} tasks</h3><p>No law has fewer parameters than there are budgets.</p>")
             continue
         name = record["role"]
-        figures[f"laws-{name}"] = charts.laws(one, axes, fits)
+        figures[f"laws-{name}"] = charts.law_fits(one, axes, fits)
         figures[f"residuals-{name}"] = charts.residuals(one, axes, fits)
         parts += [
             f"<h3>{name} tasks</h3>",
-            figure(
+            figure_slot(
                 f"laws-{name}",
                 "Every candidate law, fitted to the mean curve; open points are hidden in the held-out extrapolation. "
                 "Laws explain; they do not decide.",
             ),
-            figure(f"residuals-{name}", "What each law leaves over."),
+            figure_slot(f"residuals-{name}", "What each law leaves over."),
             law_table(fits, record.get("rejections") or {}),
             extrapolation_table(record.get("extrapolation") or {}),
         ]
@@ -123,39 +74,59 @@ def law_table(fits: Mapping[str, Record], rejections: Mapping[str, float]) -> st
     rows = []
     for name, fit in sorted(fits.items(), key=lambda item: (item[1].get("aicc") is None, item[1].get("aicc"))):
         words = [_parameter(key, value, fit["intervals"].get(key)) for key, value in fit["parameters"].items()]
-        flags = [flag for flag, on in (("at bound", fit.get("at_bound")),
-                                       ("not converged", fit.get("converged") is False)) if on]  # fmt: skip
+        flags = [
+            flag
+            for flag, on in (("at bound", fit.get("at_bound")), ("not converged", fit.get("converged") is False))
+            if on
+        ]
         away = None if best is None or fit.get("aicc") is None else fit["aicc"] - best
-        rows.append([name, "; ".join(words), ", ".join(flags) or "–", number(away, 1),
-                     number(fit.get("held_out_error")), p_value(rejections.get(name))])  # fmt: skip
+        rows.append(
+            [
+                name,
+                "; ".join(words),
+                ", ".join(flags) or "–",
+                format_number(away, 1),
+                format_number(fit.get("held_out_error")),
+                format_p(rejections.get(name)),
+            ]
+        )
     header = ["law", "parameters (95%)", "flags", "ΔAICc", "held-out error", "rejection p"]
-    return table("Laws by ΔAICc (display only); held-out error relative to the gain.", header, rows, 3)
+    return html_table("Laws by ΔAICc (display only); held-out error relative to the gain.", header, rows, 3)
 
 
 def _parameter(name: str, value: float | None, interval: Sequence[float] | str | None) -> str:
     if isinstance(interval, str) or interval is None:
-        return f"{name} {short(value)} (not identified)"
-    return f"{name} {short(value)} ({short(interval[0])} to {short(interval[1])})"
+        return f"{name} {format_significant(value)} (not identified)"
+    return (
+        f"{name} {format_significant(value)} ({format_significant(interval[0])} to {format_significant(interval[1])})"
+    )
 
 
 def extrapolation_table(found: Mapping[str, Record]) -> str:
     """The line's prediction of hidden budgets beside the two baselines."""
     names = {"last_4x": "last factor of 4", "top_half": "top half of the decades"}
     rows = [
-        [names.get(key, key), str(e["hidden"]), number(e["line"]), number(e["last_value"]), number(e["last_slope"]),
-         {True: "yes", False: "no", None: "–"}[e["covers"]], {True: "yes", False: "no", None: "–"}[e["passed"]]]
+        [
+            names.get(key, key),
+            str(e["hidden"]),
+            format_number(e["line"]),
+            format_number(e["last_value"]),
+            format_number(e["last_slope"]),
+            {True: "yes", False: "no", None: "–"}[e["covers"]],
+            {True: "yes", False: "no", None: "–"}[e["passed"]],
+        ]
         for key, e in found.items()
-    ]  # fmt: skip
+    ]
     header = ["hidden", "budgets", "line", "last value", "last slope", "line covers", "passed"]
-    return table("Held-out extrapolation: error relative to the gain.", header, rows) if rows else ""
+    return html_table("Held-out extrapolation: error relative to the gain.", header, rows) if rows else ""
 
 
 def verdicts_section(verdicts: Sequence[Record]) -> Section:
     """The pools in a table, every task's record in a folded one."""
     pools, tasks = ([v for v in verdicts if (v["task"] == "all") == pooled] for pooled in (True, False))
     sized = several_sizes(pools)
-    html = table("Each arm, over all tasks of a role.", VERDICT_HEADER, [_verdict_row(v, sized) for v in pools], 4)
-    each = table("Each arm and task.", VERDICT_HEADER, [_verdict_row(v, sized) for v in tasks], 4)
+    html = html_table("Each arm, over all tasks of a role.", VERDICT_HEADER, [_verdict_row(v, sized) for v in pools], 4)
+    each = html_table("Each arm and task.", VERDICT_HEADER, [_verdict_row(v, sized) for v in tasks], 4)
     html += f"<details><summary>{len(tasks)} verdicts by task</summary>{each}</details>"
     return Section("verdicts", "All verdicts", html)
 
@@ -166,17 +137,26 @@ def several_sizes(pools: Sequence[Record]) -> bool:
 
 
 def _verdict_row(v: Record, sized: bool) -> list[str]:
-    word = ("withheld: " if v.get("withheld") else "") + WORDS[v["verdict"]]
-    arm = f"{v['arm']}, {rounded(v['model_params'])} parameters" if sized and v.get("model_params") else v["arm"]
-    return [arm, v["task"], v["role"], word, number(v["slope_per_decade"], sign=True),
-            between(v["slope_ci"], sign=True), number(v.get("rise"), sign=True), number(v["decades"], 1),
-            str(v["n_seeds"]), p_value(v.get("p_claim_holm"))]  # fmt: skip
+    word = ("withheld: " if v.get("withheld") else "") + VERDICT_LABELS[v["verdict"]]
+    arm = f"{v['arm']}, {format_count(v['model_params'])} parameters" if sized and v.get("model_params") else v["arm"]
+    return [
+        arm,
+        v["task"],
+        v["role"],
+        word,
+        format_number(v["slope_per_decade"], sign=True),
+        format_interval(v["slope_ci"], sign=True),
+        format_number(v.get("rise"), sign=True),
+        format_number(v["decades"], 1),
+        str(v["n_seeds"]),
+        format_p(v.get("p_claim_holm")),
+    ]
 
 
 def difficulty_section(parts: Mapping[str, Sequence[Series]], axes: Sequence[Axis], arm: str) -> Section:
     """Small multiples: each task, a line per difficulty or setting."""
-    figures = {f"cells-{i}": charts.cells(series, axes, task) for i, (task, series) in enumerate(parts.items())}
-    plots = "".join(figure(f"cells-{i}", task, shown=False) for i, task in enumerate(parts))
+    figures = {f"cells-{i}": charts.cell_panel(series, axes, task) for i, (task, series) in enumerate(parts.items())}
+    plots = "".join(figure_slot(f"cells-{i}", task, shown=False) for i, task in enumerate(parts))
     lead = f'<p class="soft">{escape(arm)}, mean over seeds, a line for each difficulty or setting.</p>'
     return Section("difficulties", "By task and difficulty", f'{lead}<div class="multiples">{plots}</div>', figures)
 
@@ -187,18 +167,18 @@ def runs_section(data: Table, links: Mapping[str, str]) -> Section:
         pl.col("arm", "seed", "base_id").first(), pl.col("x").max(), pl.len().alias("rows")
     )
     rows = [
-        [link(links[run], run) if run in links else run, arm, base, str(seed), short(x), str(n)]
+        [hyperlink(links[run], run) if run in links else run, arm, base, str(seed), format_significant(x), str(n)]
         for run, arm, seed, base, x, n in runs.rows()
     ]
-    body = table("Runs of the table.", ["run", "arm", "base", "seed", "largest x", "rows"], rows, 3)
+    body = html_table("Runs of the table.", ["run", "arm", "base", "seed", "largest x", "rows"], rows, 3)
     return Section("runs", "Runs", f"<details><summary>{len(rows)} runs</summary>{body}</details>")
 
 
 def registered_section(found: Record) -> Section:
     """What was fixed before the first run, and apart from it what was decided after data were seen."""
     fixed = {name: found[name] for name in ("primary", "margins", "exclusions", "sizes")}
-    later = bullets(found["decided_later"]) if found["decided_later"] else "<p>Nothing.</p>"
-    html = f"<h3>Hypotheses</h3>{bullets(found['hypotheses'])}{facts(fixed)}<h3>Decided later</h3>{later}"
+    later = bullet_list(found["decided_later"]) if found["decided_later"] else "<p>Nothing.</p>"
+    html = f"<h3>Hypotheses</h3>{bullet_list(found['hypotheses'])}{definition_list(fixed)}<h3>Decided later</h3>{later}"
     return Section("registered", "Fixed before the first run", html)
 
 
@@ -208,24 +188,34 @@ def provenance_section(data: Table, context: Mapping[str, Any]) -> Section:
     shown = f"<pre>{escape(chr(10).join(map(str, commands)))}</pre>" if commands else "<p>Not given.</p>"
     html = f"<h3>Commands</h3>{shown}"
     versions = {str(name): str(value) for name, value in (context.get("versions") or {}).items()}
-    html += "<h3>Versions</h3>" + (facts(versions) if versions else "<p>Not given.</p>")
-    html += "<h3>The table</h3>" + bullets([f"source: {data.source}", *data.notes])
+    html += "<h3>Versions</h3>" + (definition_list(versions) if versions else "<p>Not given.</p>")
+    html += "<h3>The table</h3>" + bullet_list([f"source: {data.source}", *data.notes])
     return Section("provenance", "Commands and versions", html)
-
-
-def _interval(record: Record) -> str:
-    return between((record["low"], record["high"]), sign=True)
 
 
 def allocation_section(found: Record) -> Section:
     """What the next tenfold brings, and how a budget is best split, or why the data do not say."""
     parts = [paragraphs([_split_sentence(found["pretraining_or_rl"]), _settings_sentence(found["within_rl"])])]
     for role, gains in found["marginal_gain"].items():
-        rows = [[f"{short(one['from'])} to {short(one['to'])}", "measured", number(one["gain"]["mean"], sign=True),
-                 _interval(one["gain"])] for one in gains["measured"]]  # fmt: skip
-        rows += [["the next", name, number(one["gain"], sign=True), between((one["low"], one["high"]), sign=True)]
-                 for name, one in gains["next_tenfold"].items()]  # fmt: skip
-        parts.append(table(f"Gain of each tenfold of x, {role} tasks.", ["tenfold", "by", "gain", "95%"], rows, 2))
+        rows = [
+            [
+                f"{format_significant(one['from'])} to {format_significant(one['to'])}",
+                "measured",
+                format_number(one["gain"]["mean"], sign=True),
+                record_interval(one["gain"]),
+            ]
+            for one in gains["measured"]
+        ]
+        rows += [
+            [
+                "the next",
+                name,
+                format_number(one["gain"], sign=True),
+                format_interval((one["low"], one["high"]), sign=True),
+            ]
+            for name, one in gains["next_tenfold"].items()
+        ]
+        parts.append(html_table(f"Gain of each tenfold of x, {role} tasks.", ["tenfold", "by", "gain", "95%"], rows, 2))
     return Section("allocation", "Where the next FLOP should go", "".join(parts))
 
 
@@ -239,6 +229,7 @@ def _split_sentence(found: Record) -> str:
 def _settings_sentence(found: Record) -> str:
     if not found["identified"]:
         return f"Problems, group size or steps: not identified; {found['reason']}."
-    words = [f"{name} {one['value']:.0f} ({one['low']:.0f} to {one['high']:.0f})"
-             for name, one in found["best"].items()]  # fmt: skip
+    words = [
+        f"{name} {one['value']:.0f} ({one['low']:.0f} to {one['high']:.0f})" for name, one in found["best"].items()
+    ]
     return f"Problems, group size or steps: best at {', '.join(words)}."

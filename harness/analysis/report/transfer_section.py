@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.analysis.report import plotly_charts as charts
-from harness.analysis.report.html import Section, bullets, figure, paragraphs, table
-from harness.analysis.stats.formatting import between, number, p_value
+from harness.analysis.report.html import Section, bullet_list, figure_slot, html_table, paragraphs
+from harness.analysis.stats.formatting import format_interval, format_number, format_p
 
 Record = Mapping[str, Any]
 
@@ -14,12 +14,14 @@ def transfer_section(transfer: Record) -> Section:
     """Sentences, what is missing, a forest of gains, and the tables behind them."""
     html = [paragraphs(transfer["sentences"])]
     if transfer["missing"]:
-        html.append('<div class="note"><p>Missing for a full answer:</p>' + bullets(transfer["missing"]) + "</div>")
+        html.append('<div class="note"><p>Missing for a full answer:</p>' + bullet_list(transfer["missing"]) + "</div>")
     rows = forest(transfer)
-    figures = {"gains": charts.gains(rows)} if rows else {}
+    figures = {"gains": charts.gain_forest(rows)} if rows else {}
     if rows:
         minus = f" minus {transfer['control']}, paired by seed" if transfer["control"] else " (no control arm)"
-        html.append(figure("gains", f"Change of {transfer['real_arm']} from before RL{minus}, with 95% t-intervals."))
+        html.append(
+            figure_slot("gains", f"Change of {transfer['real_arm']} from before RL{minus}, with 95% t-intervals.")
+        )
     html += [gain_table(transfer), direct_table(transfer), contrast_table(transfer), matrix_table(transfer)]
     html.append(sharpening_table(transfer["sharpening"]))
     return Section("transfer", "Transfer", "".join(html), figures)
@@ -44,14 +46,22 @@ def gain_table(transfer: Record) -> str:
         rows.append(_gain_row("all tasks", role, pooled, pooled["control_change"], pooled["no_transfer_p"]))
         rows += [_gain_row(row["task"], role, row, None, None) for row in transfer[role]["tasks"]]
     header = ["tasks", "role", "before", "after", "control moved", "gain", "95%", "p (Holm)", "p of |gain| ≥ margin"]
-    return table("Before, after and gain.", header, rows, 2) if rows else ""
+    return html_table("Before, after and gain.", header, rows, 2) if rows else ""
 
 
 def _gain_row(name: str, role: str, row: Record, control: Record | None, inside: float | None) -> list[str]:
     gain, moved = row["gain"], control["mean"] if control else None
-    return [name, role, number(row["before"]), number(row["after"]), number(moved, sign=True),
-            number(gain["mean"], sign=True), _ends(gain), p_value(gain.get("p_holm", gain["p"])),
-            p_value(inside)]  # fmt: skip
+    return [
+        name,
+        role,
+        format_number(row["before"]),
+        format_number(row["after"]),
+        format_number(moved, sign=True),
+        format_number(gain["mean"], sign=True),
+        _ends(gain),
+        format_p(gain.get("p_holm", gain["p"])),
+        format_p(inside),
+    ]
 
 
 def direct_table(transfer: Record) -> str:
@@ -64,13 +74,13 @@ def direct_table(transfer: Record) -> str:
         rows += [_ratio_row(f"… of {task}", one) for task, one in direct["share_of_gap_by_task"].items()]
     if transfer["slope_ratio"]:
         rows.append(_ratio_row("slope, unverified over verified", transfer["slope_ratio"]["ratio"]))
-    return table("Ratios, with Fieller's 95% intervals.", ["ratio of", "value", "95%"], rows) if rows else ""
+    return html_table("Ratios, with Fieller's 95% intervals.", ["ratio of", "value", "95%"], rows) if rows else ""
 
 
 def _ratio_row(name: str, ratio: Record) -> list[str]:
     if ratio["value"] is None:
         return [name, "not reported", ratio["reason"]]
-    return [name, number(ratio["value"], 2), _ends(ratio, 2, sign=False)]
+    return [name, format_number(ratio["value"], 2), _ends(ratio, 2, sign=False)]
 
 
 def contrast_table(transfer: Record) -> str:
@@ -79,11 +89,18 @@ def contrast_table(transfer: Record) -> str:
     rows = []
     for row in transfer["contrasts"]:
         difference, same = row["real_minus_arm"], matched.get(row["arm"], {}).get("difference")
-        rows.append([row["arm"], number(row["change"]["mean"], sign=True), number(difference["mean"], sign=True),
-                     _ends(difference), p_value(difference["p_holm"]),
-                     f"{number(same['mean'], sign=True)} ({_ends(same)})" if same else "not matched"])  # fmt: skip
+        rows.append(
+            [
+                row["arm"],
+                format_number(row["change"]["mean"], sign=True),
+                format_number(difference["mean"], sign=True),
+                _ends(difference),
+                format_p(difference["p_holm"]),
+                f"{format_number(same['mean'], sign=True)} ({_ends(same)})" if same else "not matched",
+            ]
+        )
     header = ["arm", "its change", f"{transfer['real_arm']} minus it", "95%", "p (Holm)", "… at equal verified gain"]
-    return table("Other arms, on unverified tasks.", header, rows) if rows else ""
+    return html_table("Other arms, on unverified tasks.", header, rows) if rows else ""
 
 
 def matrix_table(transfer: Record) -> str:
@@ -99,7 +116,7 @@ def matrix_table(transfer: Record) -> str:
         body.append([row["arm"], ", ".join(trained), *(_matrix_cell(found.get(column)) for column in columns)])
     header = ["arm", "trained on", *(f"{family} ({role})" for family, role in columns)]
     caption = "Gain by family evaluated; * marks 95% intervals off 0, † changes with no control to subtract."
-    return table(caption, header, body, 2)
+    return html_table(caption, header, body, 2)
 
 
 def _matrix_cell(cell: Record | None) -> str:
@@ -107,19 +124,25 @@ def _matrix_cell(cell: Record | None) -> str:
         return "–"
     gain = cell["gain"]
     clear = gain["low"] is not None and (gain["low"] > 0 or gain["high"] < 0)
-    return number(gain["mean"], sign=True) + "*" * clear + "†" * (not cell["corrected"])
+    return format_number(gain["mean"], sign=True) + "*" * clear + "†" * (not cell["corrected"])
 
 
 def sharpening_table(rows: Sequence[Record]) -> str:
     body = [
-        [row["measure"], row["role"], number(row["before"]), number(row["after"]),
-         number(row["change"]["mean"], sign=True), _ends(row["change"]),
-         number(row["minus_control"]["mean"], sign=True) if row.get("minus_control") else "–"]
+        [
+            row["measure"],
+            row["role"],
+            format_number(row["before"]),
+            format_number(row["after"]),
+            format_number(row["change"]["mean"], sign=True),
+            _ends(row["change"]),
+            format_number(row["minus_control"]["mean"], sign=True) if row.get("minus_control") else "–",
+        ]
         for row in rows
-    ]  # fmt: skip
+    ]
     header = ["measure", "role", "before", "after", "change", "95%", "minus control"]
-    return table("Taught or sharpened: other measures of the real arm.", header, body, 2) if body else ""
+    return html_table("Taught or sharpened: other measures of the real arm.", header, body, 2) if body else ""
 
 
 def _ends(record: Record, digits: int = 3, sign: bool = True) -> str:
-    return between((record["low"], record["high"]), digits, sign)
+    return format_interval((record["low"], record["high"]), digits, sign)

@@ -11,11 +11,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from harness.analysis.data.curves import Curves, by_base, curves, measured
-from harness.analysis.data.grids import Grid, grids
+from harness.analysis.data.curves import Curves, base_mean_curves, curves, has_budgets
+from harness.analysis.data.grids import Grid, arm_grids
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
-from harness.analysis.stats.contrasts import record
+from harness.analysis.stats.contrasts import mean_record
 from harness.analysis.stats.covariance import mean_curve
 from harness.analysis.stats.fitting import fit
 from harness.analysis.stats.intervals import jackknife_t
@@ -32,11 +32,11 @@ def allocation(table: Table, options: Options) -> dict[str, Any]:
     if real not in table.arms:
         return {
             "marginal_gain": {},
-            "pretraining_or_rl": unknown(f"no arm {real}"),
-            "within_rl": unknown(f"no arm {real}"),
+            "pretraining_or_rl": not_identified(f"no arm {real}"),
+            "within_rl": not_identified(f"no arm {real}"),
         }
     largest = table.sizes(real)[-1]
-    roles = [role for role in ("verified", "unverified") if measured(table, real, table.tasks(real, role), largest)]
+    roles = [role for role in ("verified", "unverified") if has_budgets(table, real, table.tasks(real, role), largest)]
     gains = {role: marginal_gain(curves(table, real, role=role, size=largest), options) for role in roles}
     return {
         "marginal_gain": gains,
@@ -45,7 +45,7 @@ def allocation(table: Table, options: Options) -> dict[str, Any]:
     }
 
 
-def unknown(reason: str) -> dict[str, Any]:
+def not_identified(reason: str) -> dict[str, Any]:
     """The record of an answer that the data do not give."""
     return {"identified": False, "reason": reason}
 
@@ -56,16 +56,16 @@ def marginal_gain(c: Curves, options: Options) -> dict[str, Any]:
     Measured: accuracy interpolated in log x, t over replicates. Predicted: jackknife-t over replicates; the laws'
     spread is the honest uncertainty, since no law is singled out by fitting.
     """
-    c = by_base(c, options.min_bases)
+    c = base_mean_curves(c, options.min_bases)
     z, tenfolds = np.log10(c.x), []
     for top in z[-1] - np.arange(int(np.floor(c.decades + 1e-9))):
         ends = [np.array([np.interp(at, z, row) for row in c.accuracy]) for at in (top, top - 1)]
-        gain = record(ends[0] - ends[1])
+        gain = mean_record(ends[0] - ends[1])
         tenfolds.append({"from": float(10 ** (top - 1)), "to": float(10**top), "gain": gain})
-    return {"measured": tenfolds, "next_tenfold": _next_tenfold(c)}
+    return {"measured": tenfolds, "next_tenfold": _next_decade(c)}
 
 
-def _next_tenfold(c: Curves) -> dict[str, dict[str, Any]]:
+def _next_decade(c: Curves) -> dict[str, dict[str, Any]]:
     """R(10 x_last) - R(x_last) by each law with fewer parameters than budgets."""
     mean = mean_curve(c)
     n, ends = len(c.accuracy), np.log10(c.x[-1]) + np.array([0.0, 1.0])
@@ -95,28 +95,32 @@ def pretraining_or_rl(table: Table, options: Options) -> dict[str, Any]:
     needed = ("pretrain_tokens", "flops")
     lacking = [name for name in needed if name not in table.frame.columns or table.frame[name].null_count()]
     if lacking or table.frame["model_params"].null_count():
-        return unknown(f"the table lacks {', '.join(lacking) or 'model_params'}")
+        return not_identified(f"the table lacks {', '.join(lacking) or 'model_params'}")
     points = _base_points(table, options)
     spent = np.unique(points["pretraining"].round(6))
     clusters = points["base_id"].unique().sort().to_list()
     if len(spent) < FEWEST:
-        return unknown(f"{len(spent)} pretraining budgets; {FEWEST} or more bases of different pretraining would tell")
-    whole = plane(points)
-    each = np.array([plane(points.filter(pl.col("base_id") != base)) for base in clusters])
+        return not_identified(
+            f"{len(spent)} pretraining budgets; {FEWEST} or more bases of different pretraining would tell"
+        )
+    whole = plane_slopes(points)
+    each = np.array([plane_slopes(points.filter(pl.col("base_id") != base)) for base in clusters])
     slopes = {name: jackknife_t(float(whole[i]), each[:, i]) for i, name in enumerate(("pretraining", "rl"))}
-    measured = {name: {"slope": float(whole[i]), "low": slopes[name][0], "high": slopes[name][1]}
-                for i, name in enumerate(slopes)}  # fmt: skip
+    measured = {
+        name: {"slope": float(whole[i]), "low": slopes[name][0], "high": slopes[name][1]}
+        for i, name in enumerate(slopes)
+    }
     flat = [name for name, (low, _) in slopes.items() if low <= 0]
     if flat or (each <= 0).any():
         return {
-            **unknown(f"the slope along {' and '.join(flat) or 'an axis'} is not clearly above 0"),
+            **not_identified(f"the slope along {' and '.join(flat) or 'an axis'} is not clearly above 0"),
             "slopes": measured,
         }
     odds = np.log10(whole[1] / whole[0])
     low, high = jackknife_t(float(odds), np.log10(each[:, 1] / each[:, 0]))
     seen = (points["rl"] - points["pretraining"]).to_numpy()
     if not seen.min() <= odds <= seen.max():
-        return {**unknown("the optimum lies outside the splits that were measured"), "slopes": measured}
+        return {**not_identified("the optimum lies outside the splits that were measured"), "slopes": measured}
     share = {name: float(1 / (1 + 10.0**-value)) for name, value in (("value", odds), ("low", low), ("high", high))}
     return {"identified": True, "reason": "", "share_of_flops_for_rl": share, "slopes": measured}
 
@@ -126,14 +130,21 @@ def _base_points(table: Table, options: Options) -> pl.DataFrame:
     rows = table.frame.filter((pl.col("arm") == options.real_arm) & (pl.col("role") == "verified") & (pl.col("x") > 0))
     pretraining = (6.0 * pl.col("model_params") * pl.col("pretrain_tokens").cast(pl.Float64)).log10()
     accuracy = pl.col("n_correct") / (pl.col("n_problems") * pl.col("k"))
-    cells = rows.select("base_id", "model_params", "x", "task", pretraining.alias("pretraining"),
-                        pl.col("flops").cast(pl.Float64).log10().alias("rl"), accuracy.alias("accuracy"))  # fmt: skip
+    cells = rows.select(
+        "base_id",
+        "model_params",
+        "x",
+        "task",
+        pretraining.alias("pretraining"),
+        pl.col("flops").cast(pl.Float64).log10().alias("rl"),
+        accuracy.alias("accuracy"),
+    )
     key = ["base_id", "model_params", "x"]
     tasks = cells.group_by(*key, "task").agg(pl.col("pretraining", "rl", "accuracy").mean())
     return tasks.group_by(key).agg(pl.col("pretraining", "rl", "accuracy").mean()).sort(key)
 
 
-def plane(points: pl.DataFrame) -> Array:
+def plane_slopes(points: pl.DataFrame) -> Array:
     """Least-squares slopes [2] of accuracy on log10 FLOPs of pretraining and RL, bases counting equally."""
     weight = (1.0 / points.select(pl.len().over("base_id")).to_series()).sqrt().to_numpy()
     design = np.column_stack([np.ones(len(points)), points["pretraining"], points["rl"]])
@@ -148,16 +159,16 @@ def within_rl(table: Table, options: Options) -> dict[str, Any]:
     """
     varied = [name for name in FACTORS if name in table.frame.columns and table.frame[name].n_unique() >= FEWEST]
     if not varied or "completions" not in table.frame.columns:
-        return unknown("no arms that vary problems_per_step or group_size over 3 levels at known completions")
+        return not_identified("no arms that vary problems_per_step or group_size over 3 levels at known completions")
     settings, values = _settings(table, varied, options)
-    if len(values) < FEWEST or values.shape[1] <= terms(len(varied)):
-        return unknown(
+    if len(values) < FEWEST or values.shape[1] <= quadratic_terms(len(varied)):
+        return not_identified(
             f"{values.shape[1]} settings and {len(values)} shared seeds are too few for {len(varied)} factors"
         )
-    best = peak(settings, values.mean(axis=0))
-    each = [peak(settings, np.delete(values, i, axis=0).mean(axis=0)) for i in range(len(values))]
+    best = quadratic_peak(settings, values.mean(axis=0))
+    each = [quadratic_peak(settings, np.delete(values, i, axis=0).mean(axis=0)) for i in range(len(values))]
     if best is None or any(one is None for one in each):
-        return unknown("accuracy has no peak inside the settings that were measured")
+        return not_identified("accuracy has no peak inside the settings that were measured")
     left_out = np.stack([one for one in each if one is not None])
     found = {}
     for j, name in enumerate(varied):
@@ -177,7 +188,7 @@ def within_rl(table: Table, options: Options) -> dict[str, Any]:
 def _settings(table: Table, varied: Sequence[str], options: Options) -> tuple[Array, Array]:
     """log10 factors of each setting [M, F] and accuracy [n, M] of the seeds they share, at matched completions."""
     rows = table.frame.filter(~pl.col("arm").is_in(options.controls) & (pl.col("role") == "verified"))
-    arms: Mapping[str, Grid] = grids(Table(rows, None, table.source, table.notes))
+    arms: Mapping[str, Grid] = arm_grids(Table(rows, None, table.source, table.notes))
     factors = {arm: rows.filter(pl.col("arm") == arm).select(varied).unique() for arm in arms}
     whole = {arm: g for arm, g in arms.items() if factors[arm].height == 1 and np.isfinite(g.values).all()}
     spent = {arm: _completions(rows, grid) for arm, grid in whole.items()}
@@ -197,12 +208,12 @@ def _completions(rows: pl.DataFrame, grid: Grid) -> Array:
     return np.array([own.filter(pl.col("x").is_close(x))["completions"].cast(pl.Float64).mean() for x in grid.x])
 
 
-def terms(factors: int) -> int:
+def quadratic_terms(factors: int) -> int:
     """Coefficients of a full quadratic."""
     return 1 + factors + factors * (factors + 1) // 2
 
 
-def peak(settings: Array, values: Array) -> Array | None:
+def quadratic_peak(settings: Array, values: Array) -> Array | None:
     """Where a full quadratic through values [M] at settings [M, F] has its maximum, [F]; None unless it is one, inside
     the settings' range."""
     m, f = settings.shape

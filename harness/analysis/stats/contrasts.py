@@ -30,7 +30,7 @@ class Ratio:
         return self.low is not None and self.high is not None and -margin < self.low and self.high < margin
 
 
-def finite(value: float) -> float | None:
+def finite_or_none(value: float) -> float | None:
     """The number, or None where JSON has no word for it."""
     return float(value) if np.isfinite(value) else None
 
@@ -40,21 +40,27 @@ def p_two_sided(e: Estimate) -> float:
     return min(1.0, 2 * min(e.p_above(), e.p_below()))
 
 
-def record(values: Array) -> dict[str, Any]:
+def mean_record(values: Array) -> dict[str, Any]:
     """Mean over replicates [n] with its 95% t-interval and two-sided p, as strict JSON (None: not known)."""
     e = estimate(values)
     low, high = e.interval(LEVEL)
-    return {"mean": finite(e.mean), "low": finite(low), "high": finite(high), "p": p_two_sided(e), "n": e.n}
+    return {
+        "mean": finite_or_none(e.mean),
+        "low": finite_or_none(low),
+        "high": finite_or_none(high),
+        "p": p_two_sided(e),
+        "n": e.n,
+    }
 
 
-def with_holm(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def add_holm(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The records, each given its Holm-adjusted p among them."""
     for one, p in zip(records, holm([one["p"] for one in records])):
         one["p_holm"] = p
     return records
 
 
-def fieller(numerator: Array, denominator: Array, level: float = LEVEL) -> Ratio:
+def fieller_ratio(numerator: Array, denominator: Array, level: float = LEVEL) -> Ratio:
     """mean(numerator) / mean(denominator) over replicates [n], paired (Fieller, J. R. Stat. Soc. B 16, 1954).
 
     Not reported where the denominator's own interval covers 0: the ratio is then unbounded, whatever its value.
@@ -74,7 +80,7 @@ def fieller(numerator: Array, denominator: Array, level: float = LEVEL) -> Ratio
     return Ratio(a / b, float((middle - half) / leading), float((middle + half) / leading), "")
 
 
-def crossed(values: Array) -> dict[str, Any]:
+def two_way_record(values: Array) -> dict[str, Any]:
     """Mean of values [n, M] when replicates and columns (tasks, problems) are both draws from a population.
 
     The variance is that of the row means over n plus that of the column means over M, which counts the residual twice
@@ -84,16 +90,16 @@ def crossed(values: Array) -> dict[str, Any]:
     n, m = values.shape
     mean = float(np.mean(values))
     if n < 2 or m < 2:
-        return {"mean": finite(mean), "low": None, "high": None, "p": 1.0, "n": n, "columns": m}
+        return {"mean": finite_or_none(mean), "low": None, "high": None, "p": 1.0, "n": n, "columns": m}
     rows, columns = values.mean(1).var(ddof=1) / n, values.mean(0).var(ddof=1) / m
-    error, freedom = combine(rows, n - 1, columns, m - 1)
+    error, freedom = sum_of_variances(rows, n - 1, columns, m - 1)
     # With two or three rows Satterthwaite's interval can come out narrower than the one for these columns alone.
     half = max(stats.t.ppf(0.5 + LEVEL / 2, freedom) * error, stats.t.ppf(0.5 + LEVEL / 2, n - 1) * np.sqrt(rows))
     p = 2 * stats.t.sf(abs(mean) / error, freedom) if error > 0 else float(mean == 0)
     return {"mean": mean, "low": float(mean - half), "high": float(mean + half), "p": float(p), "n": n, "columns": m}
 
 
-def combine(first: float, first_freedom: float, second: float, second_freedom: float) -> tuple[float, float]:
+def sum_of_variances(first: float, first_freedom: float, second: float, second_freedom: float) -> tuple[float, float]:
     """Standard error of a sum of two independent variances, and Satterthwaite's degrees of freedom."""
     total = first + second
     if total <= 0:

@@ -35,7 +35,7 @@ class MeanCurve:
         """Whether the policy before RL was evaluated for every replicate."""
         return bool(np.isfinite(self.y[0]))
 
-    def hidden_after(self, z_last: float) -> "MeanCurve":
+    def truncated_at(self, z_last: float) -> "MeanCurve":
         """The same mean with the budgets beyond z_last taken away."""
         keep = np.concatenate([[True], self.z <= z_last + 1e-9])
         return MeanCurve(self.z[keep[1:]], self.y[keep], self.covariance[np.ix_(keep, keep)], self.replicates[:, keep])
@@ -50,11 +50,13 @@ def mean_curve(curves: Curves) -> MeanCurve:
     z = np.log10(curves.x)
     used = np.isfinite(replicates[0])
     covariance = np.full((len(used), len(used)), np.nan)
-    covariance[np.ix_(used, used)] = scatter(replicates[:, used], noise[:, used].mean(0), z) / len(replicates)
+    covariance[np.ix_(used, used)] = replicate_covariance(replicates[:, used], noise[:, used].mean(0), z) / len(
+        replicates
+    )
     return MeanCurve(z, replicates.mean(0), covariance, replicates)
 
 
-def scatter(replicates: Array, noise: Array, z: Array) -> Array:
+def replicate_covariance(replicates: Array, noise: Array, z: Array) -> Array:
     """Covariance of one replicate [J, J] from replicates [n, J] and noise [J], J = K or K + 1 with x = 0 first."""
     fixed = np.diag(np.maximum(noise, NOISE_FLOOR))
     degrees = len(replicates) - 1

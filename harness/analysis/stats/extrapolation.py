@@ -65,7 +65,7 @@ def _nearer(error: Array, baseline: Array) -> Estimate:
 def held_out_error(name: str, mean: MeanCurve, hidden_decades: float = HIDDEN_LAST) -> float | None:
     """Root mean square error of a law fitted without the last decades, relative to the gain; None if too few stay."""
     cut = mean.z[-1] - hidden_decades
-    seen = mean.hidden_after(cut)
+    seen = mean.truncated_at(cut)
     hidden = mean.z > cut + 1e-9
     means = mean.y[1:]
     gain = float(means.max() - means.min())

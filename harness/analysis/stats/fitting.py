@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis.stats.covariance import MeanCurve
-from harness.analysis.stats.laws import Law, Window
+from harness.analysis.stats.law_forms import Window
+from harness.analysis.stats.laws import Law
 
 Array = NDArray[np.float64]
 ROUNDS, POINTS, SHRINK = 7, 5, 0.4  # of the polish: grids of POINTS per shape parameter, each SHRINK of the last
@@ -40,7 +41,7 @@ class Fits:
 
 
 @dataclass(frozen=True)
-class Design:
+class WhitenedRows:
     """Which rows of a mean curve a law sees, and how they are whitened.
 
     rows: [K + 1] used. whiten: [J, J] inverse Cholesky factor of their covariance. z: [K].
@@ -53,38 +54,44 @@ class Design:
     window: Window
 
 
-def design(law: Law, mean: MeanCurve) -> Design:
+def whitened_rows(law: Law, mean: MeanCurve) -> WhitenedRows:
     """Laws that say nothing about x = 0 leave R0 free, which is the same as leaving that row out."""
     zero = law.at_zero and mean.has_zero
     rows = np.concatenate([[zero], np.ones(len(mean.z), bool)])
     factor = np.linalg.cholesky(mean.covariance[np.ix_(rows, rows)])
-    return Design(rows, np.linalg.inv(factor), mean.z, zero, Window(mean.z))
+    return WhitenedRows(rows, np.linalg.inv(factor), mean.z, zero, Window(mean.z))
 
 
 def fit(law: Law, mean: MeanCurve, y: Array | None = None) -> Fits:
     """The law fitted to curves y [M, K + 1] (default: the mean itself, M = 1) under the covariance of the mean."""
-    plan = design(law, mean)
+    plan = whitened_rows(law, mean)
     target = (mean.y[None] if y is None else y)[:, plan.rows] @ plan.whiten.T
     grid = law.grid(plan.window)
     chi2 = _profile(law, plan, grid, target)[0]
     shape = grid[np.argmin(chi2, 0)]
-    (low0, high0), (low1, high1) = law.bounds(plan.window)
+    (low0, high0), (low1, high1) = law.shape_bounds(plan.window)
     low, high = np.array([low0, low1]), np.array([high0, high1])
     step = (high - low) / np.maximum(np.array(law.counts) - 1, 1)
     shape, moved = _polish(law, plan, shape, target, step, low, high)
     value, start, end = _levels(law, *_gram(law, plan, shape[:, None], target))
     free = high > low
     at_edge = ((shape <= low + 1e-9) | (shape >= high - 1e-9)) & free
-    boxes = np.array(law.boxes)
+    boxes = np.array(law.level_bounds)
     in_box = np.isfinite(boxes) & (boxes[:, :1] < boxes[:, 1:])
     at_box = [(np.abs(level[:, 0, None] - box) < 1e-9) & used for level, box, used in zip((start, end), boxes, in_box)]
     return Fits(
-        law, plan.window, start[:, 0], end[:, 0], shape, value[:, 0],
-        at_bound=np.any(np.column_stack([at_edge, *at_box]), 1), converged=moved < 0.01,
-    )  # fmt: skip
+        law,
+        plan.window,
+        start[:, 0],
+        end[:, 0],
+        shape,
+        value[:, 0],
+        at_bound=np.any(np.column_stack([at_edge, *at_box]), 1),
+        converged=moved < 0.01,
+    )
 
 
-def _basis(law: Law, plan: Design, shape: Array) -> tuple[Array, Array]:
+def _basis(law: Law, plan: WhitenedRows, shape: Array) -> tuple[Array, Array]:
     """Whitened columns that multiply start and end: [..., J] each."""
     s = law.share(plan.z, shape, plan.window)
     if plan.zero:
@@ -92,7 +99,7 @@ def _basis(law: Law, plan: Design, shape: Array) -> tuple[Array, Array]:
     return (1 - s) @ plan.whiten.T, s @ plan.whiten.T
 
 
-def _gram(law: Law, plan: Design, shape: Array, target: Array) -> tuple[Array, ...]:
+def _gram(law: Law, plan: WhitenedRows, shape: Array, target: Array) -> tuple[Array, ...]:
     """Normal equations for each curve's own shapes: shape [M, G, 2], target [M, J] -> five [M, G] and [M, 1]."""
     c0, c1 = _basis(law, plan, shape)
     h0, h1 = np.einsum("mgj,mj->mg", c0, target), np.einsum("mgj,mj->mg", c1, target)
@@ -100,7 +107,7 @@ def _gram(law: Law, plan: Design, shape: Array, target: Array) -> tuple[Array, .
     return (*grams, h0, h1, np.sum(target**2, -1)[:, None])
 
 
-def _profile(law: Law, plan: Design, grid: Array, target: Array) -> tuple[Array, Array, Array]:
+def _profile(law: Law, plan: WhitenedRows, grid: Array, target: Array) -> tuple[Array, Array, Array]:
     """chi2, start and end at every grid shape for every curve: [G, M] each."""
     c0, c1 = _basis(law, plan, grid)
     grams = [np.sum(a * b, -1)[:, None] for a, b in ((c0, c0), (c0, c1), (c1, c1))]
@@ -111,7 +118,7 @@ def _levels(
     law: Law, g00: Array, g01: Array, g11: Array, h0: Array, h1: Array, yy: Array
 ) -> tuple[Array, Array, Array]:
     """Exact least squares in (start, end) within the boxes: the inner optimum, or the best of the four edges."""
-    (low0, high0), (low1, high1) = law.boxes
+    (low0, high0), (low1, high1) = law.level_bounds
 
     determinant = g00 * g11 - g01 * g01
     safe = determinant > 1e-9 * g00 * g11
@@ -132,7 +139,7 @@ def _levels(
 
 
 def _polish(
-    law: Law, plan: Design, shape: Array, target: Array, step: Array, low: Array, high: Array
+    law: Law, plan: WhitenedRows, shape: Array, target: Array, step: Array, low: Array, high: Array
 ) -> tuple[Array, Array]:
     """Shrinking grids around each curve's best shape; also how much the last round still gained in chi2."""
     gained = np.zeros(len(shape))

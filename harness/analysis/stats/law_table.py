@@ -15,8 +15,8 @@ from harness.analysis.stats.laws import LAWS
 from harness.analysis.stats.slopes import slope_weights
 
 Array = NDArray[np.float64]
-CLOSES = 3.84  # rise of chi2 on both sides of the optimum that closes a profile (95%, one parameter)
-LEVELS = {"R", "R0", "A", "low", "high"}  # parameters that live between 0 and 1; the others are positive
+PROFILE_RISE = 3.84  # rise of chi2 on both sides of the optimum that closes a profile (95%, one parameter)
+UNIT_PARAMETERS = {"R", "R0", "A", "low", "high"}  # parameters that live between 0 and 1; the others are positive
 
 Scale = tuple[Callable[[float], float], Callable[[float], float]]
 
@@ -91,7 +91,7 @@ def _line_intervals(mean: MeanCurve) -> dict[str, list[float] | str]:
 
 
 def _scale(name: str) -> Scale:
-    if name in LEVELS:
+    if name in UNIT_PARAMETERS:
         return (lambda v: float(special.logit(v))), (lambda v: float(special.expit(v)))
     if name == "E":
         return float, float
@@ -101,9 +101,9 @@ def _scale(name: str) -> Scale:
 def _closed(fitted: Fits, mean: MeanCurve) -> dict[str, bool]:
     """Whether chi2 rises by 3.84 on both sides of each parameter's optimum, the others refitted."""
     law = fitted.law
-    shapes = law.bounds(fitted.window)
+    shapes = law.shape_bounds(fitted.window)
     edges = {"start": (0.0, 1.0), "end": (0.0, 1.0), "shape0": shapes[0], "shape1": shapes[1]}
     return {
-        name: all(fit(law.pinned(axis, edge), mean).chi2[0] - fitted.chi2[0] > CLOSES for edge in edges[axis])
+        name: all(fit(law.with_fixed(axis, edge), mean).chi2[0] - fitted.chi2[0] > PROFILE_RISE for edge in edges[axis])
         for name, axis in law.axes.items()
     }

@@ -12,7 +12,7 @@ Array = NDArray[np.float64]
 CURVED = ("hill", "error_power", "saturating_power", "exponential")
 
 
-def rejection_p(name: str, mean: MeanCurve, simulations: int, rng: np.random.Generator) -> float:
+def likelihood_ratio_p(name: str, mean: MeanCurve, simulations: int, rng: np.random.Generator) -> float:
     """p of the law `name` against log_linear: parametric-bootstrap likelihood ratio, simulated from the fitted law.
 
     The covariance stays frozen. Its estimate has n - 1 degrees of freedom, so each simulated curve is scattered by

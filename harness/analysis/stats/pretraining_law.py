@@ -126,9 +126,13 @@ def minimise(value_and_gradient: Objective, theta: np.ndarray, steps: int = 400)
 
 
 def _descend(
-    value_and_gradient: Objective, active: np.ndarray, theta: np.ndarray, value: np.ndarray, direction: np.ndarray,
+    value_and_gradient: Objective,
+    active: np.ndarray,
+    theta: np.ndarray,
+    value: np.ndarray,
+    direction: np.ndarray,
     descent: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Points, values and gradients along the directions, for those where Armijo holds, and the mask of those."""
     length = np.ones(len(theta))
     new_theta = theta + direction

@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from harness.analysis.data.grids import Grid, by_base, together
+from harness.analysis.data.grids import Grid, align_arms, base_means
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
-from harness.analysis.stats.contrasts import record, with_holm
+from harness.analysis.stats.contrasts import add_holm, mean_record
 
 Array = NDArray[np.float64]
 
@@ -19,13 +19,13 @@ def contrasts(arms: dict[str, Grid], tasks: list[str], options: Options) -> list
     others = [arm for arm in arms if arm not in (options.real_arm, options.primary_control, options.direct_arm)]
     rows: list[dict[str, Any]] = []
     for arm in others:
-        found = together(arms, tasks, options.real_arm, arm)
+        found = align_arms(arms, tasks, options.real_arm, arm)
         if found is None:
             continue
-        difference = by_base(found[0].change - found[1].change, found[0].units, options.min_bases).mean(axis=1)
-        own = by_base(found[1].change, found[1].units, options.min_bases).mean(axis=1)
-        rows.append({"arm": arm, "change": record(own), "real_minus_arm": record(difference)})
-    with_holm([row["real_minus_arm"] for row in rows])
+        difference = base_means(found[0].change - found[1].change, found[0].units, options.min_bases).mean(axis=1)
+        own = base_means(found[1].change, found[1].units, options.min_bases).mean(axis=1)
+        rows.append({"arm": arm, "change": mean_record(own), "real_minus_arm": mean_record(difference)})
+    add_holm([row["real_minus_arm"] for row in rows])
     return rows
 
 
@@ -36,7 +36,7 @@ def matched_verified_gain(arms: dict[str, Grid], tasks: dict[str, list[str]], op
     """
     rows = []
     for arm in (name for name in arms if name not in (options.real_arm, options.direct_arm)):
-        found = together(arms, [*tasks["verified"], *tasks["unverified"]], options.real_arm, arm)
+        found = align_arms(arms, [*tasks["verified"], *tasks["unverified"]], options.real_arm, arm)
         if found is None or not all(tasks.values()):
             continue
         split = len(tasks["verified"])
@@ -46,7 +46,7 @@ def matched_verified_gain(arms: dict[str, Grid], tasks: dict[str, list[str]], op
         row: dict[str, Any] = {"arm": arm, "verified_gain": target, "difference": None}
         if target > options.transfer_margin:
             at = [_at_gain(v, m[:, :, split:].mean(axis=2), target) for v, m in zip(verified, moves)]
-            row["difference"] = record(by_base(at[0] - at[1], found[0].units, options.min_bases))
+            row["difference"] = mean_record(base_means(at[0] - at[1], found[0].units, options.min_bases))
         rows.append(row)
     return rows
 
@@ -88,9 +88,9 @@ def _cell(
     arms: dict[str, Grid], arm: str, control: str | None, family: str, role: str, tasks: list[str], options: Options
 ) -> dict[str, Any] | None:
     """One cell of the matrix; None where the arm was not evaluated there before and after."""
-    found = (together(arms, tasks, arm, control) if control else None) or together(arms, tasks, arm)
+    found = (align_arms(arms, tasks, arm, control) if control else None) or align_arms(arms, tasks, arm)
     if found is None:
         return None
     change = found[0].change - (found[1].change if len(found) > 1 else 0.0)
-    values = by_base(change, found[0].units, options.min_bases).mean(axis=1)
-    return {"family": family, "role": role, "corrected": len(found) > 1, "gain": record(values)}
+    values = base_means(change, found[0].units, options.min_bases).mean(axis=1)
+    return {"family": family, "role": role, "corrected": len(found) > 1, "gain": mean_record(values)}

@@ -1,29 +1,25 @@
-"""Before and after, an arm a line: a table in Markdown of any run table. One command:
+"""Accuracy before and after RL, one row an arm, as a Markdown table of any run table."""
 
-python -m harness.analysis.arms table=FOLDER [role=verified] [tasks='*.worded,describe.*'] [control=ARM]
-
-`tasks` names tasks by patterns, whatever their role in an arm; `control` adds the change minus that arm's, paired.
-"""
-
-import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 
-from harness.analysis.data.grids import Grid, grids, together
-from harness.analysis.data.table import Table, load_table
-from harness.analysis.stats.contrasts import record
-from harness.analysis.stats.formatting import number
+from harness.analysis.data.grids import Grid, align_arms, arm_grids
+from harness.analysis.data.table import Table
+from harness.analysis.stats.contrasts import mean_record
+from harness.analysis.stats.formatting import format_number
 
 
-def arm_rows(table: Table, role: str, patterns: Sequence[str] = (), control: str | None = None) -> list[dict[str, Any]]:
+def before_after_rows(
+    table: Table, role: str, patterns: Sequence[str] = (), control: str | None = None
+) -> list[dict[str, Any]]:
     """Per arm and model size, over its tasks of a role or of these names: accuracy before and after, the change with
     its 95% t-interval over runs, how far the mean curve ever fell below its start, the change minus the control's."""
     rows = []
     for size in sorted({size for arm in table.arms for size in table.sizes(arm)}, key=lambda size: size or 0):
-        built = grids(table, size)
+        built = arm_grids(table, size)
         for arm, grid in built.items():
             named = [task for task in grid.columns if any(fnmatchcase(task, pattern) for pattern in patterns)]
             tasks = named if patterns else table.tasks(arm, role)
@@ -31,19 +27,25 @@ def arm_rows(table: Table, role: str, patterns: Sequence[str] = (), control: str
                 continue
             chosen = grid.select(tasks)
             curve = np.nanmean(chosen.values, axis=(0, 2)) - chosen.before.mean()
-            rows.append({
-                "arm": arm, "size": size, "x": float(grid.x[-1]), "before": float(chosen.before.mean()),
-                "after": float(chosen.values[:, -1].mean()), "change": record(chosen.change.mean(axis=1)),
-                "fall": float(max(0.0, -curve.min())),
-                "gain": _gain(together(built, tasks, arm, control)) if control and control != arm else None,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "arm": arm,
+                    "size": size,
+                    "x": float(grid.x[-1]),
+                    "before": float(chosen.before.mean()),
+                    "after": float(chosen.values[:, -1].mean()),
+                    "change": mean_record(chosen.change.mean(axis=1)),
+                    "fall": float(max(0.0, -curve.min())),
+                    "gain": _gain(align_arms(built, tasks, arm, control)) if control and control != arm else None,
+                }
+            )
     return rows
 
 
 def _gain(both: list[Grid] | None) -> dict[str, Any] | None:
     """The change of an arm minus the control's, paired by replicate; None where they share no replicate or not all of
     the tasks."""
-    return record((both[0].change - both[1].change).mean(axis=1)) if both else None
+    return mean_record((both[0].change - both[1].change).mean(axis=1)) if both else None
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
@@ -53,8 +55,15 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     names += ["minus the control", "95%"] * gains
     lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
     for row in rows:
-        cells = [row["arm"], *([number(row["size"])] if sizes else []), str(row["change"]["n"]), f"{row['before']:.3f}",
-                 f"{row['after']:.3f}", *_words(row["change"]), f"{row['fall']:.3f}"]  # fmt: skip
+        cells = [
+            row["arm"],
+            *([format_number(row["size"])] if sizes else []),
+            str(row["change"]["n"]),
+            f"{row['before']:.3f}",
+            f"{row['after']:.3f}",
+            *_words(row["change"]),
+            f"{row['fall']:.3f}",
+        ]
         cells += (_words(row["gain"]) if row["gain"] else ["", ""]) if gains else []
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -63,12 +72,3 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 def _words(change: dict[str, Any]) -> list[str]:
     between = "one run" if change["low"] is None else f"{change['low']:+.3f} to {change['high']:+.3f}"
     return [f"{change['mean']:+.3f}", between]
-
-
-if __name__ == "__main__":
-    given = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
-    if "table" not in given or set(given) - {"table", "role", "tasks", "control"}:
-        sys.exit(f"usage: {__doc__}")
-    chosen = [pattern for pattern in given.get("tasks", "").split(",") if pattern]
-    found = arm_rows(load_table(given["table"]), given.get("role", "verified"), chosen, given.get("control"))
-    print(markdown(found) if found else "no arm has such tasks before and after RL")

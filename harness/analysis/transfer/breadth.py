@@ -1,6 +1,4 @@
-"""Does training on more families raise families that are never rewarded? One command:
-
-python -m harness.analysis.breadth table=FOLDER     # breadth.json and figures/breadth.png beside the table
+"""Does training on more families raise families that are never rewarded?
 
 Arms are called order_O_families_K: the first K families of a random order O. The real arm is trained on all families,
 so that every order ends in it. Each is compared at the same compute, after all steps, and at the same dose of each
@@ -12,7 +10,6 @@ rewards, though the real arm does, these are reported too (`left_out`), without 
 
 import json
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,11 +18,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from harness.analysis.data.grids import Grid, grids, together
-from harness.analysis.data.options import default_options
-from harness.analysis.data.table import Table, load_table
+from harness.analysis.data.grids import Grid, align_arms, arm_grids
+from harness.analysis.data.options import Options
+from harness.analysis.data.table import Table
 from harness.analysis.data.table_checks import TableError
-from harness.analysis.stats.contrasts import crossed, record
+from harness.analysis.stats.contrasts import mean_record, two_way_record
+from harness.analysis.stats.formatting import format_record
 
 Array = NDArray[np.float64]
 ARM = re.compile(r"order_(\d+)_families_(\d+)")
@@ -35,7 +33,7 @@ MODES = {"compute": "matched compute", "dose": "matched dose per family"}
 def breadth(table: Table, real_arm: str, control: str) -> dict[str, Any]:
     """Per mode: the change on held-out tasks for each number of families, and its slope per doubling, for all tasks
     and for each. Intervals take seeds and orders both as drawn. Raises TableError without such arms."""
-    arms, held_out = grids(table), table.tasks(real_arm, "unverified")
+    arms, held_out = arm_grids(table), table.tasks(real_arm, "unverified")
     cells = {tuple(map(int, found.groups())): arm for arm in arms if (found := ARM.fullmatch(arm))}
     if not cells or real_arm not in arms or not held_out:
         raise TableError("no arms called order_O_families_K beside that of all families, evaluated on held-out tasks")
@@ -46,13 +44,15 @@ def breadth(table: Table, real_arm: str, control: str) -> dict[str, Any]:
     for mode in MODES:
         values = _changes(arms, cells, real_arm, whole, dict.fromkeys(left_out, held_out), mode)
         by_task = {task: _slopes({k: v[..., [j]] for k, v in values.items()}) for j, task in enumerate(held_out)}
-        found["modes"][mode] = _summary(values) | {"slope_by_task": {t: crossed(slope) for t, slope in by_task.items()}}
+        found["modes"][mode] = _summary(values) | {
+            "slope_by_task": {t: two_way_record(slope) for t, slope in by_task.items()}
+        }
     found["left_out"] = None
     if all(left_out.values()):
         changes = {mode: _changes(arms, cells, None, whole, left_out, mode) for mode in MODES}
         found["left_out"] = {mode: _summary(values) for mode, values in changes.items()}
-    both = together(arms, held_out, real_arm, control)
-    found["over_control"] = record((both[0].change - both[1].change).mean(1)) if both else None
+    both = align_arms(arms, held_out, real_arm, control)
+    found["over_control"] = mean_record((both[0].change - both[1].change).mean(1)) if both else None
     return found
 
 
@@ -64,9 +64,13 @@ def _left_out(table: Table, cells: Mapping[tuple, str], held_out: list[str]) -> 
 
 
 def _changes(
-    arms: Mapping[str, Grid], cells: Mapping[tuple, str], real_arm: str | None, whole: int,
-    tasks: Mapping[int, list[str]], mode: str,
-) -> dict[int, Array]:  # fmt: skip
+    arms: Mapping[str, Grid],
+    cells: Mapping[tuple, str],
+    real_arm: str | None,
+    whole: int,
+    tasks: Mapping[int, list[str]],
+    mode: str,
+) -> dict[int, Array]:
     """Change since before RL on each order's tasks, {families: [seeds, orders, tasks]}, or, where orders differ in the
     number of tasks, the mean of these; over the seeds that all arms have."""
     names = [*cells.values(), *([real_arm] if real_arm else [])]
@@ -94,8 +98,8 @@ def _changes(
 
 def _summary(values: Mapping[int, Array]) -> dict[str, Any]:
     return {
-        "by_families": [{"families": k, **crossed(v.mean(2))} for k, v in sorted(values.items())],
-        "slope": crossed(_slopes(values)),
+        "by_families": [{"families": k, **two_way_record(v.mean(2))} for k, v in sorted(values.items())],
+        "slope": two_way_record(_slopes(values)),
     }
 
 
@@ -106,13 +110,19 @@ def _slopes(values: Mapping[int, Array]) -> Array:
     return np.einsum("kno,k->no", np.stack([values[k].mean(2) for k in sorted(values)]), weights)
 
 
+def _format(row: Mapping[str, Any]) -> str:
+    return format_record(row, absent="")
+
+
 def markdown(found: Mapping[str, Any]) -> str:
     """The tables of a page."""
     lines = [f"| families rewarded | {' | '.join(MODES.values())} |", "|---" * (1 + len(MODES)) + "|"]
     lines += _lines(found["modes"])
     lines += ["", f"| slope per doubling | {' | '.join(MODES.values())} |", "|---" * (1 + len(MODES)) + "|"]
     for task in found["held_out"]:
-        lines.append(f"| {task} | {' | '.join(told(found['modes'][mode]['slope_by_task'][task]) for mode in MODES)} |")
+        lines.append(
+            f"| {task} | {' | '.join(_format(found['modes'][mode]['slope_by_task'][task]) for mode in MODES)} |"
+        )
     if found["left_out"]:
         lines += ["", f"| on the families that no arm of an order rewards | {' | '.join(MODES.values())} |"]
         lines += ["|---" * (1 + len(MODES)) + "|", *_lines(found["left_out"])]
@@ -121,14 +131,11 @@ def markdown(found: Mapping[str, Any]) -> str:
 
 def _lines(modes: Mapping[str, Any]) -> list[str]:
     rows = zip(*(modes[mode]["by_families"] for mode in MODES))
-    lines = [f"| {row[0]['families']} | {' | '.join(map(told, row))} |" for row in rows]
-    return [*lines, f"| per doubling | {' | '.join(told(modes[mode]['slope']) for mode in MODES)} |"]
-
-
-def told(row: Mapping[str, Any]) -> str:
-    """A mean with its interval, where it has one."""
-    between = "" if row["low"] is None else f" ({row['low']:+.3f} to {row['high']:+.3f})"
-    return f"{row['mean']:+.3f}{between}"
+    lines = [f"| {row[0]['families']} | {' | '.join(map(_format, row))} |" for row in rows]
+    return [
+        *lines,
+        f"| per doubling | {' | '.join(_format(modes[mode]['slope']) for mode in MODES)} |",
+    ]
 
 
 def draw(found: Mapping[str, Any], path: Path) -> None:
@@ -159,16 +166,10 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
     drawing.savefig(path, dpi=150)
 
 
-def main(folder: Path) -> None:
-    options = default_options()
-    found = breadth(load_table(folder), options.real_arm, options.primary_control)
-    (folder / "breadth.json").write_text(json.dumps(found, indent=1) + "\n")
-    draw(found, folder / "figures" / "breadth.png")
-    print(markdown(found))
-
-
-if __name__ == "__main__":
-    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
-    if set(given) != {"table"}:
-        sys.exit("give table=FOLDER, of a study whose arms are called order_O_families_K")
-    main(Path(given["table"]))
+def write_breadth(table: Table, out: Path, options: Options) -> str:
+    """Writes `out/breadth.json` and `out/figures/breadth.png`; returns the tables as Markdown. Raises TableError."""
+    found = breadth(table, options.real_arm, options.primary_control)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "breadth.json").write_text(json.dumps(found, indent=1) + "\n")
+    draw(found, out / "figures" / "breadth.png")
+    return markdown(found)

@@ -7,14 +7,14 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import stats
 
-from harness.analysis.data.grids import Grid, by_base
+from harness.analysis.data.grids import Grid, base_means
 from harness.analysis.data.table import Table
-from harness.analysis.stats.contrasts import LEVEL, combine
+from harness.analysis.stats.contrasts import LEVEL, sum_of_variances
 
 Array = NDArray[np.float64]
 
 
-def successes(table: Table, grid: Grid, task: str) -> tuple[Array, Array] | None:
+def problem_success_rates(table: Table, grid: Grid, task: str) -> tuple[Array, Array] | None:
     """Share of correct completions before and after, [n, P] each, over the problems that all replicates of a grid have.
 
     None where the problems table is absent, or lacks a replicate or either budget.
@@ -55,16 +55,18 @@ def gain_new_problems(table: Table, arms: Sequence[Grid], min_bases: int) -> dic
     """
     changes = []
     for task in arms[0].columns:
-        ends = [successes(table, grid, task) for grid in arms]
+        ends = [problem_success_rates(table, grid, task) for grid in arms]
         whole = [after - before for end in ends if end is not None for before, after in [end]]
         if len(whole) < len(arms) or len({change.shape for change in whole}) > 1 or whole[0].shape[1] < 2:
             return None
         changes.append(whole[0] - whole[1] if len(whole) > 1 else whole[0])
-    pooled = by_base(np.stack([change.mean(axis=1) for change in changes]).mean(axis=0), arms[0].units, min_bases)
+    pooled = base_means(np.stack([change.mean(axis=1) for change in changes]).mean(axis=0), arms[0].units, min_bases)
     if len(pooled) < 2:
         return None
     problems = sum(change.mean(axis=0).var(ddof=1) / change.shape[1] for change in changes) / len(changes) ** 2
     count = sum(change.shape[1] for change in changes)
-    error, freedom = combine(pooled.var(ddof=1) / len(pooled), len(pooled) - 1, float(problems), count - len(changes))
+    error, freedom = sum_of_variances(
+        pooled.var(ddof=1) / len(pooled), len(pooled) - 1, float(problems), count - len(changes)
+    )
     mean, half = float(pooled.mean()), float(stats.t.ppf(0.5 + LEVEL / 2, freedom)) * error
     return {"mean": mean, "low": mean - half, "high": mean + half, "n": len(pooled), "problems": count}

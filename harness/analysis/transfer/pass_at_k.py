@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from harness.analysis.data.grids import ACCURACY, Grid, by_base, grids, pair
+from harness.analysis.data.grids import ACCURACY, Grid, align_pair, arm_grids, base_means
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
-from harness.analysis.stats.contrasts import record
-from harness.analysis.transfer.paired_problems import successes
+from harness.analysis.stats.contrasts import mean_record
+from harness.analysis.transfer.paired_problems import problem_success_rates
 
 Array = NDArray[np.float64]
 COVERAGE = (0.1, 0.5, 0.9)  # a problem is covered at tau when at least this share of its completions is correct
@@ -24,7 +24,7 @@ def sharpening(
     """One row per measure and role: before, after, the real arm's change, and minus the control's if there is one."""
     rows = []
     for name, value in _measures(table.frame).items():
-        arms = grids(table, size, value)
+        arms = arm_grids(table, size, value)
         for role, names in tasks.items():
             row = _measure(arms, names, control, options)
             if row is not None:
@@ -53,32 +53,34 @@ def _measure(arms: dict[str, Grid], names: Sequence[str], control: str | None, o
     if not names or options.real_arm not in arms:
         return None
     real = arms[options.real_arm].select(names)
-    alone = pair(real, real)
+    alone = align_pair(real, real)
     if alone is None:
         return None
     row = _ends(alone[0].before, alone[0].values[:, -1], alone[0], options)
-    both = pair(real, arms[control].select(names)) if control and set(names) <= set(arms[control].columns) else None
+    both = (
+        align_pair(real, arms[control].select(names)) if control and set(names) <= set(arms[control].columns) else None
+    )
     if both is not None:
         difference = (both[0].change - both[1].change).mean(axis=1)
-        row["minus_control"] = record(by_base(difference, both[0].units, options.min_bases))
+        row["minus_control"] = mean_record(base_means(difference, both[0].units, options.min_bases))
     return row
 
 
 def _ends(before: Array, after: Array, grid: Grid, options: Options) -> dict[str, Any]:
-    change = by_base((after - before).mean(axis=1), grid.units, options.min_bases)
-    return {"before": float(before.mean()), "after": float(after.mean()), "change": record(change)}
+    change = base_means((after - before).mean(axis=1), grid.units, options.min_bases)
+    return {"before": float(before.mean()), "after": float(after.mean()), "change": mean_record(change)}
 
 
 def _coverage(
     table: Table, names: Sequence[str], role: str, size: int | None, options: Options
 ) -> list[dict[str, Any]]:
     """Share of problems solved with at least a given success rate, before and after, tasks weighted equally."""
-    arms = grids(table, size)
+    arms = arm_grids(table, size)
     if not names or table.problems is None or options.real_arm not in arms:
         return []
     real = arms[options.real_arm].select(names)
-    alone = pair(real, real)
-    ends = [successes(table, alone[0], task) for task in names] if alone else [None]
+    alone = align_pair(real, real)
+    ends = [problem_success_rates(table, alone[0], task) for task in names] if alone else [None]
     known = [end for end in ends if end is not None]
     if alone is None or len(known) < len(ends):
         return []

@@ -6,18 +6,9 @@ from typing import Any
 from harness.analysis.data.grids import Grid
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
+from harness.analysis.stats.formatting import format_record
 
 FEW_REPLICATES = 5
-
-
-def interval(row: dict[str, Any], sign: bool = True) -> str:
-    """A record as "+0.031 (+0.012 to +0.050)"."""
-    form = "{:+.3f}" if sign else "{:.3f}"
-    if row["mean"] is None:
-        return "not known"
-    if row["low"] is None:
-        return form.format(row["mean"]) + " (no interval)"
-    return f"{form.format(row['mean'])} ({form.format(row['low'])} to {form.format(row['high'])})"
 
 
 def missing(table: Table, arms: dict[str, Grid], tasks: dict[str, list[str]], options: Options) -> list[str]:
@@ -57,7 +48,7 @@ def sentences(report: dict[str, Any]) -> list[str]:
     return said
 
 
-def finding(report: Mapping[str, Any]) -> str:
+def transfer_finding(report: Mapping[str, Any]) -> str:
     """One word: transfers, none, harms, undecided, nothing, uncontrolled, or unknown.
 
     "none" needs a clear gain on verified tasks: where RL taught nothing, no gain elsewhere says nothing of transfer.
@@ -92,9 +83,9 @@ def answer(report: dict[str, Any]) -> str:
     if report["unverified"] is None:
         return "Transfer cannot be judged: there are no unverified tasks evaluated before and after RL."
     pooled = report["unverified"]["pooled"]
-    gain, margin = interval(pooled["gain"]), report["margin"]
+    gain, margin = format_record(pooled["gain"]), report["margin"]
     beside = f"against {report['control']}, {report['unverified']['n_replicates']} replicates"
-    match finding(report):
+    match transfer_finding(report):
         case "uncontrolled":
             return f"Unverified tasks changed by {gain}; without the control arm this is not yet transfer."
         case "transfers":
@@ -108,7 +99,7 @@ def answer(report: dict[str, Any]) -> str:
         case "harms":
             return f"RL harmed the unverified tasks: {gain} {beside}."
     if (pooled["gain"]["low"] or 0) > 0:
-        own = interval(pooled["change"])
+        own = format_record(pooled["change"])
         return f"Undecided: unverified tasks gained {gain} {beside}, which fell; by themselves they changed by {own}."
     return f"Undecided: unverified tasks gained {gain} {beside}; this excludes neither 0 nor a gain that matters."
 
@@ -118,16 +109,17 @@ def _role(report: dict[str, Any], role: str) -> str:
     pooled = block["pooled"]
     text = f"{role.capitalize()} tasks went from {pooled['before']:.3f} to {pooled['after']:.3f}"
     if pooled["control_change"] is not None:
-        text += (
-            f"; the control changed by {interval(pooled['control_change'])}, so the gain is {interval(pooled['gain'])}"
-        )
+        moved, gain = format_record(pooled["control_change"]), format_record(pooled["gain"])
+        text += f"; the control changed by {moved}, so the gain is {gain}"
         if _control_fell(pooled):
-            text += f", part of it the control's own fall: by itself the arm changed by {interval(pooled['change'])}"
+            text += (
+                f", part of it the control's own fall: by itself the arm changed by {format_record(pooled['change'])}"
+            )
     clear = [row["task"] for row in block["tasks"] if row["gain"]["p_holm"] < 0.05 and row["gain"]["mean"] > 0]
     text += f". {len(clear)} of {len(block['tasks'])} tasks gained clearly (Holm)"
     new = pooled["gain_new_tasks"]
     if new["low"] is not None:
-        text += f"; for other tasks of this kind the gain would be {interval(new)}"
+        text += f"; for other tasks of this kind the gain would be {format_record(new)}"
     return text + "."
 
 
@@ -152,8 +144,9 @@ def _slopes(report: dict[str, Any]) -> str | None:
     split = (
         f"split {slopes['judged_on']!r}" if slopes["judged_on"] else "the scores themselves, for want of another split"
     )
+    verified, unverified = format_record(slopes["verified"]), format_record(slopes["unverified"])
     text = (
-        f"Slope per decade: {interval(slopes['verified'])} verified, {interval(slopes['unverified'])} unverified "
+        f"Slope per decade: {verified} verified, {unverified} unverified "
         f"({slopes['cells_used']} of {slopes['cells']} cells, accuracy{beyond} .1 to .9 by {split})"
     )
     ratio = slopes["ratio"]
@@ -169,7 +162,7 @@ def _sharpening(report: dict[str, Any]) -> str | None:
     if not passes:
         return None
     one, most = rows["mean@1"]["change"], rows[passes[-1]]["change"]
-    text = f"On unverified tasks mean@1 changed by {interval(one)} and {passes[-1]} by {interval(most)}"
+    text = f"On unverified tasks mean@1 changed by {format_record(one)} and {passes[-1]} by {format_record(most)}"
     if one["low"] is None or one["low"] <= 0:
         return text + "."
     if most["low"] > 0:

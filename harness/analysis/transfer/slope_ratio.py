@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from harness.analysis.data.grids import ACCURACY, by_base, grids, pair
+from harness.analysis.data.grids import ACCURACY, align_pair, arm_grids, base_means
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
 from harness.analysis.data.table_checks import CELL
-from harness.analysis.stats.contrasts import fieller, record
+from harness.analysis.stats.contrasts import fieller_ratio, mean_record
 from harness.analysis.stats.slopes import slope_weights
 
 # Chance-corrected accuracy of the cells whose slopes are compared: near 0 and 1 the level bounds the slope.
-MIDDLE = (0.1, 0.9)
+MID_RANGE = (0.1, 0.9)
 ROLES = ("verified", "unverified")
 
 
@@ -25,14 +25,14 @@ def slope_ratio(
     where a role has none. judged_on: the split that chose the cells, None where it is the one measured."""
     if not all(tasks[role] for role in ROLES):
         return None
-    whole = grids(table, size, by=CELL)[options.real_arm]
-    both = pair(whole, whole)
+    whole = arm_grids(table, size, by=CELL)[options.real_arm]
+    both = align_pair(whole, whole)
     if both is None or len(both[0].x) < 2:
         return None
     grid = both[0]
-    cells, judged_on = middling(table, options.real_arm, size)
+    cells, judged_on = mid_range_cells(table, options.real_arm, size)
     each = np.einsum("nkt,k->nt", grid.values, slope_weights(np.log10(grid.x)))
-    slopes = dict(zip(grid.columns, by_base(each, grid.units, options.min_bases).T))
+    slopes = dict(zip(grid.columns, base_means(each, grid.units, options.min_bases).T))
     by_role = {}
     for role in ROLES:
         kept = [[slopes[c] for c in grid.columns if c[0] == task and c in cells] for task in tasks[role]]
@@ -41,9 +41,9 @@ def slope_ratio(
         return None
     verified, unverified = (np.mean(by_role[role], axis=0) for role in ROLES)
     return {
-        "verified": record(verified),
-        "unverified": record(unverified),
-        "ratio": fieller(unverified, verified).record(),
+        "verified": mean_record(verified),
+        "unverified": mean_record(unverified),
+        "ratio": fieller_ratio(unverified, verified).record(),
         "cells_used": sum(cell in cells for cell in grid.columns),
         "cells": len(grid.columns),
         "judged_on": judged_on,
@@ -51,7 +51,7 @@ def slope_ratio(
     }
 
 
-def middling(table: Table, arm: str, size: int | None) -> tuple[set[tuple], str | None]:
+def mid_range_cells(table: Table, arm: str, size: int | None) -> tuple[set[tuple], str | None]:
     """The cells of an arm whose accuracy, beyond guessing, lies within MIDDLE on average over RL, and the split that
     says so: another than the one measured, where the table has one, since a cell that noise lifted over the edge would
     be kept for its noise. A cell that the other split lacks is not kept."""
@@ -66,4 +66,4 @@ def middling(table: Table, arm: str, size: int | None) -> tuple[set[tuple], str 
     if "guess_rate" in rows.columns:
         guess = pl.col("guess_rate").cast(pl.Float64).fill_null(0.0).clip(0.0, 0.99)
     levels = rows.group_by(CELL).agg(((ACCURACY - guess) / (1 - guess)).mean().alias("level"))
-    return set(levels.filter(pl.col("level").is_between(*MIDDLE)).select(CELL).rows()), judged_on
+    return set(levels.filter(pl.col("level").is_between(*MID_RANGE)).select(CELL).rows()), judged_on

@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from harness.analysis.data.grids import Grid, by_base, grids, together
+from harness.analysis.data.grids import Grid, align_arms, arm_grids, base_means
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
-from harness.analysis.stats.contrasts import LEVEL, crossed, fieller, record, with_holm
+from harness.analysis.stats.contrasts import LEVEL, add_holm, fieller_ratio, mean_record, two_way_record
 from harness.analysis.stats.intervals import estimate
 from harness.analysis.transfer.arm_contrasts import contrasts, matched_verified_gain, matrix
 from harness.analysis.transfer.paired_problems import gain_new_problems
@@ -37,7 +37,7 @@ def transfer_report(table: Table, options: Options) -> dict[str, Any]:
 
 
 def _of_size(table: Table, options: Options, size: int | None) -> dict[str, Any]:
-    arms = grids(table, size)
+    arms = arm_grids(table, size)
     tasks = {role: [] for role in ROLES}
     if options.real_arm in arms:
         tasks = {role: table.tasks(options.real_arm, role) for role in ROLES}
@@ -64,15 +64,15 @@ def _role(
     table: Table, arms: dict[str, Grid], tasks: list[str], control: str | None, options: Options
 ) -> dict[str, Any] | None:
     """Before, after and gains of one role's tasks, each and pooled; None where the real arm was not evaluated so."""
-    found = together(arms, tasks, options.real_arm, control) if control else None
-    drift = by_base(found[1].change, found[1].units, options.min_bases) if found else None
-    found = found or together(arms, tasks, options.real_arm)
+    found = align_arms(arms, tasks, options.real_arm, control) if control else None
+    drift = base_means(found[1].change, found[1].units, options.min_bases) if found else None
+    found = found or align_arms(arms, tasks, options.real_arm)
     if found is None:
         return None
     real = found[0]
     gain = real.change - (found[1].change if drift is not None else 0.0)
-    values = by_base(gain, real.units, options.min_bases)
-    gains = with_holm([record(column) for column in values.T])
+    values = base_means(gain, real.units, options.min_bases)
+    gains = add_holm([mean_record(column) for column in values.T])
     each = [
         {"task": task, "family": _family(table, task), **_before_after(real, j, options), "gain": gains[j]}
         for j, task in enumerate(real.columns)
@@ -82,9 +82,9 @@ def _role(
         "tasks": each,
         "pooled": {
             **_before_after(real, slice(None), options),
-            "control_change": record(drift.mean(axis=1)) if drift is not None else None,
-            "gain": record(pooled),
-            "gain_new_tasks": crossed(values),
+            "control_change": mean_record(drift.mean(axis=1)) if drift is not None else None,
+            "gain": mean_record(pooled),
+            "gain_new_tasks": two_way_record(values),
             "gain_new_problems": gain_new_problems(table, found, options.min_bases),
             "interquartile_mean": interquartile_mean(values),
             "no_transfer_p": estimate(pooled).p_inside(options.transfer_margin),
@@ -101,10 +101,10 @@ def _before_after(grid: Grid, columns: int | slice, options: Options) -> dict[st
     """Accuracy before and after, and the change of the arm by itself, over the columns."""
 
     def over(values: Array) -> Array:
-        return by_base(values[:, columns].reshape(len(grid.units), -1).mean(axis=1), grid.units, options.min_bases)
+        return base_means(values[:, columns].reshape(len(grid.units), -1).mean(axis=1), grid.units, options.min_bases)
 
     before, after = over(grid.before), over(grid.values[:, -1])
-    return {"before": float(before.mean()), "after": float(after.mean()), "change": record(after - before)}
+    return {"before": float(before.mean()), "after": float(after.mean()), "change": mean_record(after - before)}
 
 
 def interquartile_mean(values: Array) -> float:
@@ -125,20 +125,20 @@ def _direct(arms: dict[str, Grid], tasks: list[str], control: str | None, option
     The ratio subtracts the control above and below; the share subtracts nothing. None without a direct arm.
     """
     names = (options.real_arm, options.direct_arm, *((control,) if control else ()))
-    found = together(arms, tasks, *names)
+    found = align_arms(arms, tasks, *names)
     if found is None:
         return None
     drift = found[2].change if control else np.zeros_like(found[0].change)
-    parts = [by_base(part, found[0].units, options.min_bases) for part in (found[0].change, found[1].change, drift)]
+    parts = [base_means(part, found[0].units, options.min_bases) for part in (found[0].change, found[1].change, drift)]
     real, direct, drift = parts
-    ratio = fieller((real - drift).mean(1), (direct - drift).mean(1))
-    narrow = fieller((real - drift).mean(1), (direct - drift).mean(1), level=0.9)
+    ratio = fieller_ratio((real - drift).mean(1), (direct - drift).mean(1))
+    narrow = fieller_ratio((real - drift).mean(1), (direct - drift).mean(1), level=0.9)
     return {
-        "gain_of_direct": record((direct - drift).mean(1)),
+        "gain_of_direct": mean_record((direct - drift).mean(1)),
         "ratio": ratio.record(),
         "within_share_margin": narrow.inside(options.transfer_margin_share) if narrow.value is not None else None,
-        "share_of_gap": fieller(real.mean(1), direct.mean(1)).record(),
+        "share_of_gap": fieller_ratio(real.mean(1), direct.mean(1)).record(),
         "share_of_gap_by_task": {
-            task: fieller(real[:, j], direct[:, j]).record() for j, task in enumerate(found[0].columns)
+            task: fieller_ratio(real[:, j], direct[:, j]).record() for j, task in enumerate(found[0].columns)
         },
     }

@@ -24,8 +24,12 @@ def compare_with_controls(arm: Curves, controls: Mapping[str, Curves]) -> tuple[
         difference = slope_difference(arm, own, control, theirs)
         low, high = difference.interval()
         rise = theirs.rise
-        found[name] = {"slope_difference": difference.mean, "slope_difference_ci": [low, high], "rise": rise.mean,
-                       "rise_ci": list(rise.interval())}  # fmt: skip
+        found[name] = {
+            "slope_difference": difference.mean,
+            "slope_difference_ci": [low, high],
+            "rise": rise.mean,
+            "rise_ci": list(rise.interval()),
+        }
         if low <= 0:
             reasons.append(f"its slope is not above that of {name} (difference {low:.3f} to {high:.3f} a decade)")
         if rise.interval()[0] > 0 and rise.mean > 0.25 * own.rise.mean:

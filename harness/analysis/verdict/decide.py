@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.analysis.data.curves import Curves, by_base
+from harness.analysis.data.curves import Curves, base_mean_curves
 from harness.analysis.data.options import Options
 from harness.analysis.stats.covariance import MeanCurve, mean_curve
 from harness.analysis.stats.extrapolation import HIDDEN_LAST, extrapolation
-from harness.analysis.stats.likelihood_ratio import CURVED, rejection_p
+from harness.analysis.stats.likelihood_ratio import CURVED, likelihood_ratio_p
 from harness.analysis.stats.slopes import slopes
-from harness.analysis.verdict.rules import Judgement, judge, missing
+from harness.analysis.verdict.rules import Judgement, judge, missing_data
 
 
 @dataclass(frozen=True)
@@ -24,22 +24,22 @@ class Decision:
     rejections: dict[str, float]
 
     @property
-    def standing(self) -> list[str]:
+    def laws_not_rejected(self) -> list[str]:
         """Curved laws that could not be rejected at 5%."""
         return [name for name, p in self.rejections.items() if p >= 0.05]
 
 
 def decide(curves: Curves, options: Options, rng: np.random.Generator) -> Decision:
     """The verdict on one set of curves; rng draws the parametric bootstrap."""
-    if lacks := missing(len(curves.x), curves.decades, len(curves.accuracy), options):
+    if lacks := missing_data(len(curves.x), curves.decades, len(curves.accuracy), options):
         reason = f"too little data: a verdict needs {', '.join(lacks)}"
         return Decision(Judgement("insufficient_data", 0, reason, 1.0, {}), {})
-    clustered = by_base(curves, options.min_bases)
+    clustered = base_mean_curves(curves, options.min_bases)
     found = judge(slopes(np.log10(curves.x), clustered.accuracy), options.margin)
     if found.verdict != "log_linear":
         return Decision(found, {})
     mean = mean_curve(clustered)
-    rejections = {name: rejection_p(name, mean, options.bootstraps, rng) for name in CURVED}
+    rejections = {name: likelihood_ratio_p(name, mean, options.bootstraps, rng) for name in CURVED}
     return Decision(_gate(found, mean, rejections), rejections)
 
 

@@ -39,9 +39,11 @@ def mixture_artefact(pool: Curves, parts: Sequence[Curves]) -> dict | None:
     off = np.abs(pooled_mean(parts, fitted) - pool.accuracy.mean(0)) > 2 * np.maximum(error, 0.002)
     reproduced = bool(np.mean(off) <= 0.1)
     return {
-        "cells": len(parts), "linear_cells": linear, "reproduces_pool": reproduced,
+        "cells": len(parts),
+        "linear_cells": linear,
+        "reproduces_pool": reproduced,
         "flag": reproduced and 2 * linear < len(parts),
-    }  # fmt: skip
+    }
 
 
 def pooled_mean(parts: Sequence[Curves], values: Sequence[Array]) -> Array:

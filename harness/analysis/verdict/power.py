@@ -13,8 +13,8 @@ from harness.analysis.stats.slopes import slope_weights, slopes
 from harness.analysis.verdict.rules import EXCESS, RATIO
 from harness.analysis.verdict.task_shares import calibration
 
-MOST_SEEDS, MOST_PROBLEMS, MOST_DECADES = 64, 32.0, 3.0  # beyond these an answer is out of reach
-TOLD_APART = 9.63  # non-centrality for 80% power at 5% with two more parameters
+MAX_SEEDS, MAX_PROBLEMS_FACTOR, MAX_DECADES = 64, 32.0, 3.0  # beyond these an answer is out of reach
+NONCENTRALITY_80 = 9.63  # non-centrality for 80% power at 5% with two more parameters
 
 
 def shape_power(slope: float, completions: float, seeds: int) -> float | None:
@@ -69,7 +69,7 @@ def _level(name: str) -> float:
 
 
 def _seeds_for(contrast: Estimate, level: float = 0.9) -> int | None:
-    sure = (n for n in range(max(contrast.n, 2), MOST_SEEDS + 1) if _clear(contrast, n, level))
+    sure = (n for n in range(max(contrast.n, 2), MAX_SEEDS + 1) if _clear(contrast, n, level))
     return next(sure, None)
 
 
@@ -82,17 +82,17 @@ def _problems_factor(contrast: Estimate, noise_share: float, level: float = 0.9)
     half = contrast.mean - contrast.interval(level)[0]
     left = (contrast.mean / half) ** 2 - (1 - noise_share)
     factor = float(np.ceil(10 * noise_share / left) / 10) if left > 0 else np.inf
-    return factor if factor <= MOST_PROBLEMS else None
+    return factor if factor <= MAX_PROBLEMS_FACTOR else None
 
 
 def _seeds_to_reject(name: str, mean: MeanCurve) -> int | None:
-    needed = np.ceil(len(mean.replicates) * TOLD_APART / max(_distance(name, mean, 0.0), 1e-9))
-    return int(needed) if needed <= MOST_SEEDS else None
+    needed = np.ceil(len(mean.replicates) * NONCENTRALITY_80 / max(_distance(name, mean, 0.0), 1e-9))
+    return int(needed) if needed <= MAX_SEEDS else None
 
 
 def _decades_to_reject(name: str, mean: MeanCurve) -> float | None:
-    steps = (0.5 * i for i in range(1, 1 + int(2 * MOST_DECADES)))
-    return next((extra for extra in steps if _distance(name, mean, extra) >= TOLD_APART), None)
+    steps = (0.5 * i for i in range(1, 1 + int(2 * MAX_DECADES)))
+    return next((extra for extra in steps if _distance(name, mean, extra) >= NONCENTRALITY_80), None)
 
 
 def _distance(name: str, mean: MeanCurve, extra: float) -> float:

@@ -15,9 +15,15 @@ from harness.analysis.stats.slopes import Slopes
 Array = NDArray[np.float64]
 
 VERDICTS = (
-    "log_linear", "saturating", "accelerating", "flat", "declining", "non_monotone", "indistinguishable",
+    "log_linear",
+    "saturating",
+    "accelerating",
+    "flat",
+    "declining",
+    "non_monotone",
+    "indistinguishable",
     "insufficient_data",
-)  # fmt: skip
+)
 RATIO, EXCESS = 0.5, 1.5  # a third is as steep as another if at least half of it; much steeper from 1.5 times on
 
 
@@ -35,7 +41,7 @@ class Judgement:
     undecided: dict[str, Estimate]
 
 
-def missing(n_budgets: int, decades: float, n_seeds: int, options: Options) -> list[str]:
+def missing_data(n_budgets: int, decades: float, n_seeds: int, options: Options) -> list[str]:
     """What rule 0 finds missing, in words."""
     budgets, seeds = options.min_budgets - n_budgets, options.min_seeds - n_seeds
     lacks = []

@@ -50,7 +50,7 @@ def _why(record: dict) -> str:
     return f"{reason}. About {' or '.join(words)} would decide it."
 
 
-def given(n_bases: int, min_bases: int) -> str:
+def conditional_on(n_bases: int, min_bases: int) -> str:
     """What the verdict is conditional on, as a clause."""
     if n_bases >= min_bases:
         return ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from harness.analysis.data.curves import Curves, by_base, cells, curves, measured
+from harness.analysis.data.curves import Curves, base_mean_curves, cell_curves, curves, has_budgets
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
 from harness.analysis.data.table_checks import TableError
@@ -20,7 +20,7 @@ from harness.analysis.verdict.controls import RISE_CLAIMS, compare_with_controls
 from harness.analysis.verdict.decide import Decision, decide, extrapolations
 from harness.analysis.verdict.mixture import mixture_artefact
 from harness.analysis.verdict.power import effective_completions, shape_power, would_decide
-from harness.analysis.verdict.sentences import given, sentences
+from harness.analysis.verdict.sentences import conditional_on, sentences
 from harness.analysis.verdict.task_shares import calibration, confusion_by_truth, task_shares
 
 
@@ -52,8 +52,8 @@ class Scope:
         """Each other control arm on the same tasks and window, base means where it has enough bases."""
         found = {}
         for name in self.options.controls:
-            if name != c.arm and name in self.arms and measured(self.arms[name], name, c.tasks):
-                found[name] = by_base(self.windowed(name, c.tasks), self.options.min_bases)
+            if name != c.arm and name in self.arms and has_budgets(self.arms[name], name, c.tasks):
+                found[name] = base_mean_curves(self.windowed(name, c.tasks), self.options.min_bases)
         return found
 
 
@@ -78,7 +78,7 @@ def _arm_records(scope: Scope, arm: str) -> list[dict]:
     """Records of one arm; a role whose tasks have no budget above 0 yet has none."""
     records, table = [], scope.arms[arm]
     for role in table.roles(arm):
-        tasks = [task for task in table.tasks(arm, role) if measured(table, arm, [task])]
+        tasks = [task for task in table.tasks(arm, role) if has_budgets(table, arm, [task])]
         if not tasks:
             continue
         own = [_record(scope, arm, [task], task, role) for task in tasks]
@@ -100,25 +100,37 @@ def _record(scope: Scope, arm: str, tasks: Sequence[str], task: str, role: str) 
     rng = np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=(zlib.crc32(label),)))
     decision = decide(c, options, rng)
     judgement = decision.judgement
-    clustered = by_base(c, options.min_bases)
+    clustered = base_mean_curves(c, options.min_bases)
     mean, s = mean_curve(clustered), slopes(np.log10(c.x), clustered.accuracy)
     laws, n_bases = law_table(mean), len(set(c.bases))
     line = judgement.verdict == "log_linear"
     record = {
-        "arm": arm, "task": task, "role": role, "model_params": scope.size,
-        "verdict": judgement.verdict, "rule": judgement.rule, "reason": judgement.reason,
+        "arm": arm,
+        "task": task,
+        "role": role,
+        "model_params": scope.size,
+        "verdict": judgement.verdict,
+        "rule": judgement.rule,
+        "reason": judgement.reason,
         **_numbers(c, clustered, s),
-        "n_seeds": len(c.seeds), "n_bases": n_bases, "given": given(n_bases, options.min_bases),
-        "share_of_gain": share_of_gain(mean, laws), "laws": laws,
-        "rejections": decision.rejections or None, "extrapolation": extrapolations(mean),
-        "p_rise": estimate(s.overall).p_above(), "p_claim": min(judgement.p, 1.0),
+        "n_seeds": len(c.seeds),
+        "n_bases": n_bases,
+        "given": conditional_on(n_bases, options.min_bases),
+        "share_of_gain": share_of_gain(mean, laws),
+        "laws": laws,
+        "rejections": decision.rejections or None,
+        "extrapolation": extrapolations(mean),
+        "p_rise": estimate(s.overall).p_above(),
+        "p_claim": min(judgement.p, 1.0),
         "would_decide": _would_decide(decision, clustered, mean),
         "power": shape_power(float(np.mean(s.overall)), effective_completions(c), len(c.seeds)),
-        "warmup_cuts": robustness.warmup_cuts(whole, options), "scales": robustness.other_scales(clustered),
+        "warmup_cuts": robustness.warmup_cuts(whole, options),
+        "scales": robustness.other_scales(clustered),
         "mixture": mixture_artefact(c, _cells(scope, arm, tasks)) if line else None,
-        "collapsed_share": robustness.collapsed_share(c), "notes": list(c.notes),
+        "collapsed_share": robustness.collapsed_share(c),
+        "notes": list(c.notes),
         **_withholding(scope, clustered, judgement.verdict),
-    }  # fmt: skip
+    }
     return record | {"sentences": sentences(record)}
 
 
@@ -127,13 +139,21 @@ def _numbers(c: Curves, clustered: Curves, s: Slopes) -> dict:
     slope, r0 = estimate(s.overall), estimate(c.r0)
     thirds = [estimate(s.thirds[:, i]) for i in range(3)]
     return {
-        "slope_per_decade": slope.mean, "slope_ci": _ci(slope), "rise": s.rise.mean, "rise_ci": _ci(s.rise),
+        "slope_per_decade": slope.mean,
+        "slope_ci": _ci(slope),
+        "rise": s.rise.mean,
+        "rise_ci": _ci(s.rise),
         "thirds": [{"slope": e.mean, "ci": _ci(e)} for e in thirds if np.isfinite(e.mean)],
-        "r0": r0.mean, "r0_ci": _ci(r0),
-        "accuracy_first": float(c.accuracy[:, 0].mean()), "accuracy_last": float(c.accuracy[:, -1].mean()),
-        "x_first": float(c.x[0]), "x_last": float(c.x[-1]), "decades": c.decades, "n_budgets": len(c.x),
+        "r0": r0.mean,
+        "r0_ci": _ci(r0),
+        "accuracy_first": float(c.accuracy[:, 0].mean()),
+        "accuracy_last": float(c.accuracy[:, -1].mean()),
+        "x_first": float(c.x[0]),
+        "x_last": float(c.x[-1]),
+        "decades": c.decades,
+        "n_budgets": len(c.x),
         "curve": _band(clustered),
-    }  # fmt: skip
+    }
 
 
 def _band(c: Curves) -> dict[str, list]:
@@ -154,12 +174,12 @@ def _would_decide(decision: Decision, clustered: Curves, mean: MeanCurve) -> dic
     settled = not (decision.judgement.undecided or decision.rejections)
     if decision.judgement.verdict != "indistinguishable" or settled:
         return None
-    need = would_decide(decision.judgement.undecided, decision.standing, clustered, mean)
+    need = would_decide(decision.judgement.undecided, decision.laws_not_rejected, clustered, mean)
     return need | {"unit": "bases" if len(set(clustered.bases)) == len(clustered.bases) > 1 else "seeds"}
 
 
 def _cells(scope: Scope, arm: str, tasks: Sequence[str]) -> list[Curves]:
-    return [scope.window(part) for part in cells(scope.arms[arm], arm, tasks).values()]
+    return [scope.window(part) for part in cell_curves(scope.arms[arm], arm, tasks).values()]
 
 
 def _left_out_tasks(scope: Scope, arm: str, tasks: Sequence[str]) -> dict | None:

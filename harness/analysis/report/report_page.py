@@ -8,32 +8,25 @@ from string import Template
 from typing import Any
 
 import plotly.offline
-from rich.console import Group
-from rich.table import Table as Grid
-from rich.text import Text
 
-from harness.analysis.data.curves import cells
+from harness.analysis.data.curves import cell_curves
 from harness.analysis.data.table import Table
-from harness.analysis.report.curve_series import Axis, Series, arm_series, borrowed, series_of, shared_axes
+from harness.analysis.report.curve_series import Axis, Series, arm_series, fill_missing_axes, series_of, shared_axes
 from harness.analysis.report.html import Section, paragraphs
 from harness.analysis.report.matplotlib_figures import save_figures
-from harness.analysis.report.plotly_charts import x_axis
+from harness.analysis.report.plotly_layout import x_axis
 from harness.analysis.report.sections import (
-    MOODS,
-    WORDS,
     allocation_section,
-    answers,
     curves_section,
     difficulty_section,
     laws_section,
     provenance_section,
     registered_section,
     runs_section,
-    several_sizes,
     verdicts_section,
 )
 from harness.analysis.report.transfer_section import transfer_section
-from harness.analysis.stats.formatting import between, number, rounded
+from harness.analysis.report.verdict_cards import answer_cards
 
 Record = Mapping[str, Any]
 ROLES = ("verified", "unverified")
@@ -57,7 +50,7 @@ def write_report(
     pools = main_pools(verdicts, real)
     by_task = task_cells(table, real, drawn)
     sections = [
-        Section("answer", "The answer", answers(pools, transfer)),
+        Section("answer", "The answer", answer_cards(pools, transfer)),
         curves_section(drawn, axes),
         laws_section(pools, {role: series[0] for role, series in drawn.items() if series}, axes),
         transfer_section(transfer),
@@ -70,12 +63,12 @@ def write_report(
         provenance_section(table, context),
     ]
     path = folder / "report.html"
-    path.write_text(page(context.get("title") or "RL scaling report", _lead(context), sections, axes))
+    path.write_text(render_page(context.get("title") or "RL scaling report", _lead(context), sections, axes))
     save_figures(folder / "figures", drawn, pools, transfer, by_task)
     return path
 
 
-def page(title: str, lead: str, sections: Sequence[Section], axes: Sequence[Axis]) -> str:
+def render_page(title: str, lead: str, sections: Sequence[Section], axes: Sequence[Axis]) -> str:
     """The whole page as text: nothing in it is fetched from anywhere."""
     figures = {name: spec for section in sections for name, spec in section.figures.items()}
     axis_data = [{"name": a.name, "title": a.title, "gap": a.gap, "layout": x_axis(a)} for a in axes]
@@ -84,10 +77,14 @@ def page(title: str, lead: str, sections: Sequence[Section], axes: Sequence[Axis
     answer, *rest = [section.render() for section in sections]
     header = f"<h1>{escape(title)}</h1>{lead}<nav aria-label='Sections'><ul>{links}</ul></nav>"
     return Template(PAGE.joinpath("page.html").read_text()).substitute(
-        title=escape(title), css=PAGE.joinpath("page.css").read_text(), js=PAGE.joinpath("page.js").read_text(),
-        header=header, body="\n".join([answer, axis_choice(axes), *rest]), figures=data,
+        title=escape(title),
+        css=PAGE.joinpath("page.css").read_text(),
+        js=PAGE.joinpath("page.js").read_text(),
+        header=header,
+        body="\n".join([answer, axis_choice(axes), *rest]),
+        figures=data,
         plotly=plotly.offline.get_plotlyjs(),
-    )  # fmt: skip
+    )
 
 
 def axis_choice(axes: Sequence[Axis]) -> str:
@@ -112,7 +109,7 @@ def role_series(table: Table, real: str, role: str) -> list[Series]:
         labels = [arm if len(sizes) == 1 else f"{arm}, {size:,} parameters" for size in sizes]
         found += [arm_series(table, arm, tasks, size, label) for size, label in zip(sizes, labels)]
     known = [one for one in found if one is not None]
-    return borrowed(known) if known and known[0].arm == real else []
+    return fill_missing_axes(known) if known and known[0].arm == real else []
 
 
 def main_pools(verdicts: Sequence[Record], real: str) -> list[Record]:
@@ -128,35 +125,13 @@ def task_cells(table: Table, real: str, drawn: Mapping[str, Sequence[Series]]) -
     found: dict[str, list[Series]] = {}
     if not any(drawn.values()):
         return found
-    for (task, difficulty, setting), c in cells(table, real, size=size).items():
+    for (task, difficulty, setting), c in cell_curves(table, real, size=size).items():
         words = [f"difficulty {difficulty}" if difficulty else "", setting]
         label = ", ".join(word for word in words if word) or "all"
         found.setdefault(task, []).append(series_of(table, c, size, label))
-    return {task: sorted(series, key=lambda one: natural(one.label)) for task, series in found.items()}
+    return {task: sorted(series, key=lambda one: natural_sort_key(one.label)) for task, series in found.items()}
 
 
-def natural(label: str) -> list[tuple[int, str]]:
+def natural_sort_key(label: str) -> list[tuple[int, str]]:
     """A key that sorts "difficulty 2" before "difficulty 10"."""
     return [(int(word), "") if word.isdigit() else (-1, word) for word in label.replace(",", " ").split()]
-
-
-def summary(verdicts: Sequence[Record], transfer: Record) -> Group:
-    """The answer for a terminal: a line for each pool, and what transfer found."""
-    pools = [v for v in verdicts if v["task"] == "all"]
-    sized, with_roles = several_sizes(pools), len({v["role"] for v in pools}) > 1
-    gap = 1 if sized and with_roles else 2  # fits 80 columns
-    grid = Grid(box=None, padding=(0, gap, 0, 0), pad_edge=False)
-    columns = ("arm", *["size"] * sized, *["tasks"] * with_roles, "verdict", "slope per tenfold (95%)")
-    for column in columns:
-        grid.add_column(column, no_wrap=True)
-    for v in pools:
-        word = "Withheld" if v.get("withheld") else WORDS[v["verdict"]]
-        style = {"good": "green", "bad": "red"}.get(MOODS.get(v["verdict"], ""), "yellow")
-        slope = f"{number(v['slope_per_decade'], sign=True)} ({between(v['slope_ci'], sign=True)})"
-        cells = (v["arm"], *[rounded(v["model_params"])] * sized, *[v["role"]] * with_roles)
-        grid.add_row(*cells, Text(word, style=style), slope)
-    main = main_pools(verdicts, transfer["real_arm"])
-    lines = [f"Of {rounded(main[0]['model_params'])} parameters:"] if sized and main else []
-    lines += [text for v in main for text in v.get("sentences", [])] + list(transfer["sentences"][:3])
-    lacks = [f"missing: {lack}" for lack in transfer["missing"]]
-    return Group(grid, *(Text(line) for line in lines), *(Text(lack, style="dim") for lack in lacks))
