@@ -30,7 +30,7 @@ def report_of(table: Table, out: Path, **context) -> Path:
 
 @contextmanager
 def opened(path: Path, profile: Path, width: int = 1280, scheme: str = "light") -> Iterator[tuple]:
-    """The page drawn in headless Chromium, and what it complained of or asked for: (page, complaints)."""
+    """The page drawn in headless Chromium, and its console messages and requests: (page, complaints)."""
     from playwright.sync_api import sync_playwright
 
     complaints: list[str] = []

@@ -1,4 +1,4 @@
-"""Breadth: slopes per doubling of the number of families, from planted changes; the orders of the study as it says."""
+"""Breadth: slopes per doubling of the number of families, from planted changes; the orders of the study."""
 
 import numpy as np
 import polars as pl

@@ -23,7 +23,7 @@ def settings(**changes: object) -> dict:
     return {str(name): value for name, value in (found | changes).items()}
 
 
-def test_without_a_table_the_command_says_how_to_give_one() -> None:
+def test_without_a_table_the_error_shows_how_to_give_one() -> None:
     with pytest.raises(TableError, match=r"table=runs\.csv"):
         run(settings())
 

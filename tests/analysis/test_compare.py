@@ -1,4 +1,4 @@
-"""Comparing runs: every line where its own metrics say, whatever it was loaded from."""
+"""Comparing runs: every line where its own metrics place it, whatever it was loaded from."""
 
 import json
 
@@ -71,11 +71,11 @@ def test_the_page_names_the_settings_that_differ_and_no_others(tmp_path):
     assert ">seed</th>" not in text
 
 
-@pytest.mark.parametrize(("make", "says"), [(False, "does not exist"), (True, "neither metrics.jsonl")])
-def test_what_is_no_run_is_refused_by_name(tmp_path, make, says):
+@pytest.mark.parametrize(("make", "message"), [(False, "does not exist"), (True, "neither metrics.jsonl")])
+def test_what_is_no_run_is_refused_by_name(tmp_path, make, message):
     if make:
         (tmp_path / "nothing").mkdir()
-    with pytest.raises(TableError, match=says):
+    with pytest.raises(TableError, match=message):
         compare([tmp_path / "nothing"], tmp_path / "out")
 
 

@@ -60,7 +60,7 @@ def test_an_arm_that_spends_nothing_is_drawn_where_the_real_arm_spends():
     assert np.allclose(drawn["frozen"].axes["flops"], drawn["true_reward"].axes["flops"])
 
 
-def test_budgets_map_between_axes_as_the_table_says(series):
+def test_budgets_map_between_axes_as_in_the_table(series):
     assert series[0].on("tokens", np.array([2.4e9 * 3])) == pytest.approx([6000 * 3])
 
 
@@ -105,7 +105,7 @@ def test_of_many_arms_the_first_two_alone_show_their_spread(series, arms, spread
 
 
 @pytest.mark.parametrize(("exponent", "text"), [(0, "1"), (np.log10(20), "20"), (3, "1k"), (12, "10¹²"), (-3, "10⁻³")])
-def test_ticks_read_as_people_write_them(exponent, text):
+def test_tick_labels_use_prefixes_and_powers(exponent, text):
     assert tick_label(exponent) == text
 
 

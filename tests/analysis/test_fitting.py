@@ -63,7 +63,7 @@ def test_no_shape_beats_the_polished_fit(seed: int) -> None:
             assert best <= np.sum((whiten @ mean.y - columns @ levels) ** 2) + 0.01
 
 
-def test_levels_stay_in_their_boxes_and_say_so() -> None:
+def test_levels_stay_within_their_bounds_and_the_fit_is_flagged() -> None:
     mean = curve("log_linear")
     steep = MeanCurve(mean.z, mean.y + 0.4 * np.concatenate([[0.0], Z / 3]), mean.covariance, mean.replicates)
     found = fit(LAWS["hill"], steep)

@@ -130,7 +130,7 @@ def test_the_terminal_summary_gives_verdict_and_transfer():
     assert "missing: no arm direct" in text
 
 
-def test_pools_of_several_sizes_say_their_weights_and_fit_a_terminal():
+def test_pools_of_several_sizes_show_their_parameters_and_fit_a_terminal():
     options, frame = default_options(bootstraps=50), one_family().frame
     larger = frame.with_columns(model_params=pl.lit(1_243_168), run_id=pl.col("run_id") + "b")
     data = check_table(pl.concat([frame.with_columns(model_params=pl.lit(115_008)), larger]))
@@ -193,7 +193,7 @@ def test_numbers_are_written_without_false_precision():
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium binary: apt-get install chromium")
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_in_a_browser_the_page_draws_all_figures_without_a_word_or_a_request(page, tmp_path, width, scheme):
+def test_in_a_browser_the_page_draws_all_figures_without_a_message_or_a_request(page, tmp_path, width, scheme):
     with opened(page, tmp_path, width, scheme) as (view, complaints):
         drawn = view.locator(".js-plotly-plot").count()
         assert drawn == view.locator(".plot").count() == 9

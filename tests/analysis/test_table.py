@@ -81,7 +81,7 @@ def test_csv_parquet_and_study_folder_load_alike(tmp_path: Path) -> None:
     assert loaded[1].equals(loaded[2])
 
 
-def test_a_file_that_is_no_table_says_so(tmp_path: Path) -> None:
+def test_a_file_that_is_no_table_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("")
     for path in (tmp_path / "empty.csv", tmp_path / "absent.csv", tmp_path):
         with pytest.raises(TableError, match=r"absent|empty|table\.parquet"):
@@ -164,7 +164,7 @@ def test_independent_budgets_pair_the_rth_seed_of_each_budget() -> None:
     assert curves(check_table(frame), "true_reward").accuracy.shape == (2, 2)
 
 
-def test_several_model_sizes_must_be_told_apart() -> None:
+def test_several_model_sizes_must_be_chosen_between() -> None:
     frame = pl.concat([toy().with_columns(pl.lit(size).alias("model_params")) for size in (100, 200)])
     table = check_table(frame)
     with pytest.raises(TableError, match="several model sizes"):

@@ -1,4 +1,4 @@
-"""Transfer: planted gains come back, the control is subtracted, and nothing is claimed that the table cannot say."""
+"""Transfer: planted gains come back, the control is subtracted, and no claim goes beyond the table."""
 
 import json
 
@@ -125,7 +125,7 @@ def test_a_control_without_budget_zero_takes_the_base_it_shares():
     assert gain(cut)["mean"] == pytest.approx(gain(whole)["mean"], abs=0.03)
 
 
-def test_a_table_without_budget_zero_or_the_real_arm_says_what_is_missing():
+def test_a_table_without_budget_zero_or_the_real_arm_lists_what_is_missing():
     started = transfer_report(check_table(study_frame().filter(pl.col("x") > 0)), OPTIONS)
     other = transfer_report(check_table(drop(study_frame(), "true_reward")), OPTIONS)
     for report in (started, other):
@@ -165,7 +165,7 @@ def test_slope_ratio_is_the_ratio_of_planted_rises():
     assert ratio["low"] < 0.6 < ratio["high"]
 
 
-def test_slopes_are_compared_on_cells_that_another_split_finds_middling():
+def test_slopes_are_compared_on_cells_in_the_mid_range_of_another_split():
     """One cell stands at 1 in the validation split: it is left out, whatever it does in the test split."""
     frame = study_frame(seeds=3)
     full = (pl.col("task") == "addition_worded") & (pl.col("difficulty") == 1)

@@ -1,4 +1,4 @@
-"""Planted truths get their verdict; poor tables get the honest one; controls, mixtures and bases are heeded."""
+"""Planted truths get their verdict; poor tables get insufficient_data; controls, mixtures and bases are heeded."""
 
 import json
 import math
@@ -80,7 +80,7 @@ def test_a_record_holds_the_planted_numbers() -> None:
         (StudyDesign(decades=1.5), "0.5 more decades"),
     ],
 )
-def test_too_little_data_says_what_is_missing_and_still_reports_the_slope(design: StudyDesign, lack: str) -> None:
+def test_too_little_data_lists_what_is_missing_and_still_reports_the_slope(design: StudyDesign, lack: str) -> None:
     record = only(planted(design=design))
     assert record["verdict"] == "insufficient_data"
     assert lack in record["reason"]
@@ -135,7 +135,7 @@ def test_seeds_that_lack_budgets_are_counted_in_the_record() -> None:
     assert any("missing" in note for note in record["notes"])
 
 
-def test_a_collapsed_seed_stays_in_and_its_share_is_told() -> None:
+def test_a_collapsed_seed_stays_in_and_its_share_is_recorded() -> None:
     frame = planted().with_columns(
         pl.when((pl.col("seed") == 3) & (pl.col("x") > 50)).then(0).otherwise(pl.col(name)).alias(name)
         for name in ("n_correct", "n_correct_sq")
@@ -289,14 +289,14 @@ def test_the_analysis_repeats_itself_and_does_not_depend_on_row_order() -> None:
     assert [r["rejections"] for r in first] == [r["rejections"] for r in again]
 
 
-def test_undecided_curves_say_what_would_decide_them() -> None:
+def test_undecided_curves_list_what_would_decide_them() -> None:
     record = only(planted("line_small", StudyDesign(seeds=6, problems=64)))
     assert record["verdict"] == "indistinguishable"
     assert record["would_decide"]["seeds"] > 6
     assert f"About {record['would_decide']['seeds']} seeds in all" in record["sentences"][1]
 
 
-def test_what_more_data_would_not_decide_is_not_asked_for() -> None:
+def test_data_that_would_not_decide_are_not_recommended() -> None:
     """A shape of no name: flat, then a straight rise."""
 
     def knee(z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -312,7 +312,7 @@ def test_what_more_data_would_not_decide_is_not_asked_for() -> None:
     assert "would decide" not in record["sentences"][1]
 
 
-def test_as_many_seeds_as_asked_for_do_decide() -> None:
+def test_the_recommended_number_of_seeds_does_decide() -> None:
     """The advice is tried: a contrast that fell short is clear, in about every second trial, with that many."""
     rng = np.random.default_rng(0)
     contrast = Estimate(0.4, 1.0, 6)

@@ -1,4 +1,4 @@
-"""How often the analysis is right: verdicts, intervals and power on tables whose true curve is known."""
+"""How often the analysis is right: verdicts, intervals and power on tables whose true curve is planted."""
 
 import json
 import time
@@ -53,7 +53,7 @@ class CalibrationSizes:
 
 @dataclass(frozen=True)
 class Draw:
-    """One simulated table pooled to curves, the law at its budgets, its problem effects, the generator that drew it."""
+    """One simulated table pooled to curves, the true curve at its budgets, its problem effects and its generator."""
 
     curves: Curves
     truth: Array
@@ -62,7 +62,7 @@ class Draw:
 
 
 def draw_tables(kind: Kind, design: StudyDesign, n: int, key: tuple[int, ...]) -> Iterator[Draw]:
-    """n simulated tables; key: the seed and what tells this series from others."""
+    """n simulated tables; key: the seed and what distinguishes this series from others."""
     for i in range(n):
         rng = np.random.default_rng(np.random.SeedSequence(key[0], spawn_key=(*key[1:], i)))
         x, truth, each = draw_curves(kind, design, rng)
@@ -95,7 +95,7 @@ def confusion(n: int, seed: int, options: Options) -> dict[str, dict]:
 def coverage(n: int, seed: int) -> list[dict]:
     """How often 95% intervals hold the truth: slopes of three kinds, and the hill's A and B by jackknife-t.
 
-    The truth is the law, which holds for the mean over all possible problems; `given the problems` is the same for
+    The truth is the true curve, the mean over all possible problems; `given the problems` is the same for
     the problems that were drawn. Intervals over seeds promise the second.
     """
     rows = []
@@ -156,7 +156,7 @@ def power(n: int, seed: int, options: Options) -> list[dict]:
 
 def window_table() -> list[dict]:
     """What decides is B x decades: share of a sigmoid's gain in a window around x_mid, R2 of a straight line there, and
-    the evaluation points that tell the two apart (80% power at 5%, two extra parameters: non-centrality 9.63)."""
+    the evaluation points that distinguish the two (80% power at 5%, two extra parameters: non-centrality 9.63)."""
     rows = []
     for b, half in ((1.0, 0.25), (1.0, 0.5), (1.0, 1.0), (1.7, 0.5)):
         z = np.linspace(-half, half, 2001)

@@ -11,8 +11,8 @@ def calibration_page(found: dict) -> str:
     """The whole page; parts that were not run are left out."""
     design = (
         "Tables drawn from known true curves (`harness/analysis/calibration/simulate.py`) and judged by the rules. "
-        "10 budgets over 3 decades and budget 0; 512 problems x 4 completions, problem effects drawn once per table; seeds differ by "
-        "a tenth of the rise and wander slowly. Regenerate with\n\n"
+        "10 budgets over 3 decades and budget 0; 512 problems x 4 completions, problem effects drawn once per table; "
+        "seeds differ by a tenth of the rise and wander slowly. Regenerate with\n\n"
         f"    python scripts/analyze.py action=calibrate calibrate.seed={found['seed']}\n"
     )
     makers = {"confusion": _confusion, "coverage": _coverage, "power": _power, "window": _window}
@@ -60,7 +60,7 @@ def _coverage(rows: Sequence[dict]) -> str:
     goal = "met by all" if not missed else f"missed by {', '.join(missed)}"
     return (
         f"## Coverage of 95% intervals\n\nGoal {low:.0%} to {high:.0%}: {goal}. Intervals over seeds are given the "
-        "problems; where the truth is the law for all possible problems, having drawn 512 counts as error too. A and B "
+        "problems; where the truth is the curve for all possible problems, having drawn 512 counts as error too. A and B "
         "are ScaleRL's, by jackknife-t, where identified.\n\n"
         + _rows(["kind", "seeds", "quantity", "identified", "covered"], shown)
     )
@@ -88,6 +88,7 @@ def _window(rows: Sequence[dict]) -> str:
         ]
         for r in rows
     ]
-    return "## Why R2 is worthless\n\nA straight line through a window of a sigmoid around its middle.\n\n" + _rows(
-        ["B", "window", "share of gain", "R2 of a line", "points to tell apart at noise .01 / .02 of the gain"], shown
+    return "## Why R2 does not decide\n\nA straight line through a window of a sigmoid around its middle.\n\n" + _rows(
+        ["B", "window", "share of gain", "R2 of a line", "points that distinguish them at noise .01 / .02 of the gain"],
+        shown,
     )

@@ -1,4 +1,4 @@
-"""Run tables drawn from known true curves: what the analysis is calibrated on."""
+"""Run tables drawn from planted true curves: what the analysis is calibrated on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,7 +55,7 @@ class SimulatedTable:
 
 def line(rise: float, low: float = 0.25, start: tuple[float, float] = (0.2, 0.6)) -> TrueCurve:
     """Log-linear over the window; R0 lies `start` decades' worth below the first budget. From about 1 on, a shallow
-    hill through R0 is as good as the line, and no amount of data inside the window tells them apart."""
+    hill through R0 is as good as the line, and no amount of data inside the window distinguishes them."""
 
     def curve(z: Array, rng: np.random.Generator) -> Array:
         before = low - rise / z[-1] * rng.uniform(*start)
@@ -187,7 +187,7 @@ KINDS: dict[str, Kind] = {
 
 
 def draw_curves(kind: Kind, design: StudyDesign, rng: np.random.Generator) -> tuple[Array, Array, Array]:
-    """True accuracy of each seed: x [K + 1] with 0 first, the law there [K + 1], and R [n, K + 1] around it.
+    """True accuracy of each seed: x [K + 1] with 0 first, the true curve there [K + 1], and R [n, K + 1] around it.
 
     A seed has its own share of the rise and its own slow (AR) wander; a collapsed one falls to a tenth from a random
     budget on.

@@ -156,7 +156,7 @@ def _cell_variances(total: pl.Expr, p: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
     """Variance of a cell's accuracy given its problems, and from drawing the problems.
 
     With c_i of k correct for problem i, sum c_i (k - c_i) / (k (k - 1)) estimates sum p_i (1 - p_i) without bias. With
-    k = 1 or no n_correct_sq the two cannot be told apart: the binomial variance bounds the first from above.
+    k = 1 or no n_correct_sq the two cannot be separated: the binomial variance bounds the first from above.
     """
     k, n = pl.col("k").cast(pl.Float64), pl.col("n_problems").cast(pl.Float64)
     squares = pl.col("n_correct_sq").cast(pl.Float64)

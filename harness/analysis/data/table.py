@@ -45,7 +45,7 @@ class Table:
         return sorted(names, key=lambda name: name != "true_reward")
 
     def sizes(self, arm: str) -> list[int | None]:
-        """Parameter counts of the policies of an arm, ascending; [None] where the table does not say."""
+        """Parameter counts of the policies of an arm, ascending; [None] where the table has none."""
         return self.frame.filter(pl.col("arm") == arm)["model_params"].unique().sort().to_list()
 
     def tasks(self, arm: str, role: str | None = None) -> list[str]:

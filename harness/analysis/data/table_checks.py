@@ -63,7 +63,7 @@ def require_columns(columns: Sequence[str], source: str) -> None:
 
 
 def with_types(frame: pl.DataFrame, source: str) -> tuple[pl.DataFrame, list[str]]:
-    """Columns cast to their types, absent optional columns filled; says what was assumed."""
+    """Columns cast to their types, absent optional columns filled, and notes on what was assumed."""
     notes = []
     for name, kind in (REQUIRED | OPTIONAL).items():
         if name not in frame.columns:

@@ -103,7 +103,7 @@ def arms_of(data: Table, name: str) -> list[Run]:
 
 
 def _line(one: Series) -> Line:
-    """The mean curve, budget 0 first where it is known."""
+    """The mean curve, budget 0 first where it was evaluated."""
     before = one.before[np.isfinite(one.before)]
     start = [0.0] if len(before) else []
     axes = {name: np.array([*start, *values]) for name, values in one.axes.items() if name != "x" or len(one.axes) == 1}

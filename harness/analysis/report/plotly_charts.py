@@ -1,4 +1,4 @@
-"""The report's figures as plain Plotly specifications (dicts). Colours, symbols and dashes each tell arms apart.
+"""The report's figures as plain Plotly specifications (dicts). Colours, symbols and dashes each distinguish the arms.
 
 Each trace over budgets carries its x on every axis of the page in `meta`, so that the page can switch axes.
 """

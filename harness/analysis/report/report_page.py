@@ -39,7 +39,7 @@ def write_report(
     """Writes `out/report.html` and `out/figures/*.png, *.pdf`; returns the page's path.
 
     verdicts and transfer as written to their JSON files. context, all optional: title, question, notice (what a reader
-    must know first), commands, versions (name -> version), runs (run_id -> address of its folder relative to `out`),
+    must read first), commands, versions (name -> version), runs (run_id -> address of its folder relative to `out`),
     allocation (as in allocation.json), registered (hypotheses, primary, margins, exclusions, sizes, decided_later).
     """
     folder = Path(out)

@@ -23,7 +23,7 @@ from harness.analysis.stats.formatting import format_count, format_interval, for
 
 Record = Mapping[str, Any]
 
-VERDICT_HEADER = ("arm", "tasks", "role", "verdict", "slope per tenfold", "95%", "rise", "decades", "seeds", "p (Holm)")
+VERDICT_HEADER = ("arm", "tasks", "role", "verdict", "slope per decade", "95%", "rise", "decades", "seeds", "p (Holm)")
 
 
 def curves_section(drawn: Mapping[str, Sequence[Series]], axes: Sequence[Axis]) -> Section:
@@ -61,13 +61,13 @@ def laws_section(pools: Sequence[Record], drawn: Mapping[str, Series], axes: Seq
                 "Laws explain; they do not decide.",
             ),
             figure_slot(f"residuals-{name}", "What each law leaves over."),
-            law_table(fits, record.get("rejections") or {}),
+            law_fit_table(fits, record.get("rejections") or {}),
             extrapolation_table(record.get("extrapolation") or {}),
         ]
     return Section("laws", "Candidate laws", "".join(parts), figures)
 
 
-def law_table(fits: Mapping[str, Record], rejections: Mapping[str, float]) -> str:
+def law_fit_table(fits: Mapping[str, Record], rejections: Mapping[str, float]) -> str:
     """Parameters with intervals, AICc differences, held-out error and rejection p of each law."""
     known = [fit["aicc"] for fit in fits.values() if fit.get("aicc") is not None]
     best = min(known, default=None)
@@ -132,7 +132,7 @@ def verdicts_section(verdicts: Sequence[Record]) -> Section:
 
 
 def several_sizes(pools: Sequence[Record]) -> bool:
-    """Whether a pool has to say how many parameters its policies have."""
+    """Whether a pool needs a column for the parameters of its policies."""
     return len({v.get("model_params") for v in pools}) > 1
 
 
@@ -194,7 +194,7 @@ def provenance_section(data: Table, context: Mapping[str, Any]) -> Section:
 
 
 def allocation_section(found: Record) -> Section:
-    """What the next tenfold brings, and how a budget is best split, or why the data do not say."""
+    """The gain of the next decade, and the best split of a budget, or why it is not identified."""
     parts = [paragraphs([_split_sentence(found["pretraining_or_rl"]), _settings_sentence(found["within_rl"])])]
     for role, gains in found["marginal_gain"].items():
         rows = [
@@ -213,9 +213,9 @@ def allocation_section(found: Record) -> Section:
                 format_number(one["gain"], sign=True),
                 format_interval((one["low"], one["high"]), sign=True),
             ]
-            for name, one in gains["next_tenfold"].items()
+            for name, one in gains["next_decade"].items()
         ]
-        parts.append(html_table(f"Gain of each tenfold of x, {role} tasks.", ["tenfold", "by", "gain", "95%"], rows, 2))
+        parts.append(html_table(f"Gain of each decade of x, {role} tasks.", ["decade", "by", "gain", "95%"], rows, 2))
     return Section("allocation", "Where the next FLOP should go", "".join(parts))
 
 

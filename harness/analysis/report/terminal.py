@@ -21,7 +21,7 @@ def terminal_summary(verdicts: Sequence[Record], transfer: Record) -> Group:
     sized, with_roles = several_sizes(pools), len({v["role"] for v in pools}) > 1
     gap = 1 if sized and with_roles else 2  # fits 80 columns
     grid = Grid(box=None, padding=(0, gap, 0, 0), pad_edge=False)
-    columns = ("arm", *["size"] * sized, *["tasks"] * with_roles, "verdict", "slope per tenfold (95%)")
+    columns = ("arm", *["size"] * sized, *["tasks"] * with_roles, "verdict", "slope per decade (95%)")
     for column in columns:
         grid.add_column(column, no_wrap=True)
     for v in pools:

@@ -1,4 +1,4 @@
-"""The cards that give the answer first: one a role's pool, one for transfer."""
+"""The cards at the top of the page."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -37,7 +37,7 @@ VERDICT_TONES = {"log_linear": "good", "declining": "bad", "non_monotone": "bad"
 
 
 def answer_cards(pools: Sequence[Record], transfer: Record) -> str:
-    """The two cards that answer in ten seconds: the law of each role's pool, and transfer."""
+    """One card for the verdict of each role's pool, one for transfer."""
     cards = [verdict_card(record) for record in pools]
     word, mood = FINDINGS[transfer_finding(transfer)]
     body = paragraphs(transfer["sentences"][:1])

@@ -1,7 +1,7 @@
-"""Where the next FLOP should go: marginal gain per tenfold, pretraining or RL, problems, group size or steps.
+"""Where the next FLOP should go: marginal gain per decade, pretraining or RL, problems, group size or steps.
 
-Each answer is a record with `identified`; where the data do not say, `reason` tells what they lack. Optima are claimed
-only inside the range that was measured.
+Each answer is a record with `identified`; where the data do not identify it, `reason` names what they lack. Optima
+are claimed only inside the range that was measured.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,23 +46,23 @@ def allocation(table: Table, options: Options) -> dict[str, Any]:
 
 
 def not_identified(reason: str) -> dict[str, Any]:
-    """The record of an answer that the data do not give."""
+    """The record of a quantity that the data do not identify."""
     return {"identified": False, "reason": reason}
 
 
 def marginal_gain(c: Curves, options: Options) -> dict[str, Any]:
-    """Gain of each measured tenfold of x, from the top down, and what each law predicts of the next.
+    """Gain of each measured decade of x, from the top down, and the gain that each law predicts for the next.
 
     Measured: accuracy interpolated in log x, t over replicates. Predicted: jackknife-t over replicates; the laws'
-    spread is the honest uncertainty, since no law is singled out by fitting.
+    spread is the uncertainty, since fitting singles out no law.
     """
     c = base_mean_curves(c, options.min_bases)
-    z, tenfolds = np.log10(c.x), []
+    z, decades = np.log10(c.x), []
     for top in z[-1] - np.arange(int(np.floor(c.decades + 1e-9))):
         ends = [np.array([np.interp(at, z, row) for row in c.accuracy]) for at in (top, top - 1)]
         gain = mean_record(ends[0] - ends[1])
-        tenfolds.append({"from": float(10 ** (top - 1)), "to": float(10**top), "gain": gain})
-    return {"measured": tenfolds, "next_tenfold": _next_decade(c)}
+        decades.append({"from": float(10 ** (top - 1)), "to": float(10**top), "gain": gain})
+    return {"measured": decades, "next_decade": _next_decade(c)}
 
 
 def _next_decade(c: Curves) -> dict[str, dict[str, Any]]:
@@ -101,7 +101,7 @@ def pretraining_or_rl(table: Table, options: Options) -> dict[str, Any]:
     clusters = points["base_id"].unique().sort().to_list()
     if len(spent) < FEWEST:
         return not_identified(
-            f"{len(spent)} pretraining budgets; {FEWEST} or more bases of different pretraining would tell"
+            f"{len(spent)} pretraining budgets; {FEWEST} or more bases of different pretraining would identify it"
         )
     whole = plane_slopes(points)
     each = np.array([plane_slopes(points.filter(pl.col("base_id") != base)) for base in clusters])
@@ -159,7 +159,9 @@ def within_rl(table: Table, options: Options) -> dict[str, Any]:
     """
     varied = [name for name in FACTORS if name in table.frame.columns and table.frame[name].n_unique() >= FEWEST]
     if not varied or "completions" not in table.frame.columns:
-        return not_identified("no arms that vary problems_per_step or group_size over 3 levels at known completions")
+        return not_identified(
+            "no arms that vary problems_per_step or group_size over 3 levels with a column completions"
+        )
     settings, values = _settings(table, varied, options)
     if len(values) < FEWEST or values.shape[1] <= quadratic_terms(len(varied)):
         return not_identified(

@@ -41,7 +41,7 @@ def p_two_sided(e: Estimate) -> float:
 
 
 def mean_record(values: Array) -> dict[str, Any]:
-    """Mean over replicates [n] with its 95% t-interval and two-sided p, as strict JSON (None: not known)."""
+    """Mean over replicates [n] with its 95% t-interval and two-sided p, as strict JSON (None: not estimated)."""
     e = estimate(values)
     low, high = e.interval(LEVEL)
     return {

@@ -32,7 +32,7 @@ class Fits:
     converged: NDArray[np.bool_]
 
     def predict(self, z: Array) -> Array:
-        """[M, len(z)] accuracy at budgets 10^z; z = -inf asks for R(0)."""
+        """[M, len(z)] accuracy at budgets 10^z; z = -inf gives R(0)."""
         return self.law.predict(z, self.start, self.end, self.shape, self.window)
 
     def parameters(self, i: int = 0) -> dict[str, float]:
@@ -55,7 +55,7 @@ class WhitenedRows:
 
 
 def whitened_rows(law: Law, mean: MeanCurve) -> WhitenedRows:
-    """Laws that say nothing about x = 0 leave R0 free, which is the same as leaving that row out."""
+    """Laws undefined at x = 0 leave R0 free, which is the same as leaving that row out."""
     zero = law.at_zero and mean.has_zero
     rows = np.concatenate([[zero], np.ones(len(mean.z), bool)])
     factor = np.linalg.cholesky(mean.covariance[np.ix_(rows, rows)])

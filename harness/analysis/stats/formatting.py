@@ -7,7 +7,7 @@ MINUS = "−"
 
 
 def format_number(value: float | None, digits: int = 3, sign: bool = False) -> str:
-    """A number to some decimals, or a dash where it is not known."""
+    """A number to some decimals, or a dash where there is none."""
     if value is None or value != value:
         return "–"
     text = f"{value:{'+' if sign else ''}.{digits}f}"

@@ -14,7 +14,7 @@ bounded numbers, which is what makes exact and batched fitting possible (fitting
 | error_power | 1 - (x / x_1)^-k | R(x_1), 1, so that log(1 - R) = E - k log x | arXiv 2509.25300 |
 | changepoint | 0, then a line in z, then 1 | the two flats | boardlaw, arXiv 2104.03113 |
 
-with z = log10 x, and x_1, x_K the ends of the window. Laws that say nothing about x = 0 have a free R0 there.
+with z = log10 x, and x_1, x_K the ends of the window. Laws undefined at x = 0 have a free R0 there.
 """
 
 from collections.abc import Callable

@@ -210,7 +210,7 @@ def leave_one_size_out(data: Points, theta: np.ndarray) -> dict[str, float]:
 
 
 def _estimate(value: float, draws: np.ndarray) -> dict[str, Any]:
-    """Value with its percentile interval; identified when the interval is positive and spans less than tenfold."""
+    """Value with its percentile interval; identified when the interval is positive and spans less than a decade."""
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     identified = bool(np.isfinite(draws).all() and low > 0 and high < 10 * low)
     finite = [float(number) if np.isfinite(number) else None for number in (value, low, high)]

@@ -40,19 +40,19 @@ def missing(table: Table, arms: dict[str, Grid], tasks: dict[str, list[str]], op
 
 def sentences(report: dict[str, Any]) -> list[str]:
     """The answer first, then what qualifies it."""
-    said = [answer(report)]
+    texts = [answer(report)]
     for role in ("verified", "unverified"):
         if report[role] is not None:
-            said.append(_role(report, role))
-    said += [text for text in (_direct(report), _slopes(report), _sharpening(report), _others(report)) if text]
-    return said
+            texts.append(_role(report, role))
+    texts += [text for text in (_direct(report), _slopes(report), _sharpening(report), _others(report)) if text]
+    return texts
 
 
 def transfer_finding(report: Mapping[str, Any]) -> str:
     """One word: transfers, none, harms, undecided, nothing, uncontrolled, or unknown.
 
-    "none" needs a clear gain on verified tasks: where RL taught nothing, no gain elsewhere says nothing of transfer.
-    Against a control that fell, "transfers" needs a clear rise of the unverified tasks themselves.
+    "none" needs a clear gain on verified tasks: without one, no gain elsewhere is no evidence against
+    transfer. Against a control that fell, "transfers" needs a clear rise of the unverified tasks themselves.
     """
     role = report["unverified"]
     if role is None:

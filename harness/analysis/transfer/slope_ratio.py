@@ -52,9 +52,9 @@ def slope_ratio(
 
 
 def mid_range_cells(table: Table, arm: str, size: int | None) -> tuple[set[tuple], str | None]:
-    """The cells of an arm whose accuracy, beyond guessing, lies within MIDDLE on average over RL, and the split that
-    says so: another than the one measured, where the table has one, since a cell that noise lifted over the edge would
-    be kept for its noise. A cell that the other split lacks is not kept."""
+    """The cells of an arm whose accuracy, beyond guessing, lies within MID_RANGE on average over RL, and the split that
+    selects them: another than the one measured, where the table has one, since a cell that noise lifted over the edge
+    would be kept for its noise. A cell that the other split lacks is not kept."""
     rows, judged_on = table.frame, None
     if table.others is not None and arm in table.others["arm"]:
         splits = table.others.filter(pl.col("arm") == arm)["split"].unique().sort().to_list()

@@ -28,7 +28,7 @@ ROLES = ("verified", "unverified")
 def transfer_report(table: Table, options: Options) -> dict[str, Any]:
     """The transfer section as strict JSON; of the largest model size, with the other sizes under `by_size`.
 
-    What the table cannot say is None, and named in `missing`.
+    What the table does not contain is None, and named in `missing`.
     """
     sizes = table.sizes(options.real_arm) if options.real_arm in table.arms else [None]
     reports = {size: _of_size(table, options, size) for size in sizes}

@@ -18,7 +18,7 @@ CUTS = (1.0, 2.0, 4.0)  # times the warm-up; the main window starts at the secon
 
 
 def shape_of(curves: Curves, margin: float) -> str:
-    """What the slopes alone say, without the rejections that a log-linear verdict needs besides."""
+    """The verdict of the slopes alone, without the rejections that a log-linear verdict needs besides."""
     if len(curves.x) < 4 or len(curves.accuracy) < 2:
         return "insufficient_data"
     return judge(slopes(np.log10(curves.x), curves.accuracy), margin).verdict

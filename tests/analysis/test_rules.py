@@ -87,7 +87,7 @@ def test_slopes_equal_numpys_least_squares() -> None:
     np.testing.assert_allclose(found.thirds[:, 1], np.polyfit(Z[3:7], values[:, 3:7].T, 1)[0])
 
 
-def test_the_t_interval_covers_what_it_says() -> None:
+def test_the_t_interval_has_its_nominal_coverage() -> None:
     rng = np.random.default_rng(0)
     held = [low < 0 < high for low, high in (estimate(rng.normal(size=5)).interval() for _ in range(4000))]
     assert np.mean(held) == pytest.approx(0.95, abs=0.012)

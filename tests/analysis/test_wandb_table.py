@@ -17,7 +17,7 @@ from tests.analysis.test_command import settings
 
 
 class Recorded:
-    """What a project with some studies answers. calls: what was asked."""
+    """What a project with some studies answers. calls: the requests made."""
 
     def __init__(self, *studies: str, files: tuple[str, ...] = ("table.parquet",)):
         self.studies, self.files, self.calls = studies, files, []
@@ -62,7 +62,7 @@ def test_a_project_with_one_study_needs_no_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("source", "api", "said"),
+    ("source", "api", "message"),
     [
         ("wandb:lab", Recorded(), "names no project\n.*wandb:ENTITY/PROJECT"),
         ("wandb:me/", Recorded(), "names no project"),
@@ -72,8 +72,8 @@ def test_a_project_with_one_study_needs_no_name(tmp_path):
         ("wandb:me/lab", Recorded("a", files=("report.html",)), r"artifact a holds no table\.parquet"),
     ],
 )
-def test_what_cannot_be_read_is_said_with_the_fix(tmp_path, source, api, said):
-    with pytest.raises(TableError, match=said):
+def test_an_unreadable_project_is_an_error_with_the_fix(tmp_path, source, api, message):
+    with pytest.raises(TableError, match=message):
         local_path(source, tmp_path, lambda: api)
 
 
@@ -85,7 +85,7 @@ def test_an_unreachable_server_is_said(tmp_path):
         local_path("wandb:me/lab", tmp_path, unreachable)
 
 
-def test_without_a_login_the_command_says_so_and_writes_nothing(tmp_path, monkeypatch):
+def test_without_a_login_the_command_fails_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(wandb, "login", lambda **options: False)
     with pytest.raises(TableError, match=r"not logged in to W&B\n.*wandb login"):
         run(settings(table="wandb:me/lab", out=str(tmp_path / "out")))
