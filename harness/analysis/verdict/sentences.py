@@ -22,7 +22,7 @@ def sentences(record: dict) -> list[str]:
 def _seen(record: dict) -> str:
     what = f"all {record['role']} tasks" if record["task"] == "all" else f"{record['task']} ({record['role']})"
     slope, interval = record["slope_per_decade"], record["slope_ci"]
-    size = "" if slope is None or isnan(slope) else f": {slope:+.3f} per decade of RL"
+    size = "" if slope is None or isnan(slope) else f": {slope:+.3f} per tenfold of RL"
     size += "" if interval is None else f" (95% {interval[0]:+.3f} to {interval[1]:+.3f})"
     window = (
         f", from {record['accuracy_first']:.3f} to {record['accuracy_last']:.3f} over {record['decades']:.1f} decades"
