@@ -43,7 +43,9 @@ def test_a_clean_shape_gets_its_name(curve: np.ndarray, verdict: str) -> None:
 
 
 def test_a_rise_that_begins_flat_and_is_straight_after_is_no_line_and_more_data_would_not_make_it_one() -> None:
-    knee = lambda late: 0.3 + 0.01 * np.minimum(Z, 1) + 0.05 * np.clip(Z - 1, 0, 1) + late * np.maximum(Z - 2, 0)  # noqa: E731
+    def knee(late: float) -> np.ndarray:
+        return 0.3 + 0.01 * np.minimum(Z, 1) + 0.05 * np.clip(Z - 1, 0, 1) + late * np.maximum(Z - 2, 0)
+
     noise = np.random.default_rng(0).normal(0, 1e-3, (8, len(Z)))
     found = judge(slopes(Z, knee(0.05) + noise), MARGIN)
     assert found.verdict == "indistinguishable"
