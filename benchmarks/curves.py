@@ -17,7 +17,7 @@ from benchmarks.peer import grpo_trainer, require_trl
 from envs.base import Problem, Verdict
 from envs.registry import get
 from envs.vector import TextVectorEnv
-from harness.analysis.intervals import estimate
+from harness.analysis.stats.intervals import estimate
 from harness.config.identity import base_id
 from harness.config.parse import dump
 from harness.config.schema import Config

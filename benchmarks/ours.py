@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from envs.vector import TextVectorEnv
-from harness.bench.task import FRAME
+from benchmarks.task import FRAME
 from harness.config.compose import plain
 from harness.config.parse import parse
 from harness.config.schema import Config
@@ -52,7 +52,7 @@ def composed(overrides: Sequence[str]) -> Config:
 def config_of(shape: Shape, task: str = "bench.half", precision: str = "fp32") -> Config:
     """The configuration of a step of this shape."""
     overrides = [
-        "imports=[harness.bench.task]",
+        "imports=[benchmarks.task]",
         f"model={shape.model}",
         f"model.context={2 * shape.tokens + FRAME}",
         "algo=grpo",

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from envs.vector import TextVectorEnv
-from harness.bench.ours import SHAPES, Shape, config_of
-from harness.bench.rehearsal import Watched, in_operations, rehearsed
+from benchmarks.ours import SHAPES, Shape, config_of
+from benchmarks.rehearsal import Watched, in_operations, rehearsed
 from harness.run.job import new_state, training_mixture
 from harness.train.rl import rl_step
 

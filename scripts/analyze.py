@@ -3,6 +3,7 @@
 python scripts/analyze.py table=runs.csv out=DIR
 python scripts/analyze.py law=pretraining table=losses.csv out=DIR
 python scripts/analyze.py runs='[outputs/a,outputs/b]' out=DIR
+python scripts/analyze.py action=before_after table=docs/results/learns    # or breadth, calibrate, simulate, speed
 """
 
 import sys

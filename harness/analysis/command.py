@@ -1,4 +1,4 @@
-"""What `scripts/analyze.py` does with its configuration."""
+"""What `scripts/analyze.py` does with its configuration (configs/analyze.yaml)."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -7,54 +7,101 @@ import polars as pl
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from harness.analysis.analyze import analyze, provenance
-from harness.analysis.options import Options
-from harness.analysis.table import TableError, read_frame
-from harness.analysis.wandb_input import local
+from harness.analysis.calibration.analysis_speed import SpeedDesign, measure_speed
+from harness.analysis.calibration.calibrate import CalibrationSizes, calibrate
+from harness.analysis.calibration.simulate import SimulatedTable, write_simulated_table
+from harness.analysis.data.options import Options
+from harness.analysis.data.table import load_table, read_frame
+from harness.analysis.data.table_checks import TableError
+from harness.analysis.data.wandb_table import local_path
+from harness.analysis.report.analyze import analyze, provenance
+from harness.analysis.transfer.before_after import before_after_rows, markdown
+from harness.analysis.transfer.breadth import write_breadth
+
+STRICT = ConfigDict(extra="forbid")
+Action = Literal["analyze", "before_after", "breadth", "calibrate", "simulate", "speed"]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, config=STRICT)
+class BeforeAfter:
+    """Which tasks `action=before_after` compares: those of a role, or those whose names match patterns."""
+
+    role: str
+    tasks: list[str]
+    control: str | None
+
+
+@dataclass(frozen=True, config=STRICT)
 class Command:
-    """The configuration of one analysis (configs/analyze.yaml)."""
+    """The configuration of one call (configs/analyze.yaml)."""
 
+    action: Action
     table: str | list[str] | None
     runs: list[str] | None
     out: str
     law: Literal["rl", "pretraining"]
     split: str | None
     analysis: Options
+    before_after: BeforeAfter
+    calibrate: CalibrationSizes
+    simulate: SimulatedTable
+    speed: SpeedDesign
 
 
 def run(container: Any) -> None:
-    """Analyses, compares runs or fits the pretraining law, and says where the results lie."""
+    """Runs the action of a configuration, writes its results and prints where they are. Raises TableError."""
     command = Command(**container)
-    if command.runs is not None:
-        from harness.analysis.compare import compare
+    match command.action:
+        case "analyze":
+            _analyze(command)
+        case "before_after":
+            _before_after(command)
+        case "breadth":
+            print(write_breadth(load_table(_paths(command), command.split), Path(command.out), command.analysis))
+        case "calibrate":
+            calibrate(command.calibrate, command.analysis)
+        case "simulate":
+            print(f"table: {write_simulated_table(command.simulate, Path(command.out))}")
+        case "speed":
+            measure_speed(command.speed, Path(command.out), command.analysis)
 
-        print(f"report: {compare([local(run, command.out) for run in command.runs], command.out)}")
-    elif command.table is None:
-        raise TableError("no table given: python scripts/analyze.py table=runs.csv out=DIR  (or runs='[one,other]')")
+
+def _analyze(command: Command) -> None:
+    """Verdicts, transfer and report of a table; runs compared; or the pretraining law."""
+    if command.runs is not None:
+        from harness.analysis.report.compare import compare
+
+        print(f"report: {compare([local_path(run, command.out) for run in command.runs], command.out)}")
     elif command.law == "pretraining":
-        from harness.analysis.pretraining_law import write_pretraining_law
+        from harness.analysis.stats.pretraining_law import write_pretraining_law
 
         frame = pl.concat([read_frame(path) for path in _paths(command)], how="diagonal_relaxed")
         print(f"law: {write_pretraining_law(frame, command.out, command.analysis.seed)}")
     else:
-        _analyze(command)
+        _write_verdicts(command)
+
+
+def _write_verdicts(command: Command) -> None:
+    paths = _paths(command)
+    found = analyze(paths, command.out, command.analysis, command.split, provenance())
+    from rich.console import Console
+
+    from harness.analysis.report.terminal import terminal_summary
+
+    Console().print(terminal_summary(found["verdicts"], found["transfer"]))
+    print(f"report: {found['report']}")
+
+
+def _before_after(command: Command) -> None:
+    chosen = command.before_after
+    table = load_table(_paths(command), command.split)
+    rows = before_after_rows(table, chosen.role, chosen.tasks, chosen.control)
+    print(markdown(rows) if rows else "no arm has such tasks before and after RL")
 
 
 def _paths(command: Command) -> list[Path]:
-    """Where the tables lie, those of W&B projects downloaded first."""
-    assert command.table is not None
+    """The tables as local files; those of W&B projects are downloaded first. Raises TableError without a table."""
+    if command.table is None:
+        raise TableError("no table given: python scripts/analyze.py table=runs.csv out=DIR  (or runs='[one,other]')")
     names = [command.table] if isinstance(command.table, str) else command.table
-    return [local(name, command.out) for name in names]
-
-
-def _analyze(command: Command) -> None:
-    from rich.console import Console
-
-    from harness.analysis.report import summary
-
-    found = analyze(_paths(command), command.out, command.analysis, command.split, provenance())
-    Console().print(summary(found["verdicts"], found["transfer"]))
-    print(f"report: {found['report']}")
+    return [local_path(name, command.out) for name in names]

@@ -128,12 +128,12 @@ def reuse_notice(study: Study, jobs: Sequence[Job]) -> str:
 def report_study(study: Study, overrides: Sequence[str], console: Console) -> None:
     """Tables, verdicts and report of what a study has measured so far, and their summary on the console; all of it in
     W&B too, if that is the tracker. The analysis of a table that has not changed is not made again."""
-    from harness.analysis.report import summary
+    from harness.analysis.report.terminal import terminal_summary
 
     others, notice = runs_left_out(study), unfinished(study)
     folder = write_tables(study)
     found = _cached_analysis(folder, study) or _run_analysis(folder, study, overrides, notice)
-    console.print(summary(found["verdicts"], found["transfer"]))
+    console.print(terminal_summary(found["verdicts"], found["transfer"]))
     if notice:
         console.print(f"[bold yellow]{notice}[/]", highlight=False)
     if others:
@@ -164,8 +164,8 @@ def _cached_analysis(folder: Path, study: Study) -> dict[str, Any] | None:
 
 
 def _run_analysis(folder: Path, study: Study, overrides: Sequence[str], notice: str) -> dict[str, Any]:
-    from harness.analysis.analyze import analyze
-    from harness.analysis.options import default_options
+    from harness.analysis.data.options import default_options
+    from harness.analysis.report.analyze import analyze
     from harness.tracking.publish import publish
 
     (folder / "analysis.json").unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.analysis.wandb_input import ARTIFACT
+from harness.analysis.data.wandb_table import ARTIFACT
 from harness.config.schema import WandbTracker
 from harness.run.tracker import wandb_run
 

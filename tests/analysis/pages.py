@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.analysis.allocation import allocation
-from harness.analysis.analyze import strict
-from harness.analysis.options import default_options
-from harness.analysis.report import write_report
-from harness.analysis.table import Table
-from harness.analysis.transfer import transfer_report
-from harness.analysis.verdict import verdicts
+from harness.analysis.data.json_files import strict
+from harness.analysis.data.options import default_options
+from harness.analysis.data.table import Table
+from harness.analysis.report.report_page import write_report
+from harness.analysis.stats.allocation import allocation
+from harness.analysis.transfer.transfer_report import transfer_report
+from harness.analysis.verdict.verdicts import verdicts
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SWITCHES = (
@@ -30,7 +30,7 @@ def report_of(table: Table, out: Path, **context) -> Path:
 
 @contextmanager
 def opened(path: Path, profile: Path, width: int = 1280, scheme: str = "light") -> Iterator[tuple]:
-    """The page drawn in headless Chromium, and what it complained of or asked for: (page, complaints)."""
+    """The page drawn in headless Chromium, and its console messages and requests: (page, complaints)."""
     from playwright.sync_api import sync_playwright
 
     complaints: list[str] = []

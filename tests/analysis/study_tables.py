@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
-from harness.analysis.table import Table, check_table
+from harness.analysis.data.table import Table, check_table
 
 BUDGETS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
 FAMILIES = ("addition", "reversal", "sorting")

@@ -1,4 +1,4 @@
-"""Allocation: planted optima come back with their intervals, and what the data do not say is called not identified."""
+"""Allocation: planted optima come back with their intervals, and what the data do not identify is called so."""
 
 import json
 
@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from harness.analysis.allocation import allocation, marginal_gain, peak, within_rl
-from harness.analysis.curves import curves
-from harness.analysis.options import default_options
-from harness.analysis.table import check_table
+from harness.analysis.data.curves import curves
+from harness.analysis.data.options import default_options
+from harness.analysis.data.table import check_table
+from harness.analysis.stats.allocation import allocation, marginal_gain, quadratic_peak, within_rl
 from tests.analysis.study_tables import study_frame, study_table
 
 OPTIONS = default_options()
@@ -55,18 +55,18 @@ def test_the_best_split_is_the_share_of_the_planted_slopes():
     ],
     ids=["one budget", "no slope", "far away", "no column"],
 )
-def test_a_split_that_the_data_do_not_say_is_not_identified(table, why):
+def test_a_split_that_the_data_do_not_show_is_not_identified(table, why):
     found = allocation(table, OPTIONS)["pretraining_or_rl"]
     assert not found["identified"]
     assert why in found["reason"]
 
 
-def test_measured_tenfolds_are_the_planted_slope_and_laws_agree_on_a_line():
+def test_measured_decades_are_the_planted_slope_and_laws_agree_on_a_line():
     c = curves(study_table(seeds=6, problems=4000, seed_sd=0.002), "true_reward", role="verified")
     found = marginal_gain(c, OPTIONS)
     assert len(found["measured"]) == 2
     assert all(0.05 < one["gain"]["mean"] < 0.10 for one in found["measured"])
-    line = found["next_tenfold"]["log_linear"]
+    line = found["next_decade"]["log_linear"]
     slope = np.polyfit(np.log10(c.x), c.accuracy.mean(axis=0), 1)[0]
     assert line["gain"] == pytest.approx(slope, abs=0.003)
     assert line["low"] < slope < line["high"]
@@ -96,12 +96,12 @@ def test_the_best_group_size_and_problems_a_step_are_found_at_matched_completion
 
 def test_a_surface_without_a_peak_inside_the_range_has_no_optimum():
     u = np.linspace(0, 1, 5)[:, None]
-    assert peak(u, (u[:, 0] - 0.4) ** 2) is None
-    assert peak(u, -((u[:, 0] - 3) ** 2)) is None
-    assert peak(u, -((u[:, 0] - 0.4) ** 2)) == pytest.approx([0.4])
+    assert quadratic_peak(u, (u[:, 0] - 0.4) ** 2) is None
+    assert quadratic_peak(u, -((u[:, 0] - 3) ** 2)) is None
+    assert quadratic_peak(u, -((u[:, 0] - 0.4) ** 2)) == pytest.approx([0.4])
 
 
-def test_a_study_of_one_setting_says_what_is_lacking_in_strict_json():
+def test_a_study_of_one_setting_records_what_is_lacking_in_strict_json():
     found = allocation(check_table(study_frame()), OPTIONS)
     json.dumps(found, allow_nan=False)
     assert not found["within_rl"]["identified"]

@@ -1,12 +1,13 @@
-"""Breadth: slopes per doubling of the number of families, from planted changes; the orders of the study as it says."""
+"""Breadth: slopes per doubling of the number of families, from planted changes; the orders of the study."""
 
 import numpy as np
 import polars as pl
 import pytest
 from omegaconf import OmegaConf
 
-from harness.analysis.breadth import breadth, draw, markdown
-from harness.analysis.table import TableError, check_table
+from harness.analysis.data.table import check_table
+from harness.analysis.data.table_checks import TableError
+from harness.analysis.transfer.breadth import breadth, draw, markdown
 from tests.toys import CONFIGS
 
 STEPS, WHOLE, PROBLEMS = (0, 2, 4, 8), 4, 10_000

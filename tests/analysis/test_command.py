@@ -8,10 +8,9 @@ import polars as pl
 import pytest
 from omegaconf import OmegaConf
 
+from harness.analysis.calibration.simulate import KINDS, StudyDesign, draw_table
 from harness.analysis.command import run
-from harness.analysis.simulate import KINDS, Design, draw_table
-from harness.analysis.simulate import main as simulate
-from harness.analysis.table import TableError
+from harness.analysis.data.table_checks import TableError
 
 CONFIG = Path(__file__).parents[2] / "configs" / "analyze.yaml"
 
@@ -24,7 +23,7 @@ def settings(**changes: object) -> dict:
     return {str(name): value for name, value in (found | changes).items()}
 
 
-def test_without_a_table_the_command_says_how_to_give_one() -> None:
+def test_without_a_table_the_error_shows_how_to_give_one() -> None:
     with pytest.raises(TableError, match=r"table=runs\.csv"):
         run(settings())
 
@@ -42,16 +41,23 @@ def test_a_misspelt_setting_is_refused() -> None:
 
 
 def test_a_simulated_table_can_be_written_and_an_unknown_kind_is_refused(tmp_path: Path) -> None:
-    simulate([f"out={tmp_path}", "kind=line", "seeds=2", "problems=16"])
+    small = {"kind": "line", "design": {"seeds": 2, "problems": 16}}
+    run(settings(action="simulate", out=str(tmp_path), simulate=small))
     assert pl.read_parquet(tmp_path / "table.parquet").height == 22
-    with pytest.raises(SystemExit, match="the kinds are"):
-        simulate([f"out={tmp_path}", "kind=lin"])
+    with pytest.raises(TableError, match="the kinds are"):
+        run(settings(action="simulate", out=str(tmp_path), simulate={"kind": "lin"}))
+
+
+def test_before_and_after_of_a_table_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    run(settings(action="simulate", out=str(tmp_path), simulate={"design": {"seeds": 2, "problems": 16}}))
+    run(settings(action="before_after", table=str(tmp_path)))
+    assert "| true_reward | 2 |" in capsys.readouterr().out
 
 
 @pytest.mark.slow
 def test_one_command_writes_verdicts_transfer_and_report(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    design = Design(seeds=5, problems=64)
+    design = StudyDesign(seeds=5, problems=64)
     frame = pl.concat(
         draw_table(KINDS[kind], design, rng, arm=arm, task=f"t-{role}", role=role)
         for arm, kind in (("true_reward", "line_steep"), ("shuffled_within_group", "flat"))

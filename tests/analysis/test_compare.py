@@ -1,12 +1,12 @@
-"""Comparing runs: every line where its own metrics say, whatever it was loaded from."""
+"""Comparing runs: every line where its own metrics place it, whatever it was loaded from."""
 
 import json
 
 import numpy as np
 import pytest
 
-from harness.analysis.compare import arms_of, compare, load_runs, overlay, shared
-from harness.analysis.table import TableError
+from harness.analysis.data.table_checks import TableError
+from harness.analysis.report.compare import arms_of, common_axes, compare, load_runs, overlay
 from tests.analysis.pages import CHROMIUM, opened
 from tests.analysis.study_tables import study_frame, study_table
 
@@ -56,7 +56,7 @@ def test_an_arm_of_a_table_carries_its_pool_under_the_names_that_runs_use():
 def test_only_axes_that_every_line_has_are_offered_and_step_0_has_its_place(tmp_path):
     write_run(tmp_path / "a", 1.0)
     runs = [*load_runs(tmp_path / "a"), *arms_of(study_table(), "study")]
-    axes = shared(runs)
+    axes = common_axes(runs)
     assert [axis.name for axis in axes] == ["step", "tokens"]
     trace = overlay("train/loss", runs, axes)["data"][0]
     assert trace["x"][0] == pytest.approx(axes[0].zero, rel=1e-5)
@@ -71,11 +71,11 @@ def test_the_page_names_the_settings_that_differ_and_no_others(tmp_path):
     assert ">seed</th>" not in text
 
 
-@pytest.mark.parametrize(("make", "says"), [(False, "does not exist"), (True, "neither metrics.jsonl")])
-def test_what_is_no_run_is_refused_by_name(tmp_path, make, says):
+@pytest.mark.parametrize(("make", "message"), [(False, "does not exist"), (True, "neither metrics.jsonl")])
+def test_what_is_no_run_is_refused_by_name(tmp_path, make, message):
     if make:
         (tmp_path / "nothing").mkdir()
-    with pytest.raises(TableError, match=says):
+    with pytest.raises(TableError, match=message):
         compare([tmp_path / "nothing"], tmp_path / "out")
 
 

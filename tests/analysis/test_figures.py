@@ -5,11 +5,12 @@ import plotly.graph_objects as go
 import polars as pl
 import pytest
 
-from harness.analysis import charts, figures
-from harness.analysis.report import role_series
-from harness.analysis.series import arm_series, borrowed, power, shared_axes
-from harness.analysis.table import check_table
-from harness.analysis.transfer import transfer_report
+from harness.analysis.data.table import check_table
+from harness.analysis.report import matplotlib_figures as figures
+from harness.analysis.report import plotly_charts as charts
+from harness.analysis.report.curve_series import arm_series, fill_missing_axes, shared_axes, tick_label
+from harness.analysis.report.report_page import role_series
+from harness.analysis.transfer.transfer_report import transfer_report
 from tests.analysis.pages import default_options
 from tests.analysis.study_tables import starred, study_frame, study_table
 
@@ -41,7 +42,7 @@ def test_budget_zero_lies_left_of_every_budget_on_every_axis(series):
 def test_every_trace_can_be_switched_to_every_axis_of_the_page(series):
     axes = shared_axes(series)
     assert [axis.name for axis in axes] == ["x", "step", "completions", "tokens", "flops", "seconds"]
-    for spec in (charts.learning_curves(series, axes), charts.laws(series[0], axes, FITS)):
+    for spec in (charts.learning_curves(series, axes), charts.law_fits(series[0], axes, FITS)):
         for trace in spec["data"]:
             assert set(trace["meta"]["axes"]) == {axis.name for axis in axes}
             assert len({len(x) for x in trace["meta"]["axes"].values()} | {len(trace["y"])}) == 1
@@ -59,7 +60,7 @@ def test_an_arm_that_spends_nothing_is_drawn_where_the_real_arm_spends():
     assert np.allclose(drawn["frozen"].axes["flops"], drawn["true_reward"].axes["flops"])
 
 
-def test_budgets_map_between_axes_as_the_table_says(series):
+def test_budgets_map_between_axes_as_in_the_table(series):
     assert series[0].on("tokens", np.array([2.4e9 * 3])) == pytest.approx([6000 * 3])
 
 
@@ -67,8 +68,13 @@ def test_every_chart_is_valid_plotly(series):
     axes = shared_axes(series)
     report = transfer_report(study_table(), default_options())
     gains = [(row["task"], "verified", row["gain"]) for row in report["verified"]["tasks"]]
-    for spec in (charts.learning_curves(series, axes), charts.laws(series[0], axes, FITS), charts.gains(gains),
-                 charts.residuals(series[0], axes, FITS), charts.cells(series, axes, "addition")):  # fmt: skip
+    for spec in (
+        charts.learning_curves(series, axes),
+        charts.law_fits(series[0], axes, FITS),
+        charts.gain_forest(gains),
+        charts.residuals(series[0], axes, FITS),
+        charts.cell_panel(series, axes, "addition"),
+    ):
         go.Figure(spec)
 
 
@@ -79,7 +85,7 @@ def test_residuals_are_measured_minus_law(series):
 
 
 def test_points_hidden_by_the_extrapolation_are_open(series):
-    spec = charts.laws(series[0], shared_axes(series), FITS)
+    spec = charts.law_fits(series[0], shared_axes(series), FITS)
     hidden = next(trace for trace in spec["data"] if trace["name"] == "hidden")
     assert len(hidden["x"]) == 2  # budgets 128 and 256 of 1 … 256: the last factor of four
     assert hidden["marker"]["symbol"].endswith("open")
@@ -99,13 +105,13 @@ def test_of_many_arms_the_first_two_alone_show_their_spread(series, arms, spread
 
 
 @pytest.mark.parametrize(("exponent", "text"), [(0, "1"), (np.log10(20), "20"), (3, "1k"), (12, "10¹²"), (-3, "10⁻³")])
-def test_ticks_read_as_people_write_them(exponent, text):
-    assert power(exponent) == text
+def test_tick_labels_use_prefixes_and_powers(exponent, text):
+    assert tick_label(exponent) == text
 
 
 def test_a_single_budget_and_seed_can_be_drawn():
     table = check_table(starred(study_frame(seeds=1, budgets=(0, 4))))
     one = arm_series(table, "true_reward", table.tasks("true_reward", "verified"))
     assert one is not None
-    go.Figure(charts.learning_curves(borrowed([one]), shared_axes([one])))
+    go.Figure(charts.learning_curves(fill_missing_axes([one]), shared_axes([one])))
     figures.figure_curves([one])

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.analysis.covariance import MeanCurve, scatter
-from harness.analysis.fitting import fit
-from harness.analysis.law_table import law_table
-from harness.analysis.laws import LAWS, evaluate
+from harness.analysis.stats.covariance import MeanCurve, replicate_covariance
+from harness.analysis.stats.fitting import fit
+from harness.analysis.stats.law_table import law_table
+from harness.analysis.stats.laws import LAWS, evaluate
 
 Z = np.linspace(0.0, 3.0, 12)
 TRUTHS = {
@@ -52,7 +52,7 @@ def test_no_shape_beats_the_polished_fit(seed: int) -> None:
     mean = curve("hill", sd=0.01, seed=seed)
     law = LAWS["hill"]
     best = fit(law, mean).chi2[0]
-    (b_low, b_high), (z_low, z_high) = law.bounds(fit(law, mean).window)
+    (b_low, b_high), (z_low, z_high) = law.shape_bounds(fit(law, mean).window)
     whiten = np.linalg.inv(np.linalg.cholesky(mean.covariance))
     for _ in range(50):
         log_b, middle = rng.uniform(b_low, b_high), rng.uniform(z_low, z_high)
@@ -63,7 +63,7 @@ def test_no_shape_beats_the_polished_fit(seed: int) -> None:
             assert best <= np.sum((whiten @ mean.y - columns @ levels) ** 2) + 0.01
 
 
-def test_levels_stay_in_their_boxes_and_say_so() -> None:
+def test_levels_stay_within_their_bounds_and_the_fit_is_flagged() -> None:
     mean = curve("log_linear")
     steep = MeanCurve(mean.z, mean.y + 0.4 * np.concatenate([[0.0], Z / 3]), mean.covariance, mean.replicates)
     found = fit(LAWS["hill"], steep)
@@ -86,8 +86,8 @@ def test_pinning_a_parameter_at_its_optimum_changes_nothing() -> None:
     law, found = LAWS["hill"], fit(LAWS["hill"], mean)
     at = {"start": found.start[0], "end": found.end[0], "shape0": found.shape[0, 0], "shape1": found.shape[0, 1]}
     for axis, value in at.items():
-        assert fit(law.pinned(axis, float(value)), mean).chi2[0] == pytest.approx(found.chi2[0], abs=0.02)
-        assert fit(law.pinned(axis, float(value) + 0.2), mean).chi2[0] > found.chi2[0] + 1
+        assert fit(law.with_fixed(axis, float(value)), mean).chi2[0] == pytest.approx(found.chi2[0], abs=0.02)
+        assert fit(law.with_fixed(axis, float(value) + 0.2), mean).chi2[0] > found.chi2[0] + 1
 
 
 def test_a_free_start_equals_leaving_its_row_out() -> None:
@@ -126,8 +126,8 @@ def test_the_covariance_of_the_scatter_is_recovered() -> None:
     each = rng.normal(0, noise, (n, len(Z))) + rng.normal(0, intercept, (n, 1))
     each += rng.normal(0, slope, (n, 1)) * Z / 3
     truth = np.diag(np.full(len(Z), noise**2)) + intercept**2 + slope**2 * np.outer(Z, Z) / 9
-    np.testing.assert_allclose(scatter(each, np.full(len(Z), noise**2), Z), truth, atol=2.5e-4)
+    np.testing.assert_allclose(replicate_covariance(each, np.full(len(Z), noise**2), Z), truth, atol=2.5e-4)
 
 
 def test_one_replicate_has_its_evaluation_noise_only() -> None:
-    np.testing.assert_allclose(scatter(np.ones((1, 3)), np.full(3, 0.1), np.arange(3.0)), 0.1 * np.eye(3))
+    np.testing.assert_allclose(replicate_covariance(np.ones((1, 3)), np.full(3, 0.1), np.arange(3.0)), 0.1 * np.eye(3))

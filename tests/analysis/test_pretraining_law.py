@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from scipy.optimize import minimize
 
-from harness.analysis import pretraining_law as law
-from harness.analysis.table import TableError
+from harness.analysis.data.table_checks import TableError
+from harness.analysis.stats import pretraining_law as law
 
 SIZES, TOKENS = np.logspace(5, 7, 6), np.logspace(6, 9, 6)
 
@@ -28,7 +28,7 @@ def test_noiseless_losses_give_the_planted_law_back():
     }  # fmt: skip
 
 
-def test_the_batched_descent_finds_what_scipy_finds():
+def test_the_batched_descent_reaches_the_minimum_of_scipy():
     data = law.points(losses(0.01))
     theta, value = law.fit(data)
     one = law.objective(data, np.ones((1, len(data.log_loss))))
@@ -67,8 +67,8 @@ def test_exponents_and_optimum_agree_with_a_search_over_sizes():
     assert np.log10(grown) == pytest.approx(float(law.exponents(theta)["params"]))
 
 
-def test_a_parameter_the_data_do_not_say_is_called_not_identified():
-    """Losses that do not depend on size say nothing about A and alpha."""
+def test_a_parameter_without_information_is_not_identified():
+    """Losses that do not depend on size do not identify A and alpha."""
     report = law.pretraining_law(losses(0.01, A=1e-12), draws=200)
     assert {"A", "alpha"} & set(report["not_identified"])
     assert "beta" not in report["not_identified"]
@@ -86,7 +86,7 @@ def test_runs_are_resampled_whole():
 
 
 @pytest.mark.parametrize(
-    ("frame", "says"),
+    ("frame", "message"),
     [
         (losses(0.0).drop("tokens"), "tokens"),
         (losses(0.0).with_columns(loss=pl.lit(-1.0)), r"row 1: .*'loss': -1.0"),
@@ -94,8 +94,8 @@ def test_runs_are_resampled_whole():
         (losses(0.0).with_columns(params=pl.lit(1e6)), "3 different values of params"),
     ],
 )
-def test_a_table_that_cannot_identify_the_law_is_refused_with_the_fix(frame, says):
-    with pytest.raises(TableError, match=says):
+def test_a_table_that_cannot_identify_the_law_is_refused_with_the_fix(frame, message):
+    with pytest.raises(TableError, match=message):
         law.pretraining_law(frame)
 
 

@@ -8,19 +8,30 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from harness.analysis.markup import number, p_value, table
-from harness.analysis.options import default_options
-from harness.analysis.report import main_pools, role_series, summary
-from harness.analysis.sections import registered_section, verdicts_section
-from harness.analysis.table import Table, check_table
-from harness.analysis.transfer import transfer_report
-from harness.analysis.verdict import verdicts
+from harness.analysis.data.options import default_options
+from harness.analysis.data.table import Table, check_table
+from harness.analysis.report.html import html_table
+from harness.analysis.report.report_page import main_pools, role_series
+from harness.analysis.report.sections import registered_section, verdicts_section
+from harness.analysis.report.terminal import terminal_summary
+from harness.analysis.stats.formatting import format_number, format_p
+from harness.analysis.transfer.transfer_report import transfer_report
+from harness.analysis.verdict.verdicts import verdicts
 from tests.analysis.pages import CHROMIUM, opened, report_of
 from tests.analysis.study_tables import starred, study_frame
 
 SECTIONS = [
-    "answer", "curves", "laws", "transfer", "difficulties", "allocation", "verdicts", "runs", "methods", "provenance",
-]  # fmt: skip
+    "answer",
+    "curves",
+    "laws",
+    "transfer",
+    "difficulties",
+    "allocation",
+    "verdicts",
+    "runs",
+    "methods",
+    "provenance",
+]
 
 
 def one_family() -> Table:
@@ -30,8 +41,13 @@ def one_family() -> Table:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    context = {"title": "A <study>", "question": "Does it grow?", "commands": ["python scripts/study.py a='<b>'"],
-               "versions": {"numpy": "2.4"}, "runs": {"true_reward-0": "../runs/true_reward-0"}}  # fmt: skip
+    context = {
+        "title": "A <study>",
+        "question": "Does it grow?",
+        "commands": ["python scripts/study.py a='<b>'"],
+        "versions": {"numpy": "2.4"},
+        "runs": {"true_reward-0": "../runs/true_reward-0"},
+    }
     return report_of(one_family(), tmp_path_factory.mktemp("report"), **context)
 
 
@@ -61,7 +77,7 @@ def test_text_of_the_user_is_escaped(page):
     assert "A &lt;study&gt;" in text
     assert "a=&#x27;&lt;b&gt;&#x27;" in text
     assert '<a href="../runs/true_reward-0">true_reward-0</a>' in text
-    assert "<td>&lt;i&gt;</td>" in table("a table", ["name"], [["<i>"]])
+    assert "<td>&lt;i&gt;</td>" in html_table("a table", ["name"], [["<i>"]])
 
 
 def test_figures_for_papers_lie_beside_the_page_as_png_and_pdf(page):
@@ -107,20 +123,20 @@ def test_the_terminal_summary_gives_verdict_and_transfer():
     options = default_options(bootstraps=50)
     data = one_family()
     console = Console(width=140, record=True, file=io.StringIO())
-    console.print(summary(verdicts(data, options), transfer_report(data, options)))
+    console.print(terminal_summary(verdicts(data, options), transfer_report(data, options)))
     text = console.export_text()
     assert "Too little data" in text
     assert "Skill carried over" in text
     assert "missing: no arm direct" in text
 
 
-def test_pools_of_several_sizes_say_their_weights_and_fit_a_terminal():
+def test_pools_of_several_sizes_show_their_parameters_and_fit_a_terminal():
     options, frame = default_options(bootstraps=50), one_family().frame
     larger = frame.with_columns(model_params=pl.lit(1_243_168), run_id=pl.col("run_id") + "b")
     data = check_table(pl.concat([frame.with_columns(model_params=pl.lit(115_008)), larger]))
     records = verdicts(data, options)
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(summary(records, transfer_report(data, options)))
+    console.print(terminal_summary(records, transfer_report(data, options)))
     text, page = console.export_text(), verdicts_section(records).html
     assert "Of 1.24M parameters:" in text
     first = [line for line in text.splitlines() if line.startswith("true_reward ")]
@@ -129,7 +145,7 @@ def test_pools_of_several_sizes_say_their_weights_and_fit_a_terminal():
     assert "true_reward, 115k parameters" in page
     assert "true_reward, 1.24M parameters" in page
     others = [v | {"arm": "direct"} for v in records if v["arm"] == "true_reward"]  # a study without the real arm
-    console.print(summary(others, transfer_report(data, options)))
+    console.print(terminal_summary(others, transfer_report(data, options)))
     assert "true_reward," not in verdicts_section(verdicts(one_family(), options)).html  # of one size it goes unsaid
 
 
@@ -166,7 +182,7 @@ def test_a_frozen_policy_borrows_the_budgets_of_its_own_size():
 
 
 def test_numbers_are_written_without_false_precision():
-    assert (number(-0.0001), number(0.5, sign=True), number(None), p_value(0.0001)) == (
+    assert (format_number(-0.0001), format_number(0.5, sign=True), format_number(None), format_p(0.0001)) == (
         "0.000",
         "+0.500",
         "–",
@@ -177,7 +193,7 @@ def test_numbers_are_written_without_false_precision():
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium binary: apt-get install chromium")
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_in_a_browser_the_page_draws_all_figures_without_a_word_or_a_request(page, tmp_path, width, scheme):
+def test_in_a_browser_the_page_draws_all_figures_without_a_message_or_a_request(page, tmp_path, width, scheme):
     with opened(page, tmp_path, width, scheme) as (view, complaints):
         drawn = view.locator(".js-plotly-plot").count()
         assert drawn == view.locator(".plot").count() == 9

@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from harness.analysis.curves import cells, complete_block, curves
-from harness.analysis.table import TableError, check_table, load_table
+from harness.analysis.data.curves import cell_curves, complete_block, curves
+from harness.analysis.data.table import check_table, load_table
+from harness.analysis.data.table_checks import TableError
 
 
 def toy(
@@ -80,7 +81,7 @@ def test_csv_parquet_and_study_folder_load_alike(tmp_path: Path) -> None:
     assert loaded[1].equals(loaded[2])
 
 
-def test_a_file_that_is_no_table_says_so(tmp_path: Path) -> None:
+def test_a_file_that_is_no_table_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("")
     for path in (tmp_path / "empty.csv", tmp_path / "absent.csv", tmp_path):
         with pytest.raises(TableError, match=r"absent|empty|table\.parquet"):
@@ -163,7 +164,7 @@ def test_independent_budgets_pair_the_rth_seed_of_each_budget() -> None:
     assert curves(check_table(frame), "true_reward").accuracy.shape == (2, 2)
 
 
-def test_several_model_sizes_must_be_told_apart() -> None:
+def test_several_model_sizes_must_be_chosen_between() -> None:
     frame = pl.concat([toy().with_columns(pl.lit(size).alias("model_params")) for size in (100, 200)])
     table = check_table(frame)
     with pytest.raises(TableError, match="several model sizes"):
@@ -173,7 +174,7 @@ def test_several_model_sizes_must_be_told_apart() -> None:
 
 def test_each_cell_has_its_own_curve() -> None:
     table = check_table(toy())
-    found = cells(table, "true_reward")
+    found = cell_curves(table, "true_reward")
     assert list(found) == [("add", "", ""), ("sort", "", "")]
     np.testing.assert_allclose(found["sort", "", ""].accuracy, 2 * found["add", "", ""].accuracy)
 

@@ -1,4 +1,4 @@
-"""Transfer: planted gains come back, the control is subtracted, and nothing is claimed that the table cannot say."""
+"""Transfer: planted gains come back, the control is subtracted, and no claim goes beyond the table."""
 
 import json
 
@@ -6,13 +6,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from harness.analysis.contrasts import crossed, fieller
-from harness.analysis.gains import grids, pair
-from harness.analysis.intervals import estimate
-from harness.analysis.options import default_options
-from harness.analysis.table import check_table
-from harness.analysis.transfer import interquartile_mean, transfer_report
-from harness.analysis.transfer_words import finding
+from harness.analysis.data.grids import align_pair, arm_grids
+from harness.analysis.data.options import default_options
+from harness.analysis.data.table import check_table
+from harness.analysis.stats.contrasts import fieller_ratio, two_way_record
+from harness.analysis.stats.intervals import estimate
+from harness.analysis.transfer.sentences import transfer_finding
+from harness.analysis.transfer.transfer_report import interquartile_mean, transfer_report
 from tests.analysis.study_tables import QUICKSTART, starred, study_frame, study_table
 
 OPTIONS = default_options()
@@ -32,7 +32,7 @@ def test_planted_gains_lie_in_their_intervals_with_the_controls_drift_subtracted
     assert gain(report)["low"] < 0.10 < gain(report)["high"]
     assert gain(report, "verified")["low"] < 0.15 < gain(report, "verified")["high"]
     assert report["unverified"]["pooled"]["change"]["low"] < 0.15 < report["unverified"]["pooled"]["change"]["high"]
-    assert finding(report) == "transfers"
+    assert transfer_finding(report) == "transfers"
 
 
 def test_a_gain_against_a_control_that_fell_is_no_transfer_unless_the_tasks_rose():
@@ -40,11 +40,11 @@ def test_a_gain_against_a_control_that_fell_is_no_transfer_unless_the_tasks_rose
     fell = {**WHOLE, "true_reward": (0.2, 0.0), "shuffled_within_group": (-0.1, -0.1)}
     report = transfer_report(study_table(rises=fell, seeds=8, problems=2000), OPTIONS)
     assert gain(report)["low"] > 0
-    assert finding(report) == "undecided"
+    assert transfer_finding(report) == "undecided"
     assert "which fell; by themselves" in report["sentences"][0]
     assert "part of it the control's own fall" in report["sentences"][1]
     rose = {**fell, "true_reward": (0.2, 0.1)}
-    assert finding(transfer_report(study_table(rises=rose, seeds=8, problems=2000), OPTIONS)) == "transfers"
+    assert transfer_finding(transfer_report(study_table(rises=rose, seeds=8, problems=2000), OPTIONS)) == "transfers"
 
 
 def test_ratio_to_direct_subtracts_the_control_above_and_below_and_the_share_does_not():
@@ -73,7 +73,7 @@ def test_no_transfer_is_claimed_only_when_the_interval_lies_inside_the_margin():
     none = {"true_reward": (0.4, 0.0), "shuffled_within_group": (0.0, 0.0)}
     sharp = transfer_report(study_table(rises=none, seeds=8, problems=4000, seed_sd=0.002), OPTIONS)
     blurred = transfer_report(study_table(rises=none, seeds=3, problems=20), OPTIONS)
-    assert (finding(sharp), finding(blurred)) == ("none", "undecided")
+    assert (transfer_finding(sharp), transfer_finding(blurred)) == ("none", "undecided")
     assert sharp["sentences"][0].startswith("No transfer")
 
 
@@ -81,18 +81,18 @@ def test_where_rl_taught_nothing_its_absence_elsewhere_is_not_called_no_transfer
     nothing = {"true_reward": (0.0, 0.0), "shuffled_within_group": (0.0, 0.0)}
     report = transfer_report(study_table(rises=nothing, seeds=8, problems=4000, seed_sd=0.002), OPTIONS)
     assert report["unverified"]["pooled"]["no_transfer_p"] < 0.05
-    assert finding(report) == "nothing"
+    assert transfer_finding(report) == "nothing"
     assert report["sentences"][0].startswith("Nothing to carry over")
 
 
 def test_a_fall_is_called_harm():
     falls = {"true_reward": (0.2, -0.15), "shuffled_within_group": (0.0, 0.0)}
-    assert finding(transfer_report(study_table(rises=falls), OPTIONS)) == "harms"
+    assert transfer_finding(transfer_report(study_table(rises=falls), OPTIONS)) == "harms"
 
 
 def test_without_the_control_a_change_is_not_called_transfer():
     report = transfer_report(check_table(drop(study_frame(), "shuffled_within_group")), OPTIONS)
-    assert finding(report) == "uncontrolled"
+    assert transfer_finding(report) == "uncontrolled"
     assert any("no control arm shuffled_within_group" in lack for lack in report["missing"])
 
 
@@ -102,7 +102,7 @@ def test_the_starred_columns_alone_give_an_answer_in_strict_json(seeds):
     text = json.dumps(report, allow_nan=False)
     assert json.loads(text) == report
     assert len(report["sentences"]) >= 3
-    assert (finding(report) == "undecided") == (seeds == 1)
+    assert (transfer_finding(report) == "undecided") == (seeds == 1)
 
 
 def test_an_unfinished_control_is_compared_at_the_budget_both_reached():
@@ -125,7 +125,7 @@ def test_a_control_without_budget_zero_takes_the_base_it_shares():
     assert gain(cut)["mean"] == pytest.approx(gain(whole)["mean"], abs=0.03)
 
 
-def test_a_table_without_budget_zero_or_the_real_arm_says_what_is_missing():
+def test_a_table_without_budget_zero_or_the_real_arm_lists_what_is_missing():
     started = transfer_report(check_table(study_frame().filter(pl.col("x") > 0)), OPTIONS)
     other = transfer_report(check_table(drop(study_frame(), "true_reward")), OPTIONS)
     for report in (started, other):
@@ -165,7 +165,7 @@ def test_slope_ratio_is_the_ratio_of_planted_rises():
     assert ratio["low"] < 0.6 < ratio["high"]
 
 
-def test_slopes_are_compared_on_cells_that_another_split_finds_middling():
+def test_slopes_are_compared_on_cells_in_the_mid_range_of_another_split():
     """One cell stands at 1 in the validation split: it is left out, whatever it does in the test split."""
     frame = study_frame(seeds=3)
     full = (pl.col("task") == "addition_worded") & (pl.col("difficulty") == 1)
@@ -252,26 +252,26 @@ def test_several_sizes_are_reported_apart():
 
 
 def test_pairing_keeps_replicates_budgets_and_columns_in_step():
-    arms = grids(study_table())
-    one, two = pair(arms["true_reward"], arms["frozen"])
+    arms = arm_grids(study_table())
+    one, two = align_pair(arms["true_reward"], arms["frozen"])
     assert (one.units, one.columns, list(one.budgets)) == (two.units, two.columns, list(two.budgets))
 
 
 def test_fieller_agrees_with_the_plain_ratio_and_refuses_a_denominator_around_zero():
     rng = np.random.default_rng(0)
     a, b = rng.normal(1, 0.1, 8), rng.normal(2, 0.1, 8)
-    ratio = fieller(a, b)
+    ratio = fieller_ratio(a, b)
     assert ratio.value == pytest.approx(a.mean() / b.mean())
     assert ratio.low < ratio.value < ratio.high
-    assert fieller(a, rng.normal(0, 1, 8)).value is None
-    assert fieller(a, -b).reason == "the denominator is negative"
+    assert fieller_ratio(a, rng.normal(0, 1, 8)).value is None
+    assert fieller_ratio(a, -b).reason == "the denominator is negative"
 
 
 def test_at_the_ends_of_fiellers_interval_the_t_interval_of_the_difference_touches_zero():
     rng = np.random.default_rng(3)
     shared = rng.normal(0, 0.02, 7)
     a, b = 0.1 + shared + rng.normal(0, 0.01, 7), 0.2 + shared + rng.normal(0, 0.01, 7)
-    found = fieller(a, b)
+    found = fieller_ratio(a, b)
     for end in (found.low, found.high):
         low, high = estimate(a - end * b).interval()
         assert min(abs(low), abs(high)) == pytest.approx(0, abs=1e-9)
@@ -287,10 +287,10 @@ def test_fieller_and_crossed_intervals_cover():
     ratios, means = [], []
     for _ in range(2000):
         shared = rng.normal(0, 0.02, 6)
-        found = fieller(0.1 + shared + rng.normal(0, 0.02, 6), 0.2 + shared + rng.normal(0, 0.02, 6))
+        found = fieller_ratio(0.1 + shared + rng.normal(0, 0.02, 6), 0.2 + shared + rng.normal(0, 0.02, 6))
         ratios.append(found.value is None or found.low <= 0.5 <= found.high)
         table = 0.02 * (rng.normal(size=(6, 1)) + rng.normal(size=(1, 8)) + rng.normal(size=(6, 8)))
-        interval = crossed(table)
+        interval = two_way_record(table)
         means.append(interval["low"] <= 0 <= interval["high"])
     assert 0.93 < np.mean(ratios) < 0.97
     assert 0.93 < np.mean(means) < 0.985

@@ -1,4 +1,4 @@
-"""Planted truths get their verdict; poor tables get the honest one; controls, mixtures and bases are heeded."""
+"""Planted truths get their verdict; poor tables get insufficient_data; controls, mixtures and bases are heeded."""
 
 import json
 import math
@@ -9,24 +9,30 @@ import numpy as np
 import polars as pl
 import pytest
 
-from harness.analysis import checks
-from harness.analysis.analyze import strict, write_json
-from harness.analysis.covariance import mean_curve
-from harness.analysis.curves import curves
-from harness.analysis.decision import decide
-from harness.analysis.evidence import extrapolation, rejection_p
-from harness.analysis.intervals import Estimate, estimate
-from harness.analysis.options import default_options
-from harness.analysis.power import _distance, _seeds_for
-from harness.analysis.simulate import KINDS, Design, Kind, draw_table, line
-from harness.analysis.table import TableError, check_table
-from harness.analysis.verdict import verdicts
+from harness.analysis.calibration.simulate import KINDS, Kind, StudyDesign, draw_table, line
+from harness.analysis.data.curves import curves
+from harness.analysis.data.json_files import strict, write_json
+from harness.analysis.data.options import default_options
+from harness.analysis.data.table import check_table
+from harness.analysis.data.table_checks import TableError
+from harness.analysis.stats.covariance import mean_curve
+from harness.analysis.stats.extrapolation import extrapolation
+from harness.analysis.stats.intervals import Estimate, estimate
+from harness.analysis.stats.likelihood_ratio import likelihood_ratio_p
+from harness.analysis.verdict import robustness
+from harness.analysis.verdict.controls import compare_with_controls
+from harness.analysis.verdict.decide import decide
+from harness.analysis.verdict.mixture import mixture_artefact
+from harness.analysis.verdict.power import _distance, _seeds_for
+from harness.analysis.verdict.verdicts import verdicts
 
 OPTIONS = default_options(bootstraps=60)
-DESIGN = Design()
+DESIGN = StudyDesign()
 
 
-def planted(kind: str | Kind = "line_steep", design: Design = DESIGN, seed: int = 0, **labels: str) -> pl.DataFrame:
+def planted(
+    kind: str | Kind = "line_steep", design: StudyDesign = DESIGN, seed: int = 0, **labels: str
+) -> pl.DataFrame:
     chosen = KINDS[kind] if isinstance(kind, str) else kind
     return draw_table(chosen, design, np.random.default_rng(seed), **labels)
 
@@ -69,12 +75,12 @@ def test_a_record_holds_the_planted_numbers() -> None:
 @pytest.mark.parametrize(
     ("design", "lack"),
     [
-        (Design(seeds=4), "1 more seed (has 4)"),
-        (Design(budgets=6), "2 more budgets"),
-        (Design(decades=1.5), "0.5 more decades"),
+        (StudyDesign(seeds=4), "1 more seed (has 4)"),
+        (StudyDesign(budgets=6), "2 more budgets"),
+        (StudyDesign(decades=1.5), "0.5 more decades"),
     ],
 )
-def test_too_little_data_says_what_is_missing_and_still_reports_the_slope(design: Design, lack: str) -> None:
+def test_too_little_data_lists_what_is_missing_and_still_reports_the_slope(design: StudyDesign, lack: str) -> None:
     record = only(planted(design=design))
     assert record["verdict"] == "insufficient_data"
     assert lack in record["reason"]
@@ -83,7 +89,7 @@ def test_too_little_data_says_what_is_missing_and_still_reports_the_slope(design
 
 
 def test_one_seed_gives_numbers_without_intervals() -> None:
-    record = only(planted(design=Design(seeds=1)))
+    record = only(planted(design=StudyDesign(seeds=1)))
     assert record["verdict"] == "insufficient_data"
     assert record["slope_ci"] is None
     assert record["slope_per_decade"] > 0
@@ -114,7 +120,7 @@ def test_budget_zero_alone_gives_no_record() -> None:
 
 
 def test_without_budget_zero_a_shallow_sigmoid_cannot_be_excluded() -> None:
-    frame = planted(Kind(line(0.18), frozenset(), "log_linear"), Design(seeds=16))
+    frame = planted(Kind(line(0.18), frozenset(), "log_linear"), StudyDesign(seeds=16))
     with_zero, without = only(frame), only(frame.filter(pl.col("x") > 0))
     assert with_zero["rejections"]["hill"] < 0.05 < without["rejections"]["hill"]
     assert without["verdict"] == "indistinguishable"
@@ -129,7 +135,7 @@ def test_seeds_that_lack_budgets_are_counted_in_the_record() -> None:
     assert any("missing" in note for note in record["notes"])
 
 
-def test_a_collapsed_seed_stays_in_and_its_share_is_told() -> None:
+def test_a_collapsed_seed_stays_in_and_its_share_is_recorded() -> None:
     frame = planted().with_columns(
         pl.when((pl.col("seed") == 3) & (pl.col("x") > 50)).then(0).otherwise(pl.col(name)).alias(name)
         for name in ("n_correct", "n_correct_sq")
@@ -163,7 +169,7 @@ def test_slopes_of_controls_are_paired_by_seed() -> None:
     steep = check_table(planted(Kind(line(0.3), frozenset(), "log_linear", scatter=0.5)))
     arm = curves(steep, "true_reward")
     control = replace(arm, accuracy=arm.accuracy - 0.05 * np.log10(arm.x))
-    found, _ = checks.against_controls(arm, {"random_reward": control})
+    found, _ = compare_with_controls(arm, {"random_reward": control})
     assert found["random_reward"]["slope_difference_ci"] == pytest.approx([0.05, 0.05])
 
 
@@ -171,7 +177,7 @@ def test_a_control_too_noisy_to_differ_withholds_the_claim() -> None:
     arm = curves(check_table(planted()), "true_reward")
     steps = np.linspace(-3, 3, 8)[:, None] * np.log10(arm.x) * 0.1
     noisy = replace(arm, accuracy=0.3 + steps)
-    found, reasons = checks.against_controls(arm, {"random_reward": noisy})
+    found, reasons = compare_with_controls(arm, {"random_reward": noisy})
     assert found["random_reward"]["rise_ci"][0] < 0
     assert len(reasons) == 1
     assert "not above that of random_reward" in reasons[0]
@@ -179,7 +185,7 @@ def test_a_control_too_noisy_to_differ_withholds_the_claim() -> None:
 
 def test_enough_bases_become_the_replicates() -> None:
     frame = pl.concat(
-        planted(design=Design(seeds=3), seed=i).with_columns(
+        planted(design=StudyDesign(seeds=3), seed=i).with_columns(
             pl.lit(f"base{i}").alias("base_id"), (pl.col("run_id") + f"-{i}").alias("run_id")
         )
         for i in range(4)
@@ -211,12 +217,12 @@ def test_a_line_made_of_sharp_sigmoids_is_flagged_and_a_line_of_lines_is_not() -
     table = check_table(mixture_table())
     pool = curves(table, "true_reward")
     parts = [curves(replace(table, frame=part), "true_reward") for part in table.frame.partition_by("difficulty")]
-    found = checks.mixture_artefact(pool, parts)
+    found = mixture_artefact(pool, parts)
     assert found is not None
     assert found["flag"]
     lines = check_table(pl.concat(planted(seed=i).with_columns(pl.lit(str(i)).alias("difficulty")) for i in range(4)))
     parts = [curves(replace(lines, frame=part), "true_reward") for part in lines.frame.partition_by("difficulty")]
-    found = checks.mixture_artefact(curves(lines, "true_reward"), parts)
+    found = mixture_artefact(curves(lines, "true_reward"), parts)
     assert found is not None
     assert not found["flag"]
 
@@ -244,12 +250,12 @@ def test_the_law_that_made_a_curve_is_not_rejected_against_the_line() -> None:
     mean = mean_curve(curves(check_table(planted("hill_shallow")), "true_reward"))
     steep = mean_curve(curves(check_table(planted("line_steep")), "true_reward"))
     rng = np.random.default_rng(0)
-    assert rejection_p("hill", mean, 60, rng) > 0.05
-    assert rejection_p("hill", steep, 60, rng) < 0.05
+    assert likelihood_ratio_p("hill", mean, 60, rng) > 0.05
+    assert likelihood_ratio_p("hill", steep, 60, rng) < 0.05
 
 
 def test_warmup_moves_the_window_and_a_cut_needs_its_decades() -> None:
-    frame = planted(design=Design(decades=3.5, budgets=14))
+    frame = planted(design=StudyDesign(decades=3.5, budgets=14))
     record = next(r for r in verdicts(check_table(frame), replace(OPTIONS, warmup=2.0)) if r["task"] == "all")
     assert record["x_first"] >= 4.0
     assert set(record["warmup_cuts"]) == {"1x", "2x", "4x"}
@@ -263,9 +269,13 @@ def test_each_task_and_each_pool_has_a_record_and_holm_counts_the_tasks() -> Non
     )
     records = verdicts(check_table(frame), OPTIONS)
     assert [(r["task"], r["role"]) for r in records] == [
-        ("all", "verified"), ("t0", "verified"), ("t1", "verified"), ("t2", "verified"),
-        ("all", "unverified"), ("u", "unverified"),
-    ]  # fmt: skip
+        ("all", "verified"),
+        ("t0", "verified"),
+        ("t1", "verified"),
+        ("t2", "verified"),
+        ("all", "unverified"),
+        ("u", "unverified"),
+    ]
     assert records[0]["leave_one_task_out"]["slope_rmse"] < 0.3
     for record in records[1:4]:
         assert record["p_claim_holm"] >= record["p_claim"]
@@ -279,28 +289,30 @@ def test_the_analysis_repeats_itself_and_does_not_depend_on_row_order() -> None:
     assert [r["rejections"] for r in first] == [r["rejections"] for r in again]
 
 
-def test_undecided_curves_say_what_would_decide_them() -> None:
-    record = only(planted("line_small", Design(seeds=6, problems=64)))
+def test_undecided_curves_list_what_would_decide_them() -> None:
+    record = only(planted("line_small", StudyDesign(seeds=6, problems=64)))
     assert record["verdict"] == "indistinguishable"
     assert record["would_decide"]["seeds"] > 6
     assert f"About {record['would_decide']['seeds']} seeds in all" in record["sentences"][1]
 
 
-def test_what_more_data_would_not_decide_is_not_asked_for() -> None:
+def test_data_that_would_not_decide_are_not_recommended() -> None:
     """A shape of no name: flat, then a straight rise."""
 
     def knee(z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         share = np.clip((z - z[1]) / (z[-1] - z[1]), 0, 1)
         return 0.3 + 0.3 * np.maximum(share - 1 / 3, 0)
 
-    record = only(planted(Kind(knee, frozenset({"indistinguishable"}), "other", scatter=0.0), Design(problems=20_000)))
+    record = only(
+        planted(Kind(knee, frozenset({"indistinguishable"}), "other", scatter=0.0), StudyDesign(problems=20_000))
+    )
     assert record["verdict"] == "indistinguishable"
     assert "no line" in record["reason"]
     assert record["would_decide"] is None
     assert "would decide" not in record["sentences"][1]
 
 
-def test_as_many_seeds_as_asked_for_do_decide() -> None:
+def test_the_recommended_number_of_seeds_does_decide() -> None:
     """The advice is tried: a contrast that fell short is clear, in about every second trial, with that many."""
     rng = np.random.default_rng(0)
     contrast = Estimate(0.4, 1.0, 6)
@@ -318,10 +330,10 @@ def test_a_longer_window_bends_a_sigmoid_away_from_a_line() -> None:
 
 
 def test_leaving_out_a_size_predicts_its_slope_from_the_others() -> None:
-    found = checks.leave_one_size_out({10**5: 0.05, 10**6: 0.06, 10**7: 0.07})
+    found = robustness.leave_one_size_out({10**5: 0.05, 10**6: 0.06, 10**7: 0.07})
     assert found is not None
     assert found[10**6]["predicted_slope"] == pytest.approx(0.06)
-    assert checks.leave_one_size_out({10**5: 0.05, 10**6: 0.06}) is None
+    assert robustness.leave_one_size_out({10**5: 0.05, 10**6: 0.06}) is None
 
 
 def test_written_json_is_strict(tmp_path: Path) -> None:

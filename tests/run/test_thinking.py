@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from envs.registry import select
-from harness.analysis.table import check_table
+from harness.analysis.data.table import check_table
 from harness.core.seeding import keys
 from harness.evaluate import at_budgets, build_suite, cell_row, evaluate, problem_rows
 from harness.policy.logprobs import score

@@ -9,9 +9,10 @@ import pytest
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 
-import harness.analysis.breadth as breadth
-from harness.analysis.analyze import analyze
-from harness.analysis.options import default_options
+import harness.analysis.transfer.breadth as breadth
+from harness.analysis.data.options import default_options
+from harness.analysis.data.table import load_table
+from harness.analysis.report.analyze import analyze
 from harness.config.compose import Composer
 from harness.config.schema import plain
 from harness.study.expand import expand
@@ -120,5 +121,5 @@ def test_a_committed_table_gives_the_committed_numbers_in_under_two_minutes(fold
 def test_the_slopes_of_breadth_come_from_its_table():
     folder = ROOT / "docs/results/breadth"
     options = default_options()
-    found = breadth.breadth(breadth.load_table(folder), options.real_arm, options.primary_control)
+    found = breadth.breadth(load_table(folder), options.real_arm, options.primary_control)
     same(json.loads(json.dumps(found)), json.loads((folder / "breadth.json").read_text()))

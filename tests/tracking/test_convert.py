@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from harness.analysis.table import load_table
+from harness.analysis.data.table import load_table
 from harness.core.errors import UserError
 from harness.tracking.convert import ConvertConfig, convert, write
 

@@ -1,0 +1,1 @@
+"""How often the analysis is right: simulated tables, confusion matrix, coverage and power."""

@@ -1,0 +1,94 @@
+"""docs/calibration.md from the numbers of a calibration."""
+
+from collections.abc import Iterable, Sequence
+
+from harness.analysis.verdict.rules import VERDICTS
+
+FALSE_GOAL, RIGHT_GOAL, COVER_GOAL = 4 / 200, 0.8, (0.93, 0.97)
+
+
+def calibration_page(found: dict) -> str:
+    """The whole page; parts that were not run are left out."""
+    design = (
+        "Tables drawn from known true curves (`harness/analysis/calibration/simulate.py`) and judged by the rules. "
+        "10 budgets over 3 decades and budget 0; 512 problems x 4 completions, problem effects drawn once per table; "
+        "seeds differ by a tenth of the rise and wander slowly. Regenerate with\n\n"
+        f"    python scripts/analyze.py action=calibrate calibrate.seed={found['seed']}\n"
+    )
+    makers = {"confusion": _confusion, "coverage": _coverage, "power": _power, "window": _window}
+    return "\n".join(
+        [
+            "# Calibration: how often the analysis is right\n",
+            design,
+            *(make(found[name]) for name, make in makers.items() if name in found),
+        ]
+    )
+
+
+def _rows(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [f"| {' | '.join(map(str, row))} |" for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _confusion(cases: dict[str, dict]) -> str:
+    used = [v for v in VERDICTS if any(v in case["verdicts"] for case in cases.values())]
+    rows = [
+        [name, case["truth"], *(case["verdicts"].get(v, "") for v in used), case["right"], case["false"]]
+        for name, case in cases.items()
+    ]
+    tables = sum(case["tables"] for case in cases.values())
+    false = sum(case["false"] for case in cases.values())
+    missed = [n for n, case in cases.items() if case["false"] > FALSE_GOAL * case["tables"]]
+    goal = "met by every kind" if not missed else f"missed by {', '.join(missed)}"
+    return (
+        "## Confusion matrix\n\nVerdicts by kind of truth. `right` counts `indistinguishable` too where the window "
+        "cannot decide (hill_middle, whose last third is just about half as steep; a line that starts so far above R0 "
+        "that a shallow sigmoid is as good). The mixture is a line over this window; that its cells are none is the "
+        "business of the mixture flag. Any other verdict but `indistinguishable` is a false claim. "
+        f"In all, {false} of {tables} tables are judged falsely; the goal of at most 4 in 200 per kind is {goal}.\n\n"
+        + _rows(["kind", "truth", *used, "right", "false"], rows)
+    )
+
+
+def _coverage(rows: Sequence[dict]) -> str:
+    shown = [
+        [r["kind"], r["seeds"], r["quantity"], f"{r['identified']} of {r['tables']}", f"{r['covered']:.3f}"]
+        for r in rows
+    ]
+    low, high = COVER_GOAL
+    missed = [f"{r['kind']} {r['quantity']} at {r['seeds']} seeds" for r in rows if not low <= r["covered"] <= high]
+    goal = "met by all" if not missed else f"missed by {', '.join(missed)}"
+    return (
+        f"## Coverage of 95% intervals\n\nGoal {low:.0%} to {high:.0%}: {goal}. Intervals over seeds are given the "
+        "problems; where the truth is the curve for all possible problems, having drawn 512 counts as error too. A and "
+        "B are ScaleRL's, by jackknife-t, where identified.\n\n"
+        + _rows(["kind", "seeds", "quantity", "identified", "covered"], shown)
+    )
+
+
+def _power(rows: Sequence[dict]) -> str:
+    designs = sorted({(r["completions"], r["seeds"]) for r in rows})
+    cells = {(r["slope"], r["completions"], r["seeds"]): f"{r['power']:.2f}" for r in rows}
+    shown = [[slope, *(cells[slope, *design] for design in designs)] for slope in sorted({r["slope"] for r in rows})]
+    return (
+        "## Power\n\nChance that a true line is called `log_linear`, all gates included: 10 budgets over 3 decades, "
+        "R0 .2 to .6 decades' worth below the first budget.\n\n"
+        + _rows(["slope per decade", *(f"{c:,} completions x {s} seeds" for c, s in designs)], shown)
+    )
+
+
+def _window(rows: Sequence[dict]) -> str:
+    shown = [
+        [
+            r["B"],
+            f"+-{r['half_window']:g} decade",
+            f"{r['share'][0]:.0%} to {r['share'][1]:.0%}",
+            f"{r['r_squared']:.4f}",
+            f"{r['points']['0.01']:,} / {r['points']['0.02']:,}",
+        ]
+        for r in rows
+    ]
+    return "## Why R2 does not decide\n\nA straight line through a window of a sigmoid around its middle.\n\n" + _rows(
+        ["B", "window", "share of gain", "R2 of a line", "points that distinguish them at noise .01 / .02 of the gain"],
+        shown,
+    )

@@ -1,0 +1,1 @@
+"""Run tables, and the learning curves and grids pooled from them."""

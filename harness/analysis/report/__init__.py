@@ -1,0 +1,1 @@
+"""The report: HTML page, figures and terminal summary."""

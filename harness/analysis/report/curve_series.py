@@ -1,0 +1,167 @@
+"""What the report draws: pooled curves of an arm on every axis, with budget 0 placed beside a log axis."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from harness.analysis.data.curves import Curves, curves
+from harness.analysis.data.table import Table, rows_of
+from harness.analysis.data.table_checks import TableError
+from harness.analysis.stats.intervals import estimate
+
+Array = NDArray[np.float64]
+
+# Axes beside x itself, with their titles, in the order offered.
+AXES = {
+    "step": "RL steps",
+    "completions": "RL completions",
+    "tokens": "RL tokens",
+    "flops_convention": "RL FLOPs by convention",
+    "flops": "RL FLOPs as spent",
+    "seconds": "seconds of RL",
+}
+GAP = 0.12  # of the log range: how far left of the first budget the policy before RL is drawn
+
+
+@dataclass(frozen=True)
+class Series:
+    """One arm pooled over some tasks.
+
+    x: [K] budgets > 0. accuracy: [n, K]. mean, low, high: [K], 95% t over replicates (NaN bounds for one). before: [n],
+    NaN where unknown. axes: name -> [K], each increasing, "x" among them. seeds: [n] labels.
+    """
+
+    label: str
+    arm: str
+    x: Array
+    accuracy: Array
+    mean: Array
+    low: Array
+    high: Array
+    before: Array
+    axes: dict[str, Array]
+    seeds: tuple[str, ...]
+    size: int | None = None  # parameters, where the table has several
+
+    def on(self, axis: str, x: Array) -> Array:
+        """Budgets x [M] on another axis: linear in logs between this arm's budgets, and beyond them."""
+        if axis == "x" or len(self.x) < 2:
+            return np.asarray(x) if axis == "x" else np.full(len(x), self.axes[axis][0])
+        z, w, at = np.log(self.x), np.log(self.axes[axis]), np.log(x)
+        k = np.clip(np.searchsorted(z, at) - 1, 0, len(z) - 2)
+        return np.exp(w[k] + (at - z[k]) * (w[k + 1] - w[k]) / (z[k + 1] - z[k]))
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A log axis with a place for budget 0: zero and gap are positions left of the first budget."""
+
+    name: str
+    title: str
+    zero: float
+    gap: float
+    range: tuple[float, float]  # log10
+    ticks: tuple[tuple[float, str], ...]
+
+
+def arm_series(
+    table: Table, arm: str, tasks: Sequence[str], size: int | None = None, label: str | None = None
+) -> Series | None:
+    """The arm pooled over tasks; None where it was not evaluated on them above budget 0."""
+    own = [task for task in table.tasks(arm) if task in tasks]
+    if not own:
+        return None
+    try:
+        c = curves(table, arm, own, size=size)
+    except TableError:  # evaluated before RL only: nothing to draw over budgets
+        return None
+    return series_of(table, c, size, label or arm)
+
+
+def series_of(table: Table, c: Curves, size: int | None, label: str) -> Series:
+    """A series of pooled curves, with the table's other axes at their budgets."""
+    bands = [(e.mean, *e.interval()) for e in (estimate(column) for column in c.accuracy.T)]
+    mean, low, high = (np.where(np.isfinite(side), side, np.nan) for side in np.array(bands).T)
+    bases = len(set(c.bases)) > 1
+    seeds = tuple(f"{base}, seed {seed}" if bases else f"seed {seed}" for base, seed in zip(c.bases, c.seeds))
+    return Series(label, c.arm, c.x, c.accuracy, mean, low, high, c.r0, _axes(table, c, size), seeds, size)
+
+
+def _axes(table: Table, c: Curves, size: int | None) -> dict[str, Array]:
+    """The axes that the table gives for every budget of the curves; an arm that spends nothing keeps only x."""
+    rows = rows_of(table, c.arm, size=size)
+    key = "x" if rows["step"].null_count() else "step"
+    names = [name for name in AXES if name in rows.columns]
+    wanted = [pl.col(name).cast(pl.Float64).mean().alias(f"on_{name}") for name in names]
+    means = rows.filter(pl.col("x") > 0).group_by(key).agg(pl.col("x").mean().alias("mean_x"), *wanted).sort("mean_x")
+    at = [int(np.argmin(np.abs(np.log(means["mean_x"].to_numpy() / x)))) for x in c.x]
+    found = {"x": c.x}
+    for name in names:
+        values = means[f"on_{name}"].fill_null(np.nan).to_numpy()[at]
+        if np.isfinite(values).all() and (values > 0).all() and (np.diff(values) > 0).all():
+            found[name] = values
+    return found
+
+
+def fill_missing_axes(series: Sequence[Series]) -> list[Series]:
+    """The series with axes that they lack (a frozen policy spends no FLOPs) taken at the budgets of the first of their
+    size."""
+
+    def whole(one: Series) -> Series:
+        first = next(other for other in series if other.size == one.size)
+        lender = first if first.arm == series[0].arm else series[0]
+        return replace(one, axes={**{name: lender.on(name, one.x) for name in lender.axes}, **one.axes})
+
+    return [whole(one) for one in series]
+
+
+def shared_axes(series: Sequence[Series]) -> list[Axis]:
+    """The axes that the real arm's series (the first) has, x first unless another axis is the same numbers.
+
+    Ranges cover every series, so that figures on one page share them.
+    """
+    if not series:
+        return []
+    first = series[0]
+    same = [name for name in AXES if name in first.axes and np.allclose(first.axes[name], first.x)]
+    names = [*same[:1], *(name for name in AXES if name in first.axes and name not in same)]
+    names = names if same else ["x", *names]
+    return [log_axis(name, [one.axes[name] for one in series if name in one.axes]) for name in names]
+
+
+def log_axis(name: str, values: Sequence[Array]) -> Axis:
+    """An axis that covers all values [*] > 0."""
+    low, high = np.log10(min(v.min() for v in values)), np.log10(max(v.max() for v in values))
+    width = max(high - low, 0.5)
+    zero, gap = low - GAP * width, low - GAP * width / 2
+    ticks = ((float(10**zero), "0"), *((10.0**t, tick_label(t)) for t in _tick_places(low, high)))
+    return Axis(
+        name,
+        AXES.get(name, "x, the budget"),
+        float(10**zero),
+        float(10**gap),
+        (float(zero - 0.04 * width), float(high + 0.04 * width)),
+        ticks,
+    )
+
+
+def _tick_places(low: float, high: float) -> list[float]:
+    """log10 of tick places: powers of ten, thinned to at most seven, with 2 and 5 between where there are few."""
+    powers = np.arange(np.ceil(low - 1e-9), np.floor(high + 1e-9) + 1)
+    if len(powers) >= 2:
+        return [float(p) for p in powers[:: int(np.ceil(len(powers) / 7))]]
+    fine = np.log10(np.outer(10.0 ** np.arange(np.floor(low), np.ceil(high) + 1), (1, 2, 5)).ravel())
+    return [float(p) for p in fine if low - 1e-9 <= p <= high + 1e-9] or [low]
+
+
+def tick_label(exponent: float) -> str:
+    """A tick's text: 1, 20, 500, 1k, 10¹²."""
+    value = 10.0**exponent
+    if exponent < -2 or exponent >= 6:
+        whole, factor = int(np.floor(exponent + 1e-9)), 10 ** (exponent - np.floor(exponent + 1e-9))
+        raised = str(whole).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        return f"10{raised}" if round(factor, 1) == 1 else f"{factor:.2g}·10{raised}"
+    return f"{value / 1000:g}k" if exponent >= 3 - 1e-9 else f"{round(value, 3):g}"

@@ -1,0 +1,137 @@
+"""One self-contained report.html that opens offline, figures for papers, and the summary for a terminal."""
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import plotly.offline
+
+from harness.analysis.data.curves import cell_curves
+from harness.analysis.data.table import Table
+from harness.analysis.report.curve_series import Axis, Series, arm_series, fill_missing_axes, series_of, shared_axes
+from harness.analysis.report.html import Section, paragraphs
+from harness.analysis.report.matplotlib_figures import save_figures
+from harness.analysis.report.plotly_layout import x_axis
+from harness.analysis.report.sections import (
+    allocation_section,
+    curves_section,
+    difficulty_section,
+    laws_section,
+    provenance_section,
+    registered_section,
+    runs_section,
+    verdicts_section,
+)
+from harness.analysis.report.transfer_section import transfer_section
+from harness.analysis.report.verdict_cards import answer_cards
+
+Record = Mapping[str, Any]
+ROLES = ("verified", "unverified")
+PAGE = Path(__file__).with_name("page")  # the template, its style, its script, the methods text
+
+
+def write_report(
+    table: Table, verdicts: Sequence[Record], transfer: Record, out: str | Path, context: Mapping[str, Any]
+) -> Path:
+    """Writes `out/report.html` and `out/figures/*.png, *.pdf`; returns the page's path.
+
+    verdicts and transfer as written to their JSON files. context, all optional: title, question, notice (what a reader
+    must read first), commands, versions (name -> version), runs (run_id -> address of its folder relative to `out`),
+    allocation (as in allocation.json), registered (hypotheses, primary, margins, exclusions, sizes, decided_later).
+    """
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    real = transfer["real_arm"] if transfer["real_arm"] in table.arms else table.arms[0]
+    drawn = {role: role_series(table, real, role) for role in ROLES}
+    axes = shared_axes([one for series in drawn.values() for one in series])
+    pools = main_pools(verdicts, real)
+    by_task = task_cells(table, real, drawn)
+    sections = [
+        Section("answer", "The answer", answer_cards(pools, transfer)),
+        curves_section(drawn, axes),
+        laws_section(pools, {role: series[0] for role, series in drawn.items() if series}, axes),
+        transfer_section(transfer),
+        *([registered_section(context["registered"])] if context.get("registered") else []),
+        difficulty_section(by_task, axes, real),
+        *([allocation_section(context["allocation"])] if context.get("allocation") else []),
+        verdicts_section(verdicts),
+        runs_section(table, context.get("runs") or {}),
+        Section("methods", "How each number was computed", PAGE.joinpath("methods.html").read_text()),
+        provenance_section(table, context),
+    ]
+    path = folder / "report.html"
+    path.write_text(render_page(context.get("title") or "RL scaling report", _lead(context), sections, axes))
+    save_figures(folder / "figures", drawn, pools, transfer, by_task)
+    return path
+
+
+def render_page(title: str, lead: str, sections: Sequence[Section], axes: Sequence[Axis]) -> str:
+    """The whole page as text: nothing in it is fetched from anywhere."""
+    figures = {name: spec for section in sections for name, spec in section.figures.items()}
+    axis_data = [{"name": a.name, "title": a.title, "gap": a.gap, "layout": x_axis(a)} for a in axes]
+    data = json.dumps({"figures": figures, "axes": axis_data}, allow_nan=False).replace("</", "<\\/")
+    links = "".join(f'<li><a href="#{one.id}">{escape(one.title)}</a></li>' for one in sections)
+    answer, *rest = [section.render() for section in sections]
+    header = f"<h1>{escape(title)}</h1>{lead}<nav aria-label='Sections'><ul>{links}</ul></nav>"
+    return Template(PAGE.joinpath("page.html").read_text()).substitute(
+        title=escape(title),
+        css=PAGE.joinpath("page.css").read_text(),
+        js=PAGE.joinpath("page.js").read_text(),
+        header=header,
+        body="\n".join([answer, axis_choice(axes), *rest]),
+        figures=data,
+        plotly=plotly.offline.get_plotlyjs(),
+    )
+
+
+def axis_choice(axes: Sequence[Axis]) -> str:
+    """The select that switches every figure's axis."""
+    if len(axes) < 2:
+        return ""
+    options = "".join(f'<option value="{axis.name}">{escape(axis.title)}</option>' for axis in axes)
+    return f'<p class="axis"><label>Horizontal axis: <select class="axes">{options}</select></label></p>'
+
+
+def _lead(context: Mapping[str, Any]) -> str:
+    return paragraphs([context[name] for name in ("question", "notice") if context.get(name)])
+
+
+def role_series(table: Table, real: str, role: str) -> list[Series]:
+    """Every arm on the tasks that have this role in the real arm, the real arm first; one series a model size, the
+    largest first: the real arm's is that of `main_pools`."""
+    tasks = table.tasks(real, role)
+    found = []
+    for arm in sorted(table.arms, key=lambda name: name != real):
+        sizes = table.sizes(arm)[::-1]
+        labels = [arm if len(sizes) == 1 else f"{arm}, {size:,} parameters" for size in sizes]
+        found += [arm_series(table, arm, tasks, size, label) for size, label in zip(sizes, labels)]
+    known = [one for one in found if one is not None]
+    return fill_missing_axes(known) if known and known[0].arm == real else []
+
+
+def main_pools(verdicts: Sequence[Record], real: str) -> list[Record]:
+    """The real arm's pooled records, those of the largest model size."""
+    pools = [v for v in verdicts if v["arm"] == real and v["task"] == "all" and v["role"] in ROLES]
+    largest = max((v.get("model_params") or 0 for v in pools), default=0)
+    return [v for v in pools if (v.get("model_params") or 0) == largest]
+
+
+def task_cells(table: Table, real: str, drawn: Mapping[str, Sequence[Series]]) -> dict[str, list[Series]]:
+    """Per task of the real arm (its largest size), one series for each difficulty or setting."""
+    size = table.sizes(real)[-1]
+    found: dict[str, list[Series]] = {}
+    if not any(drawn.values()):
+        return found
+    for (task, difficulty, setting), c in cell_curves(table, real, size=size).items():
+        words = [f"difficulty {difficulty}" if difficulty else "", setting]
+        label = ", ".join(word for word in words if word) or "all"
+        found.setdefault(task, []).append(series_of(table, c, size, label))
+    return {task: sorted(series, key=lambda one: natural_sort_key(one.label)) for task, series in found.items()}
+
+
+def natural_sort_key(label: str) -> list[tuple[int, str]]:
+    """A key that sorts "difficulty 2" before "difficulty 10"."""
+    return [(int(word), "") if word.isdigit() else (-1, word) for word in label.replace(",", " ").split()]

@@ -1,0 +1,148 @@
+"""The report's transfer section: gains against the control, other arms, families, sharpening."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.analysis.report import plotly_charts as charts
+from harness.analysis.report.html import Section, bullet_list, figure_slot, html_table, paragraphs
+from harness.analysis.stats.formatting import format_interval, format_number, format_p
+
+Record = Mapping[str, Any]
+
+
+def transfer_section(transfer: Record) -> Section:
+    """Sentences, what is missing, a forest of gains, and the tables behind them."""
+    html = [paragraphs(transfer["sentences"])]
+    if transfer["missing"]:
+        html.append('<div class="note"><p>Missing for a full answer:</p>' + bullet_list(transfer["missing"]) + "</div>")
+    rows = forest(transfer)
+    figures = {"gains": charts.gain_forest(rows)} if rows else {}
+    if rows:
+        minus = f" minus {transfer['control']}, paired by seed" if transfer["control"] else " (no control arm)"
+        html.append(
+            figure_slot("gains", f"Change of {transfer['real_arm']} from before RL{minus}, with 95% t-intervals.")
+        )
+    html += [gain_table(transfer), direct_table(transfer), contrast_table(transfer), matrix_table(transfer)]
+    html.append(sharpening_table(transfer["sharpening"]))
+    return Section("transfer", "Transfer", "".join(html), figures)
+
+
+def forest(transfer: Record) -> list[tuple[str, str, Record]]:
+    """(label, role, gain) of each role's pool and tasks, pools first."""
+    rows: list[tuple[str, str, Record]] = []
+    for role in ("verified", "unverified"):
+        if transfer[role] is not None:
+            rows.append((f"all {role}", role, transfer[role]["pooled"]["gain"]))
+            rows += [(row["task"], role, row["gain"]) for row in transfer[role]["tasks"]]
+    return rows
+
+
+def gain_table(transfer: Record) -> str:
+    rows = []
+    for role in ("verified", "unverified"):
+        if transfer[role] is None:
+            continue
+        pooled = transfer[role]["pooled"]
+        rows.append(_gain_row("all tasks", role, pooled, pooled["control_change"], pooled["no_transfer_p"]))
+        rows += [_gain_row(row["task"], role, row, None, None) for row in transfer[role]["tasks"]]
+    header = ["tasks", "role", "before", "after", "control moved", "gain", "95%", "p (Holm)", "p of |gain| ≥ margin"]
+    return html_table("Before, after and gain.", header, rows, 2) if rows else ""
+
+
+def _gain_row(name: str, role: str, row: Record, control: Record | None, inside: float | None) -> list[str]:
+    gain, moved = row["gain"], control["mean"] if control else None
+    return [
+        name,
+        role,
+        format_number(row["before"]),
+        format_number(row["after"]),
+        format_number(moved, sign=True),
+        format_number(gain["mean"], sign=True),
+        _ends(gain),
+        format_p(gain.get("p_holm", gain["p"])),
+        format_p(inside),
+    ]
+
+
+def direct_table(transfer: Record) -> str:
+    """Ratio to RL on the targets, share of the gap, slope ratio: each with the reason where it is not reported."""
+    rows = []
+    direct = transfer["unverified"]["direct"] if transfer["unverified"] else None
+    if direct:
+        rows.append(_ratio_row("gain over the gain of direct (control subtracted from both)", direct["ratio"]))
+        rows.append(_ratio_row("share of the way from base to direct (nothing subtracted)", direct["share_of_gap"]))
+        rows += [_ratio_row(f"… of {task}", one) for task, one in direct["share_of_gap_by_task"].items()]
+    if transfer["slope_ratio"]:
+        rows.append(_ratio_row("slope, unverified over verified", transfer["slope_ratio"]["ratio"]))
+    return html_table("Ratios, with Fieller's 95% intervals.", ["ratio of", "value", "95%"], rows) if rows else ""
+
+
+def _ratio_row(name: str, ratio: Record) -> list[str]:
+    if ratio["value"] is None:
+        return [name, "not reported", ratio["reason"]]
+    return [name, format_number(ratio["value"], 2), _ends(ratio, 2, sign=False)]
+
+
+def contrast_table(transfer: Record) -> str:
+    """The real arm beside every other arm, on unverified tasks."""
+    matched = {row["arm"]: row for row in transfer["matched_verified_gain"]}
+    rows = []
+    for row in transfer["contrasts"]:
+        difference, same = row["real_minus_arm"], matched.get(row["arm"], {}).get("difference")
+        rows.append(
+            [
+                row["arm"],
+                format_number(row["change"]["mean"], sign=True),
+                format_number(difference["mean"], sign=True),
+                _ends(difference),
+                format_p(difference["p_holm"]),
+                f"{format_number(same['mean'], sign=True)} ({_ends(same)})" if same else "not matched",
+            ]
+        )
+    header = ["arm", "its change", f"{transfer['real_arm']} minus it", "95%", "p (Holm)", "… at equal verified gain"]
+    return html_table("Other arms, on unverified tasks.", header, rows) if rows else ""
+
+
+def matrix_table(transfer: Record) -> str:
+    """Trained families by evaluated family and role."""
+    rows = transfer["matrix"]["rows"]
+    columns = list(dict.fromkeys((cell["family"], cell["role"]) for row in rows for cell in row["evaluated"]))
+    if not columns:
+        return ""
+    body = []
+    for row in rows:
+        found = {(cell["family"], cell["role"]): cell for cell in row["evaluated"]}
+        trained = row["trained"] if len(row["trained"]) <= 4 else [f"{len(row['trained'])} families"]
+        body.append([row["arm"], ", ".join(trained), *(_matrix_cell(found.get(column)) for column in columns)])
+    header = ["arm", "trained on", *(f"{family} ({role})" for family, role in columns)]
+    caption = "Gain by family evaluated; * marks 95% intervals off 0, † changes with no control to subtract."
+    return html_table(caption, header, body, 2)
+
+
+def _matrix_cell(cell: Record | None) -> str:
+    if cell is None:
+        return "–"
+    gain = cell["gain"]
+    clear = gain["low"] is not None and (gain["low"] > 0 or gain["high"] < 0)
+    return format_number(gain["mean"], sign=True) + "*" * clear + "†" * (not cell["corrected"])
+
+
+def sharpening_table(rows: Sequence[Record]) -> str:
+    body = [
+        [
+            row["measure"],
+            row["role"],
+            format_number(row["before"]),
+            format_number(row["after"]),
+            format_number(row["change"]["mean"], sign=True),
+            _ends(row["change"]),
+            format_number(row["minus_control"]["mean"], sign=True) if row.get("minus_control") else "–",
+        ]
+        for row in rows
+    ]
+    header = ["measure", "role", "before", "after", "change", "95%", "minus control"]
+    return html_table("Taught or sharpened: other measures of the real arm.", header, body, 2) if body else ""
+
+
+def _ends(record: Record, digits: int = 3, sign: bool = True) -> str:
+    return format_interval((record["low"], record["high"]), digits, sign)

@@ -1,0 +1,81 @@
+"""The cards at the top of the page."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.analysis.report.html import card, definition_list, paragraphs
+from harness.analysis.stats.formatting import format_interval, format_number, format_with_interval
+from harness.analysis.transfer.sentences import transfer_finding
+
+Record = Mapping[str, Any]
+
+
+VERDICT_LABELS = {
+    "log_linear": "Log-linear",
+    "saturating": "Saturating",
+    "accelerating": "Accelerating",
+    "flat": "Flat",
+    "declining": "Declining",
+    "non_monotone": "Rises, then falls",
+    "indistinguishable": "Undecided",
+    "insufficient_data": "Too little data",
+}
+
+
+FINDINGS = {
+    "transfers": ("Yes", "good"),
+    "none": ("No", "bad"),
+    "harms": ("It harms", "bad"),
+    "nothing": ("Nothing to carry over", "open"),
+    "undecided": ("Undecided", "open"),
+    "uncontrolled": ("No control arm", "open"),
+    "unknown": ("Not measured", "open"),
+}
+
+
+VERDICT_TONES = {"log_linear": "good", "declining": "bad", "non_monotone": "bad"}
+
+
+def answer_cards(pools: Sequence[Record], transfer: Record) -> str:
+    """One card for the verdict of each role's pool, one for transfer."""
+    cards = [verdict_card(record) for record in pools]
+    word, mood = FINDINGS[transfer_finding(transfer)]
+    body = paragraphs(transfer["sentences"][:1])
+    role = transfer["unverified"]
+    if role is not None:
+        pooled = role["pooled"]
+        shown = {
+            "level": f"{format_number(pooled['before'])} → {format_number(pooled['after'])}",
+            "gain": f"{format_number(pooled['gain']['mean'], sign=True)} ({record_interval(pooled['gain'])})",
+            "replicates": str(role["n_replicates"]),
+        }
+        if role["direct"] and (ratio := role["direct"]["ratio"])["value"] is not None:
+            shown["share of direct's"] = (
+                f"{format_number(ratio['value'], 2)} ({format_interval((ratio['low'], ratio['high']), 2)})"
+            )
+        body += definition_list(shown)
+    return '<div class="cards">' + "".join([*cards, card("Does skill carry over?", word, mood, body)]) + "</div>"
+
+
+def verdict_card(record: Record) -> str:
+    """One pool's verdict, its two sentences and the numbers behind it."""
+    word = "Withheld" if record.get("withheld") else VERDICT_LABELS[record["verdict"]]
+    mood = "open" if record.get("withheld") else VERDICT_TONES.get(record["verdict"], "open")
+    body = paragraphs(record.get("sentences") or [record["reason"]])
+    share, bases = record["share_of_gain"], record.get("n_bases")
+    body += definition_list(
+        {
+            "slope": format_with_interval(record["slope_per_decade"], record["slope_ci"]),
+            "rise": format_with_interval(record.get("rise"), record.get("rise_ci")),
+            "window": f"{format_number(record['decades'], 1)} decades",
+            "parameters": "–" if record.get("model_params") is None else f"{record['model_params']:,}",
+            "seeds": f"{record['n_seeds']}" + (f" on {bases} base{'s' * (bases != 1)}" if bases else ""),
+            "gain seen": "share not identified" if share is None else f"{share:.0%} of the hill law's",
+        }
+    )
+    title = f"{record['role'].capitalize()} tasks: log-linear in RL compute?"
+    return card(title, word, mood, body)
+
+
+def record_interval(record: Record) -> str:
+    return format_interval((record["low"], record["high"]), sign=True)

@@ -1,0 +1,1 @@
+"""Estimates, covariances and scaling laws of learning curves."""

@@ -1,0 +1,53 @@
+"""How numbers, p-values and intervals are printed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+MINUS = "−"
+
+
+def format_number(value: float | None, digits: int = 3, sign: bool = False) -> str:
+    """A number to some decimals, or a dash where there is none."""
+    if value is None or value != value:
+        return "–"
+    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    return text.replace("-", MINUS) if float(text) else f"{0:.{digits}f}"
+
+
+def format_p(p: float | None) -> str:
+    """A p-value to three decimals; never 0."""
+    return "<0.001" if p is not None and p < 0.0005 else format_number(p)
+
+
+def format_significant(value: float | None) -> str:
+    """A number to three figures, however large or small."""
+    return "–" if value is None or value != value else f"{value:.3g}".replace("-", MINUS)
+
+
+def format_count(count: int | None) -> str:
+    """A count in at most five signs: 640, 115k, 1.3M."""
+    if count is None:
+        return "–"
+    return str(count) if count < 1000 else f"{count / 1e3:.0f}k" if count < 999_500 else f"{count / 1e6:.3g}M"
+
+
+def format_interval(interval: Sequence[float | None] | None, digits: int = 3, sign: bool = False) -> str:
+    """An interval as "a to b", or a dash."""
+    if interval is None or any(end is None or abs(end) == float("inf") for end in interval):
+        return "–"
+    return f"{format_number(interval[0], digits, sign)} to {format_number(interval[1], digits, sign)}"
+
+
+def format_with_interval(value: float | None, interval: Sequence[float | None] | None, digits: int = 3) -> str:
+    """A signed number with its interval in brackets."""
+    return f"{format_number(value, digits, sign=True)} ({format_interval(interval, digits, sign=True)})"
+
+
+def format_record(row: Mapping[str, Any], sign: bool = True, absent: str = " (no interval)") -> str:
+    """A record of a mean as plain ASCII, "+0.031 (+0.012 to +0.050)"; absent: what stands for a missing interval."""
+    form = "{:+.3f}" if sign else "{:.3f}"
+    if row["mean"] is None:
+        return "not known"
+    if row["low"] is None:
+        return form.format(row["mean"]) + absent
+    return f"{form.format(row['mean'])} ({form.format(row['low'])} to {form.format(row['high'])})"

@@ -1,0 +1,1 @@
+"""Gains of unverified tasks against controls."""

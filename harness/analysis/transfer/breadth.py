@@ -1,0 +1,175 @@
+"""Does training on more families raise families that are never rewarded?
+
+Arms are called order_O_families_K: the first K families of a random order O. The real arm is trained on all families,
+so that every order ends in it. Each is compared at the same compute, after all steps, and at the same dose of each
+family, after K / all of them: with a constant learning rate the shorter run is the prefix of the longer.
+
+Held-out are the real arm's unverified tasks. Where the arms of an order are evaluated on tasks that none of them
+rewards, though the real arm does, these are reported too (`left_out`), without the real arm.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from harness.analysis.data.grids import Grid, align_arms, arm_grids
+from harness.analysis.data.options import Options
+from harness.analysis.data.table import Table
+from harness.analysis.data.table_checks import TableError
+from harness.analysis.stats.contrasts import mean_record, two_way_record
+from harness.analysis.stats.formatting import format_record
+
+Array = NDArray[np.float64]
+ARM = re.compile(r"order_(\d+)_families_(\d+)")
+MODES = {"compute": "matched compute", "dose": "matched dose per family"}
+
+
+def breadth(table: Table, real_arm: str, control: str) -> dict[str, Any]:
+    """Per mode: the change on held-out tasks for each number of families, and its slope per doubling, for all tasks
+    and for each. Intervals take seeds and orders both as drawn. Raises TableError without such arms."""
+    arms, held_out = arm_grids(table), table.tasks(real_arm, "unverified")
+    cells = {tuple(map(int, found.groups())): arm for arm in arms if (found := ARM.fullmatch(arm))}
+    if not cells or real_arm not in arms or not held_out:
+        raise TableError("no arms called order_O_families_K beside that of all families, evaluated on held-out tasks")
+    verified = table.frame.filter((pl.col("arm") == real_arm) & (pl.col("role") == "verified"))
+    whole = verified.select(pl.coalesce("family", "task")).n_unique()
+    found: dict[str, Any] = {"families": whole, "held_out": held_out, "modes": {}}
+    left_out = _left_out(table, cells, held_out)
+    for mode in MODES:
+        values = _changes(arms, cells, real_arm, whole, dict.fromkeys(left_out, held_out), mode)
+        by_task = {task: _slopes({k: v[..., [j]] for k, v in values.items()}) for j, task in enumerate(held_out)}
+        found["modes"][mode] = _summary(values) | {
+            "slope_by_task": {t: two_way_record(slope) for t, slope in by_task.items()}
+        }
+    found["left_out"] = None
+    if all(left_out.values()):
+        changes = {mode: _changes(arms, cells, None, whole, left_out, mode) for mode in MODES}
+        found["left_out"] = {mode: _summary(values) for mode, values in changes.items()}
+    both = align_arms(arms, held_out, real_arm, control)
+    found["over_control"] = mean_record((both[0].change - both[1].change).mean(1)) if both else None
+    return found
+
+
+def _left_out(table: Table, cells: Mapping[tuple, str], held_out: list[str]) -> dict[int, list[str]]:
+    """Of each order the tasks besides `held_out` that all of its arms are evaluated on and none rewards."""
+    of_arm = {cell: set(table.tasks(arm, "unverified")) - set(held_out) for cell, arm in cells.items()}
+    orders = sorted({order for order, _ in cells})
+    return {o: sorted(set.intersection(*(of_arm[cell] for cell in cells if cell[0] == o))) for o in orders}
+
+
+def _changes(
+    arms: Mapping[str, Grid],
+    cells: Mapping[tuple, str],
+    real_arm: str | None,
+    whole: int,
+    tasks: Mapping[int, list[str]],
+    mode: str,
+) -> dict[int, Array]:
+    """Change since before RL on each order's tasks, {families: [seeds, orders, tasks]}, or, where orders differ in the
+    number of tasks, the mean of these; over the seeds that all arms have."""
+    names = [*cells.values(), *([real_arm] if real_arm else [])]
+    units = sorted(set.intersection(*(set(arms[arm].units) for arm in names)))
+    orders = sorted({order for order, _ in cells})
+    sizes = sorted({size for _, size in cells})
+    if lacking := [(o, k) for o in orders for k in sizes if (o, k) not in cells]:
+        raise TableError(f"orders and numbers of families are not crossed: no arm for order, families = {lacking[0]}")
+    alike = len({len(tasks[order]) for order in orders}) == 1
+
+    def change(arm: str, families: int, order: int) -> Array:
+        grid = arms[arm].select(tasks[order])
+        rows = [grid.units.index(unit) for unit in units]
+        step = grid.budgets[-1] * (families / whole if mode == "dose" else 1)
+        if step not in grid.budgets:
+            raise TableError(f"arm {arm} was not evaluated at step {step:g}, where the dose of a family is the same")
+        found = (grid.values[:, list(grid.budgets).index(step)] - grid.before)[rows]
+        return found if alike else found.mean(1, keepdims=True)
+
+    values = {k: np.stack([change(cells[o, k], k, o) for o in orders], axis=1) for k in sizes}
+    if real_arm:
+        values[whole] = np.stack([change(real_arm, whole, o) for o in orders], axis=1)
+    return values
+
+
+def _summary(values: Mapping[int, Array]) -> dict[str, Any]:
+    return {
+        "by_families": [{"families": k, **two_way_record(v.mean(2))} for k, v in sorted(values.items())],
+        "slope": two_way_record(_slopes(values)),
+    }
+
+
+def _slopes(values: Mapping[int, Array]) -> Array:
+    """Least-squares slope per doubling of the number of families, mean over tasks, [seeds, orders]."""
+    z = np.log2(sorted(values))
+    weights = (z - z.mean()) / ((z - z.mean()) ** 2).sum()
+    return np.einsum("kno,k->no", np.stack([values[k].mean(2) for k in sorted(values)]), weights)
+
+
+def _format(row: Mapping[str, Any]) -> str:
+    return format_record(row, absent="")
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """The tables of a page."""
+    lines = [f"| families rewarded | {' | '.join(MODES.values())} |", "|---" * (1 + len(MODES)) + "|"]
+    lines += _lines(found["modes"])
+    lines += ["", f"| slope per doubling | {' | '.join(MODES.values())} |", "|---" * (1 + len(MODES)) + "|"]
+    for task in found["held_out"]:
+        lines.append(
+            f"| {task} | {' | '.join(_format(found['modes'][mode]['slope_by_task'][task]) for mode in MODES)} |"
+        )
+    if found["left_out"]:
+        lines += ["", f"| on the families that no arm of an order rewards | {' | '.join(MODES.values())} |"]
+        lines += ["|---" * (1 + len(MODES)) + "|", *_lines(found["left_out"])]
+    return "\n".join(lines)
+
+
+def _lines(modes: Mapping[str, Any]) -> list[str]:
+    rows = zip(*(modes[mode]["by_families"] for mode in MODES))
+    lines = [f"| {row[0]['families']} | {' | '.join(map(_format, row))} |" for row in rows]
+    return [
+        *lines,
+        f"| per doubling | {' | '.join(_format(modes[mode]['slope']) for mode in MODES)} |",
+    ]
+
+
+def draw(found: Mapping[str, Any], path: Path) -> None:
+    """Change on held-out families by number of families rewarded; beside it on those that an order leaves out."""
+    from matplotlib.figure import Figure
+
+    kinds = {"held out of all arms": {mode: found["modes"][mode] for mode in MODES}}
+    if found["left_out"]:
+        kinds["rewarded in no arm of an order"] = found["left_out"]
+    drawing = Figure(figsize=(1 + 4.5 * len(kinds), 4), layout="constrained")
+    panels = drawing.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+    for panel, (title, modes) in zip(panels, kinds.items()):
+        for i, (mode, label) in enumerate(MODES.items()):
+            rows = modes[mode]["by_families"]
+            x = [row["families"] for row in rows]
+            mean = np.array([row["mean"] for row in rows])
+            bounds = [(row["low"], row["high"]) if row["low"] is not None else (row["mean"],) * 2 for row in rows]
+            low, high = np.array(bounds).T
+            beside = np.array(x) * (1.04 if i else 1 / 1.04)  # so that no interval hides another
+            panel.errorbar(beside, mean, yerr=(mean - low, high - mean), marker="o", capsize=3, label=label)
+        panel.axhline(0, color="0.6", linewidth=0.8)
+        panel.set_xscale("log", base=2)
+        panel.set_xticks(x, [str(k) for k in x])
+        panel.set(title=title, xlabel="families rewarded")
+    panels[0].set_ylabel("change in accuracy on families never rewarded")
+    panels[0].legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawing.savefig(path, dpi=150)
+
+
+def write_breadth(table: Table, out: Path, options: Options) -> str:
+    """Writes `out/breadth.json` and `out/figures/breadth.png`; returns the tables as Markdown. Raises TableError."""
+    found = breadth(table, options.real_arm, options.primary_control)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "breadth.json").write_text(json.dumps(found, indent=1) + "\n")
+    draw(found, out / "figures" / "breadth.png")
+    return markdown(found)

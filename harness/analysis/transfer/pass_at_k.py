@@ -1,0 +1,91 @@
+"""Does RL teach, or make what the policy could already do more likely? pass@k, coverage and chance correction, before
+and after (arXiv 2504.13837: pass@1 may rise while pass@k at large k does not)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from harness.analysis.data.grids import ACCURACY, Grid, align_pair, arm_grids, base_means
+from harness.analysis.data.options import Options
+from harness.analysis.data.table import Table
+from harness.analysis.stats.contrasts import mean_record
+from harness.analysis.transfer.paired_problems import problem_success_rates
+
+Array = NDArray[np.float64]
+COVERAGE = (0.1, 0.5, 0.9)  # a problem is covered at tau when at least this share of its completions is correct
+
+
+def sharpening(
+    table: Table, tasks: dict[str, list[str]], control: str | None, size: int | None, options: Options
+) -> list[dict[str, Any]]:
+    """One row per measure and role: before, after, the real arm's change, and minus the control's if there is one."""
+    rows = []
+    for name, value in _measures(table.frame).items():
+        arms = arm_grids(table, size, value)
+        for role, names in tasks.items():
+            row = _measure(arms, names, control, options)
+            if row is not None:
+                rows.append({"measure": name, "role": role, **row})
+    for role, names in tasks.items():
+        rows += _coverage(table, names, role, size, options)
+    return rows
+
+
+def _measures(frame: pl.DataFrame) -> dict[str, pl.Expr]:
+    """mean@1, every pass_at_k and majority_at_k that the table holds, and accuracy beyond guessing."""
+    found = {"mean@1": ACCURACY}
+    if "guess_rate" in frame.columns:
+        guess = pl.col("guess_rate").cast(pl.Float64)
+        found["mean@1 beyond guessing"] = (ACCURACY - guess) / (1 - guess)
+    for kind in ("pass", "majority"):
+        prefix = f"{kind}_at_"
+        names = [name for name in frame.columns if name.startswith(prefix) and name[len(prefix) :].isdigit()]
+        for name in sorted(names, key=lambda name: int(name[len(prefix) :])):
+            found[f"{kind}@{name[len(prefix) :]}"] = pl.col(name)
+    return found
+
+
+def _measure(arms: dict[str, Grid], names: Sequence[str], control: str | None, options: Options) -> dict | None:
+    """Before, after, change and control-corrected change of one measure over some tasks; None where not recorded."""
+    if not names or options.real_arm not in arms:
+        return None
+    real = arms[options.real_arm].select(names)
+    alone = align_pair(real, real)
+    if alone is None:
+        return None
+    row = _ends(alone[0].before, alone[0].values[:, -1], alone[0], options)
+    both = (
+        align_pair(real, arms[control].select(names)) if control and set(names) <= set(arms[control].columns) else None
+    )
+    if both is not None:
+        difference = (both[0].change - both[1].change).mean(axis=1)
+        row["minus_control"] = mean_record(base_means(difference, both[0].units, options.min_bases))
+    return row
+
+
+def _ends(before: Array, after: Array, grid: Grid, options: Options) -> dict[str, Any]:
+    change = base_means((after - before).mean(axis=1), grid.units, options.min_bases)
+    return {"before": float(before.mean()), "after": float(after.mean()), "change": mean_record(change)}
+
+
+def _coverage(
+    table: Table, names: Sequence[str], role: str, size: int | None, options: Options
+) -> list[dict[str, Any]]:
+    """Share of problems solved with at least a given success rate, before and after, tasks weighted equally."""
+    arms = arm_grids(table, size)
+    if not names or table.problems is None or options.real_arm not in arms:
+        return []
+    real = arms[options.real_arm].select(names)
+    alone = align_pair(real, real)
+    ends = [problem_success_rates(table, alone[0], task) for task in names] if alone else [None]
+    known = [end for end in ends if end is not None]
+    if alone is None or len(known) < len(ends):
+        return []
+    rows = []
+    for tau in COVERAGE:
+        before, after = (np.stack([(end[i] >= tau).mean(axis=1) for end in known], axis=1) for i in (0, 1))
+        rows.append({"measure": f"coverage at {tau}", "role": role, **_ends(before, after, alone[0], options)})
+    return rows

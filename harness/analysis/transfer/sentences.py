@@ -1,0 +1,179 @@
+"""The transfer report in plain sentences: what was found, how sure it is, and what is missing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.analysis.data.grids import Grid
+from harness.analysis.data.options import Options
+from harness.analysis.data.table import Table
+from harness.analysis.stats.formatting import format_record
+
+FEW_REPLICATES = 5
+
+
+def missing(table: Table, arms: dict[str, Grid], tasks: dict[str, list[str]], options: Options) -> list[str]:
+    """What the table lacks for a full answer, each with what it would add."""
+    lacks = []
+    if options.real_arm not in arms:
+        lacks.append(f"no runs of the arm {options.real_arm}: there is nothing to measure")
+    for role, names in tasks.items():
+        if options.real_arm in arms and not names:
+            lacks.append(f"no {role} tasks in the arm {options.real_arm}")
+    if options.primary_control not in arms:
+        lacks.append(
+            f"no control arm {options.primary_control}: drift and sharpening cannot be told from transfer, "
+            "so the changes are not gains"
+        )
+    if options.direct_arm not in arms:
+        lacks.append(f"no arm {options.direct_arm}: how much of the possible gain carried over is not known")
+    units = arms[options.real_arm].units if options.real_arm in arms else ()
+    if len(units) < FEW_REPLICATES:
+        lacks.append(f"{len(units)} replicates: intervals from fewer than {FEW_REPLICATES} are wide and fragile")
+    if units and len({base for base, _ in units}) < options.min_bases:
+        lacks.append(f"fewer than {options.min_bases} pretrained bases: what is found holds for these bases only")
+    if not any(name.startswith("pass_at_") for name in table.frame.columns):
+        lacks.append("no pass_at_k columns: sharpening cannot be told from learning")
+    if table.problems is None:
+        lacks.append("no problems table: no pairing by problem, no coverage")
+    return lacks
+
+
+def sentences(report: dict[str, Any]) -> list[str]:
+    """The answer first, then what qualifies it."""
+    texts = [answer(report)]
+    for role in ("verified", "unverified"):
+        if report[role] is not None:
+            texts.append(_role(report, role))
+    texts += [text for text in (_direct(report), _slopes(report), _sharpening(report), _others(report)) if text]
+    return texts
+
+
+def transfer_finding(report: Mapping[str, Any]) -> str:
+    """One word: transfers, none, harms, undecided, nothing, uncontrolled, or unknown.
+
+    "none" needs a clear gain on verified tasks: without one, no gain elsewhere is no evidence against
+    transfer. Against a control that fell, "transfers" needs a clear rise of the unverified tasks themselves.
+    """
+    role = report["unverified"]
+    if role is None:
+        return "unknown"
+    gain = role["pooled"]["gain"]
+    if role["pooled"]["control_change"] is None:
+        return "uncontrolled"
+    if gain["low"] is None:
+        return "undecided"
+    inside = role["pooled"]["no_transfer_p"] < 0.05
+    if gain["low"] > 0 and not inside:
+        rose = (role["pooled"]["change"]["low"] or 0) > 0
+        return "transfers" if rose or not _control_fell(role["pooled"]) else "undecided"
+    verified = report["verified"] and report["verified"]["pooled"]["gain"]["low"]
+    if verified is None or verified <= 0:
+        return "harms" if gain["high"] < 0 and not inside else "nothing"
+    if inside:
+        return "none"
+    return "harms" if gain["high"] < 0 else "undecided"
+
+
+def _control_fell(pooled: Mapping[str, Any]) -> bool:
+    return (pooled["control_change"]["high"] or 0) < 0
+
+
+def answer(report: dict[str, Any]) -> str:
+    """The finding in one sentence."""
+    if report["unverified"] is None:
+        return "Transfer cannot be judged: there are no unverified tasks evaluated before and after RL."
+    pooled = report["unverified"]["pooled"]
+    gain, margin = format_record(pooled["gain"]), report["margin"]
+    beside = f"against {report['control']}, {report['unverified']['n_replicates']} replicates"
+    match transfer_finding(report):
+        case "uncontrolled":
+            return f"Unverified tasks changed by {gain}; without the control arm this is not yet transfer."
+        case "transfers":
+            return f"Skill carried over: unverified tasks gained {gain} {beside}."
+        case "nothing":
+            return (
+                f"Nothing to carry over: verified tasks did not gain clearly; unverified ones gained {gain} {beside}."
+            )
+        case "none":
+            return f"No transfer: the gain on unverified tasks, {gain} {beside}, lies within ±{margin:g}."
+        case "harms":
+            return f"RL harmed the unverified tasks: {gain} {beside}."
+    if (pooled["gain"]["low"] or 0) > 0:
+        own = format_record(pooled["change"])
+        return f"Undecided: unverified tasks gained {gain} {beside}, which fell; by themselves they changed by {own}."
+    return f"Undecided: unverified tasks gained {gain} {beside}; this excludes neither 0 nor a gain that matters."
+
+
+def _role(report: dict[str, Any], role: str) -> str:
+    block = report[role]
+    pooled = block["pooled"]
+    text = f"{role.capitalize()} tasks went from {pooled['before']:.3f} to {pooled['after']:.3f}"
+    if pooled["control_change"] is not None:
+        moved, gain = format_record(pooled["control_change"]), format_record(pooled["gain"])
+        text += f"; the control changed by {moved}, so the gain is {gain}"
+        if _control_fell(pooled):
+            text += (
+                f", part of it the control's own fall: by itself the arm changed by {format_record(pooled['change'])}"
+            )
+    clear = [row["task"] for row in block["tasks"] if row["gain"]["p_holm"] < 0.05 and row["gain"]["mean"] > 0]
+    text += f". {len(clear)} of {len(block['tasks'])} tasks gained clearly (Holm)"
+    new = pooled["gain_new_tasks"]
+    if new["low"] is not None:
+        text += f"; for other tasks of this kind the gain would be {format_record(new)}"
+    return text + "."
+
+
+def _direct(report: dict[str, Any]) -> str | None:
+    direct = report["unverified"]["direct"] if report["unverified"] else None
+    if direct is None:
+        return None
+    ratio, share = direct["ratio"], direct["share_of_gap"]
+    if ratio["value"] is None:
+        return f"The ratio to training on the targets is not reported: {ratio['reason']}."
+    text = f"That is {ratio['value']:.0%} ({ratio['low']:.0%} to {ratio['high']:.0%}) of what RL on the targets gains"
+    if share["value"] is not None:
+        text += f"; {share['value']:.0%} of the way from base to there, drift included"
+    return text + "."
+
+
+def _slopes(report: dict[str, Any]) -> str | None:
+    slopes = report["slope_ratio"]
+    if slopes is None:
+        return None
+    beyond = " beyond guessing" if slopes["chance_corrected"] else ""
+    split = (
+        f"split {slopes['judged_on']!r}" if slopes["judged_on"] else "the scores themselves, for want of another split"
+    )
+    verified, unverified = format_record(slopes["verified"]), format_record(slopes["unverified"])
+    text = (
+        f"Slope per decade: {verified} verified, {unverified} unverified "
+        f"({slopes['cells_used']} of {slopes['cells']} cells, accuracy{beyond} .1 to .9 by {split})"
+    )
+    ratio = slopes["ratio"]
+    if ratio["value"] is None:
+        return f"{text}; their ratio is not reported: {ratio['reason']}."
+    return f"{text}; ratio {ratio['value']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})."
+
+
+def _sharpening(report: dict[str, Any]) -> str | None:
+    """Compares mean@1 with pass@k at the largest k, on the unverified tasks."""
+    rows = {row["measure"]: row for row in report["sharpening"] if row["role"] == "unverified"}
+    passes = [name for name in rows if name.startswith("pass@") and name != "pass@1"]
+    if not passes:
+        return None
+    one, most = rows["mean@1"]["change"], rows[passes[-1]]["change"]
+    text = f"On unverified tasks mean@1 changed by {format_record(one)} and {passes[-1]} by {format_record(most)}"
+    if one["low"] is None or one["low"] <= 0:
+        return text + "."
+    if most["low"] > 0:
+        return text + ": more problems came within reach, not only those already solved sometimes."
+    return text + ": this looks like sharpening, what could be solved sometimes is solved more often."
+
+
+def _others(report: dict[str, Any]) -> str | None:
+    rows = report["contrasts"]
+    if not rows:
+        return None
+    clear = [row["arm"] for row in rows if row["real_minus_arm"]["p_holm"] < 0.05 and row["real_minus_arm"]["mean"] > 0]
+    names = ", ".join(clear) or "none of them"
+    return f"On unverified tasks {report['real_arm']} is clearly above, of {len(rows)} other arms: {names} (Holm)."

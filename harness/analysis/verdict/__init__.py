@@ -1,0 +1,1 @@
+"""The ordered rules that give a curve its verdict, and the checks beside it."""

@@ -1,0 +1,79 @@
+"""Checks reported beside a verdict: warm-up cuts, other scales, mixture artefact, negative controls, left-out tasks."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from harness.analysis.data.curves import Curves
+from harness.analysis.data.options import Options
+from harness.analysis.stats.slopes import slopes
+from harness.analysis.verdict.rules import judge
+
+Array = NDArray[np.float64]
+
+CUTS = (1.0, 2.0, 4.0)  # times the warm-up; the main window starts at the second
+
+
+def shape_of(curves: Curves, margin: float) -> str:
+    """The verdict of the slopes alone, without the rejections that a log-linear verdict needs besides."""
+    if len(curves.x) < 4 or len(curves.accuracy) < 2:
+        return "insufficient_data"
+    return judge(slopes(np.log10(curves.x), curves.accuracy), margin).verdict
+
+
+def warmup_cuts(curves: Curves, options: Options) -> dict[str, str] | None:
+    """Shape with the window starting at 1, 2 and 4 times the warm-up, each keeping the decades a verdict needs."""
+    if options.warmup <= 0:
+        return None
+    cuts = {f"{cut:g}x": curves.between(cut * options.warmup) for cut in CUTS}
+    kept = {name: cut for name, cut in cuts.items() if cut.decades >= options.min_decades and len(cut.x) >= 4}
+    return {name: shape_of(cut, options.margin) for name, cut in kept.items()}
+
+
+def other_scales(curves: Curves) -> dict[str, str]:
+    """Shape of logit(R) and of -log10(1 - R): the claim is about accuracy, and need not hold on these."""
+    completions = np.maximum(curves.accuracy * (1 - curves.accuracy) / np.maximum(curves.noise, 1e-9), 2.0)
+    inside = np.clip(curves.accuracy, 0.5 / completions, 1 - 0.5 / completions)
+    scales = {"logit": special.logit(inside), "error": -np.log10(1 - inside)}
+    return {name: shape_of(replace(curves, accuracy=values), 0.0) for name, values in scales.items()}
+
+
+def collapsed_share(curves: Curves) -> float:
+    """Share of replicates that end below half of their own best (by more than .05); they stay in."""
+    best = curves.accuracy.max(1)
+    return float(np.mean((curves.accuracy[:, -1] < 0.5 * best) & (best - curves.accuracy[:, -1] > 0.05)))
+
+
+def leave_one_task_out(per_task: Mapping[str, Curves], pool: Mapping[str, Curves], margin: float) -> dict | None:
+    """The pool's shape without each task, and how well the other tasks' mean slope predicts the one left out.
+
+    per_task: each task's curves; pool: the pool of the others. slope_rmse is relative to the mean slope.
+    """
+    if len(per_task) < 3:
+        return None
+    slope = {name: float(np.mean(slopes(np.log10(c.x), c.accuracy).overall)) for name, c in per_task.items()}
+    total = sum(slope.values())
+    errors = [value - (total - value) / (len(slope) - 1) for value in slope.values()]
+    mean = total / len(slope)
+    return {
+        "shapes": {name: shape_of(curves, margin) for name, curves in pool.items()},
+        "slope_rmse": float(np.sqrt(np.mean(np.square(errors))) / abs(mean)) if mean else None,
+    }
+
+
+def leave_one_size_out(slope_by_size: Mapping[int, float]) -> dict[int, dict] | None:
+    """Each size's slope predicted by a line in log parameters through the other sizes; None below three sizes."""
+    if len(slope_by_size) < 3:
+        return None
+    sizes = np.array(sorted(slope_by_size))
+    values = np.array([slope_by_size[size] for size in sizes])
+    found = {}
+    for i, size in enumerate(sizes):
+        rest = np.arange(len(sizes)) != i
+        line = np.polyfit(np.log10(sizes[rest]), values[rest], 1)
+        predicted = float(np.polyval(line, np.log10(size)))
+        found[int(size)] = {"predicted_slope": predicted, "slope": float(values[i])}
+    return found

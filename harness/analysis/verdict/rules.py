@@ -1,0 +1,110 @@
+"""The shape of a curve, read from per-replicate slopes in the thirds of its log window, and the ordered rules.
+
+Slopes are linear in the accuracies, so t-intervals over replicates hold whatever the covariance between budgets.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.analysis.data.options import Options
+from harness.analysis.stats.intervals import Estimate, estimate
+from harness.analysis.stats.slopes import Slopes
+
+Array = NDArray[np.float64]
+
+VERDICTS = (
+    "log_linear",
+    "saturating",
+    "accelerating",
+    "flat",
+    "declining",
+    "non_monotone",
+    "indistinguishable",
+    "insufficient_data",
+)
+RATIO, EXCESS = 0.5, 1.5  # a third is as steep as another if at least half of it; much steeper from 1.5 times on
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict with the rule that gave it, its reason, and the p-value of what it claims (1 where it claims nothing).
+
+    undecided: contrasts that kept the curve from being called what it may be, by name.
+    """
+
+    verdict: str
+    rule: int
+    reason: str
+    p: float
+    undecided: dict[str, Estimate]
+
+
+def missing_data(n_budgets: int, decades: float, n_seeds: int, options: Options) -> list[str]:
+    """What rule 0 finds missing, in words."""
+    budgets, seeds = options.min_budgets - n_budgets, options.min_seeds - n_seeds
+    lacks = []
+    if budgets > 0:
+        lacks.append(f"{budgets} more budget{'s' * (budgets > 1)} (has {n_budgets})")
+    if decades < options.min_decades - 1e-9:
+        lacks.append(f"{options.min_decades - decades:.1f} more decades (has {decades:.1f})")
+    if seeds > 0:
+        lacks.append(f"{seeds} more seed{'s' * (seeds > 1)} (has {n_seeds})")
+    return lacks
+
+
+def judge(s: Slopes, margin: float) -> Judgement:
+    """Rules 1 to 6 of the protocol as far as slopes decide them, in order. `log_linear` here still has to reject the
+    curved laws; margin is the smallest rise over the window that matters."""
+    overall, last = estimate(s.overall), estimate(s.thirds[:, 2])
+    rises = [s.rise, *(s.third_rise(i) for i in range(3))]
+    if all(-margin < r.interval(0.9)[0] and r.interval(0.9)[1] < margin for r in rises):
+        reason = f"90% intervals of the rise, in all and in each third, lie within {margin:g}"
+        return Judgement("flat", 1, reason, max(r.p_inside(margin) for r in rises), {})
+    falls = last.interval()[1] < 0
+    if falls and overall.interval()[1] < 0:
+        reason = "the overall slope and the slope of the last third lie below 0"
+        return Judgement("declining", 2, reason, 2 * max(overall.p_below(), last.p_below()), {})
+    fall = -s.third_rise(2).mean
+    if falls and fall > margin / 3:
+        reason = f"the last third falls by {fall:.3f} (more than {margin / 3:.3f}) though the whole does not"
+        return Judgement("non_monotone", 2, reason, 2 * last.p_below(), {})
+    low, high = overall.interval()
+    if low <= 0:
+        reason = f"the slope's interval, {low:.3f} to {high:.3f} a decade, is not above 0"
+        return Judgement("indistinguishable", 3, reason, 1.0, {"slope": overall})
+    return _rising(s, overall.p_above())
+
+
+def _rising(s: Slopes, p_rise: float) -> Judgement:
+    """Rules 4 to 6 for a curve whose overall slope is above 0."""
+    slower = [s.contrast(2, j, RATIO) for j in (0, 1)]
+    if any(c.interval()[1] < 0 for c in slower):
+        reason = "the last third is less than half as steep as an earlier one"
+        return Judgement("saturating", 4, reason, max(2 * p_rise, 2 * min(c.p_below() for c in slower)), {})
+    steeper = [s.contrast(2, j, EXCESS) for j in (0, 1)]
+    if all(c.interval()[0] > 0 for c in steeper):
+        reason = "the last third is more than one and a half times as steep as both earlier ones"
+        return Judgement("accelerating", 5, reason, 2 * max(p_rise, *(c.p_above() for c in steeper)), {})
+    ratios = {f"b{i + 1} - b{j + 1}/2": s.contrast(i, j, RATIO) for i in range(3) for j in range(3) if i != j}
+    short = {name: c for name, c in ratios.items() if c.interval(0.9)[0] <= 0}
+    p = max(2 * p_rise, *(c.p_above() for c in ratios.values()))
+    if not short:
+        return Judgement("log_linear", 6, "each third is at least half as steep as every other", p, {})
+    if unlike := [name for name, c in short.items() if c.interval(0.9)[1] < 0]:
+        return _no_law(unlike, {f"b3 - 1.5 b{j + 1}": c for j, c in enumerate(steeper)})
+    reason = f"whether the thirds are alike in slope is open ({', '.join(short)} not clearly above 0)"
+    return Judgement("indistinguishable", 7, reason, 1.0, short)
+
+
+def _no_law(unlike: list[str], steeper: dict[str, Estimate]) -> Judgement:
+    """A rising curve that more data would not make a line, though no other law of the list is shown either. They could
+    show acceleration, if that is where the means of `steeper` point."""
+    reason = (
+        f"this is no line, for the thirds are not alike in slope ({', '.join(unlike)} below 0),"
+        " but the last is not clearly one and a half times as steep as both earlier ones"
+    )
+    pointing = all(c.mean > 0 for c in steeper.values())
+    left = {name: c for name, c in steeper.items() if c.interval()[0] <= 0}
+    return Judgement("indistinguishable", 7, reason, 1.0, left if pointing else {})

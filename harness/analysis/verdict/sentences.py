@@ -1,0 +1,57 @@
+"""A verdict record as two plain sentences: what was seen, and why it is called that (or what would decide it)."""
+
+from math import isnan
+
+SEEN = {
+    "log_linear": "rises log-linearly",
+    "saturating": "rises and levels off",
+    "accelerating": "rises faster and faster",
+    "flat": "stays flat",
+    "declining": "falls",
+    "non_monotone": "rises and then falls",
+    "indistinguishable": "cannot be told apart from several laws",
+    "insufficient_data": "was measured too little to judge",
+}
+
+
+def sentences(record: dict) -> list[str]:
+    """Two sentences for a record as written to verdicts.json."""
+    return [_seen(record), _why(record)]
+
+
+def _seen(record: dict) -> str:
+    what = f"all {record['role']} tasks" if record["task"] == "all" else f"{record['task']} ({record['role']})"
+    slope, interval = record["slope_per_decade"], record["slope_ci"]
+    size = "" if slope is None or isnan(slope) else f": {slope:+.3f} per tenfold of RL"
+    size += "" if interval is None else f" (95% {interval[0]:+.3f} to {interval[1]:+.3f})"
+    window = (
+        f", from {record['accuracy_first']:.3f} to {record['accuracy_last']:.3f} over {record['decades']:.1f} decades"
+        f" ({record['x_first']:.3g} to {record['x_last']:.3g})"
+    )
+    return f"{record['arm']}: accuracy on {what} {SEEN[record['verdict']]}{size}{window}{record['given']}."
+
+
+def _why(record: dict) -> str:
+    reason = record["reason"][0].upper() + record["reason"][1:]
+    if record["withheld"]:
+        return f"The claim is withheld: {record['withheld_reason']}. (Without that: {record['reason']}.)"
+    if record["verdict"] == "insufficient_data" or record["would_decide"] is None:
+        return f"{reason}."
+    need = record["would_decide"]
+    words = []
+    if need["seeds"]:
+        words.append(f"{need['seeds']} {need['unit']} in all")
+    if need["problems_factor"]:
+        words.append(f"{need['problems_factor']:g} times the evaluation problems")
+    if need["decades"]:
+        words.append(f"{need['decades']:g} more decade{'s' * (need['decades'] != 1)} of RL")
+    if not words:
+        return f"{reason}. No design within reach would decide it at this noise."
+    return f"{reason}. About {' or '.join(words)} would decide it."
+
+
+def conditional_on(n_bases: int, min_bases: int) -> str:
+    """What the verdict is conditional on, as a clause."""
+    if n_bases >= min_bases:
+        return ""
+    return ", given one base" if n_bases == 1 else f", given these {n_bases} bases"
