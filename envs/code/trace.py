@@ -7,6 +7,7 @@ the same programs, and share their splits.
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import permutations
 
 import numpy as np
 
@@ -15,7 +16,6 @@ from envs.contexts import Content, family
 from envs.draw import integer, pick
 
 REGISTERS = "abc"
-DIGITS = "123456789"
 KINDS = ("digit", "register")
 LONGEST_LINE = len("a=b+c")
 PRINT = "print(a)"
@@ -23,33 +23,38 @@ State = dict[str, int]
 Values = list[tuple[str, int]]
 
 
-def _operands(kind: str, registers: Sequence[str]) -> list[tuple[str, str]]:
-    """Left and right sides of the operations of a kind."""
-    rights = DIGITS if kind == "digit" else registers
-    return [(left, right) for left in registers for right in rights if left != right]
+def _with_digit(rng: np.random.Generator, state: State) -> tuple[str, int]:
+    """A sum or difference of a register and a digit above 0, and its value: any digit but the register's."""
+    left = pick(rng, list(state))
+    value = (state[left] + integer(rng, 1, 10)) % 10
+    operator = "+" if value > state[left] else "-"
+    return f"{left}{operator}{abs(value - state[left])}", value
 
 
-def _results(kind: str, state: State) -> dict[int, list[str]]:
-    """The expressions of a kind by their value, of those that give a digit."""
+def _with_register(rng: np.random.Generator, state: State) -> tuple[str, int]:
+    """A sum or difference of two registers, and its value; where none gives a digit, of a register and a digit."""
     found: dict[int, list[str]] = {}
-    for left, right in _operands(kind, list(state)):
-        operand = state[right] if right in state else int(right)
-        for text, value in (f"{left}+{right}", state[left] + operand), (f"{left}-{right}", state[left] - operand):
+    for left, right in permutations(state, 2):
+        for operator, value in ("+", state[left] + state[right]), ("-", state[left] - state[right]):
             if 0 <= value <= 9:
-                found.setdefault(value, []).append(text)
-    return found
+                found.setdefault(value, []).append(f"{left}{operator}{right}")
+    if not found:
+        return _with_digit(rng, state)
+    value = pick(rng, list(found))
+    return pick(rng, found[value]), value
+
+
+OPERATIONS = {"digit": _with_digit, "register": _with_register}
 
 
 def _statement(rng: np.random.Generator, state: State, kinds: Sequence[str]) -> tuple[str, str, int]:
-    """(register, expression, value): a register's first line gives it a digit, a later one the result of an operation.
-    The value is drawn first, so that no digit is much commoner than another."""
+    """(register, expression, value): a register's first line gives it a digit, a later one the result of an
+    operation. The value is drawn before the operands, so that no digit is much commoner than another."""
     register = pick(rng, REGISTERS)
     if register not in state:
         value = integer(rng, 0, 10)
         return register, str(value), value
-    results = _results(pick(rng, kinds), state) or _results("digit", state)
-    value = pick(rng, list(results))
-    return register, pick(rng, results[value]), value
+    return register, *OPERATIONS[pick(rng, kinds)](rng, state)
 
 
 def program(rng: np.random.Generator, length: int, kinds: Sequence[str] = KINDS) -> tuple[list[str], Values]:

@@ -36,8 +36,8 @@ def codes(symbols: str, letters: str, shares: np.ndarray, seed: int) -> dict[str
     rng, made = np.random.default_rng(seed), {}
     for symbol, row in zip(symbols, shares.tolist(), strict=True):
         order = rng.permutation(len(letters))
-        truth, wrong = ([letters[i] for i in image] for image in (order, np.roll(order, 7)))
-        made[symbol] = Code(symbol, *(dict(zip(letters, image)) for image in (truth, wrong, row)))
+        truth, wrong = ({a: letters[i] for a, i in zip(letters, image)} for image in (order, np.roll(order, 7)))
+        made[symbol] = Code(symbol, truth, wrong, dict(zip(letters, row)))
     return made
 
 
