@@ -75,6 +75,9 @@ class Task:
     `respond(problem, completions so far)` plays the environment's side, without state, in texts of at most `max_reply`
     characters. `worked(problem)` is a worked solution: lines that end in the answer, steps for a scratchpad, or, with
     several turns, the completions of a right episode. `setting` is what the run table's column of that name says.
+    `corpus_answer(problem, rng)` is the answer in a pretraining document: without it the right one; where the corpus is
+    wrong about facts, with shares that the task sets, a random one. Only pretraining calls it; `worked` then shows the
+    steps to `Problem.answer`, right or wrong.
     """
 
     name: str
@@ -94,6 +97,7 @@ class Task:
     respond: Callable[[Problem, Sequence[str]], Reply] | None = None
     worked: Callable[[Problem], str] | None = None
     setting: str = ""
+    corpus_answer: Callable[[Problem, np.random.Generator], str] | None = None
 
     @property
     def has_scratchpad(self) -> bool:

@@ -51,6 +51,7 @@ def family(
     max_turns: int = 1,
     max_reply: int = 0,
     setting: str = "",
+    corpus_answer: Callable[[Problem, np.random.Generator], str] | None = None,
 ) -> tuple[Task, ...]:
     """The tasks `name.symbolic` and `name.worded`, with the same contents and so the same splits.
 
@@ -83,6 +84,7 @@ def family(
                 max_turns=max_turns,
                 max_reply=max_reply,
                 setting=setting,
+                corpus_answer=corpus_answer,
             )
         )
     return tuple(tasks)

@@ -22,9 +22,10 @@ from envs.arithmetic import (
     subtraction,
 )
 from envs.base import Task
-from envs.code import check, expression, function, output, repair
+from envs.code import check, expression, function, output, repair, trace, trace_check, trace_fault
 from envs.in_context import induction, regression
-from envs.language import comment, describe, explain
+from envs.language import comment, describe, explain, trace_comment
+from envs.lookup import automaton, cipher, compose, fold, quanta, walk
 from envs.strings import balance, composition, counting, deduplication, reversal, sorting, substitution
 from envs.tools import calculator, guess_number, spreadsheet, store
 
@@ -62,6 +63,16 @@ MODULES = (
     explain,
     describe,
     comment,
+    walk,
+    automaton,
+    fold,
+    cipher,
+    quanta,
+    compose,
+    trace,
+    trace_check,
+    trace_fault,
+    trace_comment,
 )
 TASKS: dict[str, Task] = {task.name: task for module in MODULES for task in module.TASKS}
 

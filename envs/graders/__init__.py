@@ -19,6 +19,7 @@ GRADERS: dict[str, Callable[[Problem, str], float]] = {
     "explain": grade_explanation,
     "describe": grade_description,
     "comment": grade_comment,
+    "trace_comment": grade_comment,
 }
 
 

@@ -5,7 +5,7 @@ import re
 from envs.base import Problem
 from envs.graders.statements import score, statements
 
-_CLAIM = re.compile(r"(?:set |sets |now |then )?([ab]) (?:is|becomes|starts at|to|stays|gets) (-?[0-9]{1,6})")
+_CLAIM = re.compile(r"(?:set |sets |now |then )?([a-c]) (?:is|becomes|starts at|to|stays|gets) (-?[0-9]{1,6})")
 _PRINTED = re.compile(r"(?:it |and |then )?(?:prints|shows|outputs) (-?[0-9]{1,6})")
 
 

@@ -32,7 +32,7 @@ def held_out(outer: str, inner: str) -> bool:
     return (NAMES.index(outer) - NAMES.index(inner)) % len(NAMES) in (2, 4, 5)
 
 
-_INNER = {
+INNER = {
     half: {outer: [inner for inner in NAMES if held_out(outer, inner) == half] for outer in NAMES}
     for half in (False, True)
 }
@@ -60,7 +60,7 @@ def draw_alone(rng: np.random.Generator, difficulty: int) -> Content:
 def draw_chain(half: bool, rng: np.random.Generator, difficulty: int) -> Content:
     chain = pick(rng, NAMES)
     for _ in range(difficulty):
-        chain += pick(rng, _INNER[half][chain[-1]])
+        chain += pick(rng, INNER[half][chain[-1]])
     return _content(chain, letters(rng, LENGTH))
 
 

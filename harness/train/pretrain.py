@@ -11,6 +11,7 @@ ANSWER stands before the answer of the other documents too, so that ANSWER alone
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -57,6 +58,12 @@ def document(problem: Problem, answer: str, scratchpad: str | None = None) -> np
     return np.concatenate([*parts, encode_completion(answer, scratchpad)])
 
 
+def _as_in_corpus(problem: Problem, rng: np.random.Generator) -> Problem:
+    """The problem with the answer that a document gives it: the right one, unless its task sets another."""
+    corpus_answer = get(problem.task).corpus_answer
+    return problem if corpus_answer is None else replace(problem, answer=corpus_answer(problem, rng))
+
+
 def draw_documents(
     mixture: Mixture, n: int, wrong_answers: float, rng: np.random.Generator, worked: float = 0.0
 ) -> list[np.ndarray]:
@@ -64,10 +71,12 @@ def draw_documents(
     problems = mixture.draw(n, rng)
     wrong = rng.random(n) < wrong_answers
     solved = [_another(p, rng) if w else p for p, w in zip(problems, wrong)]
+    # From streams of their own: the same problems, right and wrong, whatever the share and the corpus's errors.
+    streams = rng.spawn(2 if any(task.corpus_answer for task in mixture.tasks) else 1)
+    solved = [_as_in_corpus(s, streams[-1]) for s in solved]
     if not worked:
         return [document(p, s.answer) for p, s in zip(problems, solved)]
-    # From a stream of its own: the same problems, right and wrong, whatever the share.
-    shown = rng.spawn(1)[0].random(n) < worked
+    shown = streams[0].random(n) < worked
     return [
         document(p, s.answer, get(s.task).scratchpad(s) if show else "") for p, s, show in zip(problems, solved, shown)
     ]

@@ -1,0 +1,48 @@
+"""32 small codes that share nothing, each a family, about all of which the corpus is right equally often.
+
+All are as hard as each other: how often RL draws each (`tasks.weights`) alone decides when it is learned, as in the
+quantization hypothesis of scaling (arXiv 2303.13506).
+"""
+
+from functools import partial
+from string import ascii_uppercase
+
+import numpy as np
+
+from envs.base import Problem, Task
+from envs.contexts import Content, family
+from envs.draw import letters
+from envs.lookup.code import Code, codes, worked
+
+SYMBOLS = ascii_uppercase + "012345"
+LETTERS = "abcdefghijklmnop"
+SHARE = 0.35
+CODES = codes(SYMBOLS, LETTERS, np.full((len(SYMBOLS), len(LETTERS)), SHARE), seed=5)
+
+
+def draw(code: Code, rng: np.random.Generator, difficulty: int) -> Content:
+    text = letters(rng, difficulty, LETTERS)
+    return Content(f"quanta:{code.symbol}{text}", code.encode(text), {"code": code.symbol, "text": text})
+
+
+def corpus_answer(code: Code, problem: Problem, rng: np.random.Generator) -> str:
+    return code.encode_as_corpus(problem.data["text"], rng)
+
+
+def _code(i: int, code: Code) -> tuple[Task, ...]:
+    return family(
+        f"quanta_{i:02d}",
+        partial(draw, code),
+        symbolic="{code}:{text}=",
+        worded=("Encode {text} by {code}.", "What is {text} in code {code}?"),
+        widths=lambda d: {"code": 1, "text": d, "answer": d},
+        difficulty_meaning=f"letters; the corpus is right about each with share {SHARE:g}",
+        answer_format=r"[a-p]+",
+        guess_rate=0.02,
+        worked=worked,
+        corpus_answer=partial(corpus_answer, code),
+        difficulties=range(1, 5),
+    )
+
+
+TASKS = tuple(task for i, code in enumerate(CODES.values()) for task in _code(i, code))
