@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness.run.job import from_bases, run_job, training_mixture, training_sampling
 
 from benchmarks.ours import composed
 from benchmarks.peer import grpo_trainer, require_trl
@@ -24,7 +25,6 @@ from harness.config.schema import Config
 from harness.core.seeding import Key
 from harness.launch.jobs import Job
 from harness.run.folder import Member, run_folder
-from harness.run.run import from_bases, run_job, training_mixture, training_sampling
 from harness.train.rl import train_rl
 
 SEEDS = 5

@@ -7,10 +7,11 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from harness.train.helpers import Each, helpers
 from torch import Tensor
 
-from envs.vector import TextVectorEnv
 from benchmarks.task import FRAME
+from envs.vector import TextVectorEnv
 from harness.config.compose import plain
 from harness.config.parse import parse
 from harness.config.schema import Config
@@ -18,7 +19,6 @@ from harness.policy.backends import native
 from harness.policy.sampler import Completions, sample
 from harness.policy.transformer import Transformer
 from harness.run.job import new_state, training_mixture
-from harness.train.helpers import Each, helpers
 from harness.train.rl import rl_step
 from harness.train.state import StepReport, TrainState
 

@@ -4,9 +4,9 @@ a GPU, counted on any machine (harness/bench/rehearsal.py)."""
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from envs.vector import TextVectorEnv
 from benchmarks.ours import SHAPES, Shape, config_of
 from benchmarks.rehearsal import Watched, in_operations, rehearsed
+from envs.vector import TextVectorEnv
 from harness.run.job import new_state, training_mixture
 from harness.train.rl import rl_step
 

@@ -14,9 +14,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from benchmarks.page import PARTS
 from harness.commands.main import COMMANDS
-from harness.config.compose import Composer
-from harness.config.schema import parse, plain
-from harness.study.study import expand
+from harness.config.compose import Composer, plain
+from harness.config.schema import parse
+from harness.study.expand import expand
 from tests.commands_in_docs import Command, commands, pages, texts_of
 
 ROOT = Path(__file__).parent.parent

@@ -11,13 +11,14 @@ from pydantic import TypeAdapter
 
 import configs
 import tests.toy_task  # noqa: F401  (a spawned process computes identities before it parses a configuration)
+from harness.config.compose import plain
 from harness.config.identity import base_id, run_id
 from harness.config.parse import dump, parse
-from harness.config.schema import AlgoConfig, Config, ModelConfig, OptimConfig, plain
+from harness.config.schema import AlgoConfig, Config, ModelConfig, OptimConfig
 from harness.core.seeding import keys
 from harness.launch.jobs import Job
 from harness.policy.transformer import Transformer
-from harness.run.job import run_job
+from harness.run.job import backend_of, run_job
 from harness.train.optim import make_optimizer
 from harness.train.state import TrainState
 
@@ -80,7 +81,7 @@ def toy_state(*seeds: int, model: ModelConfig | None = None, optim: OptimConfig 
     """Untrained policies of these seeds, stacked."""
     config = tiny()
     policy = Transformer(model or config.model, len(seeds)).initialise(keys("init", seeds, 0))
-    return TrainState(seeds, policy, make_optimizer(policy, optim or config.optim))
+    return TrainState(seeds, policy, make_optimizer(policy, optim or config.optim), backend_of(config))
 
 
 def base_job(config: Config) -> Job:

@@ -55,7 +55,7 @@ def planning(seeds: int = 1_000) -> None:
     from hydra import compose, initialize_config_module
 
     import harness.run.checkpoint  # noqa: F401  (torch is there whatever the number of jobs)
-    from harness.config.schema import plain
+    from harness.config.compose import plain
     from harness.study.expand import expand, jobs_of, pending_jobs
     from harness.study.plan import plan_table
 

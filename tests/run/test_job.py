@@ -18,7 +18,7 @@ from harness.config.parse import dump
 from harness.core.errors import UserError
 from harness.core.seeding import Key
 from harness.core.signals import Stopped
-from harness.evaluate import evaluate, score_row
+from harness.evaluate import cell_row, evaluate
 from harness.policy.backends import native
 from harness.run import job as run_module
 from harness.run.checkpoint import saved_steps, step_folder
@@ -232,7 +232,7 @@ def test_the_size_of_evaluation_chunks_changes_nothing(whole):
     for size in (1, 8, 20, 10_000):
         settings = replace(config.evaluation, rows=size)
         scored = evaluate(state.policy, evaluation_suite(config), settings, (Key("evaluation", 0, 3),))[0]
-        table.append([{**score_row(s, (2, 4)), "answer_logprob": round(s.answer_logprob, 4)} for s in scored])
+        table.append([{**cell_row(s, (2, 4)), "answer_logprob": round(s.answer_logprob, 4)} for s in scored])
         answers = [s.answers for s in scored]
         table[-1].append(answers)
     assert all(found == table[0] for found in table)

@@ -4,6 +4,7 @@ import functools
 import json
 import math
 import time
+from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
@@ -13,8 +14,7 @@ import harness.analysis.transfer.breadth as breadth
 from harness.analysis.data.options import default_options
 from harness.analysis.data.table import load_table
 from harness.analysis.report.analyze import analyze
-from harness.config.compose import Composer
-from harness.config.schema import plain
+from harness.config.compose import Composer, plain
 from harness.study.expand import expand
 from harness.study.tables import warmup_x
 from scripts.commit_results import rounded, short

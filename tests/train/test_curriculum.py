@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from harness.run.run import training_mixture
 
 from envs.mixture import Mixture
 from envs.registry import select
 from harness.core.seeding import Key
 from harness.core.types import VerifierResults
 from harness.policy.tokenizer import decode
+from harness.run.job import training_mixture
 from harness.train.curriculum import (
     FLOOR,
     MEMORY,

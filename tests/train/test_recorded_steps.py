@@ -10,7 +10,7 @@ import torch
 from envs.vector import TextVectorEnv
 from harness.core.flops import Spent
 from harness.policy.backends import native
-from harness.run.run import new_state, training_mixture
+from harness.run.job import new_state, training_mixture
 from harness.train.curriculum import Ahead, initial_success, problems_of
 from harness.train.pretrain import corpus_of, pretrain_step
 from harness.train.rl import rl_step
