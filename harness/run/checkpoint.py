@@ -89,7 +89,9 @@ def _models(state: TrainState) -> dict[str, Transformer]:
 
 
 def _training(state: TrainState, member: int) -> bytes:
-    of_member = lambda tensors: {k: _member(v, member) for k, v in tensors.items()}  # noqa: E731
+    def of_member(tensors: dict[str, Any]) -> dict[str, Any]:
+        return {name: _member(tensor, member) for name, tensor in tensors.items()}
+
     whole = state.optimizer.state_dict()
     optimizer = {i: of_member(entry) for i, entry in whole["state"].items()}
     past_weights = [of_member(weights) for weights in state.past_weights]
@@ -201,8 +203,10 @@ def save_dump(folder: Path, run_id: str, state: TrainState, error: NonFinite) ->
     where = step_folder(folder, error.step)
     batch = io.BytesIO()
     torch.save(error.batch, batch)
-    whole = lambda model: save({name: weight.contiguous() for name, weight in model.state_dict().items()})  # noqa: E731
-    weights = {f"{name}.safetensors": whole(model) for name, model in state.learners.items()}
+    weights = {
+        f"{name}.safetensors": save({key: weight.contiguous() for key, weight in model.state_dict().items()})
+        for name, model in state.learners.items()
+    }
     meta = {"run_id": run_id, "seeds": state.seeds, "step": error.step, "tensor": error.tensor}
     _write(where, {**weights, "batch.pt": batch.getvalue()}, meta)
     return where

@@ -1,4 +1,4 @@
-"""Plain words when nothing can be learned: what is wrong, and what to try (pitfalls 12, 13, 29, 32)."""
+"""Warnings when nothing can be learned: what is wrong, and what to try (pitfalls 12, 13, 29, 32)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,14 +26,13 @@ def during_rl(recent: Sequence[Row]) -> list[str]:
     if len(recent) < WINDOW:
         return []
     rows = recent[-WINDOW:]
-    always = lambda name, low: all(row[f"train/{name}"] >= low for row in rows)  # noqa: E731
     found = []
-    if always("truncated", 1.0):
+    if all(row["train/truncated"] >= 1 for row in rows):
         found.append(
             "Every completion is cut off before its stop token, so no answer is ever complete. "
             "Raise sampling.max_new_tokens (null sizes it from the tasks)."
         )
-    if always("zero_advantage_groups", 1.0):
+    if all(row["train/zero_advantage_groups"] >= 1 for row in rows):
         found.append(
             f"No group carried signal for {WINDOW} steps: all its completions were right, or all wrong, so nothing is "
             "learned. Change tasks.difficulties or raise rl.group_size."

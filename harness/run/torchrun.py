@@ -2,7 +2,7 @@
 
 Rank 0 works in the run's folder, as any worker does. The others run the same job in a folder of their own, which
 begins as a copy of what rank 0 resumes from and is thrown away: so all load the same weights, and no code but the step
-and the word to stop knows of ranks. A base and the frozen arm are rank 0's alone. Storage must be seen by all nodes.
+and the signal to stop depends on ranks. Rank 0 alone makes bases and frozen runs. All nodes must see the storage.
 """
 
 import os
@@ -16,11 +16,12 @@ from harness.launch.jobs import Event, Job, JobResult, Progress, Schedule
 
 
 def started_by_torchrun() -> bool:
+    """Whether torchrun started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that speaks and writes."""
+    """Whether this process prints and writes files."""
     return os.environ.get("RANK", "0") == "0"
 
 

@@ -55,7 +55,7 @@ def open_tracker(
 
     `labels`: study (the W&B group), arm (its job_type), tags; the others become configuration "labels.…".
     W&B gets sample completions too, as a table, when the run ends well.
-    A W&B failure is said once, in a warning, and training goes on without it.
+    A W&B failure gives one warning, and training goes on without it.
     """
     path = Path(run_dir) / METRICS
     _drop_torn_line(path)
@@ -122,7 +122,7 @@ def wandb_run(
     labels: Mapping[str, Any],
     kept: str,
 ) -> Generator[Callable[[Callable[[Any], Any]], None]]:
-    """Opens a W&B run and yields what applies an action to it. Any failure of W&B is said once, in a warning that ends
+    """Opens a W&B run and yields what applies an action to it. Its first failure gives a warning that ends
     with what is `kept` without it; later actions are then left out, and the caller goes on."""
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb  # here, since it takes most of a second

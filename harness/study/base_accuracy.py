@@ -1,4 +1,4 @@
-"""Initial success: how often a base is right, task by task and difficulty by difficulty, before any RL."""
+"""How often a base is right before any RL, by task and difficulty."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,21 +15,21 @@ from harness.run.job import from_bases, run_job
 from harness.train.pretrain import corpus_of
 from harness.train.state import TrainState
 
-Say = Callable[[str], None]
+Print = Callable[[str], None]
 
 
-def measure_base_accuracy(config: Config, say: Say) -> dict[str, Any]:
+def measure_base_accuracy(config: Config, show: Print) -> dict[str, Any]:
     """Pretrains the base (once) and scores every task of its corpus: {"base": …, "tasks": {name: {difficulty: [correct,
-    completions]}}}. Tasks are scored one by one: together, each would get the room that the longest answer needs."""
+    completions]}}}. Tasks are scored one by one: together, each would get the tokens of the longest answer."""
     base = config.base
     job = Job(base_id(config), dump(config), base.steps, labels={"arm": "base"})
-    run_job(job, lambda row: say(f"pretraining: step {row['step']:,} of {base.steps:,}") if "step" in row else None)
+    run_job(job, lambda row: show(f"pretraining: step {row['step']:,} of {base.steps:,}") if "step" in row else None)
     state = from_bases([Member(job, config, run_folder(config.out, job.run_id))])
     tasks = {}
     for task in corpus_of(base).tasks:
         tasks[task.name] = _cells(config, state, task)
-        say(f"{task.name}: " + " ".join(f"{right / n:.2f}" for right, n in tasks[task.name].values()))
-    return {"base": described(config), "tasks": tasks}
+        show(f"{task.name}: " + " ".join(f"{right / n:.2f}" for right, n in tasks[task.name].values()))
+    return {"base": describe_base(config), "tasks": tasks}
 
 
 def _cells(config: Config, state: TrainState, task: Task) -> dict[str, list[int]]:
@@ -39,7 +39,7 @@ def _cells(config: Config, state: TrainState, task: Task) -> dict[str, list[int]
     return {str(s.cell.difficulty): [int(s.correct.sum()), s.correct.size] for s in scores}
 
 
-def described(config: Config) -> str:
+def describe_base(config: Config) -> str:
     """The base and the measure, in a sentence."""
     base, scored = config.base, config.evaluation
     return (

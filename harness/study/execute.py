@@ -1,4 +1,4 @@
-"""What the scripts do with jobs: say what is to come, launch, show, and say what came out."""
+"""What the scripts do with jobs: print the plan, launch, show progress, print and report the results."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -60,7 +60,7 @@ def _launch(jobs: Sequence[Job], config: Config, on_progress: Progress) -> Itera
 
 def print_failures(results: Sequence[JobResult], console: Console) -> None:
     """The whole error of each job that failed, the end of what it printed, and where its folder lies."""
-    waiting = queued(results)
+    waiting = queued_run_ids(results)
     for r in results:
         if r.status != "done" and r.job.run_id not in waiting:
             console.rule(f"{job_name(r.job)}: {r.status}")
@@ -71,7 +71,7 @@ def print_failures(results: Sequence[JobResult], console: Console) -> None:
             console.print(f"folder: {run_folder(r.job.run['out'], r.job.run_id).path}", highlight=False)
 
 
-def queued(results: Sequence[JobResult]) -> set[str]:
+def queued_run_ids(results: Sequence[JobResult]) -> set[str]:
     """run_ids of the jobs that a cluster's queue holds, and of those skipped only because they need one of them."""
     status = {r.job.run_id: r.status for r in results}
     found = {run_id for run_id, each in status.items() if each == "submitted"}
@@ -83,8 +83,8 @@ def queued(results: Sequence[JobResult]) -> set[str]:
 
 
 def print_queued(results: Sequence[JobResult], console: Console) -> bool:
-    """Says what waits in a cluster's queue, and how to collect it; False if nothing does."""
-    waiting = queued(results)
+    """Prints what waits in a cluster's queue, and how to collect it; False if nothing does."""
+    waiting = queued_run_ids(results)
     if not waiting:
         return False
     submitted = sum(r.status == "submitted" for r in results)
@@ -100,15 +100,15 @@ def print_queued(results: Sequence[JobResult], console: Console) -> bool:
 def require_done(results: Sequence[JobResult]) -> None:
     """Raises UserError, last of all, if a job is neither done nor in a queue: what the others found has been written
     and shown."""
-    waiting = queued(results)
+    waiting = queued_run_ids(results)
     bad = [r for r in results if r.status != "done" and r.job.run_id not in waiting]
     if bad:
-        fix = "their errors are above; mend them and run the same command again: what is done is not done again"
+        fix = "their errors are above; fix them and run the same command again: what is done is not done again"
         raise UserError(f"{len(bad)} of {len(results)} jobs did not finish", fix=fix)
 
 
 def run_study(study: Study, jobs: Sequence[Job], overrides: Sequence[str], console: Console) -> None:
-    """Runs what is missing of the study's `jobs`, says what failed, and reports. Raises UserError, before anything is
+    """Runs what is missing of the study's `jobs`, prints what failed, and reports. Raises UserError, before anything is
     spent, where the tables could not be written."""
     runs_left_out(study)
     results = run_jobs(jobs, study.entries[0].config, console, study.cached, reuse_notice(study, jobs))
@@ -130,7 +130,7 @@ def report_study(study: Study, overrides: Sequence[str], console: Console) -> No
     W&B too, if that is the tracker. The analysis of a table that has not changed is not made again."""
     from harness.analysis.report.terminal import terminal_summary
 
-    others, notice = runs_left_out(study), unfinished(study)
+    others, notice = runs_left_out(study), unfinished_notice(study)
     folder = write_tables(study)
     found = _cached_analysis(folder, study) or _run_analysis(folder, study, overrides, notice)
     console.print(terminal_summary(found["verdicts"], found["transfer"]))
@@ -141,8 +141,8 @@ def report_study(study: Study, overrides: Sequence[str], console: Console) -> No
     console.print(f"run table: {folder}/table.parquet\nreport: {folder}/report.html", highlight=False)
 
 
-def unfinished(study: Study) -> str:
-    """What a report of a half-finished study says first; "" if it is finished."""
+def unfinished_notice(study: Study) -> str:
+    """The first line of a half-finished study's report; "" if the study is finished."""
     runs = [job for job in jobs_of(study.entries, {}) if job.needs]
     missing = sum(not is_done(job, study.cached) for job in runs)
     return f"{missing} of {len(runs)} runs are not done: this covers what was measured so far." if missing else ""
@@ -151,7 +151,7 @@ def unfinished(study: Study) -> str:
 def _fingerprint(folder: Path, study: Study) -> str:
     """Of the tables, the study, the code that reads them, and where the results go."""
     parts = [(folder / f"{name}.parquet").read_bytes() for name in ("table", "problems")]
-    about = (code_version(), study.config, study.entries[0].config.tracker, unfinished(study))
+    about = (code_version(), study.config, study.entries[0].config.tracker, unfinished_notice(study))
     parts += [repr(each).encode() for each in about]
     return hashlib.blake2b(b"".join(parts)).hexdigest()
 

@@ -86,7 +86,7 @@ def expand(compose: Compose, overrides: Sequence[str]) -> Study:
     reuse = container.get("reuse")
     if reuse is None:
         return Study(study, entries)
-    # Labels say nothing of the user's overrides: they name only runs that the study's own file gives.
+    # Labels do not hold the user's overrides: they name only runs that the study's own file gives.
     _, shipped = _expanded(compose, [text for text in overrides if text.startswith("study=")])
     same = {(entry.run_id, evaluation_id(entry.config)) for entry in shipped}
     wanted = {e.labels: ids for e in entries if (ids := (e.run_id, evaluation_id(e.config))) in same}
@@ -134,7 +134,7 @@ def jobs_of(entries: Sequence[Entry], labels: Mapping[str, Any]) -> list[Job]:
 
 
 def _check_shared(entry: Entry, shared: Job) -> None:
-    """A run is scored one way in a study. Raises UserError where two arms would have it scored in two."""
+    """A run is evaluated one way in a study. Raises UserError where two arms would have it scored in two."""
     other = shared.labels["arm"]
     if evaluation_id(entry.config) != evaluation_id(parse(shared.run)):
         raise UserError(

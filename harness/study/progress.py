@@ -1,4 +1,4 @@
-"""What a person sees while jobs run: one bar for all of them, one line for each that runs.
+"""What the user sees while jobs run: one bar for all of them, one line for each that runs.
 
 On a terminal the lines move; elsewhere (a log file) a plain line is printed now and then.
 """
@@ -30,7 +30,7 @@ def progress_summary(row: Mapping[str, Any]) -> str:
 
 
 def job_name(job: Job) -> str:
-    """How a person calls the job: its arm and seed."""
+    """The job's name for the user: its arm and seed."""
     seed = job.run["base"]["seed"] if not job.needs and job.labels.get("arm") == "base" else job.run["seed"]
     return f"{job.labels.get('arm', job.run_id)} seed {seed}"
 
@@ -68,22 +68,22 @@ class ProgressView:
             self.lines[job.run_id] = self.bars.add_task(f"  {job_name(job)}", total=row["until"], brief="")
         self.steps[job.run_id] = row["step"]
         self.bars.update(self.lines[job.run_id], completed=row["step"], brief=progress_summary(row))
-        self._all(f"{job_name(job)} at step {row['step']}/{row['until']}  {progress_summary(row)}")
+        self._update_total(f"{job_name(job)} at step {row['step']}/{row['until']}  {progress_summary(row)}")
 
     def finish(self, result: JobResult) -> None:
-        """A job has ended; a failure is said at once, in a line, and in full at the end."""
+        """A job has ended; a failure is printed at once, in a line, and in full at the end."""
         job = result.job
         if job.run_id in self.lines:
             self.bars.remove_task(self.lines.pop(job.run_id))
         self.steps[job.run_id] = job.until
         if result.status == "done":
-            self._all(f"{job_name(job)} done in {result.seconds:.0f} s", always=True)
+            self._update_total(f"{job_name(job)} done in {result.seconds:.0f} s", always=True)
         else:
-            said = escape(f"{job_name(job)}: {headline(result.error or '')}")
+            message = escape(f"{job_name(job)}: {headline(result.error or '')}")
             colour = "green" if result.status == "submitted" else "red"
-            self.console.print(f"[bold {colour}]{result.status}[/] {said}", highlight=False)
+            self.console.print(f"[bold {colour}]{result.status}[/] {message}", highlight=False)
 
-    def _all(self, line: str, always: bool = False) -> None:
+    def _update_total(self, line: str, always: bool = False) -> None:
         done, now = sum(self.steps.values()), time.monotonic()
         self.bars.update(self.all, completed=done)
         if not self.live and (always or now - self.printed > SECONDS_BETWEEN_PLAIN_LINES):

@@ -1,4 +1,4 @@
-"""A free sweep, seen at a glance: what was changed in each run, and what came of it."""
+"""A free sweep as a table: what was changed in each run, and its accuracy."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -35,11 +35,11 @@ def _follows(name: str, other: str, flat: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def sweep_arms(configs: Sequence[Config]) -> list[str]:
-    """What tells each run from the others but for its seed, as in "optim.lr=0.01"; it becomes the W&B job type, so that
+    """Each run's changed settings but for its seed, as in "optim.lr=0.01"; it becomes the W&B job type, so that
     seeds fall together. "" where nothing but seeds change."""
     changed = changed_settings(configs)
-    said = ([f"{k.removesuffix('.name')}={v}" for k, v in values.items() if k != "seed"] for values in changed)
-    return [" ".join(words)[:LONGEST_ARM] for words in said]
+    named = ([f"{k.removesuffix('.name')}={v}" for k, v in values.items() if k != "seed"] for values in changed)
+    return [" ".join(words)[:LONGEST_ARM] for words in named]
 
 
 def accuracies(config: Config, role: str) -> dict[int, float]:

@@ -4,7 +4,7 @@ TRL: the trainer_state.json of a checkpoint, as transformers' Trainer writes it;
 0/1 reward function over an evaluation set. verl: the file of its `file` logger (a JSON object {"step", "data"} a line)
 or its console (`step:5 - name:value - …`); held-out accuracy is val-core|val-aux/<source>/<variable>/mean@k.
 
-A log knows a mean, the table needs counts: the number of problems has to be told, and a mean that no count of correct
+A log holds a mean, the table needs counts: the number of problems has to be given, and a mean that no count of correct
 completions gives is an error. A log has no spread over problems, so the analysis takes the noise as binomial, and says
 so.
 """

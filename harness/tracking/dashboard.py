@@ -19,7 +19,7 @@ PER_SECTION = 24  # panels: more make a section slow to open
 
 
 @dataclass(frozen=True)
-class Shown:
+class StudyContents:
     """What a study has to show. tasks: role -> names, of all arms. pairs: (verified, unverified) tasks of one family.
     slopes: names that `harness/tracking/publish.py` gives the slopes in the summary of the analysis run."""
 
@@ -29,7 +29,7 @@ class Shown:
     slopes: Sequence[str]
 
 
-def shown(folder: Path) -> Shown:
+def read_study(folder: Path) -> StudyContents:
     """Reads manifest.json, table.parquet and verdicts.json of a study's folder. Raises UserError if one is missing."""
     missing = [name for name in ("manifest.json", "table.parquet", "verdicts.json") if not (folder / name).is_file()]
     if missing:
@@ -42,10 +42,10 @@ def shown(folder: Path) -> Shown:
     records = json.loads((folder / "verdicts.json").read_text())
     slopes = dict.fromkeys(f"slope/{r['arm']}/{r['role']}" for r in records if r["task"] == "all")
     tasks = {role: part["task"].to_list() for role, part in of.items()}
-    return Shown(study, tasks, pairs.select("task", "task_right").rows(), tuple(slopes))
+    return StudyContents(study, tasks, pairs.select("task", "task_right").rows(), tuple(slopes))
 
 
-def workspace(study: Shown, entity: str, project: str, axis: str) -> Any:
+def workspace(study: StudyContents, entity: str, project: str, axis: str) -> Any:
     """The workspace, not saved. axis: what learning curves are drawn over, such as compute/flops_convention.
     Raises UserError where wandb-workspaces is not installed."""
     try:
@@ -56,7 +56,7 @@ def workspace(study: Shown, entity: str, project: str, axis: str) -> Any:
     curves = [_curves(wr, f"all {role} tasks", map(_score, own), axis) for role, own in study.tasks.items() if own]
     each = [_curves(wr, task, [_score(task)], axis) for own in study.tasks.values() for task in own]
     scatter = [_scatter(wr, *pair) for pair in study.pairs]
-    bars = wr.BarPlot(title="accuracy per tenfold of RL", metrics=[wr.SummaryMetric(name) for name in study.slopes])
+    bars = wr.BarPlot(title="accuracy per decade of RL", metrics=[wr.SummaryMetric(name) for name in study.slopes])
     learning = [
         _curves(wr, name, [name], axis) for name in ("train/accuracy", "train/zero_advantage_groups", "train/entropy")
     ]
@@ -103,7 +103,7 @@ def _scatter(wr: Any, verified: str, unverified: str) -> Any:
 
 
 def write(view: Any, path: Path) -> Path:
-    """The workspace as JSON. wandb-workspaces has no public way to say what it would send; its version is pinned."""
+    """The workspace as JSON. wandb-workspaces has no public way to show what it would send; its version is pinned."""
     write_json(path, view._to_model().model_dump(mode="json", by_alias=True, exclude_none=True))
     return path
 

@@ -19,7 +19,7 @@ def publish(
 ) -> None:
     """Logs what lies in a study's folder as a W&B run of job type `analysis` in the study's group, offline too.
 
-    `scripts/analyze.py table=wandb:ENTITY/PROJECT/STUDY` reads it back. A W&B failure is said in a warning.
+    `scripts/analyze.py table=wandb:ENTITY/PROJECT/STUDY` reads it back. A W&B failure gives a warning.
     """
     labels = {"study": study, "arm": "analysis"}
     with wandb_run(config, folder, f"analysis-{study}", {}, labels, f"All results are in {folder}") as act:

@@ -54,8 +54,9 @@ def test_of_200_runs_ten_killed_and_five_raising_195_give_whole_tables(tmp_path)
     config = tiny("model.norm=none", out=tmp_path)
     run_job(base_job(config), silent)
     spoilt = {*range(7, 200, 40)}
-    lr_of = lambda i: SPOILING if i in spoilt else 1e-2  # noqa: E731
-    configs = [replace(config, seed=i, optim=replace(config.optim, lr=lr_of(i))) for i in range(200)]
+    configs = [
+        replace(config, seed=i, optim=replace(config.optim, lr=SPOILING if i in spoilt else 1e-2)) for i in range(200)
+    ]
     jobs = [replace(rl_job(each), needs=()) for each in configs]
     killed, over = [], threading.Event()
 

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.config.identity import run_id
+from harness.run import callbacks
 from harness.run.checkpoint import saved_steps
 from harness.run.folder import run_folder
 from harness.run.job import run_job
@@ -104,6 +105,18 @@ def test_a_launch_only_adds_to_a_run(base, unbroken, launches):
 @given(LAUNCHES)
 def test_a_launch_only_adds_to_a_run_whatever_the_sequence(base, unbroken, launches):
     check_sequence(base, unbroken, launches)
+
+
+def test_a_longer_run_is_recorded_under_its_first_labels_and_a_shorter_one_not_at_all(tmp_path, monkeypatch):
+    opened, real = [], callbacks.open_tracker
+    monkeypatch.setattr(callbacks, "open_tracker", lambda *args: (opened.append(args[-1]), real(*args))[1])
+    run_job(base_job(tiny(out=tmp_path)), silent)
+    opened.clear()
+    for steps, arm in ((2, "first"), (4, "second"), (3, "third")):
+        run_job(replace(rl_job(tiny(f"rl.steps={steps}", out=tmp_path)), labels={"arm": arm}), silent)
+    assert opened == [{"arm": "first"}, {"arm": "first"}]
+    folder = run_folder(tmp_path, run_id(tiny(out=tmp_path)))
+    assert [labels["arm"] for labels in folder.labels()] == ["first", "second", "third"]
 
 
 def test_plan_status_and_launch_agree_on_what_remains(tmp_path):

@@ -72,7 +72,10 @@ def test_answers_of_a_thinking_policy_are_free_of_its_scratchpad_be_ANSWER_drawn
 def test_metrics_tell_the_mean_over_budgets_and_each_of_several():
     rows = [cell_row(s, (2, 4)) for s in scored([0, 6])[1]]
     told = eval_metrics(rows)
-    by_hand = lambda chosen: np.mean([r["n_correct"] / (r["n_problems"] * r["k"]) for r in chosen])  # noqa: E731
+
+    def by_hand(chosen):
+        return np.mean([r["n_correct"] / (r["n_problems"] * r["k"]) for r in chosen])
+
     own = [r for r in rows if r["task"] == "toy.symbolic"]
     assert told["eval/toy.symbolic/mean@1"] == pytest.approx(by_hand(own))
     for n in (0, 6):

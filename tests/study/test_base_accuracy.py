@@ -13,7 +13,11 @@ SETTINGS = ("evaluation.split=validation", "evaluation.problems=5", "evaluation.
 def test_every_task_and_difficulty_of_the_corpus_is_scored_on_the_split_asked_for(tmp_path, monkeypatch):
     """Counts are of completions: problems, of which difficulty 1 has few, times samples."""
     seen, score = [], success.evaluate
-    noted = lambda policy, suite, *rest: seen.extend(suite) or score(policy, suite, *rest)  # noqa: E731
+
+    def noted(policy, suite, *rest):
+        seen.extend(suite)
+        return score(policy, suite, *rest)
+
     monkeypatch.setattr(success, "evaluate", noted)
     found = measure_base_accuracy(tiny(*SETTINGS, out=tmp_path), silent)
     assert {name: list(cells) for name, cells in found["tasks"].items()} == {
@@ -37,5 +41,5 @@ def test_a_base_is_pretrained_once_and_scored_alike_again(tmp_path):
 
 
 def test_the_sentence_on_the_base_states_what_was_asked():
-    assert "3 steps of 8 documents" in success.described(tiny(*SETTINGS))
-    assert "5 problems of the validation split" in success.described(tiny(*SETTINGS))
+    assert "3 steps of 8 documents" in success.describe_base(tiny(*SETTINGS))
+    assert "5 problems of the validation split" in success.describe_base(tiny(*SETTINGS))

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from harness.core.errors import UserError
 from harness.launch.jobs import Job, JobResult
-from harness.study.execute import print_failures, print_queued, queued, require_done
+from harness.study.execute import print_failures, print_queued, queued_run_ids, require_done
 
 
 def result(run_id, status, needs=(), error=None, output=""):
@@ -41,7 +41,7 @@ def test_a_job_that_needs_a_failed_one_is_a_failure_even_beside_a_queue():
         result("bad", "failed", error="ValueError"),
         result("both", "skipped", ["base", "bad"]),
     ]
-    assert queued(results) == {"base"}
+    assert queued_run_ids(results) == {"base"}
     with pytest.raises(UserError, match="2 of 3 jobs did not finish"):
         require_done(results)
 

@@ -43,7 +43,9 @@ def test_the_plan_of_a_longer_run_counts_only_what_is_missing(tmp_path):
 
 
 def test_the_plan_times_sampling_and_updates_each_at_its_own_rate(tmp_path):
-    seconds = lambda config, *rates: cost(rl_job(config), Rates(*rates)).seconds  # noqa: E731
+    def seconds(config, *rates):
+        return cost(rl_job(config), Rates(*rates)).seconds
+
     config, never = tiny(out=tmp_path), float("inf")
     updates, sampling = seconds(config, 1e9, never), seconds(config, never, 1e9)
     assert min(updates, sampling) > 0
