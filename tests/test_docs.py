@@ -25,6 +25,8 @@ PAGES = pages(ROOT)
 TRAINING = ("train", "study")
 # Seconds each, and they write nothing: they are run as they are. Other modules take minutes, and are only imported.
 QUICK_MODULES = ("arms", "breadth")
+# Stands for the installed command, which tests/test_package.py runs from the wheel.
+CONSOLE_COMMAND = "rl-scaling() { python -c 'from harness.commands.main import main; main()' \"$@\"; };"
 
 
 def app(command: Command) -> str | None:
@@ -66,7 +68,9 @@ def test_the_settings_of_a_command_compose(command):
 
 @names([command for command in FOUND if not app(command)])
 def test_what_else_the_pages_start_exists(command):
-    if command.words[1] == "-m":
+    if command.words[0] == "rl-scaling":
+        assert command.words[1] in ("--help", "--version"), command.text
+    elif command.words[1] == "-m":
         assert importlib.util.find_spec(command.program), command.text
     else:
         assert (ROOT / command.program).is_file(), command.text
@@ -119,7 +123,7 @@ def started(command: Command, folder: Path, *more: str) -> subprocess.CompletedP
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     modules = os.pathsep.join([str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")])
     env = {**os.environ, "PATH": path, "PYTHONPATH": modules, "WANDB_MODE": "offline"}
-    text = " ".join([command.text, *more])
+    text = " ".join([CONSOLE_COMMAND, command.text, *more])
     ended = subprocess.run(["bash", "-c", text], cwd=folder, env=env, capture_output=True, text=True)
     assert ended.returncode == 0, f"{text}\n{ended.stdout[-2000:]}\n{ended.stderr[-3000:]}"
     return ended
