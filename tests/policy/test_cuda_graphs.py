@@ -117,17 +117,6 @@ def test_a_recording_goes_with_its_policy(backend):
     assert not backend._recordings
 
 
-def test_a_recording_of_a_sampling_call_goes_with_its_policy(backend, recorder):
-    policy = toy_state(0).policy
-    for _ in range(3):
-        sampled(backend, policy)
-    assert recorder.replayed == 2
-    reference = weakref.ref(policy)
-    del policy
-    gc.collect()
-    assert reference() is None
-
-
 def test_long_completions_are_not_recorded(backend, recorder, monkeypatch):
     """Too many rows have ended before the last has."""
     monkeypatch.setattr(cuda_graphs, "MAX_NEW_TOKENS", 5)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from harness.config.schema import CriticConfig
+from harness.policy.backends.eager import EagerBackend
 from harness.train.advantages import gae, token_returns, zero_advantage_groups
 from harness.train.algorithms import ALGORITHMS
 from harness.train.batch import ScoredRollouts, training_batches
@@ -168,6 +169,7 @@ def critic_gradients(batch, *settings):
     """Of one update in float64, of a critic whose head is not zero, so that all its weights have one."""
     config = tiny("algo=ppo", "optim.grad_clip=1e9", *settings)
     state = toy_state(0, optim=config.optim)
+    state.backend = EagerBackend()  # the others compute in float32
     add_critic(state, config.algo, config.optim)
     state.critic.head.data.copy_(state.policy.head.data)
     state.learners.double()

@@ -55,7 +55,7 @@ def test_cells_on_target_are_drawn_more_and_none_is_forgotten():
     drawn = [(p.task, p.difficulty) for p in draw(MIXTURE, probabilities, {}, 4000, rng())]
     for (task, difficulty, _), probability in zip(MIXTURE.cells(), probabilities):
         share = drawn.count((task.name, difficulty)) / 4000
-        assert share == pytest.approx(chance, abs=4 * (probability / 4000) ** 0.5)
+        assert share == pytest.approx(probability, abs=4 * (probability / 4000) ** 0.5)
 
 
 def test_success_is_remembered_group_by_group_and_seed_by_seed():

@@ -31,7 +31,10 @@ CHOICES = [
 @pytest.mark.parametrize("settings", CHOICES, ids=" ".join)
 def test_a_run_that_was_interrupted_equals_one_that_was_not(settings, tmp_path):
     """Resumed in the middle from what the checkpoint holds, against six steps at one go."""
-    run = lambda steps, out: train(tiny(f"rl.steps={steps}", "budgets=[0,3,6]", *settings, out=tmp_path / out))  # noqa: E731
+
+    def run(steps, out):
+        return train(tiny(f"rl.steps={steps}", "budgets=[0,3,6]", *settings, out=tmp_path / out))
+
     run(3, "twice")
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of a gradient that reaches what should be frozen, say

@@ -13,6 +13,7 @@ from envs.registry import select
 from envs.vector import TextVectorEnv
 from harness.core.seeding import keys
 from harness.core.types import Rewards
+from harness.policy.backends.eager import EagerBackend
 from harness.run.run import backend_of
 from harness.train.advantages import zero_advantage_groups
 from harness.train.algorithms import ALGORITHMS
@@ -59,6 +60,7 @@ def gradients(batch, *settings):
     """Of one update in float64, before clipping, by parameter."""
     config = tiny("optim.grad_clip=1e9", *settings)
     state = toy_state(0, optim=config.optim)
+    state.backend = EagerBackend()  # the others compute in float32
     state.policy.double()
     update(state, batch, config)
     return [w.grad.clone() for w in state.policy.parameters()]
