@@ -73,8 +73,12 @@ def test_decoding_with_a_cache_gives_the_log_probs_of_the_full_forward_at_this_t
     out = drawn(policy, temperature=temperature, backend=backend)
     ids, mask = whole_rows(out, 4)
     inside = torch.arange(TOKENS) < out.length[..., None]
-    torch.testing.assert_close(backend.token_logprobs(policy, ids, temperature)[mask], out.logprobs[inside], rtol=0, atol=1e-5)
-    assert not torch.allclose(backend.token_logprobs(policy, ids, 2 * temperature)[mask], out.logprobs[inside], atol=1e-2)
+    torch.testing.assert_close(
+        backend.token_logprobs(policy, ids, temperature)[mask], out.logprobs[inside], rtol=0, atol=1e-5
+    )
+    assert not torch.allclose(
+        backend.token_logprobs(policy, ids, 2 * temperature)[mask], out.logprobs[inside], atol=1e-2
+    )
 
 
 @pytest.mark.parametrize("group", [1, 3, 11, 20, 32])
@@ -182,7 +186,10 @@ def test_first_tokens_of_a_whole_group_follow_the_policys_distribution(backend):
     expected_share = policy(PROMPTS[None, :1])[0, 0, -1].softmax(-1).detach().double().numpy()
     common = expected_share * n > 8
     counts = np.bincount(ids.numpy(), minlength=112)
-    observed, expected = [*counts[common], counts[~common].sum()], [*expected_share[common], expected_share[~common].sum()]
+    observed, expected = (
+        [*counts[common], counts[~common].sum()],
+        [*expected_share[common], expected_share[~common].sum()],
+    )
     assert stats.chisquare(observed, n * np.array(expected) / sum(expected)).pvalue > 0.01
 
 

@@ -60,7 +60,9 @@ def test_stacked_policies_compute_what_each_computes_alone(backend, model):
     stacked = policy_of(model, 5, 6, 7)
     for s, seed in enumerate((5, 6, 7)):
         alone = policy_of(model, seed)
-        torch.testing.assert_close(logits_of(backend, stacked, ids)[s], logits_of(backend, alone, ids[s : s + 1])[0], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            logits_of(backend, stacked, ids)[s], logits_of(backend, alone, ids[s : s + 1])[0], rtol=1e-5, atol=1e-5
+        )
         for a, b in zip(stacked.parameters(), alone.parameters()):
             assert torch.equal(a[s], b[0])
 

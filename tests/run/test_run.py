@@ -68,12 +68,17 @@ def whole(tmp_path_factory):
 
 
 def test_a_run_on_several_cores_is_the_run_on_one(whole, tmp_path, monkeypatch):
-    asked, real = [], native.shared_by
-    monkeypatch.setattr(native, "shared_by", lambda threads: (asked.append(threads), real(threads))[1])
+    counts, num_threads = [], native.num_threads
+
+    def recorded(n):
+        counts.append(n)
+        return num_threads(n)
+
+    monkeypatch.setattr(native, "num_threads", recorded)
     config = tiny("rl.steps=6", out=tmp_path)
     run_job(replace(base_job(config), threads=3), silent)
     done = run_job(replace(rl_job(config), threads=3), silent)
-    assert asked == [3 * torch.get_num_threads()] * 2
+    assert counts == [3 * torch.get_num_threads()] * 2
     assert_same_run(whole, Path(done["folder"]))
 
 
@@ -216,7 +221,7 @@ def test_the_size_of_evaluation_chunks_changes_nothing(whole):
     table = []
     for size in (1, 8, 20, 10_000):
         settings = replace(config.evaluation, rows=size)
-        scored = evaluate(state.policy, suite_of(config), settings, (Key("evaluation", 0, 3),))[0]
+        scored = evaluate(state.backend, state.policy, suite_of(config), settings, (Key("evaluation", 0, 3),))[0]
         table.append([{**cell_row(s, (2, 4)), "answer_logprob": round(s.answer_logprob, 4)} for s in scored])
         answers = [s.answers for s in scored]
         table[-1].append(answers)

@@ -8,6 +8,7 @@ from rich.console import Console
 from harness.config.identity import base_id
 from harness.config.schema import dump
 from harness.launch.jobs import JobResult
+from harness.policy.backends import native
 from harness.run import diagnostics as alarms
 from harness.run.run import run_job
 from harness.study.plan import Rates, cost, plan_table
@@ -117,23 +118,23 @@ def test_the_plan_is_written_before_anything_is_spent(tmp_path):
 @pytest.mark.parametrize(
     ("override", "reason"), [("model.mlp=40", "model.mlp of 16"), ("model.norm=layernorm", "model.norm=rmsnorm")]
 )
-def test_the_plan_says_what_makes_steps_slower(tmp_path, override, reason):
-    assert "slower" not in planned(tiny(out=tmp_path))
-    assert f"{reason} " in planned(tiny(override, out=tmp_path)).partition("slower")[2]
+def test_the_plan_names_the_backend_and_why_it_is_a_slower_one(tmp_path, override, reason):
+    assert "native: the fastest that supports this policy" in planned(tiny(out=tmp_path))
+    assert f"{reason} " in planned(tiny(override, out=tmp_path)).partition("eager: ")[2]
 
 
 def test_the_plan_says_that_a_compiler_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr("harness.policy.backends.native.library", lambda: None)
-    monkeypatch.setattr("harness.policy.backends.native.missing", lambda: "no C compiler (cc)")
-    assert "no C compiler (cc)" in planned(tiny(out=tmp_path)).partition("slower")[2]
+    monkeypatch.setattr(native, "library", lambda: None)
+    monkeypatch.setattr(native, native.missing_reason.__name__, lambda: "no C compiler (cc)")
+    assert "eager: no C compiler (cc)" in planned(tiny(out=tmp_path))
 
 
-def test_progress_says_accuracy_silence_and_speed(tmp_path):
+def test_progress_shows_accuracy_zero_advantage_groups_and_speed(tmp_path):
     rows = []
     train(tiny(out=tmp_path), rows.append)
     lines = [brief(row) for row in rows if "train/loss" in row]
     assert any(line.startswith("loss") for line in lines)
-    assert any(all(word in line for word in ("accuracy", "no signal", "tokens/s")) for line in lines)
+    assert any(all(word in line for word in ("accuracy", "zero-advantage", "tokens/s")) for line in lines)
     assert brief({"step": 3}) == ""
 
 

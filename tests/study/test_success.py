@@ -12,9 +12,13 @@ SETTINGS = ("evaluation.split=validation", "evaluation.problems=5", "evaluation.
 
 def test_every_task_and_difficulty_of_the_corpus_is_scored_on_the_split_asked_for(tmp_path, monkeypatch):
     """Counts are of completions: problems, of which difficulty 1 has few, times samples."""
-    seen, score = [], success.evaluate
-    noted = lambda policy, suite, *rest: seen.extend(suite) or score(policy, suite, *rest)  # noqa: E731
-    monkeypatch.setattr(success, "evaluate", noted)
+    seen, evaluate = [], success.evaluate
+
+    def recorded(backend, policy, suite, *rest):
+        seen.extend(suite)
+        return evaluate(backend, policy, suite, *rest)
+
+    monkeypatch.setattr(success, "evaluate", recorded)
     found = initial_success(tiny(*SETTINGS, out=tmp_path), silent)
     assert {name: list(cells) for name, cells in found["tasks"].items()} == {
         "toy.symbolic": ["1", "2"],

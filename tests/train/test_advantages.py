@@ -12,7 +12,7 @@ from harness.train.advantages import zero_advantage_groups
 from harness.train.algorithms import ALGORITHMS
 from harness.train.rewards import true_reward
 from tests.toys import algo
-from tests.train.toy_rollouts import rewards_of, hand_made
+from tests.train.toy_rollouts import hand_made, rewards_of
 
 NAN = float("nan")
 ALL = [(name, scale) for name in ("rloo", "grpo") for scale in ("none", "group", "batch")]

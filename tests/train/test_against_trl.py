@@ -15,7 +15,7 @@ from harness.train.algorithms import ALGORITHMS
 from harness.train.batch import ScoredRollouts, training_batches
 from harness.train.losses import LossInputs, regularisers
 from tests.toys import algo, tiny
-from tests.train.toy_rollouts import rewards_of, hand_made
+from tests.train.toy_rollouts import hand_made, rewards_of
 
 pytest.importorskip("trl", minversion="1.16")
 pytestmark = pytest.mark.slow

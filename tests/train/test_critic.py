@@ -17,7 +17,7 @@ from harness.train.losses import ValueInputs, value_loss
 from harness.train.update import update
 from tests.toys import algo, tiny, toy_state
 from tests.train.test_rl import GROUPS, assert_same, reward_table, steps
-from tests.train.toy_rollouts import rewards_of, hand_made, played, toy_problems
+from tests.train.toy_rollouts import hand_made, played, rewards_of, toy_problems
 
 NAN = float("nan")
 HALF = CriticConfig(discount=0.5, gae_lambda=0.5, lr_factor=1.0, value_clip=None)
@@ -287,7 +287,9 @@ def test_explained_variance_by_hand():
 
 def test_the_critic_comes_to_expect_what_it_is_shown():
     """Returns at random, one for each drawn token, by heart."""
-    batch, config, state = scored_batch((0,), "optim.lr=3e-3", "schedule.warmup=0", "optim.grad_clip=10.0", dtype=torch.float32)
+    batch, config, state = scored_batch(
+        (0,), "optim.lr=3e-3", "schedule.warmup=0", "optim.grad_clip=10.0", dtype=torch.float32
+    )
     losses = [update(state, batch, config)["value_loss"].item() for _ in range(80)]
     assert losses[-1] < losses[0] / 4
 

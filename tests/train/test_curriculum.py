@@ -97,7 +97,9 @@ def test_a_solved_problem_is_never_drawn_while_there_are_others(target):
     after = draw(MIXTURE, probabilities, gone, 50, rng())
     assert len(after) == 50
     assert not drawn(after) & set(gone)
-    assert [b for a, b in zip(before, after) if problem_id(a) not in gone] == [a for a in before if problem_id(a) not in gone]
+    assert [b for a, b in zip(before, after) if problem_id(a) not in gone] == [
+        a for a in before if problem_id(a) not in gone
+    ]
     assert draw(MIXTURE, probabilities, gone, 50, rng()) == after
 
 

@@ -24,7 +24,7 @@ from harness.train.rl import rl_step
 from harness.train.state import NonFinite
 from harness.train.update import update
 from tests.toys import tiny, toy_state
-from tests.train.toy_rollouts import rewards_of, played, toy_problems
+from tests.train.toy_rollouts import played, rewards_of, toy_problems
 
 GROUPS, G = 6, 4
 

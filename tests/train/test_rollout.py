@@ -16,6 +16,7 @@ from harness.train.rollout import Sampling, rollout
 from tests.toys import tiny, toy_state
 from tests.train.toy_rollouts import played, toy_problems
 
+
 def test_rows_hold_prompt_and_completion_without_a_gap_and_log_probs_of_exactly_these_ids():
     """Ids that no text encodes to (specials in the middle of an answer) are kept as drawn, and scored as drawn."""
     state, problems = toy_state(0), toy_problems(6)

@@ -109,7 +109,10 @@ def played(problems, thinking, tokens=4, group=4, turns=1):
     state, streams = toy_state(0), (Key("sampling", 0),)
     with torch.no_grad():
         state.policy.head[:, :, [ANSWER, EOS]] += 0.25
-    env, sampling = TextVectorEnv(len(problems) * group, problems[0].task), Sampling(group, tokens, 1.0, turns, thinking)
+    env, sampling = (
+        TextVectorEnv(len(problems) * group, problems[0].task),
+        Sampling(group, tokens, 1.0, turns, thinking),
+    )
     return state.policy, *rollout(state.backend, state.policy, env, problems, sampling, streams)
 
 
