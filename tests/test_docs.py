@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from benchmarks.page import PARTS
 from harness.commands.main import COMMANDS
 from harness.config.compose import Composer, plain
-from harness.config.schema import parse
+from harness.config.parse import parse
 from harness.study.expand import expand
 from tests.commands_in_docs import Command, commands, pages, texts_of
 

@@ -23,9 +23,10 @@ from harness.evaluate import (
     problem_rows,
     small_cells,
 )
-from harness.policy.logprobs import score
+from harness.policy.backends.eager import pad_rows
+from harness.policy.logprobs import token_logprobs
 from harness.policy.tokenizer import EOS, TURN, encode, encode_prompt
-from harness.train.pretrain import padded
+from tests.policy.conftest import backend  # noqa: F401  (a fixture)
 from tests.toys import tiny, toy_state
 
 TASKS = tuple(get(name) for name in ("toy.symbolic", "toy.worded"))
@@ -87,7 +88,10 @@ def test_problems_are_fixed_held_out_and_shared_by_the_contexts_of_a_skill():
     assert suite == again
     assert [(cell.task, cell.difficulty) for cell in suite] == [(t.name, d) for t in TASKS for d in (1, 2)]
     assert all(split_of(p) == "test" for cell in suite for p in cell.problems)
-    contents = lambda cell: [p.content for p in cell.problems]  # noqa: E731
+
+    def contents(cell):
+        return [p.content for p in cell.problems]
+
     assert contents(suite[1]) == contents(suite[3])
     assert contents(suite[1]) != contents(build_suite(TASKS, (2,), tiny("evaluation.seed=1").evaluation)[0])
 
@@ -99,7 +103,7 @@ def test_a_difficulty_with_fewer_problems_than_asked_gives_all_it_has_and_is_nam
     assert 20 < len(small.problems) < 100
 
 
-def test_a_grader_scores_what_no_verifier_checks_and_is_not_asked_otherwise(monkeypatch):
+def test_a_grader_scores_what_no_verifier_checks_and_is_not_called_otherwise(monkeypatch):
     """The gold text of a free-form task is correct, any other text wrong; checked tasks never reach a grader."""
     task = get("describe.symbolic")
     problem = distinct_problems(task, 1, "test", 1, 0)[0]
@@ -122,12 +126,12 @@ def test_every_problem_is_in_one_chunk_among_prompts_of_like_length():
     assert lengths == sorted(lengths)
 
 
-def test_the_log_probability_of_an_answer_is_that_of_the_plain_forward():
+def test_the_log_probability_of_an_answer_is_that_of_whole_rows(backend):
     policy = toy_state(0, 1).policy
     problems = [p for cell in build_suite(TASKS, (1, 2), tiny().evaluation) for p in cell.problems]
     whole = [np.concatenate((encode_prompt(p.prompt), encode(p.answer), [EOS])) for p in problems]
-    ids, real = padded(whole)
+    ids, real = pad_rows(whole)
     after = real & ((ids == TURN).cumsum(1) - (ids == TURN).long() > 0)
-    plain = score(policy, ids.expand(2, -1, -1), 1.0).detach()
+    plain = token_logprobs(policy, ids.expand(2, -1, -1), 1.0).detach()
     expected = torch.where(after, plain, 0.0).sum(-1)
-    np.testing.assert_allclose(_gold_logprobs(policy, problems, None), expected.numpy(), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(_gold_logprobs(backend, policy, problems, None), expected.numpy(), rtol=0, atol=1e-5)

@@ -47,7 +47,7 @@ TINY = (
     "rl.group_size=4",
     "evaluation.problems=3",
     "evaluation.samples=4",
-    "evaluation.rows=64",
+    "evaluation.batch_size=64",
     "optim.lr=1e-2",
 )
 

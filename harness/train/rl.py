@@ -10,6 +10,7 @@ the same step in one file, for one seed and one device.
 from envs.mixture import Mixture
 from envs.vector import TextVectorEnv
 from harness.config.schema import Config
+from harness.core.types import tensors_of
 from harness.train.algorithms import ALGORITHMS
 from harness.train.batch import score_rollouts, training_batches
 from harness.train.critic import token_values, value_metrics
@@ -19,7 +20,7 @@ from harness.train.metrics import mean_metrics, rollout_metrics, spent_after
 from harness.train.reference import reference_logprobs, sampling_policy
 from harness.train.rewards import compute_rewards, reward_inputs
 from harness.train.rollout import training_sampling
-from harness.train.state import OnStep, Sampled, StepReport, Stopwatch, TrainState
+from harness.train.state import OnStep, Sampled, StepReport, Stopwatch, TrainState, check_finite
 from harness.train.update import update
 
 
@@ -32,6 +33,8 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
         sampler = sampling_policy(state, cfg.rl.off_policy_steps)
         episodes = (state.backend, sampler, env, problems, sampling, state.keys("sampling"))
         rollouts, results = sharded_rollout(algorithm.episodes, *episodes)
+    # Else a broken policy, whose samples are all wrong, would go on unnoticed: every group has zero advantage.
+    check_finite(step, {"sampler_logprobs": rollouts.sampler_logprobs}, tensors_of(rollouts))
     with watch("update"):
         ref_logprobs = reference_logprobs(state, rollouts, sampling.temperature)
         inputs = reward_inputs(state, rollouts, results, problems, sampling.thinking)

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from harness.policy.attention import attention_weights
+
 
 @pytest.mark.parametrize("width", [1, 3, 15, 16, 17])
 def test_weights_of_rows_of_any_width_are_their_softmax(width):

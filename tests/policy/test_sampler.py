@@ -1,4 +1,4 @@
-"""The sampler draws from exactly the law that the trainer scores, whatever the batch."""
+"""The sampler draws from exactly the distribution that the trainer computes, whatever the batch."""
 
 import numpy as np
 import pytest
@@ -6,16 +6,16 @@ import torch
 from scipy import stats
 
 from harness.core.seeding import Key, uniforms
-from harness.core.types import StopReason
+from harness.core.types import GroupedCompletions, SampleRequest, StopReason
 from harness.policy.backends import native
-from harness.policy.logprobs import score, score_completions
-from harness.policy.sampler import draw, sample
+from harness.policy.backends.eager import EagerBackend
+from harness.policy.sampler import draw
 from harness.policy.tokenizer import ANSWER, EOS
 from harness.policy.transformer import Transformer
 from tests.toys import toy_state
 
-pytestmark = pytest.mark.usefixtures("path")
-
+EAGER = EagerBackend()
+eager_only = pytest.mark.parametrize("backend", ["eager"], indirect=True)
 TOKENS = 6
 PROMPTS = torch.tensor([[1, 40, 50, 60, 3], [1, 70, 3, 0, 0], [1, 30, 31, 3, 0]])
 LENGTHS = torch.tensor([5, 3, 4])
@@ -34,12 +34,25 @@ def uniforms_of(key, rows, room=TOKENS):
     return uniforms((key,), torch.arange(rows), torch.arange(room))[0]
 
 
-def drawn(policy, group_size=4, temperature=1.0, keys=KEYS, **options):
-    s, thinking = policy.seeds, options.get("thinking")
+def request_of(prompts, length, uniforms, group_size=1, max_tokens=TOKENS, temperature=1.0, thinking=None, active=None):
+    """A request of every row, unless some are active."""
+    if active is None:
+        active = torch.ones(uniforms.shape[:2], dtype=torch.bool)
+    return SampleRequest(prompts, length, uniforms, active, group_size, max_tokens, temperature, thinking)
+
+
+def drawn(policy, group_size=4, temperature=1.0, keys=KEYS, *, backend=EAGER, thinking=None, active=None):
+    """Completions of PROMPTS, by each policy of a stack."""
     room = TOKENS if thinking is None else thinking + 1 + TOKENS
     u = torch.stack([uniforms_of(key, len(PROMPTS) * group_size, room) for key in keys])
-    prompts, lengths = PROMPTS.expand(s, -1, -1), LENGTHS.expand(s, -1)
-    return sample(policy, prompts, lengths, group_size, TOKENS, temperature, u, **options)
+    prompts, lengths = PROMPTS.expand(policy.seeds, -1, -1), LENGTHS.expand(policy.seeds, -1)
+    request = request_of(prompts, lengths, u, group_size, TOKENS, temperature, thinking, active)
+    return backend.sample(policy, request)
+
+
+def completion_logprobs(backend, policy, prompts, length, completions, mask, temperature):
+    grouped = GroupedCompletions(prompts, length, completions, mask)
+    return backend.completion_logprobs(policy, grouped, temperature)[0]
 
 
 def whole_rows(out, group_size):
@@ -55,95 +68,107 @@ def whole_rows(out, group_size):
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
-def test_decoding_with_a_cache_gives_the_log_probs_of_the_full_forward_at_this_temperature(temperature):
+def test_decoding_with_a_cache_gives_the_log_probs_of_the_full_forward_at_this_temperature(backend, temperature):
     policy = eager_to_stop(0)
-    out = drawn(policy, temperature=temperature)
+    out = drawn(policy, temperature=temperature, backend=backend)
     ids, mask = whole_rows(out, 4)
     inside = torch.arange(TOKENS) < out.length[..., None]
-    torch.testing.assert_close(score(policy, ids, temperature)[mask], out.logprobs[inside], rtol=0, atol=1e-5)
-    assert not torch.allclose(score(policy, ids, 2 * temperature)[mask], out.logprobs[inside], atol=1e-2)
+    torch.testing.assert_close(
+        backend.token_logprobs(policy, ids, temperature)[mask], out.logprobs[inside], rtol=0, atol=1e-5
+    )
+    assert not torch.allclose(
+        backend.token_logprobs(policy, ids, 2 * temperature)[mask], out.logprobs[inside], atol=1e-2
+    )
 
 
 @pytest.mark.parametrize("group", [1, 3, 11, 20, 32])
-def test_rows_that_are_asked_together_see_their_own_tokens_alone(group):
+def test_rows_that_are_asked_together_see_their_own_tokens_alone(backend, group):
     """Bundles of 1, 3, 1, 5 and 8 rows."""
     policy = eager_to_stop(0)
-    out = drawn(policy, group)
+    out = drawn(policy, group, backend=backend)
     ids, mask = whole_rows(out, group)
     inside = torch.arange(TOKENS) < out.length[..., None]
-    torch.testing.assert_close(score(policy, ids, 1.0)[mask], out.logprobs[inside], rtol=0, atol=1e-5)
+    torch.testing.assert_close(backend.token_logprobs(policy, ids, 1.0)[mask], out.logprobs[inside], rtol=0, atol=1e-5)
 
 
-def test_the_shared_prompt_forward_and_its_gradient_equal_the_plain_ones(monkeypatch):
+def test_the_shared_prompt_forward_and_its_gradient_equal_those_of_whole_rows(backend, monkeypatch):
     """Also where a token in the midst of a completion was not drawn; nothing is computed of padding."""
-    policy, seen = eager_to_stop(0, 1), []
-    for owner, name, place in ((policy, "flat_hidden", 0), (native, "token_logprobs", 1)):
-        compute = getattr(owner, name)
-        counted = lambda *given, f=compute, at=place: seen.append(given[at].shape[1]) or f(*given)  # noqa: E731
-        monkeypatch.setattr(owner, name, counted)
-    out = drawn(policy, keys=(Key("sampling", 0), Key("sampling", 1)))
+    policy, computed = eager_to_stop(0, 1), []
+
+    def counting(function, position):
+        def counted(*arguments):
+            computed.append(arguments[position].shape[1])
+            return function(*arguments)
+
+        return counted
+
+    monkeypatch.setattr(policy, "flat_hidden", counting(policy.flat_hidden, 0))
+    monkeypatch.setattr(native, "token_logprobs", counting(native.token_logprobs, 1))
+    out = drawn(policy, keys=(Key("sampling", 0), Key("sampling", 1)), backend=backend)
     ids, whole = whole_rows(out, 4)
     column = torch.arange(TOKENS)
     inside = (column < out.length[..., None]) & (column != 1)
     whole &= torch.arange(whole.shape[-1]) != LENGTHS.repeat_interleave(4)[:, None] + 1
     given = (PROMPTS.expand(2, -1, -1), LENGTHS.expand(2, -1), out.ids, inside, 1.3)
-    shared = score_completions(policy, *given)
+    shared = completion_logprobs(backend, policy, *given)
     assert (shared[~inside] == 0).all()
     needed = torch.where(out.length == 2, 1, out.length)  # of a row of two only the first is asked for
-    assert seen[-1] == int((LENGTHS - 1).sum() + needed.sum(1).max())
-    plain = score(policy, ids, 1.3)
+    if backend.name != "cuda_graphs":  # there shapes are fixed
+        assert computed[-1] == int((LENGTHS - 1).sum() + needed.sum(1).max())
+    plain = backend.token_logprobs(policy, ids, 1.3)
     torch.testing.assert_close(shared[inside], plain[whole], rtol=0, atol=1e-5)
     gradients = [torch.autograd.grad(x.square().sum(), list(policy.parameters())) for x in (shared, plain[whole])]
     for ours, theirs in zip(*gradients):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
 
 
+@eager_only
 @pytest.mark.parametrize("on_gpu", [False, True])
-def test_in_bf16_the_trainer_scores_what_the_sampler_drew(on_gpu, monkeypatch):
+def test_in_bf16_the_trainer_computes_the_log_probs_of_the_sampler(backend, on_gpu, monkeypatch):
     """Attention in float32, as on a CPU, or in bfloat16, as on a GPU; shapes are rounded up to few different ones."""
     if on_gpu:
         monkeypatch.setattr(Transformer, "attention_dtype", Transformer.product_dtype)
-    monkeypatch.setattr("harness.policy.logprobs.SHAPES", 8)
+    monkeypatch.setattr("harness.policy.logprobs.BF16_SHAPE_MULTIPLE", 8)
     policy, seen = eager_to_stop(0), []
     policy.precision = "bf16"
-    out = drawn(policy)
+    out = drawn(policy, backend=backend)
     assert policy.attention_dtype == (torch.bfloat16 if on_gpu else torch.float32)
     policy.blocks[0].register_forward_hook(lambda module, given, out: seen.append(out.shape[1]))
     inside = torch.arange(TOKENS) < out.length[..., None]
-    shared = score_completions(policy, PROMPTS[None], LENGTHS[None], out.ids, inside, 1.0)
+    shared = completion_logprobs(backend, policy, PROMPTS[None], LENGTHS[None], out.ids, inside, 1.0)
     assert seen[-1] % 8 == 0
     assert (shared - out.logprobs)[inside].abs().max() < 0.05
     policy.precision = "fp32"
-    exact = score_completions(policy, PROMPTS[None], LENGTHS[None], out.ids, inside, 1.0)
+    exact = completion_logprobs(backend, policy, PROMPTS[None], LENGTHS[None], out.ids, inside, 1.0)
     assert 0 < (shared - exact)[inside].abs().max() < 0.2
     ids, whole = whole_rows(out, 4)
-    torch.testing.assert_close(exact[inside], score(policy, ids, 1.0)[whole], rtol=0, atol=1e-5)
+    torch.testing.assert_close(exact[inside], backend.token_logprobs(policy, ids, 1.0)[whole], rtol=0, atol=1e-5)
 
 
-def test_where_all_tokens_are_real_nothing_is_packed_and_the_log_probs_are_the_same(monkeypatch):
+def test_where_all_tokens_are_real_nothing_is_packed_and_the_log_probs_are_the_same(backend, monkeypatch):
     policy = eager_to_stop(0)
     prompts, length = PROMPTS[None, :2, :3], torch.full((1, 2), 3)
     completions = torch.randint(20, 60, (1, 8, 5), generator=torch.Generator().manual_seed(0))
     mask = torch.ones_like(completions, dtype=torch.bool)
-    whole = score_completions(policy, prompts, length, completions, mask, 1.0)
+    whole = completion_logprobs(backend, policy, prompts, length, completions, mask, 1.0)
     rows = torch.cat((prompts.repeat_interleave(4, dim=1), completions), dim=-1)
-    torch.testing.assert_close(whole, score(policy, rows, 1.0)[..., 3:], rtol=0, atol=1e-5)
-    shorter = score_completions(policy, prompts, length, completions, mask & (torch.arange(5) < 4), 1.0)
+    torch.testing.assert_close(whole, backend.token_logprobs(policy, rows, 1.0)[..., 3:], rtol=0, atol=1e-5)
+    shorter = completion_logprobs(backend, policy, prompts, length, completions, mask & (torch.arange(5) < 4), 1.0)
     torch.testing.assert_close(whole[..., :4], shorter[..., :4], rtol=0, atol=1e-5)
 
 
-def test_draws_follow_the_softmax_law():
+def test_draws_follow_the_softmax_distribution():
     logits = torch.tensor([2.0, -1.0, 0.5, -30.0, 1.0, -2.0]) * 0.7
     n, temperature = 40_000, 0.7
     u = uniforms((Key("sampling", 1),), torch.arange(n), torch.zeros(1, dtype=torch.int64))[0, :, 0]
     ids, logprobs = draw(logits.expand(n, -1), u, temperature)
-    law = (logits / temperature).softmax(-1)
+    expected_share = (logits / temperature).softmax(-1)
     counts = torch.bincount(ids, minlength=6).numpy()
     assert counts[3] == 0
     seen = np.delete(np.arange(6), 3)
-    expected = law.double().numpy()[seen]
+    expected = expected_share.double().numpy()[seen]
     assert stats.chisquare(counts[seen], n * expected / expected.sum()).pvalue > 0.01
-    torch.testing.assert_close(logprobs, law.log()[ids])
+    torch.testing.assert_close(logprobs, expected_share.log()[ids])
 
 
 def test_the_most_extreme_uniforms_draw_only_what_has_probability():
@@ -153,20 +178,23 @@ def test_the_most_extreme_uniforms_draw_only_what_has_probability():
     assert ids.tolist() == [17, 90]
 
 
-def test_first_tokens_of_a_whole_group_follow_the_policys_law():
-    """End to end: the law after prefill, over 4,000 completions of one prompt."""
+def test_first_tokens_of_a_whole_group_follow_the_policys_distribution(backend):
+    """End to end: the distribution after prefill, over 4,000 completions of one prompt."""
     policy, n = toy_state(0).policy, 4000
     u = uniforms((Key("sampling", 2),), torch.arange(n), torch.arange(1))
-    ids = sample(policy, PROMPTS[None, :1], LENGTHS[None, :1], n, 1, 1.0, u).ids.flatten()
-    law = policy(PROMPTS[None, :1])[0, 0, -1].softmax(-1).detach().double().numpy()
-    common = law * n > 8
+    ids = backend.sample(policy, request_of(PROMPTS[None, :1], LENGTHS[None, :1], u, n, 1)).ids.flatten()
+    expected_share = policy(PROMPTS[None, :1])[0, 0, -1].softmax(-1).detach().double().numpy()
+    common = expected_share * n > 8
     counts = np.bincount(ids.numpy(), minlength=112)
-    observed, expected = [*counts[common], counts[~common].sum()], [*law[common], law[~common].sum()]
+    observed, expected = (
+        [*counts[common], counts[~common].sum()],
+        [*expected_share[common], expected_share[~common].sum()],
+    )
     assert stats.chisquare(observed, n * np.array(expected) / sum(expected)).pvalue > 0.01
 
 
-def test_the_sampled_eos_belongs_to_the_completion_and_ends_it():
-    out = drawn(eager_to_stop(0, bias=6.0), group_size=16)
+def test_the_sampled_eos_belongs_to_the_completion_and_ends_it(backend):
+    out = drawn(eager_to_stop(0, bias=6.0), group_size=16, backend=backend)
     stopped = out.stop_reason == int(StopReason.STOP)
     assert 0 < stopped.float().mean() < 1
     last = out.ids.gather(-1, out.length[..., None] - 1)[..., 0]
@@ -179,30 +207,29 @@ def test_the_sampled_eos_belongs_to_the_completion_and_ends_it():
     assert ((out.ids == EOS).sum(-1) == stopped).all()
 
 
-def test_a_prompt_among_others_is_answered_as_it_is_alone():
+def test_a_prompt_among_others_is_answered_as_it_is_alone(backend):
     """Right padding and the company of longer prompts change no token."""
     policy, group = eager_to_stop(0), 4
-    together = drawn(policy, group)
+    together = drawn(policy, group, backend=backend)
     u = uniforms_of(Key("sampling", 0), len(PROMPTS) * group)
     for i, n in enumerate(LENGTHS.tolist()):
         rows = slice(i * group, (i + 1) * group)
-        alone = sample(
-            policy, PROMPTS[None, i : i + 1, :n], LENGTHS[None, i : i + 1], group, TOKENS, 1.0, u[None, rows]
-        )
+        prompt, length = PROMPTS[None, i : i + 1, :n], LENGTHS[None, i : i + 1]
+        alone = backend.sample(policy, request_of(prompt, length, u[None, rows], group))
         assert torch.equal(alone.ids[0], together.ids[0, rows])
         torch.testing.assert_close(alone.logprobs[0], together.logprobs[0, rows], rtol=0, atol=1e-5)
 
 
-def test_stacked_policies_draw_what_each_draws_alone():
+def test_stacked_policies_draw_what_each_draws_alone(backend):
     keys = (Key("sampling", 5), Key("sampling", 6))
-    together = drawn(eager_to_stop(5, 6), keys=keys)
+    together = drawn(eager_to_stop(5, 6), keys=keys, backend=backend)
     for s, key in enumerate(keys):
-        alone = drawn(eager_to_stop(key.seed), keys=(key,))
+        alone = drawn(eager_to_stop(key.seed), keys=(key,), backend=backend)
         assert torch.equal(alone.ids[0], together.ids[s])
         torch.testing.assert_close(alone.logprobs[0], together.logprobs[s], rtol=0, atol=1e-5)
 
 
-def test_a_row_that_may_not_answer_can_be_as_long_as_the_context():
+def test_a_row_that_may_not_answer_can_be_as_long_as_the_context(backend):
     """It stays among the others until enough have ended."""
     policy = eager_to_stop(0)
     longest = policy.config.context
@@ -210,40 +237,47 @@ def test_a_row_that_may_not_answer_can_be_as_long_as_the_context():
     length = torch.tensor([[3] * 5 + [longest]])
     u = uniforms_of(KEYS[0], 6)[None]
     active = torch.arange(6)[None] < 5
-    out = sample(policy, prompts, length, 1, TOKENS, 1.0, u, active)
-    alone = sample(policy, prompts[:, :5, :3], length[:, :5], 1, TOKENS, 1.0, u[:, :5])
+    out = backend.sample(policy, request_of(prompts, length, u, active=active))
+    alone = backend.sample(policy, request_of(prompts[:, :5, :3], length[:, :5], u[:, :5]))
     assert torch.equal(out.ids[:, :5], alone.ids)
     assert (out.length[:, 5] == 0).all()
 
 
 @pytest.mark.parametrize("thinking", [None, 2])
-def test_rows_that_are_not_active_draw_nothing_and_disturb_nobody(thinking):
+def test_rows_that_are_not_active_draw_nothing_and_disturb_nobody(backend, thinking):
     policy = eager_to_stop(0)
     active = torch.arange(12).remainder(3) > 0
-    some, every = (drawn(policy, thinking=thinking, **rows) for rows in ({"active": active[None]}, {}))
+    some, every = (drawn(policy, thinking=thinking, **rows, backend=backend) for rows in ({"active": active[None]}, {}))
     assert torch.equal(some.ids[0, active], every.ids[0, active])
     assert (some.length[0, ~active] == 0).all()
     assert (some.ids[0, ~active] == 0).all()
-    assert not some.drawn[0, ~active].any()
+    assert not some.sampled[0, ~active].any()
 
 
-@pytest.mark.parametrize("path", ["plain"], indirect=True)
+def recording_width(decode, widths):
+    def recorded(ids, *rest):
+        widths.append(ids.shape[1])
+        return decode(ids, *rest)
+
+    return recorded
+
+
+@eager_only
 @pytest.mark.parametrize("thinking", [None, 3])
-def test_groups_that_have_ended_leave_the_batch_and_no_token_changes(thinking, monkeypatch):
+def test_groups_that_have_ended_leave_the_batch_and_no_token_changes(backend, thinking, monkeypatch):
     """Against a batch that keeps all its rows to the end; each seed loses other groups."""
     prompts, length, group, out, widths = PROMPTS.repeat(1, 4, 1), LENGTHS.repeat(4)[None], 2, {}, {}
     room = TOKENS + (0 if thinking is None else thinking + 1)
     u = torch.stack([uniforms_of(Key("sampling", seed), 12 * group, room) for seed in (5, 6)])
     for share in (0.0, 1.0):
-        monkeypatch.setattr("harness.policy.sampler.FULL_ENOUGH", share)
+        monkeypatch.setattr("harness.policy.sampler.COMPACTION_SHARE", share)
         policy, widths[share] = thinker(5, 6, bias=8.0) if thinking else eager_to_stop(5, 6, bias=10.0), []
-        decode = policy.decode
-        policy.decode = lambda ids, *rest, w=widths[share], f=decode: w.append(ids.shape[1]) or f(ids, *rest)
+        policy.decode = recording_width(policy.decode, widths[share])
         several = prompts.expand(2, -1, -1), length.expand(2, -1)
-        out[share] = sample(policy, *several, group, TOKENS, 1.0, u, thinking=thinking)
+        out[share] = backend.sample(policy, request_of(*several, u, group, thinking=thinking))
     assert widths[0.0] == [24] * (room - 1)
     assert widths[1.0][0] > widths[1.0][-1] > 0
-    for name in ("ids", "drawn", "length", "stop_reason"):
+    for name in ("ids", "sampled", "length", "stop_reason"):
         assert torch.equal(getattr(out[0.0], name), getattr(out[1.0], name)), name
     torch.testing.assert_close(out[0.0].logprobs, out[1.0].logprobs, rtol=0, atol=1e-5)
 
@@ -257,10 +291,10 @@ def thinker(*seeds, bias=0.8):
 
 
 @pytest.mark.parametrize("thinking", [0, 1, 3, 8])
-def test_the_answer_is_begun_at_the_end_of_the_budget_by_whoever_has_not_begun_it(thinking):
-    out = drawn(thinker(0), group_size=32, thinking=thinking)
-    assert (out.drawn.sum(-1) < out.length).any()
-    for ids, by_policy, logprobs, n in zip(out.ids[0], out.drawn[0], out.logprobs[0], out.length[0].tolist()):
+def test_the_answer_is_begun_at_the_end_of_the_budget_by_whoever_has_not_begun_it(backend, thinking):
+    out = drawn(thinker(0), group_size=32, thinking=thinking, backend=backend)
+    assert (out.sampled.sum(-1) < out.length).any()
+    for ids, by_policy, logprobs, n in zip(out.ids[0], out.sampled[0], out.logprobs[0], out.length[0].tolist()):
         begun = ids[:n].tolist().index(ANSWER) if ANSWER in ids[:n] else None
         assert begun is not None or ids[n - 1] == EOS  # or it stopped before
         assert (begun or 0) <= thinking
@@ -271,8 +305,8 @@ def test_the_answer_is_begun_at_the_end_of_the_budget_by_whoever_has_not_begun_i
         assert (logprobs[~by_policy] == 0).all()
 
 
-def test_whenever_the_answer_begins_it_has_its_own_room():
-    out = drawn(thinker(0), group_size=64, thinking=4)
+def test_whenever_the_answer_begins_it_has_its_own_room(backend):
+    out = drawn(thinker(0), group_size=64, thinking=4, backend=backend)
     begun = (out.ids == ANSWER).float().argmax(-1)
     answered = (out.ids == ANSWER).any(-1)
     after = (out.length - begun - 1)[answered]
@@ -283,28 +317,28 @@ def test_whenever_the_answer_begins_it_has_its_own_room():
 
 
 @pytest.mark.parametrize("temperature", [1.0, 1.7])
-def test_tokens_that_a_thinking_policy_draws_have_the_log_probs_of_the_full_forward(temperature):
+def test_tokens_that_a_thinking_policy_draws_have_the_log_probs_of_the_full_forward(backend, temperature):
     """After a forced token too."""
     policy = thinker(0)
-    out = drawn(policy, temperature=temperature, thinking=2)
+    out = drawn(policy, temperature=temperature, thinking=2, backend=backend)
     ids, mask = whole_rows(out, 4)
     inside = torch.arange(out.ids.shape[-1]) < out.length[..., None]
-    scored = score(policy, ids, temperature)[mask]
-    by_policy = out.drawn[inside]
+    scored = backend.token_logprobs(policy, ids, temperature)[mask]
+    by_policy = out.sampled[inside]
     assert not by_policy.all()
     torch.testing.assert_close(scored[by_policy], out.logprobs[inside][by_policy], rtol=0, atol=1e-5)
 
 
-def test_a_longer_budget_begins_with_the_same_tokens():
-    short, long = (drawn(thinker(0), group_size=16, thinking=n) for n in (2, 6))
+def test_a_longer_budget_begins_with_the_same_tokens(backend):
+    short, long = (drawn(thinker(0), group_size=16, thinking=n, backend=backend) for n in (2, 6))
     assert torch.equal(short.ids[..., :2], long.ids[..., :2])
     assert not torch.equal(short.ids[..., :3], long.ids[..., :3])
 
 
-def test_stacked_policies_think_as_each_does_alone():
+def test_stacked_policies_think_as_each_does_alone(backend):
     keys = (Key("sampling", 5), Key("sampling", 6))
-    together = drawn(thinker(5, 6), keys=keys, thinking=2)
+    together = drawn(thinker(5, 6), keys=keys, thinking=2, backend=backend)
     for s, key in enumerate(keys):
-        alone = drawn(thinker(key.seed), keys=(key,), thinking=2)
+        alone = drawn(thinker(key.seed), keys=(key,), thinking=2, backend=backend)
         assert torch.equal(alone.ids[0], together.ids[s])
-        assert torch.equal(alone.drawn[0], together.drawn[s])
+        assert torch.equal(alone.sampled[0], together.sampled[s])

@@ -7,12 +7,11 @@ import pytest
 import torch
 
 from harness.core.seeding import keys
-from harness.policy.logprobs import score
+from harness.policy.logprobs import token_logprobs
 from harness.policy.transformer import Transformer, parameter_count
 from harness.train.optim import make_optimizer, set_learning_rate, zero_gradients
+from tests.policy.conftest import backend_named, needs_compiler
 from tests.toys import tiny
-
-pytestmark = pytest.mark.usefixtures("path")
 
 VARIANTS = {
     "plain": {},
@@ -24,9 +23,28 @@ VARIANTS = {
 }
 
 
-@pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
-def model(request):
-    return replace(tiny().model, **{"layers": 2, **request.param})
+# Every variant on the reference backend, and those that are compiled there too.
+CASES = [(variant, "eager") for variant in VARIANTS]
+CASES += [pytest.param((variant, "native"), marks=needs_compiler) for variant in ("plain", "muP")]
+
+
+@pytest.fixture(params=CASES, ids="-".join)
+def case(request):
+    return request.param
+
+
+@pytest.fixture
+def model(case):
+    return replace(tiny().model, **{"layers": 2, **VARIANTS[case[0]]})
+
+
+@pytest.fixture
+def backend(case):
+    return backend_named(case[1])
+
+
+def logits_of(backend, policy, ids):
+    return policy.logits(backend.hidden(policy, ids))
 
 
 def policy_of(model, *seeds, precision="fp32"):
@@ -37,57 +55,60 @@ def random_ids(*shape, seed=0):
     return torch.randint(16, 112, shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_stacked_policies_compute_what_each_computes_alone(model):
+def test_stacked_policies_compute_what_each_computes_alone(backend, model):
     ids = random_ids(3, 4, 9)
     stacked = policy_of(model, 5, 6, 7)
     for s, seed in enumerate((5, 6, 7)):
         alone = policy_of(model, seed)
-        torch.testing.assert_close(stacked(ids)[s], alone(ids[s : s + 1])[0], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            logits_of(backend, stacked, ids)[s], logits_of(backend, alone, ids[s : s + 1])[0], rtol=1e-5, atol=1e-5
+        )
         for a, b in zip(stacked.parameters(), alone.parameters()):
             assert torch.equal(a[s], b[0])
 
 
-def test_gradients_of_stacked_policies_do_not_mix(model):
+def test_gradients_of_stacked_policies_do_not_mix(backend, model):
     stacked, ids = policy_of(model, 5, 6), random_ids(2, 4, 9)
-    stacked(ids)[0].square().sum().backward()
+    logits_of(backend, stacked, ids)[0].square().sum().backward()
     alone = policy_of(model, 5)
-    alone(ids[:1]).square().sum().backward()
+    logits_of(backend, alone, ids[:1]).square().sum().backward()
     for a, b in zip(stacked.parameters(), alone.parameters()):
         torch.testing.assert_close(a.grad[0], b.grad[0], rtol=1e-4, atol=1e-4)
         assert (a.grad[1] == 0).all()
 
 
-def test_later_tokens_change_nothing_before_them(model):
+def test_later_tokens_change_nothing_before_them(backend, model):
     policy, ids = policy_of(model, 0), random_ids(1, 2, 9)
     changed = ids.clone()
     changed[..., 6:] = random_ids(1, 2, 3, seed=1)
-    assert torch.equal(policy(ids)[:, :, :6], policy(changed)[:, :, :6])
-    assert not torch.equal(policy(ids)[:, :, 6:], policy(changed)[:, :, 6:])
+    before, after = logits_of(backend, policy, ids), logits_of(backend, policy, changed)
+    assert torch.equal(before[:, :, :6], after[:, :, :6])
+    assert not torch.equal(before[:, :, 6:], after[:, :, 6:])
 
 
-def test_a_row_in_a_padded_batch_scores_as_it_does_alone(model):
+def test_a_row_in_a_padded_batch_has_the_log_probs_that_it_has_alone(backend, model):
     policy = policy_of(model, 0)
     rows = [random_ids(1, 1, length, seed=length) for length in (3, 7, 12)]
     batch = torch.cat([torch.nn.functional.pad(row, (0, 12 - row.shape[-1])) for row in rows], dim=1)
-    together = score(policy, batch, 1.0)
+    together = backend.token_logprobs(policy, batch, 1.0)
     for i, row in enumerate(rows):
-        alone = score(policy, row, 1.0)
+        alone = backend.token_logprobs(policy, row, 1.0)
         torch.testing.assert_close(together[:, i : i + 1, : row.shape[-1]], alone, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 16])
-def test_the_size_of_a_batch_does_not_change_log_probs(model, size):
+def test_the_size_of_a_batch_does_not_change_log_probs(backend, model, size):
     policy, ids = policy_of(model, 0), random_ids(1, 16, 9)
-    pieces = torch.cat([score(policy, piece, 1.0) for piece in ids.split(size, dim=1)], dim=1)
-    torch.testing.assert_close(pieces, score(policy, ids, 1.0), rtol=0, atol=1e-5)
+    pieces = torch.cat([backend.token_logprobs(policy, piece, 1.0) for piece in ids.split(size, dim=1)], dim=1)
+    torch.testing.assert_close(pieces, backend.token_logprobs(policy, ids, 1.0), rtol=0, atol=1e-5)
 
 
-def test_rows_longer_than_the_context_are_refused(model):
+def test_rows_longer_than_the_context_are_refused(backend, model):
     """Beyond it there are no rotations."""
     policy = policy_of(model, 0)
-    policy(random_ids(1, 1, model.context))
-    with pytest.raises(IndexError, match=f"{model.context + 1} tokens in a context of {model.context}"):
-        policy(random_ids(1, 1, model.context + 1))
+    backend.hidden(policy, random_ids(1, 1, model.context))
+    with pytest.raises(IndexError, match="tokens in a context of|a position outside the context"):
+        backend.hidden(policy, random_ids(1, 1, model.context + 1))
 
 
 def test_logits_and_log_probs_are_float32_also_in_bf16(model):
@@ -99,16 +120,22 @@ def test_logits_and_log_probs_are_float32_also_in_bf16(model):
     assert not torch.equal(low, low.bfloat16().float())
 
 
-def test_nothing_is_dropped_while_scoring(model):
+def test_nothing_is_dropped_while_log_probs_are_computed(backend, model):
     policy, ids = policy_of(model, 0), random_ids(1, 4, 9)
-    assert torch.equal(policy.train()(ids), policy.eval()(ids))
-    assert torch.equal(policy.train()(ids), policy.train()(ids))
+    policy.train()
+    first, again = (logits_of(backend, policy, ids) for _ in range(2))
+    policy.eval()
+    assert torch.equal(first, again)
+    assert torch.equal(first, logits_of(backend, policy, ids))
 
 
 def test_gradients_are_those_of_finite_differences(model):
     """The norm's backward is written by hand."""
     policy, ids = policy_of(model, 0).double(), random_ids(1, 2, 5)
-    objective = lambda: score(policy, ids, 1.0).square().sum()  # noqa: E731
+
+    def objective():
+        return token_logprobs(policy, ids, 1.0).square().sum()
+
     objective().backward()
     for name, weight in policy.named_parameters():
         direction = torch.randn(weight.shape, dtype=weight.dtype, generator=torch.Generator().manual_seed(0))
@@ -145,7 +172,10 @@ def test_norms_are_what_they_say():
 def test_a_post_norm_block_hands_on_a_normalised_stream_and_a_pre_norm_block_the_sum():
     model = replace(tiny().model, layers=1)
     x = torch.randn(1, 3, 16, generator=torch.Generator().manual_seed(0)) * 5
-    nothing = lambda qkv, layer: torch.zeros(1, 3, 16)  # noqa: E731
+
+    def nothing(qkv, layer):
+        return torch.zeros(1, 3, 16)
+
     for position in ("pre", "post"):
         block = policy_of(replace(model, norm_position=position), 0).blocks[0]
         with torch.no_grad():
@@ -169,13 +199,12 @@ def changes(width, base_width, steps=4):
     before = policy(ids).detach()
     for _ in range(steps):
         zero_gradients(policy)
-        score(policy, ids, 1.0)[..., 1:].mean().neg().backward()
+        token_logprobs(policy, ids, 1.0)[..., 1:].mean().neg().backward()
         optimizer.step()
     after = policy(ids).detach()
     return [x.square().mean().sqrt().item() for x in (streams[-1] - streams[0], after - before)]
 
 
-@pytest.mark.parametrize("path", ["plain"], indirect=True)  # the other keeps its stream to itself
 def test_under_mup_updates_are_as_large_at_any_width_and_without_it_they_grow():
     """The coordinate check of arXiv 2203.03466, appendix D.1, over a fourfold width. Logits shrink a little: what is
     left of the initial function, which muP lets vanish, changes less and less."""

@@ -49,8 +49,8 @@ def test_weights_optimizer_and_counts_come_back_to_the_bit(saved):
     load_checkpoint([(folder, "run-1")], other, 5)
     assert other.spent == state.spent
     assert all(torch.equal(a, b) for a, b in zip(other.policy.parameters(), state.policy.parameters()))
-    assert len(other.lagged) == 2
-    for a, b in zip(other.lagged, state.past_weights):
+    assert len(other.past_weights) == 2
+    for a, b in zip(other.past_weights, state.past_weights):
         assert all(torch.equal(a[name], b[name]) for name in b)
     a, b = other.optimizer.state_dict()["state"], state.optimizer.state_dict()["state"]
     assert a.keys() == b.keys()

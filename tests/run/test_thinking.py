@@ -9,7 +9,7 @@ from envs.registry import select
 from harness.analysis.data.table import check_table
 from harness.core.seeding import keys
 from harness.evaluate import at_budgets, build_suite, cell_row, evaluate, problem_rows
-from harness.policy.logprobs import score
+from harness.policy.logprobs import token_logprobs
 from harness.policy.tokenizer import ANSWER, EOS, encode, encode_prompt
 from harness.run.evaluations import eval_metrics, role_accuracy
 from harness.run.tracker import read_metrics
@@ -22,8 +22,8 @@ from tests.toys import tiny, toy_state, train
 def scored(budgets, samples=4):
     config = tiny(f"evaluation.samples={samples}", "evaluation.problems=5").evaluation
     suite = build_suite(select(["toy.*"]), (1, 2), config)
-    policy = toy_state(0).policy
-    return policy, evaluate(policy, at_budgets(suite, budgets), config, keys("evaluation", (0,), 3))[0]
+    state, streams = toy_state(0), keys("evaluation", (0,), 3)
+    return state.policy, evaluate(state.backend, state.policy, at_budgets(suite, budgets), config, streams)[0]
 
 
 def test_each_budget_is_a_setting_of_its_own_on_the_same_problems():
@@ -53,7 +53,7 @@ def test_without_a_budget_to_think_a_policy_is_told_to_answer_at_once():
     expected = []
     for problem in found.cell.problems:
         ids = torch.tensor([*encode_prompt(problem.prompt), ANSWER, *encode("A"), EOS])
-        expected.append(score(policy, ids[None, None], 1.0)[0, 0, -2:].sum().item())
+        expected.append(token_logprobs(policy, ids[None, None], 1.0)[0, 0, -2:].sum().item())
     assert found.answer_logprob == pytest.approx(np.mean(expected), abs=1e-5)
 
 

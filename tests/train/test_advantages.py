@@ -1,4 +1,4 @@
-"""Advantages: what multiplies the gradient, checked by hand and against their own laws."""
+"""Advantages: what multiplies the gradient, by hand and by what must hold of any."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from harness.train.advantages import zero_advantage_groups
 from harness.train.algorithms import ALGORITHMS
 from harness.train.rewards import true_reward
 from tests.toys import algo
-from tests.train.toy_rollouts import credit_of, hand_made
+from tests.train.toy_rollouts import hand_made, rewards_of
 
 NAN = float("nan")
 ALL = [(name, scale) for name in ("rloo", "grpo") for scale in ("none", "group", "batch")]
@@ -21,14 +21,16 @@ ALL = [(name, scale) for name in ("rloo", "grpo") for scale in ("none", "group",
 def advantages(rewards, name="rloo", scale="none", seeds=1):
     """[S·P, G], after checking that each row has one value on its drawn tokens and 0 on its prompt."""
     rollouts = hand_made([[0] * len(rewards[0]) for _ in rewards], seeds=seeds).rollouts
-    out = ALGORITHMS[name].advantage(credit_of(rewards), None, rollouts, algo(name, scale=scale))
+    out = ALGORITHMS[name].advantage(rewards_of(rewards), None, rollouts, algo(name, scale=scale))
     assert (out[:, 0] == 0).all()
     assert (out[:, 1:] == out[:, 1:2]).all()
     return out[:, 1].view(len(rewards), -1)
 
 
-def silent(credit: Rewards, rollouts, name="rloo"):
-    return zero_advantage_groups(ALGORITHMS[name].advantage, credit, rollouts, algo(name)).tolist()
+def zero_advantage(rewards: Rewards, rollouts, name="rloo"):
+    advantage = ALGORITHMS[name].advantage
+    values = advantage(rewards, None, rollouts, algo(name))
+    return zero_advantage_groups(advantage, rewards, None, rollouts, algo(name), values).tolist()
 
 
 # Two groups of three: rewards 1 0 0 and 1 1 0.
@@ -69,7 +71,7 @@ def test_an_unscorable_row_gets_nothing_and_moves_no_baseline(name, scale):
 
 
 @pytest.mark.parametrize(("name", "scale"), ALL)
-def test_a_group_with_one_scorable_row_or_none_is_silent(name, scale):
+def test_a_group_with_one_scorable_row_or_none_has_zero_advantage(name, scale):
     assert (advantages([[NAN, 1.0, NAN], [NAN, NAN, NAN]], name, scale) == 0).all()
 
 
@@ -103,24 +105,24 @@ def test_nothing_reduces_over_seeds(name, scale):
     torch.testing.assert_close(together, torch.cat((advantages(a, name, scale), advantages(b, name, scale))))
 
 
-def test_silence_is_judged_on_the_base_reward_before_shaping():
+def test_zero_advantage_is_decided_by_the_base_reward_before_shaping():
     """Shaping (a length penalty, say) makes rewards of one group differ; that alone is no signal."""
     rollouts = hand_made([[0, 0, 0], [1, 0, 0]]).rollouts
-    base = credit_of([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    base = rewards_of([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
     shaped = replace(base, outcome=torch.tensor([0.0, -0.1, -0.2, 0.9, 0.9, 0.9]))
-    assert silent(shaped, rollouts) == [[True, False]]
+    assert zero_advantage(shaped, rollouts) == [[True, False]]
 
 
-def test_exact_equality_decides_silence():
+def test_exact_equality_decides_zero_advantage():
     rollouts = hand_made([[0, 0], [0, 0]]).rollouts
     almost = float(torch.nextafter(torch.tensor(0.1), torch.tensor(1.0)))
-    assert silent(credit_of([[0.1, 0.1], [0.1, almost]]), rollouts) == [[True, False]]
+    assert zero_advantage(rewards_of([[0.1, 0.1], [0.1, almost]]), rollouts) == [[True, False]]
 
 
 def test_unscorable_is_not_wrong():
     """The same group with the unscorable row counted as wrong would carry signal."""
     inputs = hand_made([[1, 2, 1], [1, 0, 1]])
-    assert silent(true_reward(inputs), inputs.rollouts) == [[True, False]]
+    assert zero_advantage(true_reward(inputs), inputs.rollouts) == [[True, False]]
 
 
 # Tokens 1, 2, 3 of each row are drawn, token 0 is the prompt.
@@ -130,8 +132,8 @@ BY_TOKEN = torch.tensor([[0.0, -1.0, 0.0, -2.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0
 def with_tokens(name, scale):
     """One group of three, rewards 1 0 0, and what single tokens cost on top."""
     rollouts = hand_made([[1, 0, 0]]).rollouts
-    credit = replace(credit_of([[1.0, 0.0, 0.0]]), token=BY_TOKEN)
-    return ALGORITHMS[name].advantage(credit, None, rollouts, algo(name, scale=scale))[:, 1:]
+    rewards = replace(rewards_of([[1.0, 0.0, 0.0]]), token=BY_TOKEN)
+    return ALGORITHMS[name].advantage(rewards, None, rollouts, algo(name, scale=scale))[:, 1:]
 
 
 def test_reinforce_judges_a_token_by_what_follows_it():
@@ -155,14 +157,14 @@ def test_group_baselines_judge_a_completion_as_a_whole():
 @pytest.mark.parametrize("name", ["reinforce", "expert_iteration", "sft"])
 def test_without_a_baseline_a_group_that_is_all_right_carries_signal_and_one_all_wrong_does_not(name):
     rollouts = hand_made([[1, 1], [0, 0], [2, 2]]).rollouts
-    credit = credit_of([[1.0, 1.0], [0.0, 0.0], [NAN, NAN]])
-    assert silent(credit, rollouts, name) == [[False, True, True]]
+    rewards = rewards_of([[1.0, 1.0], [0.0, 0.0], [NAN, NAN]])
+    assert zero_advantage(rewards, rollouts, name) == [[False, True, True]]
 
 
 def test_reinforce_pp_finds_signal_where_a_groups_rewards_differ_from_the_steps_mean():
     rollouts = hand_made([[1, 1], [0, 0]]).rollouts
-    assert silent(credit_of([[1.0, 1.0], [0.0, 0.0]]), rollouts, "reinforce_pp") == [[False, False]]
-    assert silent(credit_of([[0.1, 0.1], [0.1, 0.1]]), rollouts, "reinforce_pp") == [[True, True]]
+    assert zero_advantage(rewards_of([[1.0, 1.0], [0.0, 0.0]]), rollouts, "reinforce_pp") == [[False, False]]
+    assert zero_advantage(rewards_of([[0.1, 0.1], [0.1, 0.1]]), rollouts, "reinforce_pp") == [[True, True]]
 
 
 @pytest.mark.parametrize("name", ["reinforce_pp", "reinforce"])

@@ -15,7 +15,7 @@ from harness.train.algorithms import ALGORITHMS
 from harness.train.batch import ScoredRollouts, training_batches
 from harness.train.losses import LossInputs, regularisers
 from tests.toys import algo, tiny
-from tests.train.toy_rollouts import credit_of, hand_made
+from tests.train.toy_rollouts import hand_made, rewards_of
 
 pytest.importorskip("trl", minversion="1.16")
 pytestmark = pytest.mark.slow
@@ -92,7 +92,7 @@ def rollouts_of_lengths():
 def advantages(name, rewards, **changes):
     """[B] of ours."""
     rollouts = rollouts_of_lengths()
-    return ALGORITHMS[name].advantage(credit_of(rewards), None, rollouts, algo(name, **changes))[:, 1]
+    return ALGORITHMS[name].advantage(rewards_of(rewards), None, rollouts, algo(name, **changes))[:, 1]
 
 
 def deviation_factor(centred, count):
@@ -136,21 +136,23 @@ def our_loss(name, given, spread, **changes):
     config, rollouts = algo(name, **changes), rollouts_of_lengths()
     wide = lambda x: torch.nn.functional.pad(x, (1, 0))  # noqa: E731  (the prompt's token)
     rollouts = replace(rollouts, sampler_logprobs=wide(sampler))
-    judged = ScoredRollouts(
+    keep = torch.ones(1, GROUPS, dtype=torch.bool)
+    scored = ScoredRollouts(
         rollouts,
         given[:, None].double() * rollouts.loss_mask,
         torch.ones(len(LENGTHS), dtype=torch.bool),
-        torch.ones(1, GROUPS, dtype=torch.bool),
+        ~keep,
+        keep,
         wide(reference),
     )
-    (batch,) = training_batches(judged, config, tiny().optim, LONGEST, ())
+    (batch,) = training_batches(scored, config, tiny().optim, LONGEST, ())
     inputs = LossInputs(
         policy[None], batch.sampler_logprobs, batch.advantages, batch.loss_mask, batch.weight, batch.ref_logprobs
     )
-    of_policy, told = ALGORITHMS[name].loss(inputs, config)
+    of_policy, metrics = ALGORITHMS[name].loss(inputs, config)
     loss = (of_policy + regularisers(inputs, config)[0]) / batch.denominator
     loss.sum().backward()
-    return loss.item(), policy.grad, told["ratio_clipped"].item()
+    return loss.item(), policy.grad, metrics["ratio_clipped"].item()
 
 
 def their_loss(trainer, inputs, spread, beta=0.0):

@@ -9,7 +9,7 @@ from envs.mixture import Mixture
 from envs.registry import select
 from envs.vector import TextVectorEnv
 from harness.core.seeding import keys
-from harness.policy.logprobs import score
+from harness.policy.logprobs import token_logprobs
 from harness.train.algorithms import ALGORITHMS, flops_per_token
 from harness.train.rl import rl_step
 from harness.train.rollout import Sampling, rollout
@@ -24,17 +24,18 @@ def metric(reports, name):
     return [report.metrics[name].item() for report in reports]
 
 
-def accuracy(policy):
+def accuracy(state):
     env = TextVectorEnv(128, toy_problems(1)[0].task)
-    _, checked = rollout(policy, env, toy_problems(32), Sampling(4, 4, 1.0), keys("evaluation", (0,), 0))
-    return (checked.verdict == 1).float().mean().item()
+    streams = keys("evaluation", (0,), 0)
+    _, results = rollout(state.backend, state.policy, env, toy_problems(32), Sampling(4, 4, 1.0), streams)
+    return (results.verdict == 1).float().mean().item()
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_algorithm_learns_the_toy_task(name):
     sizes = ("rl.problems=128", "rl.group_size=1") if name == "sft" else ()
     state, _, reports = steps(tiny(f"algo={name}", *LOUD, *sizes), 12, 0)
-    assert accuracy(state.policy) > accuracy(toy_state(0).policy) + 0.2
+    assert accuracy(state) > accuracy(toy_state(0)) + 0.2
     assert all(torch.isfinite(value).all() for report in reports for value in report.metrics.values())
 
 
@@ -70,7 +71,7 @@ def test_the_policy_that_samples_is_so_many_updates_behind():
         reports.append(rl_step(config, state, env, mixture))
     for step, report in enumerate(reports):
         rollouts = report.sampled.rollouts
-        stale = score(history[max(step - 2, 0)], rollouts.ids[None], 1.0)[0] * rollouts.loss_mask
+        stale = token_logprobs(history[max(step - 2, 0)], rollouts.ids[None], 1.0)[0] * rollouts.loss_mask
         torch.testing.assert_close(rollouts.sampler_logprobs, stale, rtol=0, atol=1e-5)
     drift = metric(reports, "sampler_policy_kl")
     assert drift[0] < 1e-9 < 1e-4 < min(drift[1:])
@@ -83,7 +84,10 @@ def test_epochs_go_over_the_same_rollouts_again():
     assert report.metrics["sampler_policy_kl"].item() > 1e-5
     assert torch.equal(report.sampled.rollouts.ids, single.sampled.rollouts.ids)
     n = once.spent[0].flops_convention / once.spent[0].tokens / 8
-    trained = lambda spent: spent.flops - 2 * n * spent.tokens  # noqa: E731
+
+    def trained(spent):
+        return spent.flops - 2 * n * spent.tokens
+
     assert trained(again.spent[0]) == pytest.approx(3 * trained(once.spent[0]))
 
 
@@ -101,8 +105,8 @@ def test_flops_of_a_token_follow_the_convention(settings, passes):
 
 
 @pytest.mark.parametrize("option", ["k1", "k2", "k3", "entropy"])
-def test_kl_and_entropy_act_on_groups_without_signal(option):
-    """Under the format reward a policy that draws one token is never well formed: no group has signal, ever."""
+def test_kl_and_entropy_act_on_zero_advantage_groups(option):
+    """Under the format reward a policy that draws one token is never well formed: every group has zero advantage."""
     quiet = ("reward=format_reward", "sampling.max_new_tokens=1", "sampling.temperature=1.1", "rl.problems=2")
     acting = ("algo.entropy_bonus=0.5",) if option == "entropy" else (f"algo.kl={option}", "algo.kl_coefficient=0.5")
     for more, moves in (((), False), (acting, True)):
@@ -126,6 +130,6 @@ def test_a_kl_holds_the_policy_near_the_base(form):
 
 def test_a_truncation_penalty_falls_on_truncated_completions_alone():
     _, _, (report,) = steps(tiny("reward.truncation_penalty=0.5"), 1, 0)
-    credit, cut = report.sampled.credit, report.sampled.rollouts.stop_reason == 1
+    rewards, cut = report.sampled.rewards, report.sampled.rollouts.stop_reason == 1
     assert cut.any()
-    torch.testing.assert_close(credit.base - credit.outcome, cut * 0.5)
+    torch.testing.assert_close(rewards.base - rewards.outcome, cut * 0.5)

@@ -1,4 +1,4 @@
-"""What is drawn, and that it can be told afterwards."""
+"""Which problems a step draws, and that its draws can be repeated afterwards."""
 
 import numpy as np
 import pytest
@@ -11,11 +11,12 @@ from harness.core.types import VerifierResults
 from harness.policy.tokenizer import decode
 from harness.run.job import training_mixture
 from harness.train.curriculum import (
-    FLOOR,
-    MEMORY,
+    DECAY,
+    MIN_SHARE,
+    add_solved,
     draw,
     initial_success,
-    name_of,
+    problem_id,
     sampling_probabilities,
     updated_success,
 )
@@ -33,8 +34,8 @@ def rng(step=0):
 
 def test_without_a_target_the_draws_are_those_of_the_mixture_and_so_they_are_on_target():
     for target in (None, 0.4):
-        (chances,) = sampling_probabilities(MIXTURE, initial_success(MIXTURE, 1, target), target, 1)
-        assert draw(MIXTURE, chances, {}, 50, rng()) == MIXTURE.draw(50, rng())
+        (probabilities,) = sampling_probabilities(MIXTURE, initial_success(MIXTURE, 1, target), target, 1)
+        assert draw(MIXTURE, probabilities, {}, 50, rng()) == MIXTURE.draw(50, rng())
 
 
 def test_before_anything_was_drawn_a_target_changes_nothing():
@@ -46,24 +47,24 @@ def test_before_anything_was_drawn_a_target_changes_nothing():
 def test_cells_on_target_are_drawn_more_and_none_is_forgotten():
     """A bump of width .2 around .5, by hand: success 0 and 1 are 2.5 widths away."""
     success = torch.tensor([[0.0, 0.5, 1.0, 0.5, 0.5, 0.5]], dtype=torch.float64)
-    (chances,) = sampling_probabilities(MIXTURE, success, 0.5, 1)
+    (probabilities,) = sampling_probabilities(MIXTURE, success, 0.5, 1)
     tilted = PLAIN * np.array([np.exp(-3.125), 1, np.exp(-3.125), 1, 1, 1])
-    np.testing.assert_allclose(chances, 0.9 * tilted / tilted.sum() + 0.1 * PLAIN)
-    assert chances.sum() == pytest.approx(1)
-    assert (chances >= FLOOR * PLAIN).all()
-    drawn = [(p.task, p.difficulty) for p in draw(MIXTURE, chances, {}, 4000, rng())]
-    for (task, difficulty, _), chance in zip(MIXTURE.cells(), chances):
+    np.testing.assert_allclose(probabilities, 0.9 * tilted / tilted.sum() + 0.1 * PLAIN)
+    assert probabilities.sum() == pytest.approx(1)
+    assert (probabilities >= MIN_SHARE * PLAIN).all()
+    drawn = [(p.task, p.difficulty) for p in draw(MIXTURE, probabilities, {}, 4000, rng())]
+    for (task, difficulty, _), probability in zip(MIXTURE.cells(), probabilities):
         share = drawn.count((task.name, difficulty)) / 4000
-        assert share == pytest.approx(chance, abs=4 * (chance / 4000) ** 0.5)
+        assert share == pytest.approx(probability, abs=4 * (probability / 4000) ** 0.5)
 
 
 def test_success_is_remembered_group_by_group_and_seed_by_seed():
     problems = [select(["addition.symbolic"])[0].draw(rng(i), difficulty) for i, difficulty in enumerate((1, 1, 2, 1))]
     verdict = [[CORRECT, WRONG], [CORRECT, UNSCORABLE], [UNSCORABLE, UNSCORABLE], [WRONG, WRONG]]
-    checked = VerifierResults(torch.tensor(verdict).flatten(), torch.ones(8, dtype=torch.bool))
-    found = updated_success(initial_success(MIXTURE, 2, 0.5), MIXTURE, problems, checked)
-    first = 0.5 + (1 - MEMORY) * (1.0 - 0.5)  # .5 stays at .5, then one that is right
-    np.testing.assert_allclose(found[:, :2], [[first, 0.5], [0.5 * MEMORY, 0.5]])
+    results = VerifierResults(torch.tensor(verdict).flatten(), torch.ones(8, dtype=torch.bool))
+    found = updated_success(initial_success(MIXTURE, 2, 0.5), MIXTURE, problems, results)
+    first = 0.5 + (1 - DECAY) * (1.0 - 0.5)  # .5 stays at .5, then one that is right
+    np.testing.assert_allclose(found[:, :2], [[first, 0.5], [0.5 * DECAY, 0.5]])
     assert (found[:, 2:] == 0.5).all()
 
 
@@ -71,13 +72,13 @@ def test_what_was_drawn_can_be_drawn_again_from_the_metrics():
     config = tiny("tasks.target_success=0.9", "rl.problems=8")
     _, _, reports = steps(config, 6, 0)
     mixture = training_mixture(config)
-    names = [f"sampling_probabilities/{task.name}/{difficulty}" for task, difficulty, _ in mixture.cells()]
+    names = [f"sampling_probability/{task.name}/{difficulty}" for task, difficulty, _ in mixture.cells()]
     for step, report in enumerate(reports):
-        chances = np.array([report.metrics[name].item() for name in names])
-        again = draw(mixture, chances, {}, 8, rng(step))
+        probabilities = np.array([report.metrics[name].item() for name in names])
+        again = draw(mixture, probabilities, {}, 8, rng(step))
         ids = report.sampled.rollouts.ids[:: config.rl.group_size, 1:3]
         assert [chr(row[0] - 17 + 32) for row in ids.tolist()] == [p.prompt[0] for p in again]
-    assert not np.allclose(chances, [p for *_, p in mixture.cells()])
+    assert not np.allclose(probabilities, [p for *_, p in mixture.cells()])
 
 
 # ---- problems that are not drawn again
@@ -88,16 +89,18 @@ def drawn(problems):
 
 
 @pytest.mark.parametrize("target", [None, 0.4])
-def test_a_retired_problem_is_never_drawn_while_there_are_others(target):
-    """Half of what 50 draws find is retired; what is not keeps its place."""
-    (chances,) = sampling_probabilities(MIXTURE, initial_success(MIXTURE, 1, target), target, 1)
-    before = draw(MIXTURE, chances, {}, 50, rng())
+def test_a_solved_problem_is_never_drawn_while_there_are_others(target):
+    """Half of what 50 draws find is solved; what is not keeps its place."""
+    (probabilities,) = sampling_probabilities(MIXTURE, initial_success(MIXTURE, 1, target), target, 1)
+    before = draw(MIXTURE, probabilities, {}, 50, rng())
     gone = dict.fromkeys(sorted(drawn(before))[::2], 0)
-    after = draw(MIXTURE, chances, gone, 50, rng())
+    after = draw(MIXTURE, probabilities, gone, 50, rng())
     assert len(after) == 50
     assert not drawn(after) & set(gone)
-    assert [b for a, b in zip(before, after) if name_of(a) not in gone] == [a for a in before if name_of(a) not in gone]
-    assert draw(MIXTURE, chances, gone, 50, rng()) == after
+    assert [b for a, b in zip(before, after) if problem_id(a) not in gone] == [
+        a for a in before if problem_id(a) not in gone
+    ]
+    assert draw(MIXTURE, probabilities, gone, 50, rng()) == after
 
 
 def test_where_nothing_else_is_left_solved_problems_are_drawn_again():
@@ -107,36 +110,36 @@ def test_where_nothing_else_is_left_solved_problems_are_drawn_again():
     assert len(draw(mixture, None, everything, 20, rng())) == 20
 
 
-def test_a_problem_is_retired_at_its_pass_rate_in_its_seed_alone_and_once():
+def test_a_problem_is_solved_at_its_pass_rate_in_its_seed_alone_and_once():
     """Shares ½ and, of two that can be scored, 1; then none that can be scored, and ¾."""
     problems = [select(["addition.symbolic"])[0].draw(rng(i), 3) for i in range(4)]
     verdict = [[CORRECT, WRONG, CORRECT, WRONG], [CORRECT, UNSCORABLE, CORRECT, UNSCORABLE]]
     verdict += [[UNSCORABLE] * 4, [CORRECT, CORRECT, CORRECT, WRONG]]
-    checked = VerifierResults(torch.tensor(verdict).flatten(), torch.ones(16, dtype=torch.bool))
-    a, b, c, d = map(name_of, problems)
-    assert add_solved([{}, {}], problems, checked, 0.51, 7) == ({b: 7}, {d: 7})
-    assert add_solved([{}, {c: 1}], problems, checked, 0.5, 7) == ({a: 7, b: 7}, {c: 1, d: 7})
-    assert add_solved([{a: 3}, {}], problems, checked, 0.5, 7) == ({a: 3, b: 7}, {d: 7})
-    assert add_solved([{c: 1}, {}], problems, checked, None, 7) == ({c: 1}, {})
+    results = VerifierResults(torch.tensor(verdict).flatten(), torch.ones(16, dtype=torch.bool))
+    a, b, c, d = map(problem_id, problems)
+    assert add_solved([{}, {}], problems, results, 0.51, 7) == ({b: 7}, {d: 7})
+    assert add_solved([{}, {c: 1}], problems, results, 0.5, 7) == ({a: 7, b: 7}, {c: 1, d: 7})
+    assert add_solved([{a: 3}, {}], problems, results, 0.5, 7) == ({a: 3, b: 7}, {d: 7})
+    assert add_solved([{c: 1}, {}], problems, results, None, 7) == ({c: 1}, {})
 
 
-def test_the_draws_of_every_step_can_be_drawn_again_from_what_is_retired_at_the_end():
+def test_the_draws_of_every_step_can_be_drawn_again_from_what_is_solved_at_the_end():
     """Of the 180 problems or so, some are met again."""
     config = tiny("tasks.retire_at=0.5", "tasks.difficulties=[1]", "rl.problems=16")
     state, _, reports = steps(config, 8, 0)
-    (retired,), mixture = state.solved, training_mixture(config)
+    (solved,), mixture = state.solved, training_mixture(config)
     met = set()
     for step, report in enumerate(reports):
-        gone = {name: when for name, when in retired.items() if when < step}
+        gone = {name: when for name, when in solved.items() if when < step}
         again = draw(mixture, None, gone, 16, rng(step))
         ids = report.sampled.rollouts.ids[:: config.rl.group_size, 1:3].tolist()
         assert [decode(row) for row in ids] == [problem.prompt[:2] for problem in again]
         assert not drawn(again) & set(gone)
         met |= drawn(mixture.draw(16, rng(step))) & set(gone)
-        count = sum(when <= step for when in retired.values())
+        count = sum(when <= step for when in solved.values())
         assert report.metrics["solved_problems"].item() == count
     assert len(met) > 5  # the plain mixture would have met these again
-    assert len(retired) > 30
+    assert len(solved) > 30
 
 
 def test_weights_are_those_of_the_entries_of_verified():

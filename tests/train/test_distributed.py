@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from envs.vector import TextVectorEnv
+from harness.policy.backends.eager import EagerBackend
 from harness.run.job import training_mixture
 from harness.train.critic import add_critic
 from harness.train.distributed import process_group
 from harness.train.rl import train_rl
-from tests.run.test_job import rows
+from tests.run.test_run import rows
 from tests.test_scripts import ROOT
 from tests.toys import TINY, tiny, toy_state, train
 
@@ -25,12 +26,16 @@ def trained(settings, seeds):
     """(loss and accuracy of each step, weights) of a toy run in float64."""
     torch.set_default_dtype(torch.float64)
     config = tiny(*settings)
-    state, mixture, told = toy_state(*seeds, optim=config.optim), training_mixture(config), []
+    state, mixture, metrics = toy_state(*seeds, optim=config.optim), training_mixture(config), []
     add_critic(state, config.algo, config.optim)
     env = TextVectorEnv(len(seeds) * config.rl.problems * config.rl.group_size, mixture.tasks[0])
-    after = lambda _, report: told.append({k: v.tolist() for k, v in report.metrics.items()})  # noqa: E731
+    state.backend = EagerBackend()  # in float64
+
+    def after(_, report):
+        metrics.append({k: v.tolist() for k, v in report.metrics.items()})
+
     train_rl(config, state, env, mixture, STEPS, after)
-    return told, [w.detach().flatten().tolist() for w in state.policy.parameters()]
+    return metrics, [w.detach().flatten().tolist() for w in state.policy.parameters()]
 
 
 def one_rank(rank, port, settings, seeds, results):
@@ -83,10 +88,10 @@ def test_two_processes_train_as_one_does(settings, seeds):
     pair = results_of(one_rank, [(rank, port, settings, seeds) for rank in (0, 1)])
     (one,) = results_of(alone, [(settings, seeds)]).values()
     assert pair[0] == pair[1]
-    told, weights = pair[0]
-    assert len(told) == STEPS
-    assert len({row["loss"][0] for row in told}) > STEPS / 2  # it is no curve of zeros
-    for mine, expected in zip(told, one[0], strict=True):
+    metrics, weights = pair[0]
+    assert len(metrics) == STEPS
+    assert len({row["loss"][0] for row in metrics}) > STEPS / 2  # it is no curve of zeros
+    for mine, expected in zip(metrics, one[0], strict=True):
         for name in expected:
             assert mine[name] == pytest.approx(expected[name], abs=1e-5, nan_ok=True), name
     for mine, expected in zip(weights, one[1], strict=True):
@@ -96,7 +101,7 @@ def test_two_processes_train_as_one_does(settings, seeds):
 SETTINGS = [setting for setting in TINY if not setting.startswith(("tracker", "rl.steps"))]
 
 
-def started_by_torchrun(*arguments, cwd):
+def by_torchrun(*arguments, cwd):
     command = [
         sys.executable,
         "-m",
@@ -112,13 +117,13 @@ def started_by_torchrun(*arguments, cwd):
 
 
 @pytest.mark.slow
-def test_a_run_moves_between_one_process_and_several_and_only_one_of_them_speaks(tmp_path):
+def test_a_run_moves_between_one_process_and_several_and_only_one_of_them_prints(tmp_path):
     """Four steps on two processes, four more on one, four more on two, against twelve on one."""
-    first = started_by_torchrun("rl.steps=4", cwd=tmp_path)
+    first = by_torchrun("rl.steps=4", cwd=tmp_path)
     assert first.returncode == 0, first.stderr + first.stdout
     assert first.stdout.count("run folders:") == 1
     train(tiny("rl.steps=8", out=tmp_path))
-    last = started_by_torchrun("rl.steps=12", cwd=tmp_path)
+    last = by_torchrun("rl.steps=12", cwd=tmp_path)
     assert last.returncode == 0, last.stderr + last.stdout
     whole = rows(train(tiny("rl.steps=12", out=tmp_path / "whole")))
     (folder,) = (tmp_path / "runs").glob("rl-*")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from harness.policy.logprobs import token_entropy
+from harness.policy.logprobs import entropy_from_logits
 from harness.train.algorithms import ALGORITHMS
 from harness.train.losses import LossInputs, clipped_policy_gradient, regularisers
 from tests.toys import algo
@@ -92,7 +92,7 @@ def test_a_row_counts_as_much_as_its_weight():
     given = replace(inputs(RATIO, ADVANTAGES), weight=torch.tensor([[1.0, 0.5]]))
     loss, metrics = clipped_policy_gradient(given, RLOO)
     assert loss.item() == pytest.approx(-((1 + 1.3 + 0.5) + 0.5 * (-1 - 1.5 - 0.8)), abs=1e-6)
-    assert metrics["ratio_clipped"].item() == 2  # what is told is told of tokens, weighted or not
+    assert metrics["ratio_clipped"].item() == 2  # of tokens, weighted or not
 
 
 def gradient(name, ratio, advantages, **numbers):
@@ -208,7 +208,7 @@ def test_no_divergence_from_the_reference_is_no_gradient_and_a_huge_one_stays_fi
     assert torch.isfinite(far[1]["ref_kl"]).all()
 
 
-def test_ref_kl_is_told_as_the_mean_of_k3_over_tokens():
+def test_ref_kl_is_the_mean_of_k3_over_tokens():
     policy, reference = five(0), five(1)
     given = replace(every_token(policy, policy, reference), weight=None)
     p, r = policy.log_softmax(-1), reference.log_softmax(-1)
@@ -218,7 +218,7 @@ def test_ref_kl_is_told_as_the_mean_of_k3_over_tokens():
 
 def test_the_entropy_bonus_raises_entropy():
     logits = five(0).requires_grad_()
-    entropy = token_entropy(logits, 1.0)
+    entropy = entropy_from_logits(logits, 1.0)
     given = replace(every_token(logits, logits.detach(), five(1)), entropy=entropy.expand(1, 5, 1), ref_logprobs=None)
     loss, _ = regularisers(given, algo("rloo", entropy_bonus=0.5))
     loss.sum().backward()

@@ -1,4 +1,4 @@
-"""A step that gives no number stops the run, says which tensor it was, and can be looked into."""
+"""A step that is not finite stops the run with the name of the tensor and a dump of the batch."""
 
 import json
 
@@ -10,25 +10,25 @@ from harness.config.identity import base_id, run_id
 from harness.run.checkpoint import saved_steps, step_folder
 from harness.run.folder import run_folder
 from harness.run.job import run_job
-from harness.train import pretrain, rl
+from harness.train import pretrain, update
 from harness.train.state import NonFinite
-from tests.policy.conftest import path  # noqa: F401  (a fixture)
-from tests.run.test_job import assert_same_run
+from tests.policy.conftest import needs_compiler
+from tests.run.test_run import assert_same_run
 from tests.toys import base_job, rl_job, silent, tiny, train
 
 SETTINGS = ("rl.steps=10", "save.seconds=1e-3")
 
 
 def poison(monkeypatch, step):
-    """The loss of one step is no number, the first time it is computed."""
-    plain, seen = rl.losses, []
+    """The loss of one step is NaN, the first time it is computed."""
+    plain, seen = update.losses, []
 
     def poisoned(*arguments):
         loss, metrics = plain(*arguments)
         seen.append(1)
         return (loss * torch.nan if len(seen) == step + 1 else loss), metrics
 
-    monkeypatch.setattr(rl, "losses", poisoned)
+    monkeypatch.setattr(update, "losses", poisoned)
 
 
 @pytest.mark.parametrize("algorithm", ["rloo", "ppo"])
@@ -56,30 +56,30 @@ def test_a_run_stops_there_with_a_dump_and_a_resume_goes_on(algorithm, tmp_path,
     assert_same_run(folder.path, train(tiny(*settings, out=tmp_path / "b")))
 
 
-def test_a_gradient_that_is_no_number_is_named(tmp_path, monkeypatch):
+def test_a_gradient_that_is_not_finite_is_named(tmp_path, monkeypatch):
     config = tiny(out=tmp_path)
     run_job(base_job(config), silent)
-    plain = rl.losses
+    plain = update.losses
 
-    def steep(policy, part, cfg):
-        loss, metrics = plain(policy, part, cfg)
-        return loss + (policy.blocks[0].down.flatten(1).sum(1) * 0).sqrt(), metrics
+    def steep(state, part, cfg):
+        loss, metrics = plain(state, part, cfg)
+        return loss + (state.policy.blocks[0].down.flatten(1).sum(1) * 0).sqrt(), metrics
 
-    monkeypatch.setattr(rl, "losses", steep)
+    monkeypatch.setattr(update, "losses", steep)
     with pytest.raises(NonFinite, match=r"the gradient of policy\.blocks\.0\.down is not finite"):
         run_job(rl_job(config), silent)
 
 
-def test_a_critic_without_a_number_is_named_and_dumped_beside_the_policy(tmp_path, monkeypatch):
+def test_a_value_loss_that_is_not_finite_is_named_and_dumped_beside_the_policy(tmp_path, monkeypatch):
     config = tiny("algo=ppo", out=tmp_path)
     run_job(base_job(config), silent)
-    plain = rl.value_losses
+    plain = update.critic_loss
 
     def poisoned(*arguments):
         loss, metrics = plain(*arguments)
         return loss, {name: value * torch.nan for name, value in metrics.items()}
 
-    monkeypatch.setattr(rl, "value_losses", poisoned)
+    monkeypatch.setattr(update, "critic_loss", poisoned)
     with pytest.raises(NonFinite, match="step 0: value_loss"):
         run_job(rl_job(config), silent)
     dump = step_folder(run_folder(tmp_path, run_id(config)).path / "dump", 0)
@@ -89,11 +89,15 @@ def test_a_critic_without_a_number_is_named_and_dumped_beside_the_policy(tmp_pat
     assert torch.equal(policy["embedding"], critic["embedding"])
 
 
-@pytest.mark.usefixtures("path")
-def test_pretraining_dumps_its_documents(tmp_path, monkeypatch):
-    config = tiny(out=tmp_path)
+@pytest.mark.parametrize("backend", ["eager", pytest.param("native", marks=needs_compiler)])
+def test_pretraining_dumps_its_documents(backend, tmp_path, monkeypatch):
+    config = tiny(f"backend={backend}", out=tmp_path)
     plain = pretrain.accumulate_gradients
-    monkeypatch.setattr(pretrain, "accumulate_gradients", lambda *arguments: (loss / 0 for loss in plain(*arguments)))
+
+    def poisoned(*arguments):
+        return [loss / 0 for loss in plain(*arguments)]
+
+    monkeypatch.setattr(pretrain, "accumulate_gradients", poisoned)
     with pytest.raises(NonFinite, match="step 0: loss"):
         run_job(base_job(config), silent)
     dump = step_folder(run_folder(tmp_path, base_id(config)).path / "dump", 0)
@@ -101,7 +105,7 @@ def test_pretraining_dumps_its_documents(tmp_path, monkeypatch):
 
 
 def test_a_policy_whose_samples_have_no_probability_stops_the_run(tmp_path):
-    """Its weights may be finite and its loss 0: every answer is wrong, so no group says anything."""
+    """Its weights may be finite and its loss 0: every answer is wrong, so every group has zero advantage."""
     config = tiny("optim.lr=1e38", "model.norm=none", "optim.weight_decay=0", out=tmp_path)
     run_job(base_job(config), silent)
     with pytest.raises(NonFinite, match="step 1: sampler_logprobs is not finite"):

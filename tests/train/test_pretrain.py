@@ -1,13 +1,10 @@
 """Pretraining documents and their loss."""
 
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from envs import get
 from envs.base import Verdict
@@ -17,12 +14,11 @@ from envs.splits import split_of
 from envs.vector import TextVectorEnv
 from harness.core.errors import UserError
 from harness.core.seeding import Key, keys
-from harness.policy.backends import native
+from harness.policy.backends import eager
+from harness.policy.backends.eager import length_batches, pad_rows
 from harness.policy.tokenizer import ANSWER, BOS, ENV, EOS, TURN, decode
-from harness.train import helpers
-from harness.train import pretrain as module
+from harness.train import pretrain
 from harness.train.algorithms import flops_per_token
-from harness.train.optim import make_optimizer
 from harness.train.pretrain import (
     continued_step,
     corpus_of,
@@ -30,18 +26,11 @@ from harness.train.pretrain import (
     documents_of_tokens,
     draw_documents,
     expected_rl_tokens,
-    learn,
-    packed_losses,
-    padded,
-    parts,
-    pieces,
-    pretrain,
     pretrain_step,
-    token_losses,
+    update,
 )
 from harness.train.rollout import Sampling, gold_rollouts
-from harness.train.state import TrainState
-from tests.policy.conftest import needs_compiler, path  # noqa: F401  (a fixture)
+from tests.policy.conftest import backend, backend_named, needs_compiler  # noqa: F401  (a fixture)
 from tests.toys import tiny, toy_state
 from tests.train.toy_rollouts import toy_problems
 
@@ -73,12 +62,15 @@ def test_the_corpus_holds_training_contents_alone():
 
 
 def test_the_weights_of_contexts_are_the_exposure():
-    worded = lambda docs: np.mean([prompt_and_answer(d)[0].startswith("Say") for d in docs])  # noqa: E731
+
+    def worded(docs):
+        return np.mean([prompt_and_answer(d)[0].startswith("Say") for d in docs])
+
     assert worded(documents(2000)) == pytest.approx(0.25, abs=0.04)
     assert worded(documents(300, 0.0, "base.contexts.worded=0")) == 0
 
 
-def test_the_share_of_wrong_answers_is_as_asked():
+def test_the_share_of_wrong_answers_is_as_configured():
     base = tiny("base.tasks=[addition.symbolic]", "base.contexts.worded=0", "base.difficulties=[3]").base
     docs = draw_documents(corpus_of(base), 2000, 0.3, Key("documents", 1).generator())
     right = [str(sum(map(int, p.rstrip("=").split("+")))) == a for p, a in map(prompt_and_answer, docs)]
@@ -86,126 +78,79 @@ def test_the_share_of_wrong_answers_is_as_asked():
 
 
 def test_the_loss_is_the_mean_of_next_token_losses_over_real_tokens():
-    policy, docs = toy_state(0).policy, documents(7)
-    total, count = token_losses(policy, *(x[None] for x in padded(docs)))
+    state, docs = toy_state(0), documents(7)
     by_hand = 0.0
     for held in docs:
         ids = torch.from_numpy(held)
-        logprobs = policy(ids[None, None, :-1])[0, 0].log_softmax(-1)
+        logprobs = state.policy(ids[None, None, :-1])[0, 0].log_softmax(-1)
         by_hand -= logprobs.gather(-1, ids[1:, None]).sum().item()
-    assert total.item() == pytest.approx(by_hand, rel=1e-5)
-    assert count.item() == sum(len(d) - 1 for d in docs)
+    loss = update(state, [docs], tiny().base.optim, 0.0)["loss"]
+    assert loss.item() == pytest.approx(by_hand / sum(len(d) - 1 for d in docs), rel=1e-5)
 
 
 def base_state(base, *seeds):
-    policy = toy_state(*seeds).policy
-    return TrainState(seeds, policy, make_optimizer(policy, base.optim))
+    return toy_state(*seeds, optim=base.optim)
 
 
-def test_pieces_hold_every_document_once_and_few_tokens_of_any_corpus():
+def test_batches_of_like_length_hold_every_document_once_and_few_tokens_of_any_corpus():
     corpora = [sorted(documents(n, 0.0), key=len) for n in (40, 33)]
-    cut = pieces(corpora, 60)
+    batches = length_batches(corpora, 60)
     for corpus in corpora:
-        assert [d.tolist() for piece in cut for d in corpus[piece]] == [d.tolist() for d in corpus]
-        sizes = [padded(corpus[piece])[0].numel() for piece in cut]
+        assert [d.tolist() for batch in batches for d in corpus[batch]] == [d.tolist() for d in corpus]
+        sizes = [pad_rows(corpus[batch])[0].numel() for batch in batches]
         assert max(sizes) <= 60
-        assert len(cut) < 20
-    assert len(pieces(corpora, 1)) == 40
-    assert pieces([[], []], 60) == []
+        assert len(batches) < 20
+    assert len(length_batches(corpora, 1)) == 40
+    assert length_batches([[], []], 60) == []
 
 
 @pytest.fixture
-def at_once(monkeypatch):
-    """Sets how many tokens go through a forward pass together, on both paths."""
-
-    def at_most(tokens):
-        monkeypatch.setitem(module.PADDED_AT_ONCE, "cpu", tokens)
-        monkeypatch.setattr(helpers, "TOKENS_AT_ONCE", tokens)
-
-    return at_most
+def small_batches(monkeypatch):
+    """Few tokens go through a forward pass together, on every backend."""
+    monkeypatch.setitem(eager.DOCUMENT_TOKENS, "cpu", 40)
+    monkeypatch.setattr("harness.policy.backends.native.backend.PASS_TOKENS", 40)
 
 
-@pytest.mark.usefixtures("path")
-def test_parts_hold_every_document_once(at_once):
-    corpora, policy = [documents(n, 0.0) for n in (40, 33)], toy_state(0, 1).policy
-    in_order = lambda corpus: sorted(d.tolist() for d in corpus)  # noqa: E731
-    assert parts(policy, [[], []]) == []
-    for tokens, counts in ((10**6, [1]), (60, range(3, 20)), (1, [40])):
-        at_once(tokens)
-        cut = parts(policy, corpora)
-        assert len(cut) in counts
-        for i, corpus in enumerate(corpora):
-            assert in_order(d for part in cut for d in part[i]) == in_order(corpus)
-
-
-@needs_compiler
-@settings(deadline=None)
-@given(lengths=st.lists(st.lists(st.integers(1, 40), max_size=6), min_size=1, max_size=3), seed=st.integers(0, 9))
-def test_without_padding_losses_and_gradients_are_the_same(lengths, seed):
-    """Of documents of any lengths, of which a seed may have none."""
-    rng = np.random.default_rng(seed)
-    corpora = [[rng.integers(16, 112, n) for n in of_seed] for of_seed in lengths]
-    policy = toy_state(*range(len(corpora))).policy
-    most, widest = max(map(len, lengths)), max((n for of_seed in lengths for n in of_seed), default=1)
-    ids, mask = torch.zeros((2, len(corpora), most, widest), dtype=torch.int64)
-    for i, corpus in enumerate(corpora):
-        for j, held in enumerate(corpus):
-            ids[i, j, : len(held)], mask[i, j, : len(held)] = torch.from_numpy(held), 1
-    found = []
-    for losses in (packed_losses(policy, corpora), token_losses(policy, ids, mask.bool())[0]):
-        found.append((losses, *torch.autograd.grad(losses.sum(), list(policy.parameters()))))
-    for ours, padded_ones in zip(*found):
-        torch.testing.assert_close(ours, padded_ones, rtol=1e-4, atol=1e-4)
-
-
-@needs_compiler
-def test_packed_documents_lie_one_after_the_other_with_nothing_between_them():
-    ids, spans, target = native.pack_documents([[np.array([1, 20, 3]), np.array([4, 5])], [np.array([6, 7])]])
-    assert ids.tolist() == [[1, 20, 4], [6, 0, 0]]
-    assert target.tolist() == [[20, 3, 5], [7, -1, -1]]
-    assert spans.rows.tolist() == [[[0, 0, 0, 2], [0, 0, 2, 3]], [[0, 0, 0, 1], [0, 0, 1, 1]]]
-    assert spans.position.tolist() == [[0, 1, 0], [0, 0, 0]]
-
-
-@pytest.mark.usefixtures("path")
-def test_parts_change_the_gradient_by_no_more_than_rounding(at_once):
+def test_batches_change_the_gradient_by_no_more_than_rounding(backend, request):
     corpus, gradients, losses = documents(30), [], []
-    for tokens in (10**6, 40):
-        at_once(tokens)
-        state = toy_state(0)
-        losses.append(learn(state, [corpus], replace(tiny().base.optim, grad_clip=1e9), 0.0)["loss"])
+    for limited in (False, True):
+        if limited:
+            request.getfixturevalue("small_batches")
+        state = replace(toy_state(0), backend=backend)
+        losses.append(update(state, [corpus], replace(tiny().base.optim, grad_clip=1e9), 0.0)["loss"])
         gradients.append([w.grad for w in state.policy.parameters()])
     torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-5)
-    for whole, pieced in zip(*gradients):
-        torch.testing.assert_close(whole, pieced, rtol=1e-5, atol=1e-5)
+    for whole, summed in zip(*gradients):
+        torch.testing.assert_close(whole, summed, rtol=1e-5, atol=1e-5)
 
 
-def test_no_bit_of_a_base_depends_on_how_many_threads_share_its_pieces(monkeypatch):
-    """Pieces are as many as documents, and the first takes longest: they end out of order."""
-    monkeypatch.setitem(module.PADDED_AT_ONCE, "cpu", 1)
-    plain, started = module.token_losses, []
-
-    def slow_at_first(policy, ids, mask):
-        started.append(1)
-        time.sleep(0.05 if len(started) % 8 == 1 else 0)
-        return plain(policy, ids, mask)
-
-    monkeypatch.setattr(module, "token_losses", slow_at_first)
+@needs_compiler
+def test_no_bit_of_a_base_depends_on_how_many_threads_share_its_calls(small_batches):
     base, found = tiny().base, []
     for threads in (1, 3):
-        state = base_state(base, 3)
-
-        def spend(state, report):
-            state.spent = (replace(state.spent[0], step=report.step + 1),)
-
-        with native.disabled():  # elsewhere each call shares itself out (tests/policy/test_thread_pool.py)
-            pretrain(base, state, corpus_of(base), 3, spend, threads)
+        state = replace(base_state(base, 3), backend=backend_named("native"))
+        with state.backend.num_threads(threads):
+            pretrain.pretrain(base, state, corpus_of(base), 3, ignore)
         found.append(list(state.policy.parameters()))
     assert all(torch.equal(a, b) for a, b in zip(*found))
 
 
-def test_stacked_bases_are_pretrained_as_separate_ones(at_once):
-    at_once(40)
+def ignore(state, report):
+    """A report that nobody reads."""
+
+
+@needs_compiler
+def test_packed_documents_lie_one_after_the_other_with_nothing_between_them():
+    corpora = [[np.array([1, 20, 3]), np.array([4, 5])], [np.array([6, 7])]]
+    (packed,) = backend_named("native").document_batches(toy_state(0, 1).policy, corpora)
+    assert packed.ids.tolist() == [[1, 20, 4], [6, 0, 0]]
+    assert packed.target.tolist() == [[20, 3, 5], [7, -1, -1]]
+    assert packed.spans.rows.tolist() == [[[0, 0, 0, 2], [0, 0, 2, 3]], [[0, 0, 0, 1], [0, 0, 1, 1]]]
+    assert packed.spans.position.tolist() == [[0, 1, 0], [0, 0, 0]]
+    assert packed.denominator.tolist() == [3, 1]
+
+
+def test_stacked_bases_are_pretrained_as_separate_ones(small_batches):
     base = tiny("base.documents=10").base
     mixture = corpus_of(base)
     together = base_state(base, 3, 8)
@@ -222,7 +167,7 @@ def test_stacked_bases_are_pretrained_as_separate_ones(at_once):
 def test_pretraining_lowers_the_loss_and_counts_what_it_read():
     base = tiny("base.steps=30", "base.documents=32", "base.schedule.warmup=2").base
     state, losses = base_state(base, 0), []
-    pretrain(base, state, corpus_of(base), 30, lambda _, report: losses.append(report.metrics["loss"].item()))
+    pretrain.pretrain(base, state, corpus_of(base), 30, lambda _, report: losses.append(report.metrics["loss"].item()))
     assert losses[-1] < losses[0] - 0.5
     assert state.spent[0].step == 30
     assert state.spent[0].completions == 30 * 32
@@ -231,11 +176,9 @@ def test_pretraining_lowers_the_loss_and_counts_what_it_read():
 
 
 def test_a_wrong_answer_is_the_answer_of_another_problem_of_the_same_kind():
-    from harness.train.pretrain import another
-
     task, rng = get("addition.symbolic"), np.random.default_rng(0)
     problem = task.draw(rng, 3)
-    assert all(len(another(problem, rng).answer) in (3, 4) for _ in range(20))
+    assert all(len(pretrain._another(problem, rng).answer) in (3, 4) for _ in range(20))
 
 
 # ---- the arm that goes on pretraining
@@ -262,13 +205,9 @@ def test_continued_pretraining_costs_what_rl_on_the_same_problems_costs(settings
 
 
 def test_rl_tokens_count_what_rollouts_hold():
-    rollouts, _ = gold_rollouts(
-        toy_state(0).policy,
-        TextVectorEnv(6, "toy.symbolic"),
-        toy_problems(6),
-        Sampling(1, 4, 1.0),
-        keys("sampling", (0,), 0),
-    )
+    state, env, streams = toy_state(0), TextVectorEnv(6, "toy.symbolic"), keys("sampling", (0,), 0)
+    sampling = Sampling(1, 4, 1.0)
+    rollouts, _ = gold_rollouts(state.backend, state.policy, env, toy_problems(6), sampling, streams)
     assert expected_rl_tokens(toy_problems(6), 3) == 3 * rollouts.length.sum().item()
 
 
@@ -282,9 +221,12 @@ def test_documents_worth_some_tokens_hold_them_to_within_a_document():
 def test_continued_pretraining_reads_no_document_of_its_base_again(monkeypatch):
     """Though run and base have the same seed: of the documents of a first step, few agree by chance."""
     read = []
-    monkeypatch.setattr(
-        module, "learn", lambda state, corpora, *rest: read.append([d.tolist() for d in corpora[0]]) or {}
-    )
+
+    def recorded(state, corpora, *rest):
+        read.append([d.tolist() for d in corpora[0]])
+        return {}
+
+    monkeypatch.setattr(pretrain, "update", recorded)
     config = tiny("base.documents=32", "base.difficulties=[2]")  # drawn as many at a time
     pretrain_step(config.base, toy_state(0), corpus_of(config.base))
     continued_step(config, toy_state(0), corpus_of(config.base), corpus_of(config.base))
@@ -292,9 +234,8 @@ def test_continued_pretraining_reads_no_document_of_its_base_again(monkeypatch):
     assert sum(document in before for document in after) < len(after) / 4
 
 
-def test_stacked_seeds_go_on_pretraining_as_separate_ones(at_once):
+def test_stacked_seeds_go_on_pretraining_as_separate_ones(small_batches):
     """Though they draw different numbers of documents."""
-    at_once(40)
     _, together, _ = continued(seeds=(3, 8))
     for s, seed in enumerate((3, 8)):
         _, alone, _ = continued(seeds=(seed,))

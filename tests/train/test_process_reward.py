@@ -8,11 +8,11 @@ import torch
 
 from envs import Problem, get
 from harness.policy.tokenizer import ANSWER, encode, encode_completion, encode_prompt
-from harness.train import rl
+from harness.train import rewards as rewards_module
 from harness.train.advantages import leave_one_out, reward_to_go, zero_advantage_groups
-from harness.train.process_reward import EXACT, line_rewards, scratchpad_metrics
+from harness.train.process_reward import RESOLUTION, line_rewards, scratchpad_metrics
 from harness.train.rewards import process_reward
-from tests.run.test_job import rows
+from tests.run.test_run import rows
 from tests.toys import algo, tiny, train
 from tests.train.toy_rollouts import CORRECT, UNSCORABLE, WRONG, hand_made
 
@@ -34,13 +34,19 @@ def written(completions, verdicts=None, problem=SUM, seeds=1):
         length=length,
         prompt_length=torch.full_like(length, len(prompt)),
     )
-    return replace(inputs, rollouts=rollouts, steps=line_rewards(rollouts, [problem] * seeds, 64))
+    return replace(inputs, rollouts=rollouts, line_rewards=line_rewards(rollouts, [problem] * seeds, 64))
+
+
+def zero_advantage(rewards, rollouts):
+    config = algo("rloo")
+    advantages = leave_one_out(rewards, None, rollouts, config)
+    return zero_advantage_groups(leave_one_out, rewards, None, rollouts, config, advantages)
 
 
 def earned(*lines, answer="42", problem=SUM):
     """{place after the prompt: reward} of a scratchpad of these lines."""
     inputs = written([encode_completion(answer, "\n".join(lines))], problem=problem)
-    steps = inputs.steps[0, inputs.rollouts.prompt_length[0] :]
+    steps = inputs.line_rewards[0, inputs.rollouts.prompt_length[0] :]
     return {place: steps[place].item() for place in steps.nonzero().flatten().tolist()}
 
 
@@ -76,21 +82,21 @@ def test_what_stands_behind_ANSWER_or_without_it_is_no_scratchpad():
     late = np.concatenate(([ANSWER], steps, [ANSWER], encode("42")))
     cut = np.concatenate((encode(f"{FIRST}\n2+1"), [ANSWER], encode("42")))
     inputs = written([steps, late, cut])
-    assert inputs.steps.sum(1).tolist() == [0.0, 0.0, 0.5]
+    assert inputs.line_rewards.sum(1).tolist() == [0.0, 0.0, 0.5]
 
 
 def test_special_ids_in_a_line_do_not_move_what_comes_after():
     odd = np.concatenate((encode("ab"), [6, 0, 2], encode(f"\n{SECOND}"), [ANSWER], encode("42")))
     inputs = written([odd])
     n = inputs.rollouts.prompt_length[0]
-    assert inputs.steps[0].nonzero().flatten().tolist() == [n + 5 + 1 + len(SECOND) - 1]
+    assert inputs.line_rewards[0].nonzero().flatten().tolist() == [n + 5 + 1 + len(SECOND) - 1]
 
 
 def test_tasks_without_steps_earn_nothing_and_a_policy_that_does_not_think_has_none():
     task = get("store.symbolic")
     problem = task.draw(np.random.default_rng(0), 2)
     inputs = written([encode_completion(problem.answer, task.worked(problem))], problem=problem)
-    assert (inputs.steps == 0).all()
+    assert (inputs.line_rewards == 0).all()
     assert line_rewards(inputs.rollouts, [problem], None) is None
     assert scratchpad_metrics(None, 1) == {}
 
@@ -102,10 +108,10 @@ def test_completions_that_earn_the_same_are_exactly_equal_wherever_their_lines_s
     right = get(problem.task).scratchpad(problem).split("\n")
     rows = [encode_completion("x", "\n".join(["x" * width, *right[1:]])) for width in range(1, 40)]
     inputs = written(rows, [[WRONG] * len(rows)], problem)
-    credit = process_reward(inputs)
+    rewards = process_reward(inputs)
     assert len(right) == n
-    assert credit.base.unique().tolist() == [(n - 1) * round(EXACT / n) / EXACT]
-    assert zero_advantage_groups(leave_one_out, credit, inputs.rollouts, algo("rloo")).all()
+    assert rewards.base.unique().tolist() == [(n - 1) * round(RESOLUTION / n) / RESOLUTION]
+    assert zero_advantage(rewards, inputs.rollouts).all()
 
 
 def test_the_process_reward_by_hand():
@@ -113,10 +119,10 @@ def test_the_process_reward_by_hand():
     mean of the others the first gets 2 - .75, the second .5 - 1.5, the third 1 - 1.25."""
     texts = [encode_completion("42", f"{FIRST}\n{SECOND}"), encode_completion("41", FIRST), encode_completion("42", "")]
     inputs = written([*texts, texts[0]], [[CORRECT, WRONG, CORRECT, UNSCORABLE]])
-    credit, mask = process_reward(inputs), inputs.rollouts.loss_mask
-    assert credit.outcome.nan_to_num(-1).tolist() == [1.0, 0.0, 1.0, -1.0]
-    assert credit.base.nan_to_num(-1).tolist() == [2.0, 0.5, 1.0, -1.0]
-    found = leave_one_out(credit, None, inputs.rollouts, algo("rloo", scale="none"))
+    rewards, mask = process_reward(inputs), inputs.rollouts.loss_mask
+    assert rewards.outcome.nan_to_num(-1).tolist() == [1.0, 0.0, 1.0, -1.0]
+    assert rewards.base.nan_to_num(-1).tolist() == [2.0, 0.5, 1.0, -1.0]
+    found = leave_one_out(rewards, None, inputs.rollouts, algo("rloo", scale="none"))
     for row, expected in enumerate((1.25, -1.0, -0.25, 0.0)):
         torch.testing.assert_close(found[row], expected * mask[row])
 
@@ -132,21 +138,22 @@ def test_what_a_step_earns_is_credited_to_it_and_to_what_came_before_alone():
 def test_a_group_alike_in_its_answers_still_has_the_signal_of_its_steps():
     texts = [encode_completion("41", FIRST), encode_completion("41", "")]
     inputs = written(texts, [[WRONG, WRONG]])
-    assert not zero_advantage_groups(leave_one_out, process_reward(inputs), inputs.rollouts, algo("rloo")).any()
+    assert not zero_advantage(process_reward(inputs), inputs.rollouts).any()
 
 
-def test_scratchpad_lines_correct_is_told_of_each_seed():
+def test_scratchpad_lines_correct_is_a_metric_of_each_seed():
     texts = [encode_completion("42", text) for text in (f"{FIRST}\n{SECOND}", FIRST, "", FIRST)]
     inputs = written(texts, seeds=2)
-    assert scratchpad_metrics(inputs.steps, 2)["scratchpad_lines_correct"].tolist() == [0.75, 0.25]
+    assert scratchpad_metrics(inputs.line_rewards, 2)["scratchpad_lines_correct"].tolist() == [0.75, 0.25]
 
 
-def test_rl_pays_what_steps_earn_and_tells_it(tmp_path, monkeypatch):
+def test_rl_rewards_the_lines_and_logs_their_share(tmp_path, monkeypatch):
     """With a quarter for the first token of every completion."""
-    first = lambda rollouts, problems, thinking: torch.zeros(rollouts.ids.shape).scatter_(  # noqa: E731
-        1, rollouts.prompt_length[:, None], 0.25
-    )
-    monkeypatch.setattr(rl, "line_rewards", first)
+
+    def quarter(rollouts, problems, thinking):
+        return torch.zeros(rollouts.ids.shape).scatter_(1, rollouts.prompt_length[:, None], 0.25)
+
+    monkeypatch.setattr(rewards_module, "line_rewards", quarter)
     settings = ("base.scratchpad_share=0.5", "sampling.thinking=6", "rl.steps=2", "reward=process_reward")
     steps = [row for row in rows(train(tiny(*settings, out=tmp_path))) if "train/loss" in row]
     for row in steps:

@@ -1,23 +1,19 @@
-"""A step of fixed shapes, recorded for a GPU, trains as the plain path does (rehearsed on a CPU)."""
+"""Steps recorded for a GPU train as the eager ones do (rehearsed on a CPU)."""
 
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 
-import numpy as np
 import pytest
 import torch
 
-from envs.vector import TextVectorEnv
-from harness.core.flops import Spent
-from harness.policy.backends import native
-from harness.run.job import new_state, training_mixture
-from harness.train.curriculum import Ahead, initial_success, problems_of
+from harness.policy.backends.cuda_graphs import CudaGraphsBackend
+from harness.policy.backends.eager import EagerBackend
 from harness.train.pretrain import corpus_of, pretrain_step
-from harness.train.rl import rl_step
-from tests.simulated_cuda_graphs import Watched, rehearsed
-from tests.toys import tiny
+from harness.train.update import gradients
+from tests.policy.rehearsal import Watched, new_recorder
+from tests.toys import tiny, toy_state
 from tests.train.test_pretrain import base_state
-from tests.train.test_rl import steps
+from tests.train.test_rl import batches, steps
 
 OPTIONS = [
     ("algo=grpo",),
@@ -33,18 +29,16 @@ OPTIONS = [
 
 @pytest.mark.parametrize("settings", OPTIONS, ids=" ".join)
 @pytest.mark.parametrize("seeds", [(4,), (4, 9)], ids=["alone", "stacked"])
-def test_recorded_steps_train_as_the_plain_ones(settings, seeds):
-    config = tiny(*settings)
-    with native.disabled():
-        state, plain, reports = steps(config, 5, *seeds)
-        with rehearsed() as recorder:
-            other, recorded, told = steps(config, 5, *seeds)
+def test_recorded_steps_train_as_the_eager_ones(settings, seeds):
+    config, recorder = tiny(*settings), new_recorder()
+    state, eager, reports = steps(config, 5, *seeds, backend=EagerBackend())
+    other, recorded, others = steps(config, 5, *seeds, backend=CudaGraphsBackend(record=recorder))
     assert recorder.replayed > 3
     assert recorder.made >= 2  # sampling, of a policy that lags too, and the update
-    for one, two in zip(plain, recorded):
+    for one, two in zip(eager, recorded):
         for x, y in zip(one, two):
             torch.testing.assert_close(x, y, rtol=0, atol=1e-4)
-    for a, b in zip(reports, told):
+    for a, b in zip(reports, others):
         assert a.metrics.keys() == b.metrics.keys()
         for name, value in a.metrics.items():
             torch.testing.assert_close(b.metrics[name], value, rtol=1e-3, atol=1e-4, equal_nan=True)
@@ -52,44 +46,33 @@ def test_recorded_steps_train_as_the_plain_ones(settings, seeds):
     assert [s.flops_convention for s in state.spent] == [s.flops_convention for s in other.spent]
 
 
-def test_a_recorded_step_looks_at_no_number_but_to_see_that_all_are_numbers():
-    config = tiny("rl.problems=8")
-    with rehearsed():
-        state, mixture = new_state(config, config.optim, (0, 1)), training_mixture(config)
-        env = TextVectorEnv(64, "toy.symbolic")
-        for _ in range(3):
-            rl_step(config, state, env, mixture)
-        with Watched() as watched:
-            rl_step(config, state, env, mixture)
-    assert watched.looks == 1
+@pytest.mark.parametrize("settings", [(), ("algo.entropy_bonus=0.01",)], ids=["rloo", "entropy bonus"])
+def test_a_replayed_gradient_call_reads_no_number(settings):
+    config, recorder = tiny(*settings), new_recorder()
+    backend = CudaGraphsBackend(record=recorder)
+    state = replace(toy_state(0), backend=backend)
+    weights = list(state.policy.parameters())
+    (batch,) = batches(state, keep_zero=True, dtype=torch.float32)
+    (part,) = backend.microbatches(state.policy, batch, 0)
+    call = partial(backend.gradients, state.policy, "update", partial(gradients, state, config, weights), part)
+    eager_metrics, eager_gradients = call()
+    call()
+    with Watched() as watched:
+        metrics, replayed = call()
+    assert (recorder.made, recorder.replayed) == (1, 2)
+    assert watched.looks == 0
+    torch.testing.assert_close(metrics, eager_metrics)
+    torch.testing.assert_close(replayed, eager_gradients)
 
 
-def test_recorded_pretraining_learns_what_the_plain_path_does():
-    base = tiny("base.documents=10").base
+def test_recorded_pretraining_learns_what_the_eager_one_does():
+    base, recorder = tiny("base.documents=10").base, new_recorder()
     mixture, ends = corpus_of(base), []
-    with native.disabled():
-        for recorder in (nullcontext(), rehearsed()):
-            state = base_state(base, 3, 8)
-            with recorder as made:
-                reports = [pretrain_step(base, state, mixture) for _ in range(4)]
-            ends.append((reports, list(state.policy.parameters())))
-    assert made.replayed >= 1
+    for backend in (EagerBackend(), CudaGraphsBackend(record=recorder)):
+        state = replace(base_state(base, 3, 8), backend=backend)
+        reports = [pretrain_step(base, state, mixture) for _ in range(4)]
+        ends.append((reports, list(state.policy.parameters())))
+    assert recorder.replayed >= 1
     for (a, b), (x, y) in zip(zip(ends[0][0], ends[1][0]), zip(ends[0][1], ends[1][1])):
         torch.testing.assert_close(a.metrics["loss"], b.metrics["loss"], rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(x, y, rtol=0, atol=1e-3)
-
-
-@pytest.mark.parametrize("settings", [(), ("tasks.retire_at=0.25",), ("tasks.target_success=0.5",)], ids=str)
-def test_problems_drawn_ahead_are_those_that_the_step_would_draw(settings):
-    config = tiny(*settings)
-    state, mixture = new_state(config, config.optim, (0, 5)), training_mixture(config)
-    if config.tasks.target_success:
-        state.success = initial_success(mixture, 2, 0.5)
-    with ThreadPoolExecutor(1) as pool:
-        ahead = Ahead(pool)
-        for step in (0, 1, 2, 7, 8, 3):  # a run may go on from anywhere
-            state.spent = (Spent(step=step),) * 2
-            problems, chances = ahead(config, state, mixture)
-            expected, sampling_probabilities = problems_of(config, state, mixture)
-            assert problems == expected
-            assert np.array_equal(np.array(chances, dtype=object), np.array(sampling_probabilities, dtype=object))

@@ -10,7 +10,8 @@ from envs.registry import select
 from envs.vector import TextVectorEnv
 from harness.core.seeding import Key
 from harness.train.reward_model import predicted_reward, preference_loss, preferred, train_reward_model
-from harness.train.rl import rl_step, training_sampling
+from harness.train.rl import rl_step
+from harness.train.rollout import training_sampling
 from tests.toys import tiny, toy_state
 from tests.train.toy_rollouts import played, toy_problems
 
@@ -38,18 +39,18 @@ def learned(*settings, seeds=(0,)):
 
 def separation(state):
     """How often a right completion outscores a wrong one, on fresh problems."""
-    rollouts, checked = played(state.policy, toy_problems(60), state.seeds, tokens=1)
-    scores, right = predicted_reward(state.reward_model, rollouts), checked.verdict == 1
+    rollouts, results = played(state, toy_problems(60), tokens=1)
+    scores, right = predicted_reward(state, rollouts), results.verdict == 1
     return (scores[right][:, None] > scores[~right]).float().mean().item()
 
 
-def test_it_learns_to_tell_right_from_wrong_and_with_labels_at_random_it_does_not():
-    assert separation(learned("reward.model.label_noise=0.0")[1]) > 0.9
-    assert abs(separation(learned("reward.model.label_noise=0.5")[1]) - 0.5) < 0.3
+def test_it_learns_to_rank_right_above_wrong_and_with_labels_at_random_it_does_not():
+    assert separation(learned("reward.model.noise=0.0")[1]) > 0.9
+    assert abs(separation(learned("reward.model.noise=0.5")[1]) - 0.5) < 0.3
 
 
 def test_rl_on_it_raises_the_gold_score():
-    config, state, env, mixture = learned("reward.model.label_noise=0.1")
+    config, state, env, mixture = learned("reward.model.noise=0.1")
     frozen = [w.clone() for w in state.reward_model.parameters()]
     accuracy = [rl_step(config, state, env, mixture).metrics["accuracy"].item() for _ in range(12)]
     assert sum(accuracy[-3:]) / 3 > sum(accuracy[:2]) / 2 + 0.2
@@ -73,9 +74,10 @@ def test_a_score_is_read_at_the_last_token_whatever_is_padded():
     state = toy_state(0)
     with torch.no_grad():
         state.policy.head[:, :, 2] += 0.6  # EOS, often
-    rollouts, _ = played(state.policy, toy_problems(6))
+    rollouts, _ = played(state, toy_problems(6))
     assert len(set(rollouts.length.tolist())) > 1
-    scores = predicted_reward(state.policy, rollouts)
+    state.reward_model = state.policy
+    scores = predicted_reward(state, rollouts)
     for row in range(0, rollouts.rows, 5):
         ids = rollouts.ids[row, : rollouts.length[row]]
         assert scores[row].item() == pytest.approx(state.policy(ids[None, None])[0, 0, -1, 6].item(), abs=1e-5)

@@ -15,6 +15,7 @@ from harness.train.rewards import (
     kl_in_reward,
     length_reward,
     random_reward,
+    shape_rewards,
     shuffled_within_group,
     true_reward,
 )
@@ -30,10 +31,10 @@ def same(a, b):
     return torch.equal(a.nan_to_num(-1), b.nan_to_num(-1))
 
 
-def test_the_true_reward_is_the_verdict_and_unscorable_is_no_number():
-    credit = true_reward(hand_made([[CORRECT, WRONG, UNSCORABLE]]))
-    assert same(credit.base, torch.tensor([1.0, 0.0, torch.nan]))
-    assert credit.base is credit.outcome
+def test_the_true_reward_is_the_verdict_and_unscorable_is_nan():
+    rewards = true_reward(hand_made([[CORRECT, WRONG, UNSCORABLE]]))
+    assert same(rewards.base, torch.tensor([1.0, 0.0, torch.nan]))
+    assert rewards.base is rewards.outcome
 
 
 @settings(max_examples=30, deadline=None)
@@ -43,9 +44,13 @@ def test_shuffling_keeps_each_groups_multiset_of_rewards(verdicts):
     truth, dealt = (inputs.rollouts.grouped(r(inputs).outcome) for r in (true_reward, shuffled_within_group))
     assert torch.equal(truth.isnan(), dealt.isnan())
     assert same(truth.sort(-1).values, dealt.sort(-1).values)
-    of = lambda reward: zero_advantage_groups(group_mean, reward(inputs), inputs.rollouts, algo("grpo"))  # noqa: E731
-    silent = [of(r) for r in (true_reward, shuffled_within_group)]
-    assert torch.equal(*silent)
+
+    def zero_advantage(reward):
+        rewards, rollouts, config = reward(inputs), inputs.rollouts, algo("grpo")
+        advantages = group_mean(rewards, None, rollouts, config)
+        return zero_advantage_groups(group_mean, rewards, None, rollouts, config, advantages)
+
+    assert torch.equal(zero_advantage(true_reward), zero_advantage(shuffled_within_group))
 
 
 def test_shuffling_deals_rewards_independently_of_the_truth():
@@ -57,15 +62,15 @@ def test_shuffling_deals_rewards_independently_of_the_truth():
 
 def test_the_random_reward_has_the_mean_of_the_true_one_and_ignores_the_verdict():
     inputs = hand_made([[CORRECT, WRONG, WRONG, UNSCORABLE]] * 4000)
-    credit = inputs.rollouts.grouped(random_reward(inputs).outcome)[0]
-    assert credit[:, 3].isnan().all()
-    assert (credit[:, :3].mean(0) - 1 / 3).abs().max() < 4 * (2 / 9 / 4000) ** 0.5
+    rewards = inputs.rollouts.grouped(random_reward(inputs).outcome)[0]
+    assert rewards[:, 3].isnan().all()
+    assert (rewards[:, :3].mean(0) - 1 / 3).abs().max() < 4 * (2 / 9 / 4000) ** 0.5
 
 
 def test_the_format_reward_pays_form_alone():
     form = [[True, False, True, True]]
-    credit = format_reward(hand_made([[WRONG, CORRECT, CORRECT, UNSCORABLE]], well_formed=form))
-    assert same(credit.outcome, torch.tensor([1.0, 0.0, 1.0, torch.nan]))
+    rewards = format_reward(hand_made([[WRONG, CORRECT, CORRECT, UNSCORABLE]], well_formed=form))
+    assert same(rewards.outcome, torch.tensor([1.0, 0.0, 1.0, torch.nan]))
 
 
 def of_lengths(verdicts, lengths, stopped):
@@ -80,7 +85,7 @@ def of_lengths(verdicts, lengths, stopped):
     return replace(inputs, rollouts=rollouts)
 
 
-def test_the_length_reward_pays_for_the_length_of_a_right_answer_whatever_it_says():
+def test_the_length_reward_pays_for_the_length_of_a_right_answer_whatever_it_contains():
     """Right ones of 1 and of 2 characters in the first group, none in the second."""
     inputs = of_lengths(
         [[CORRECT, WRONG, WRONG, CORRECT, WRONG, UNSCORABLE], [WRONG, WRONG, UNSCORABLE, WRONG, WRONG, WRONG]],
@@ -116,16 +121,16 @@ def test_shaping_by_hand():
     mask = inputs.rollouts.loss_mask.clone()
     mask[2:4, 2:] = False
     rollouts = replace(inputs.rollouts, loss_mask=mask, stop_reason=torch.tensor([0, 0, 0, 0, 1, 1]))
-    credit = shape_rewards(true_reward(inputs), rollouts, RewardConfig("true_reward", 0.4, 0.5, None), max_tokens=4)
-    assert same(credit.base, torch.tensor([1.0, 0.0, torch.nan, 1.0, 1.0, 0.0]))
+    rewards = shape_rewards(true_reward(inputs), rollouts, RewardConfig("true_reward", 0.4, 0.5, None), max_tokens=4)
+    assert same(rewards.base, torch.tensor([1.0, 0.0, torch.nan, 1.0, 1.0, 0.0]))
     expected = torch.tensor([1 - 0.3, -0.3, torch.nan, 1 - 0.1, 1 - 0.3 - 0.5, -0.3 - 0.5])
-    torch.testing.assert_close(credit.outcome, expected, equal_nan=True)
+    torch.testing.assert_close(rewards.outcome, expected, equal_nan=True)
 
 
 def test_kl_in_the_reward_by_hand():
     """Each drawn token pays .1 x (log sampler - log reference); a prompt token pays nothing."""
     inputs = hand_made([[CORRECT, WRONG]], tokens=3)
     ref = torch.tensor([[9.0, -1.0, -2.0], [9.0, 0.0, -0.5]])
-    credit = kl_in_reward(true_reward(inputs), inputs.rollouts, ref, algo("rloo", kl="k1", kl_coefficient=0.1))
-    torch.testing.assert_close(credit.token, torch.tensor([[0.0, -0.1, -0.2], [0.0, 0.0, -0.05]]))
+    rewards = kl_in_reward(true_reward(inputs), inputs.rollouts, ref, algo("rloo", kl="k1", kl_coefficient=0.1))
+    torch.testing.assert_close(rewards.token, torch.tensor([[0.0, -0.1, -0.2], [0.0, 0.0, -0.05]]))
     assert kl_in_reward(true_reward(inputs), inputs.rollouts, ref, algo("rloo", kl="k3")).token is None

@@ -13,52 +13,56 @@ from envs.registry import select
 from envs.vector import TextVectorEnv
 from harness.core.seeding import keys
 from harness.core.types import Rewards
+from harness.policy.backends.eager import EagerBackend
+from harness.run.job import backend_of
 from harness.train.advantages import zero_advantage_groups
 from harness.train.algorithms import ALGORITHMS
 from harness.train.batch import ScoredRollouts, training_batches
 from harness.train.critic import add_critic
 from harness.train.optim import clip_gradients
-from harness.train.rl import rl_step, update
+from harness.train.rl import rl_step
 from harness.train.state import NonFinite
+from harness.train.update import update
 from tests.toys import tiny, toy_state
-from tests.train.toy_rollouts import credit_of, played, toy_problems
+from tests.train.toy_rollouts import played, rewards_of, toy_problems
 
 GROUPS, G = 6, 4
 
 
-def rewards(groups=GROUPS, seed=0):
-    """Groups of four with 0 to 2 right; the first group is silent, and holds an unscorable row."""
+def reward_table(groups=GROUPS, seed=0):
+    """Groups of four with 0 to 2 right; the first group has zero advantage, and holds an unscorable row."""
     table = np.random.default_rng(seed).permuted(np.tile([1.0, 0.0, 0.0, 1.0], (groups, 1)), axis=1)
     table[0] = [0.0, np.nan, 0.0, 0.0]
     table[1:, 2] = 0.0
     return torch.from_numpy(table)
 
 
-def batches(state, credit=None, keep_silent=False, dtype=torch.float64, order=None, step=0, settings=()):
+def batches(state, rewards=None, keep_zero=False, dtype=torch.float64, order=None, step=0, settings=()):
     """The update's batches of toy rollouts, problems in the given order."""
     config = tiny(*settings)
     problems = toy_problems(GROUPS)
-    rollouts, _ = played(state.policy, problems, state.seeds)
-    credit = credit or credit_of(rewards().repeat(len(state.seeds), 1))
+    rollouts, _ = played(state, problems)
+    rewards = rewards or rewards_of(reward_table().repeat(len(state.seeds), 1))
     if order is not None:
         rows = (torch.tensor(order)[:, None] * G + torch.tensor([2, 0, 3, 1])).flatten()
         fields = ("ids", "loss_mask", "sampler_logprobs", "turn", "length", "prompt_length", "stop_reason")
         rollouts = replace(rollouts, **{name: getattr(rollouts, name)[rows] for name in fields})
-        credit = Rewards(credit.base[rows], credit.outcome[rows])
+        rewards = Rewards(rewards.base[rows], rewards.outcome[rows])
     rollouts = replace(rollouts, sampler_logprobs=rollouts.sampler_logprobs.to(dtype))
     advantage = ALGORITHMS[config.algo.name].advantage
-    keep = ~zero_advantage_groups(advantage, credit, rollouts, config.algo) | keep_silent
-    advantages = advantage(credit, None, rollouts, config.algo).to(dtype)
-    judged = ScoredRollouts(rollouts, advantages, ~credit.outcome.isnan(), keep)
-    return list(training_batches(judged, config.algo, config.optim, 4, keys("minibatch", state.seeds, step)))
+    advantages = advantage(rewards, None, rollouts, config.algo)
+    zero = zero_advantage_groups(advantage, rewards, None, rollouts, config.algo, advantages)
+    scored = ScoredRollouts(rollouts, advantages.to(dtype), ~rewards.outcome.isnan(), zero, ~zero | keep_zero)
+    return list(training_batches(scored, config.algo, config.optim, 4, keys("minibatch", state.seeds, step)))
 
 
 def gradients(batch, *settings):
     """Of one update in float64, before clipping, by parameter."""
     config = tiny("optim.grad_clip=1e9", *settings)
     state = toy_state(0, optim=config.optim)
+    state.backend = EagerBackend()  # the others compute in float32
     state.policy.double()
-    update(state, batch, config, 0.0)
+    update(state, batch, config)
     return [w.grad.clone() for w in state.policy.parameters()]
 
 
@@ -89,41 +93,41 @@ def test_the_order_of_problems_and_of_rows_does_not_change_the_gradient():
     assert_same(gradients(other), gradients(batch))
 
 
-def trained(keep_silent, credit, steps=3):
-    """Weights after a step with signal, to start Adam's momentum, then `steps` of the given credit."""
-    config = tiny("optim.weight_decay=0.1")
+def trained(keep_zero, rewards, steps=3):
+    """Weights after a step with signal, to start Adam's momentum, then `steps` of the given rewards."""
+    config = tiny("optim.weight_decay=0.1", "schedule.warmup=0")
     state = toy_state(0, optim=config.optim)
     (first,) = batches(state, dtype=torch.float32)
-    update(state, first, config, 1e-2)
+    update(state, first, config)
     for _ in range(steps):
-        (batch,) = batches(state, credit, keep_silent=keep_silent, dtype=torch.float32)
-        update(state, batch, config, 1e-2)
+        (batch,) = batches(state, rewards, keep_zero=keep_zero, dtype=torch.float32)
+        update(state, batch, config)
     return batch, [w.detach().clone() for w in state.policy.parameters()]
 
 
-@pytest.mark.parametrize("case", ["some silent", "all silent", "all unscorable"])
-def test_leaving_out_silent_groups_equals_masking_them(case):
+@pytest.mark.parametrize("case", ["some", "all", "all unscorable"])
+def test_leaving_out_zero_advantage_groups_equals_masking_them(case):
     """Also when nothing is left: momentum and weight decay go on as masking would have it."""
-    silent = torch.full((GROUPS, G), 1.0 if case == "all silent" else torch.nan)
-    credit = credit_of(rewards() if case == "some silent" else silent)
-    (dropped, a), (masked, b) = trained(False, credit), trained(True, credit)
-    assert dropped.prompts.shape[1] == (GROUPS - 1 if case == "some silent" else 0)
+    constant = torch.full((GROUPS, G), 1.0 if case == "all" else torch.nan)
+    rewards = rewards_of(reward_table() if case == "some" else constant)
+    (dropped, a), (masked, b) = trained(False, rewards), trained(True, rewards)
+    assert dropped.prompts.shape[1] == (GROUPS - 1 if case == "some" else 0)
     assert masked.prompts.shape[1] == GROUPS
     assert torch.equal(dropped.loss_tokens, masked.loss_tokens)
     for x, y in zip(a, b):
         torch.testing.assert_close(x, y, rtol=0, atol=2e-6)
 
 
-def test_silent_groups_left_out_still_count_in_the_denominator():
+def test_zero_advantage_groups_left_out_still_count_in_the_denominator():
     state = toy_state(0)
     (batch,) = batches(state)
-    rollouts, _ = played(state.policy, toy_problems(GROUPS))
-    scorable = ~rewards().flatten().isnan()
+    rollouts, _ = played(state, toy_problems(GROUPS))
+    scorable = ~reward_table().flatten().isnan()
     assert batch.loss_tokens.tolist() == [rollouts.loss_mask[scorable].sum().item()]
 
 
 def test_a_step_without_any_scorable_row_gives_no_nan_and_no_gradient():
-    nothing = credit_of(torch.full((GROUPS, G), torch.nan))
+    nothing = rewards_of(torch.full((GROUPS, G), torch.nan))
     (batch,) = batches(toy_state(0), nothing)
     assert batch.loss_tokens.tolist() == [0]
     assert all((g == 0).all() for g in gradients(batch))
@@ -139,18 +143,18 @@ def test_the_sampled_stop_token_takes_gradient():
     assert stops.any()
     only = replace(batch, loss_mask=stops, advantages=torch.ones_like(batch.advantages))
     config = tiny("optim.grad_clip=1e9")
-    update(state, replace(only, advantages=only.advantages.float()), config, 0.0)
+    update(state, replace(only, advantages=only.advantages.float()), config)
     assert state.policy.head.grad.abs().max() > 0
 
 
 @pytest.mark.parametrize("minibatches", [1, 2, 4, 6])
-def test_minibatches_are_as_many_as_asked_and_hold_every_group_once(minibatches):
+def test_minibatches_are_as_many_as_configured_and_hold_every_group_once(minibatches):
     """Four do not divide the six groups."""
-    parts = batches(toy_state(0), keep_silent=True, settings=["rl.problems=6", f"optim.minibatches={minibatches}"])
+    parts = batches(toy_state(0), keep_zero=True, settings=["rl.problems=6", f"optim.minibatches={minibatches}"])
     assert len(parts) == minibatches
     prompts = [tuple(row) for part in parts for row in part.prompts[0, :, :5].tolist()]
     assert len(prompts) == len(set(prompts)) == GROUPS
-    (whole,) = batches(toy_state(0), keep_silent=True)
+    (whole,) = batches(toy_state(0), keep_zero=True)
     assert sum(part.loss_tokens.item() for part in parts) == whole.loss_tokens.item()
 
 
@@ -158,7 +162,7 @@ def test_minibatches_are_shuffled_by_key():
     state = toy_state(0)
 
     def order(step, epoch=0):
-        parts = batches(state, keep_silent=True, step=step, settings=["optim.minibatches=3", "optim.epochs=2"])
+        parts = batches(state, keep_zero=True, step=step, settings=["optim.minibatches=3", "optim.epochs=2"])
         return [row[:5] for part in parts[3 * epoch : 3 * epoch + 3] for row in part.prompts[0].tolist()]
 
     assert order(0) == order(0)
@@ -172,11 +176,11 @@ AGGREGATIONS = ["token", "sample", "prompt", "constant"]
 
 @pytest.mark.parametrize("denominator", ["all", "kept"])
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
-def test_each_aggregation_is_the_mean_that_it_says(aggregation, denominator):
+def test_each_aggregation_is_the_mean_that_is_named(aggregation, denominator):
     """Against plain loops over rows: a token's share of the loss, whatever was left out or padded."""
     settings = [f"algo.aggregation={aggregation}", f"algo.denominator={denominator}"]
-    (batch,) = batches(toy_state(0), keep_silent=True, settings=settings)
-    length, r = batch.loss_mask[0].sum(1).tolist(), rewards().flatten()
+    (batch,) = batches(toy_state(0), keep_zero=True, settings=settings)
+    length, r = batch.loss_mask[0].sum(1).tolist(), reward_table().flatten()
     signal = [g for g in range(GROUPS) if len({x for x in r.view(GROUPS, G)[g].tolist() if x == x}) > 1]
     groups = range(GROUPS) if denominator == "all" else signal
     rows = [i for i in range(GROUPS * G) if r[i] == r[i] and i // G in groups]
@@ -202,9 +206,10 @@ def test_no_aggregation_depends_on_microbatches_or_on_the_order_of_rows(aggregat
 # ---- whole steps
 
 
-def steps(config, n, *seeds):
+def steps(config, n, *seeds, backend=None):
     """State, weights by seed and reports after n RL steps."""
     state = toy_state(*seeds, optim=config.optim)
+    state.backend = backend or backend_of(config)
     state.reference = copy.deepcopy(state.policy) if config.algo.kl != "none" else None
     add_critic(state, config.algo, config.optim)
     mixture = Mixture(select(config.tasks.verified), difficulties=config.tasks.difficulties)
@@ -226,7 +231,7 @@ def test_the_ratio_of_the_first_update_is_one():
 @pytest.mark.parametrize("reward", ["true_reward", "shuffled_within_group", "random_reward", "length_reward"])
 @pytest.mark.parametrize("minibatches", [1, 2])
 def test_stacked_seeds_train_as_separate_runs_do(reward, minibatches):
-    """Weight decay and unequal numbers of silent groups included."""
+    """Weight decay and unequal numbers of zero-advantage groups included."""
     config = tiny(f"reward={reward}", f"optim.minibatches={minibatches}", "optim.weight_decay=0.1")
     _, stacked, reports = steps(config, 3, 4, 9, 2)
     for s, seed in enumerate((4, 9, 2)):
@@ -268,16 +273,16 @@ def test_spent_counts_completions_tokens_and_both_kinds_of_flops():
     assert set(report.seconds) >= {"rollout", "update"}
 
 
-def test_metrics_say_what_happened():
+def test_metrics_are_those_of_the_rollouts():
     config = tiny("rl.problems=8")
     _, _, (report,) = steps(config, 1, 0)
-    rollouts, checked, credit = (getattr(report.sampled, x) for x in ("rollouts", "checked", "credit"))
+    rollouts, results, rewards = (getattr(report.sampled, x) for x in ("rollouts", "results", "rewards"))
     metrics = {name: value.item() for name, value in report.metrics.items()}
-    assert metrics["accuracy"] == pytest.approx((checked.verdict == 1).float().mean().item())
-    assert metrics["reward_mean"] == pytest.approx(credit.outcome.mean().item())
+    assert metrics["accuracy"] == pytest.approx((results.verdict == 1).float().mean().item())
+    assert metrics["reward_mean"] == pytest.approx(rewards.outcome.mean().item())
     assert metrics["truncated"] == pytest.approx((rollouts.stop_reason == 1).float().mean().item())
     assert metrics["completion_length_mean"] == pytest.approx(rollouts.loss_mask.sum(1).float().mean().item())
-    groups = checked.verdict.view(8, 4)
+    groups = results.verdict.view(8, 4)
     assert metrics["zero_advantage_groups"] == (groups == groups[:, :1]).all(1).float().mean().item()
     drawn = rollouts.sampler_logprobs[rollouts.loss_mask]
     assert metrics["entropy"] == pytest.approx(-drawn.mean().item(), rel=1e-5)
@@ -292,13 +297,13 @@ def test_a_step_reports_the_same_metrics_with_and_without_signal():
     assert set(quiet.metrics) == set(loud.metrics)
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_names_the_tensor():
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_tensor():
     config = tiny()
     state = toy_state(0, optim=config.optim)
     (batch,) = batches(state, dtype=torch.float32)
     before = [w.detach().clone() for w in state.policy.parameters()]
     with pytest.raises(NonFinite, match="loss"):
-        update(state, replace(batch, advantages=batch.advantages * math.inf), config, 1e-2)
+        update(state, replace(batch, advantages=batch.advantages * math.inf), config)
     assert all(torch.equal(a, b) for a, b in zip(before, state.policy.parameters()))
 
 

@@ -11,9 +11,9 @@ from envs import Reply, Verdict, get
 from envs.registry import TASKS
 from envs.vector import TextVectorEnv
 from harness.core.seeding import Key, keys
-from harness.policy.logprobs import score
+from harness.policy.logprobs import token_logprobs
 from harness.policy.tokenizer import ANSWER, EOS, TURN, answer_text, decode
-from harness.train import pretrain as module
+from harness.train import pretrain
 from harness.train.pretrain import corpus_of, document, draw_documents, expected_rl_tokens, pretrain_step
 from harness.train.rollout import Sampling, gold_rollouts, rollout
 from tests.toys import tiny, toy_state
@@ -87,9 +87,13 @@ def test_every_task_with_steps_gives_them_without_the_answer():
 
 
 def test_a_document_that_outgrows_the_context_is_cut(monkeypatch):
-    read, learn = [], module.learn
-    noted = lambda state, corpora, *rest: read.extend(corpora[0]) or learn(state, corpora, *rest)  # noqa: E731
-    monkeypatch.setattr(module, "learn", noted)
+    read, update = [], pretrain.update
+
+    def recorded(state, corpora, *rest):
+        read.extend(corpora[0])
+        return update(state, corpora, *rest)
+
+    monkeypatch.setattr(pretrain, "update", recorded)
     config = tiny("base.scratchpad_share=1", "base.difficulties=[2]")
     state = toy_state(0, model=replace(config.model, context=12))
     pretrain_step(config.base, state, corpus_of(config.base))
@@ -102,16 +106,19 @@ def test_a_document_that_outgrows_the_context_is_cut(monkeypatch):
 
 def played(problems, thinking, tokens=4, group=4, turns=1):
     """Rollouts and verdicts of a policy that begins its answer, or stops, now and then."""
-    policy = toy_state(0).policy
+    state, streams = toy_state(0), (Key("sampling", 0),)
     with torch.no_grad():
-        policy.head[:, :, [ANSWER, EOS]] += 0.25
-    env = TextVectorEnv(len(problems) * group, problems[0].task)
-    return policy, *rollout(policy, env, problems, Sampling(group, tokens, 1.0, turns, thinking), (Key("sampling", 0),))
+        state.policy.head[:, :, [ANSWER, EOS]] += 0.25
+    env, sampling = (
+        TextVectorEnv(len(problems) * group, problems[0].task),
+        Sampling(group, tokens, 1.0, turns, thinking),
+    )
+    return state.policy, *rollout(state.backend, state.policy, env, problems, sampling, streams)
 
 
 def test_a_forced_token_stands_in_the_row_and_takes_no_gradient():
     policy, rollouts, _ = played(toy_problems(8), thinking=3)
-    scored, mask = score(policy, rollouts.ids[None], 1.0)[0], rollouts.loss_mask
+    scored, mask = token_logprobs(policy, rollouts.ids[None], 1.0)[0], rollouts.loss_mask
     torch.testing.assert_close(rollouts.sampler_logprobs[mask], scored[mask], rtol=0, atol=1e-5)
     assert (rollouts.sampler_logprobs[~mask] == 0).all()
     for row, n, length, drawn in zip(rollouts.ids, rollouts.prompt_length, rollouts.length, mask):
@@ -124,11 +131,11 @@ def test_a_forced_token_stands_in_the_row_and_takes_no_gradient():
 @pytest.mark.parametrize("thinking", [0, 3])
 def test_the_verdict_is_of_what_follows_the_last_ANSWER_drawn_or_forced(thinking):
     problems = toy_problems(16)
-    _, rollouts, checked = played(problems, thinking)
+    _, rollouts, results = played(problems, thinking)
     task, found = get(problems[0].task), []
     for row, n, length, i in zip(rollouts.ids, rollouts.prompt_length, rollouts.length, rollouts.problem):
         found.append(int(task.verify(problems[i], answer_text(row[n:length].tolist()))))
-    assert checked.verdict.tolist() == found
+    assert results.verdict.tolist() == found
     whole = [decode(row[n:length].tolist()) for row, n, length in zip(*map_rows(rollouts))]
     assert found != [int(task.verify(problems[0], text)) for text in whole]
 
@@ -157,8 +164,9 @@ def test_a_demonstration_shows_as_many_steps_as_the_budget_allows(thinking):
     not the demonstrator's where the sampler would have forced it."""
     problems = toy_problems(6)
     config, env = Sampling(1, 4, 1.0, thinking=thinking), TextVectorEnv(6, "toy.symbolic")
-    rollouts, checked = gold_rollouts(toy_state(0).policy, env, problems, config, keys("sampling", (0,), 0))
-    assert checked.verdict.tolist() == [1] * 6
+    state, streams = toy_state(0), keys("sampling", (0,), 0)
+    rollouts, results = gold_rollouts(state.backend, state.policy, env, problems, config, streams)
+    assert results.verdict.tolist() == [1] * 6
     for problem, row, n, length, mask in zip(problems, *map_rows(rollouts), rollouts.loss_mask):
         steps = get(problem.task).scratchpad(problem)[: thinking or 0]
         text = decode(row[n:length].tolist())

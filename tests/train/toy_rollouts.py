@@ -10,6 +10,7 @@ from envs.vector import TextVectorEnv
 from harness.core.seeding import Key, keys
 from harness.core.types import RewardInputs, Rewards, Rollouts, VerifierResults
 from harness.train.rollout import Sampling, rollout
+from harness.train.state import TrainState
 
 
 def hand_made(
@@ -20,7 +21,6 @@ def hand_made(
     (groups, g), b = verdict.shape, verdict.numel()
     mask = torch.ones(b, tokens, dtype=torch.bool)
     mask[:, 0] = False
-    count = lambda n: torch.arange(n)  # noqa: E731
     rollouts = Rollouts(
         ids=torch.zeros(b, tokens, dtype=torch.int64),
         loss_mask=mask,
@@ -29,17 +29,17 @@ def hand_made(
         length=torch.full((b,), tokens),
         prompt_length=torch.ones(b, dtype=torch.int64),
         stop_reason=torch.zeros(b, dtype=torch.int64),
-        problem=count(groups).repeat_interleave(g),
-        seed_index=count(seeds).repeat_interleave(b // seeds),
+        problem=torch.arange(groups).repeat_interleave(g),
+        seed_index=torch.arange(seeds).repeat_interleave(b // seeds),
         seeds=seeds,
         group_size=g,
     )
     form = torch.tensor(well_formed).flatten() if well_formed else torch.ones(b, dtype=torch.bool)
-    checked, steps = VerifierResults(verdict.flatten(), form), torch.zeros(b, tokens)
-    return RewardInputs(rollouts, checked, [], keys("reward", range(seeds), 0), steps=steps)
+    results, lines = VerifierResults(verdict.flatten(), form), torch.zeros(b, tokens)
+    return RewardInputs(rollouts, results, [], keys("reward", range(seeds), 0), line_rewards=lines)
 
 
-def credit_of(rewards: list[list[float]] | Tensor) -> Rewards:
+def rewards_of(rewards: list[list[float]] | Tensor) -> Rewards:
     flat = torch.as_tensor(rewards, dtype=torch.float32).flatten()
     return Rewards(base=flat, outcome=flat)
 
@@ -49,13 +49,15 @@ def toy_problems(n: int, context: str = "symbolic") -> list[Problem]:
 
 
 def played(
-    policy, problems: list[Problem], seeds=(0,), group_size=4, tokens=4, first=0
+    state: TrainState, problems: list[Problem], group_size=4, tokens=4, first=0
 ) -> tuple[Rollouts, VerifierResults]:
     """Completions of toy problems, the same for each stacked seed."""
+    seeds = state.seeds
     env = TextVectorEnv(len(seeds) * len(problems) * group_size, problems[0].task)
     sampling = Sampling(group_size, tokens, 1.0)
     streams = tuple(Key("sampling", seed) for seed in seeds)
-    return rollout(policy, env, problems * len(seeds), sampling, streams, torch.arange(len(problems)) + first)
+    stream_ids = torch.arange(len(problems)) + first
+    return rollout(state.backend, state.policy, env, problems * len(seeds), sampling, streams, stream_ids)
 
 
 CORRECT, WRONG, UNSCORABLE = int(Verdict.CORRECT), int(Verdict.WRONG), int(Verdict.UNSCORABLE)
