@@ -14,9 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.policy.backends import native
-from harness.policy.logprobs import score_completions
-from harness.policy.sampler import sample
 from tests.policy.conftest import needs_compiler
+from tests.policy.fastest import sample, score_completions
 from tests.policy.test_native import few, gradients, needs_tiles, policy_of
 
 pytestmark = needs_compiler
@@ -32,7 +31,7 @@ def results(policy, prompts, group, room, threads):
     uniforms = torch.rand((s, len(prompts) * group, room), generator=generator)
     with native.shared_by(threads):
         drawn = sample(policy, ids, length, group, room, 1.0, uniforms)
-        scored = score_completions(policy, ids, length, drawn.ids, drawn.drawn, 1.0)
+        scored = score_completions(policy, ids, length, drawn.ids, drawn.sampled, 1.0)
         return [*vars(drawn).values(), scored, *gradients(policy, scored)]
 
 
