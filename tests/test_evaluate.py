@@ -26,7 +26,7 @@ from harness.evaluate import (
 from harness.policy.backends.eager import pad_rows
 from harness.policy.logprobs import token_logprobs
 from harness.policy.tokenizer import EOS, TURN, encode, encode_prompt
-from tests.policy.conftest import backend  # noqa: F401  (a fixture)
+from tests.policy.conftest import BACKENDS, backend_named
 from tests.toys import tiny, toy_state
 
 TASKS = tuple(get(name) for name in ("toy.symbolic", "toy.worded"))
@@ -126,7 +126,8 @@ def test_every_problem_is_in_one_chunk_among_prompts_of_like_length():
     assert lengths == sorted(lengths)
 
 
-def test_the_log_probability_of_an_answer_is_that_of_whole_rows(backend):
+@pytest.mark.parametrize("name", BACKENDS)
+def test_the_log_probability_of_an_answer_is_that_of_whole_rows(name):
     policy = toy_state(0, 1).policy
     problems = [p for cell in build_suite(TASKS, (1, 2), tiny().evaluation) for p in cell.problems]
     whole = [np.concatenate((encode_prompt(p.prompt), encode(p.answer), [EOS])) for p in problems]
@@ -134,4 +135,6 @@ def test_the_log_probability_of_an_answer_is_that_of_whole_rows(backend):
     after = real & ((ids == TURN).cumsum(1) - (ids == TURN).long() > 0)
     plain = token_logprobs(policy, ids.expand(2, -1, -1), 1.0).detach()
     expected = torch.where(after, plain, 0.0).sum(-1)
-    np.testing.assert_allclose(_gold_logprobs(backend, policy, problems, None), expected.numpy(), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        _gold_logprobs(backend_named(name), policy, problems, None), expected.numpy(), rtol=0, atol=1e-5
+    )

@@ -39,7 +39,7 @@ def assert_close(ours, theirs):
 
 def grouped_completions(policy):
     """Completions of all lengths, in which some tokens were not drawn."""
-    out = drawn(policy, keys=keys("sampling", range(policy.seeds), 0))
+    out = drawn(policy, keys=keys("sampling", range(policy.seeds), 0), backend=EAGER)
     column = torch.arange(TOKENS)
     mask = (column < out.length[..., None]) & (column != 1)
     prompts, length = PROMPTS.expand(policy.seeds, -1, -1), LENGTHS.expand(policy.seeds, -1)

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from harness.core.seeding import keys
-from harness.core.types import SampleRequest
 from harness.policy.backends import cuda_graphs
 from harness.policy.backends.cuda_graphs import CudaGraphsBackend
+from harness.policy.backends.eager import EagerBackend
 from tests.policy.rehearsal import Watched, new_recorder
+from tests.policy.sampling_requests import request_of
 from tests.policy.test_sampler import LENGTHS, PROMPTS, drawn, uniforms_of
 from tests.toys import toy_state
 
@@ -48,8 +49,7 @@ def backend(recorder):
 def sampled(backend, policy, thinking=None, max_tokens=6, temperature=1.0, step=0):
     tokens = max_tokens + (0 if thinking is None else thinking + 1)
     u = uniforms_of(*keys("sampling", (0,), step), 12, tokens)[None]
-    active = torch.ones(u.shape[:2], dtype=torch.bool)
-    request = SampleRequest(PROMPTS[None], LENGTHS[None], u, active, 4, max_tokens, temperature, thinking)
+    request = request_of(PROMPTS[None], LENGTHS[None], u, 4, max_tokens, temperature, thinking)
     return backend.sample(policy, request)
 
 
@@ -138,7 +138,7 @@ def test_no_more_than_so_many_recordings_are_kept(backend, recorder, monkeypatch
 def test_a_replayed_sampling_call_starts_few_operations_and_reads_no_number(backend):
     policy = toy_state(0).policy
     with Watched() as eagerly:
-        drawn(policy)
+        drawn(policy, backend=EagerBackend())
     sampled(backend, policy), sampled(backend, policy)
     with Watched() as replayed:
         sampled(backend, policy)

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from harness.core.seeding import keys
 from harness.policy.backends import native
-from harness.policy.logprobs import score, score_completions
-from harness.policy.sampler import sample
 from harness.policy.transformer import Transformer
 from tests.policy.conftest import needs_compiler
+from tests.policy.fastest import sample, score, score_completions
 from tests.policy.test_sampler import LENGTHS, PROMPTS, TOKENS, drawn, eager_to_stop, thinker
 from tests.toys import tiny
 
@@ -124,7 +123,7 @@ def test_a_policy_samples_the_same_completions_on_both_paths(thinking, scale):
                 drawn(policy, 6, 0.8, keys("sampling", (0, 1), 0), thinking=thinking, active=active.expand(2, -1))
             )
     ours, theirs = found
-    for name in ("ids", "drawn", "length", "stop_reason"):
+    for name in ("ids", "sampled", "length", "stop_reason"):
         assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
     torch.testing.assert_close(ours.logprobs, theirs.logprobs, rtol=1e-4, atol=1e-4)
 

@@ -6,15 +6,15 @@ import torch
 from scipy import stats
 
 from harness.core.seeding import Key, uniforms
-from harness.core.types import GroupedCompletions, SampleRequest, StopReason
+from harness.core.types import GroupedCompletions, StopReason
 from harness.policy.backends import native
-from harness.policy.backends.eager import EagerBackend
 from harness.policy.sampler import draw
 from harness.policy.tokenizer import ANSWER, EOS
 from harness.policy.transformer import Transformer
+from tests.policy.fastest import fastest
+from tests.policy.sampling_requests import request_of
 from tests.toys import toy_state
 
-EAGER = EagerBackend()
 eager_only = pytest.mark.parametrize("backend", ["eager"], indirect=True)
 TOKENS = 6
 PROMPTS = torch.tensor([[1, 40, 50, 60, 3], [1, 70, 3, 0, 0], [1, 30, 31, 3, 0]])
@@ -34,20 +34,13 @@ def uniforms_of(key, rows, room=TOKENS):
     return uniforms((key,), torch.arange(rows), torch.arange(room))[0]
 
 
-def request_of(prompts, length, uniforms, group_size=1, max_tokens=TOKENS, temperature=1.0, thinking=None, active=None):
-    """A request of every row, unless some are active."""
-    if active is None:
-        active = torch.ones(uniforms.shape[:2], dtype=torch.bool)
-    return SampleRequest(prompts, length, uniforms, active, group_size, max_tokens, temperature, thinking)
-
-
-def drawn(policy, group_size=4, temperature=1.0, keys=KEYS, *, backend=EAGER, thinking=None, active=None):
+def drawn(policy, group_size=4, temperature=1.0, keys=KEYS, *, backend=None, thinking=None, active=None):
     """Completions of PROMPTS, by each policy of a stack."""
     room = TOKENS if thinking is None else thinking + 1 + TOKENS
     u = torch.stack([uniforms_of(key, len(PROMPTS) * group_size, room) for key in keys])
     prompts, lengths = PROMPTS.expand(policy.seeds, -1, -1), LENGTHS.expand(policy.seeds, -1)
     request = request_of(prompts, lengths, u, group_size, TOKENS, temperature, thinking, active)
-    return backend.sample(policy, request)
+    return (backend or fastest(policy)).sample(policy, request)
 
 
 def completion_logprobs(backend, policy, prompts, length, completions, mask, temperature):

@@ -14,11 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.policy.backends import native
+<<<<<<< HEAD:tests/policy/test_thread_pool.py
 from harness.policy.backends.native.calls import c_function
 from harness.policy.logprobs import score_completions
 from harness.policy.sampler import sample
 from tests.policy.conftest import needs_compiler
 from tests.policy.test_native import few, gradients, needs_amx, policy_of
+=======
+from tests.policy.conftest import needs_compiler
+from tests.policy.fastest import sample, score_completions
+from tests.policy.test_native import few, gradients, needs_tiles, policy_of
+>>>>>>> wt-tests:tests/policy/test_crew.py
 
 pytestmark = needs_compiler
 TASKS = Path("/proc/self/task")
@@ -33,7 +39,7 @@ def results(policy, prompts, group, room, threads):
     uniforms = torch.rand((s, len(prompts) * group, room), generator=generator)
     with native.num_threads(threads):
         drawn = sample(policy, ids, length, group, room, 1.0, uniforms)
-        scored = score_completions(policy, ids, length, drawn.ids, drawn.drawn, 1.0)
+        scored = score_completions(policy, ids, length, drawn.ids, drawn.sampled, 1.0)
         return [*vars(drawn).values(), scored, *gradients(policy, scored)]
 
 

@@ -107,7 +107,7 @@ def test_rows_longer_than_the_context_are_refused(backend, model):
     """Beyond it there are no rotations."""
     policy = policy_of(model, 0)
     backend.hidden(policy, random_ids(1, 1, model.context))
-    with pytest.raises(IndexError, match="tokens in a context of|a position outside the context"):
+    with pytest.raises(IndexError, match=r"tokens in a context of|a position outside the context"):
         backend.hidden(policy, random_ids(1, 1, model.context + 1))
 
 

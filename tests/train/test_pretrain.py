@@ -30,7 +30,7 @@ from harness.train.pretrain import (
     update,
 )
 from harness.train.rollout import Sampling, gold_rollouts
-from tests.policy.conftest import backend, backend_named, needs_compiler  # noqa: F401  (a fixture)
+from tests.policy.conftest import BACKENDS, backend_named, needs_compiler
 from tests.toys import tiny, toy_state
 from tests.train.toy_rollouts import toy_problems
 
@@ -111,12 +111,13 @@ def small_batches(monkeypatch):
     monkeypatch.setattr("harness.policy.backends.native.backend.PASS_TOKENS", 40)
 
 
-def test_batches_change_the_gradient_by_no_more_than_rounding(backend, request):
+@pytest.mark.parametrize("name", BACKENDS)
+def test_batches_change_the_gradient_by_no_more_than_rounding(name, request):
     corpus, gradients, losses = documents(30), [], []
     for limited in (False, True):
         if limited:
             request.getfixturevalue("small_batches")
-        state = replace(toy_state(0), backend=backend)
+        state = replace(toy_state(0), backend=backend_named(name))
         losses.append(update(state, [corpus], replace(tiny().base.optim, grad_clip=1e9), 0.0)["loss"])
         gradients.append([w.grad for w in state.policy.parameters()])
     torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-5)

@@ -34,7 +34,8 @@ def test_recorded_steps_train_as_the_eager_ones(settings, seeds):
     state, eager, reports = steps(config, 5, *seeds, backend=EagerBackend())
     other, recorded, others = steps(config, 5, *seeds, backend=CudaGraphsBackend(record=recorder))
     assert recorder.replayed > 3
-    assert recorder.made >= 2  # sampling, of a policy that lags too, and the update
+    # Sampling, of a policy that lags too, and the update, unless each step keeps another number of groups.
+    assert recorder.made >= (1 if settings[0].startswith("reward=") else 2)
     for one, two in zip(eager, recorded):
         for x, y in zip(one, two):
             torch.testing.assert_close(x, y, rtol=0, atol=1e-4)
