@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness.run.job import from_bases, run_job, training_mixture, training_sampling
 
 from benchmarks.ours import composed
 from benchmarks.peer import grpo_trainer, require_trl
@@ -25,7 +24,9 @@ from harness.config.schema import Config
 from harness.core.seeding import Key
 from harness.launch.jobs import Job
 from harness.run.folder import Member, run_folder
+from harness.run.job import from_bases, run_job, training_mixture
 from harness.train.rl import train_rl
+from harness.train.rollout import training_sampling
 
 SEEDS = 5
 SETTINGS = (
@@ -92,7 +93,7 @@ def _peers(member: Member) -> list[float]:
 
     with tempfile.TemporaryDirectory() as out:
         data = {"prompt": [p.prompt for p in problems], "index": list(range(count))}
-        longest = training_sampling(config, mixture).max_tokens
+        longest = training_sampling(config, mixture).max_answer_tokens
         more = {"bf16": False, "max_completion_length": longest, "max_steps": config.rl.steps, "seed": config.seed}
         grpo_trainer(policy, config, data, reward, Path(out), (), **more).train()
     return np.reshape(scores, (config.rl.steps, -1)).mean(1).tolist()

@@ -1,13 +1,11 @@
 """Steps of this project, ready to be timed, and their plain form: no prompt shared, nothing packed."""
 
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
-from unittest.mock import patch
 
 import torch
-from harness.train.helpers import Each, helpers
 from torch import Tensor
 
 from benchmarks.task import FRAME
@@ -15,8 +13,11 @@ from envs.vector import TextVectorEnv
 from harness.config.compose import plain
 from harness.config.parse import parse
 from harness.config.schema import Config
-from harness.policy.backends import native
-from harness.policy.sampler import Completions, sample
+from harness.core.types import Completions, GroupedCompletions, SampleRequest
+from harness.policy.backends.backend import Backend
+from harness.policy.backends.eager import EagerBackend
+from harness.policy.logprobs import completion_logprobs
+from harness.policy.sampler import sample
 from harness.policy.transformer import Transformer
 from harness.run.job import new_state, training_mixture
 from harness.train.rl import rl_step
@@ -96,57 +97,63 @@ def stepper(config: Config) -> Stepper:
     env = TextVectorEnv(config.rl.problems * config.rl.group_size, mixture.tasks[0])
 
     def step() -> StepReport:
-        with as_in_a_run(state.policy) as each:
-            return rl_step(config, state, env, mixture, each)
+        with as_in_a_run(state.backend):
+            return rl_step(config, state, env, mixture)
 
     return Stepper(config, state, step)
 
 
 @contextmanager
-def as_in_a_run(policy: Transformer) -> Generator[Each]:
-    """The helpers of a run that has as many cores as there are threads now."""
+def as_in_a_run(backend: Backend) -> Generator[None]:
+    """The threads of a run that has as many cores as PyTorch has threads now."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with native.num_threads(threads), helpers(threads, policy) as each:
-            yield each
+        with backend.num_threads(threads):
+            yield
     finally:
         torch.set_num_threads(threads)
 
 
 def plainly(one: Stepper) -> Callable[[], Any]:
-    """The same step on the reference path: PyTorch's operations alone, each completion with a prompt of its own, in one
-    padded batch."""
+    """The same step on the plain path: PyTorch alone, a prompt for each completion, in one padded batch."""
 
     def work() -> None:
-        with ExitStack() as stack:
-            stack.enter_context(native.disabled())
-            stack.enter_context(patch("harness.policy.logprobs.completion_logits", plain_logits))
-            stack.enter_context(patch("harness.train.rollout.sample", plain_sample))
-            stack.enter_context(patch("harness.policy.sampler.FULL_ENOUGH", 0.0))
+        backend, one.state.backend = one.state.backend, PlainBackend()
+        try:
             one.step()
+        finally:
+            one.state.backend = backend
 
     return work
 
 
-def plain_logits(
-    policy: Transformer, prompts: Tensor, prompt_length: Tensor, completions: Tensor, mask: Tensor, fixed: bool = False
-) -> Tensor:
-    """`completion_logits` by the plain forward on whole rows."""
-    rows, c = completions.shape[1:]
-    each = lambda x: x.repeat_interleave(rows // prompts.shape[1], dim=1)  # noqa: E731
-    length, at = each(prompt_length)[..., None], torch.arange(prompts.shape[-1] + c, device=prompts.device)
-    padded = torch.nn.functional.pad(each(prompts), (0, c))
-    ids = torch.where(at < length, padded, completions.gather(2, (at - length).clamp(0, c - 1)))
-    logits = policy(ids[..., :-1])
-    place = (length - 1 + torch.arange(c, device=prompts.device)).clamp(max=logits.shape[2] - 1)
-    return logits.gather(2, place[..., None].expand(*place.shape, logits.shape[-1]))
+class PlainBackend(EagerBackend):
+    """Nothing shared within a group, nothing packed, no row left out once it has ended."""
 
+    name = "plain"
 
-def plain_sample(policy: Transformer, prompts: Tensor, length: Tensor, group_size: int, *rest: Any) -> Completions:
-    """`sample` with each prompt computed once a completion."""
-    each = lambda x: x.repeat_interleave(group_size, dim=1)  # noqa: E731
-    return sample(policy, each(prompts), each(length), 1, *rest)
+    def sample(self, policy: Transformer, request: SampleRequest) -> Completions:
+        g = request.group_size
+        prompts, length = (x.repeat_interleave(g, dim=1) for x in (request.prompts, request.length))
+        return sample(policy, replace(request, prompts=prompts, length=length, group_size=1), compact=False)
+
+    def completion_logprobs(
+        self, policy: Transformer, grouped: GroupedCompletions, temperature: float, with_entropy: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        hidden = self.completion_hidden(policy, grouped)
+        return completion_logprobs(policy, hidden, grouped, temperature, with_entropy)
+
+    def completion_hidden(self, policy: Transformer, grouped: GroupedCompletions) -> Tensor:
+        rows, c = grouped.completions.shape[1:]
+        g = rows // grouped.prompts.shape[1]
+        prompts, length = (x.repeat_interleave(g, dim=1) for x in (grouped.prompts, grouped.prompt_length[..., None]))
+        at = torch.arange(prompts.shape[-1] + c, device=prompts.device)
+        padded = torch.nn.functional.pad(prompts, (0, c))
+        ids = torch.where(at < length, padded, grouped.completions.gather(2, (at - length).clamp(0, c - 1)))
+        hidden = policy.hidden(ids[..., :-1])
+        index = (length - 1 + torch.arange(c, device=prompts.device)).clamp(max=hidden.shape[2] - 1)
+        return hidden.gather(2, index[..., None].expand(*index.shape, hidden.shape[-1]))
 
 
 def prompts_of(shape: Shape) -> tuple[Tensor, Tensor]:

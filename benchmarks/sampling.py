@@ -10,8 +10,9 @@ from benchmarks.ours import SHAPES, Shape, as_in_a_run, config_of, prompts_of
 from benchmarks.peer import generate, require_trl
 from benchmarks.timing import ROUNDS, in_turn, median
 from harness.core.seeding import Key, keys, uniforms
+from harness.core.types import SampleRequest
+from harness.policy.backends.backend import choose_backend
 from harness.policy.transformer import Transformer
-from harness.train.rollout import Sampling, sample_in_parts
 
 
 def measure(progress: Callable[[str], None], shapes: Sequence[Shape] = SHAPES, rounds: int = ROUNDS) -> dict[str, Any]:
@@ -23,12 +24,14 @@ def measure(progress: Callable[[str], None], shapes: Sequence[Shape] = SHAPES, r
 def _of_shape(shape: Shape, rounds: int, progress: Callable[[str], None]) -> dict[str, Any]:
     ids, length = prompts_of(shape)
     u = uniforms((Key("sampling", 0),), torch.arange(shape.rows), torch.arange(shape.tokens))
-    sampling, active = Sampling(shape.group_size, shape.tokens, 1.0), torch.ones(u.shape[:2], dtype=torch.bool)
+    active = torch.ones(u.shape[:2], dtype=torch.bool)
+    request = SampleRequest(ids, length, u, active, shape.group_size, shape.tokens, 1.0)
     works: dict[str, Callable[[], Any]] = {}
 
     def ours(policy: Transformer) -> None:
-        with as_in_a_run(policy) as each:
-            sample_in_parts(policy, ids, length, shape.group_size, sampling, u, active, each)
+        backend, _ = choose_backend("auto", policy.config, policy.precision, policy.embedding.device)
+        with as_in_a_run(backend):
+            backend.sample(policy, request)
 
     for precision in ("fp32", "bf16"):
         policy = Transformer(config_of(shape).model, 1, precision).initialise(keys("init", (0,), 0))

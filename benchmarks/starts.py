@@ -1,14 +1,17 @@
 """Operations that a step starts one by one, and how often it waits for a number: what a step of a small policy costs on
-a GPU, counted on any machine (harness/bench/rehearsal.py)."""
+a GPU, counted on any machine (tests/policy/rehearsal.py)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.ours import SHAPES, Shape, config_of
-from benchmarks.rehearsal import Watched, in_operations, rehearsed
 from envs.vector import TextVectorEnv
+from harness.policy.backends.backend import Backend
+from harness.policy.backends.cuda_graphs import CudaGraphsBackend
+from harness.policy.backends.eager import EagerBackend
 from harness.run.job import new_state, training_mixture
 from harness.train.rl import rl_step
+from tests.policy.rehearsal import Watched, new_recorder, uniforms_by_pytorch
 
 FIRST_STEPS = 3  # after which all that is recorded has been
 SEEDS = (1, 8)
@@ -21,10 +24,8 @@ def measure(
     found = []
     for shape in shapes:
         for s in seeds:
-            with in_operations():
-                plain = _counted(shape, s)
-            with rehearsed():
-                recorded = _counted(shape, s)
+            plain = _counted(shape, s, EagerBackend())
+            recorded = _counted(shape, s, CudaGraphsBackend(record=new_recorder()))
             found.append(
                 {"model": shape.model, "tokens": shape.tokens, "seeds": s, "plain": plain, "recorded": recorded}
             )
@@ -32,14 +33,16 @@ def measure(
     return found
 
 
-def _counted(shape: Shape, seeds: int) -> dict[str, int]:
+def _counted(shape: Shape, seeds: int, backend: Backend) -> dict[str, int]:
     config = config_of(shape, "bench.full")
     state, mixture = new_state(config, config.optim, tuple(range(seeds))), training_mixture(config)
     env = TextVectorEnv(seeds * shape.rows, mixture.tasks[0])
-    for _ in range(FIRST_STEPS):
-        rl_step(config, state, env, mixture)
-    with Watched() as watched:
-        rl_step(config, state, env, mixture)
+    state.backend = backend
+    with uniforms_by_pytorch():
+        for _ in range(FIRST_STEPS):
+            rl_step(config, state, env, mixture)
+        with Watched() as watched:
+            rl_step(config, state, env, mixture)
     return {"starts": watched.started, "looks": watched.looks}
 
 

@@ -9,7 +9,7 @@ from scipy import stats
 
 from harness.core import seeding
 from harness.core.seeding import PURPOSES, Key, keys, torch_generator, uniforms
-from tests.simulated_cuda_graphs import in_operations
+from tests.policy.rehearsal import uniforms_by_pytorch
 
 KEY = Key("sampling", 3, 7)
 
@@ -58,7 +58,7 @@ def test_a_gpu_draws_what_a_cpu_draws(seeds, rows, positions):
     """By PyTorch's operations, on int64 tensors, what numpy makes of unsigned arrays."""
     asked = keys("sampling", seeds, 5), torch.tensor(rows), torch.tensor(positions)
     here = uniforms(*asked)
-    with in_operations():
+    with uniforms_by_pytorch():
         assert torch.equal(uniforms(*asked), here)
 
 

@@ -1,7 +1,9 @@
 """CUDA graphs rehearsed on a CPU: what a capture refuses is refused, what a replay does not notice goes unnoticed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -53,3 +55,10 @@ class Rehearsed:
 def new_recorder() -> type[Rehearsed]:
     """Rehearsed, with counts of its own."""
     return type("Rehearsed", (Rehearsed,), {"made": 0, "replayed": 0})
+
+
+@contextmanager
+def uniforms_by_pytorch() -> Generator[None]:
+    """Within it uniforms are computed by PyTorch's operations, as on a GPU, rather than by numpy."""
+    with patch("harness.core.seeding._by_numpy", lambda rows: False):
+        yield

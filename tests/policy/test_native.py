@@ -13,13 +13,13 @@ from harness.core.seeding import keys
 from harness.policy.backends import native
 from harness.policy.transformer import Transformer
 from tests.policy.conftest import needs_compiler
-from tests.policy.fastest import sample, score, score_completions
+from tests.policy.fastest import eager_only, is_compiled, sample, score, score_completions
 from tests.policy.test_sampler import LENGTHS, PROMPTS, TOKENS, drawn, eager_to_stop, thinker
 from tests.toys import tiny
 
 few = settings(deadline=None, max_examples=40)
 needs_amx = pytest.mark.skipif(native.library() is None or not native.has_amx(), reason="no AMX")
-PATHS = (nullcontext, native.disabled)  # compiled, eager
+PATHS = (nullcontext, eager_only)  # compiled, eager
 
 
 def policy_of(seeds=1, precision="fp32", **changes):
@@ -68,7 +68,7 @@ def test_log_probs_and_gradients_equal_the_eager_paths(shape, seeds, prompts, gr
     found = []
     for path in PATHS:
         with path():
-            assert native.supports(policy) == (path is nullcontext)
+            assert is_compiled(policy) == (path is nullcontext)
             completion_logprobs = score_completions(policy, ids, length, completions, mask, 0.9)
             row_logprobs = score(policy, completions, 0.9)
             logprobs = (completion_logprobs, row_logprobs)
@@ -148,14 +148,14 @@ def test_bfloat16_results_equal_float32_up_to_rounding(shape):
     def of(precision, path):
         policy = policy_of(2, precision, init_std=0.1, **shape)
         with path():
-            assert native.supports(policy) == (path is nullcontext)
+            assert is_compiled(policy) == (path is nullcontext)
             logprobs = score(policy, ids, 1.0)
             return torch.cat([x.flatten() for x in (logprobs, *gradients(policy, logprobs))]), logprobs
 
     (exact, _), (ours, logprobs), (theirs, _) = (
-        of("fp32", native.disabled),
+        of("fp32", eager_only),
         of("bf16", nullcontext),
-        of("bf16", native.disabled),
+        of("bf16", eager_only),
     )
     away, allowed = (x.sub(exact).norm() / exact.norm() for x in (ours, theirs))
     assert 0 < away < 1.5 * allowed < 0.1
@@ -221,7 +221,7 @@ def test_the_log_prob_of_a_nearly_certain_token_keeps_its_digits():
     best = policy(ids)[:, :, -1].argmax(-1)
     ids = torch.cat((ids, best[..., None]), dim=-1)
     ours = score(policy, ids, 1.0)[..., -1]
-    with native.disabled():
+    with eager_only():
         exact = copy.deepcopy(policy).double()(ids[..., :-1])[:, :, -1].log_softmax(-1).amax(-1)
     torch.testing.assert_close(ours.double(), exact, rtol=1e-2, atol=1e-12)
 
@@ -242,12 +242,12 @@ def test_nan_weights_give_nan(name):
     [{"norm": "layernorm"}, {"norm": "none"}, {"norm_position": "post"}, {"qk_norm": True}, {"width": 24}, {"mlp": 40}],
 )
 def test_unsupported_policies_take_the_eager_path(changes):
-    assert not native.supports(policy_of(**changes))
+    assert not is_compiled(policy_of(**changes))
     assert policy_of(**changes)(PROMPTS[None]).isfinite().all()
 
 
 def test_unsupported_precisions_take_the_eager_path():
-    assert not native.supports(eager_to_stop(0).double())
-    assert not native.supports(policy_of(precision="bf16", width=48))
-    with native.disabled():
-        assert not native.supports(eager_to_stop(0))
+    assert not is_compiled(eager_to_stop(0).double())
+    assert not is_compiled(policy_of(precision="bf16", width=48))
+    with eager_only():
+        assert not is_compiled(eager_to_stop(0))

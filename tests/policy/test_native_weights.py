@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from harness.core.seeding import keys
-from harness.policy.backends import native
 from harness.policy.backends.native import weights as packed_weights
-from harness.policy.logprobs import score
 from harness.train.critic import add_critic
 from harness.train.optim import make_optimizer, zero_gradients
 from harness.train.state import TrainState
 from tests.policy.conftest import needs_compiler
+from tests.policy.fastest import eager_only, fastest, is_compiled, logits, score
 from tests.policy.test_native import needs_amx, policy_of
 from tests.policy.test_sampler import PROMPTS, eager_to_stop
 from tests.toys import tiny
@@ -24,32 +23,32 @@ IDS = PROMPTS[None]
 
 def assert_uses_its_weights(policy):
     """The compiled results are those that eager PyTorch computes from the same weights."""
-    assert native.supports(policy)
-    with native.disabled():
-        expected = policy(IDS), score(policy, IDS, 1.0)
-    torch.testing.assert_close((policy(IDS), score(policy, IDS, 1.0)), expected, rtol=1e-4, atol=1e-4)
+    assert is_compiled(policy)
+    with eager_only():
+        expected = logits(policy, IDS), score(policy, IDS, 1.0)
+    torch.testing.assert_close((logits(policy, IDS), score(policy, IDS, 1.0)), expected, rtol=1e-4, atol=1e-4)
 
 
 def gradient_step(policy, optimizer):
     """One step; the weights were packed before it, and it changes results by more than rounding."""
-    before = policy(IDS).detach()
+    before = logits(policy, IDS).detach()
     zero_gradients(policy)
     score(policy, IDS, 1.0).sum().backward()
     optimizer.step()
-    with native.disabled():
-        assert (policy(IDS) - before).abs().max() > 1e-3
+    with eager_only():
+        assert (logits(policy, IDS) - before).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("optim", ["adamw", "muon"])
 def test_an_optimizer_step_is_seen(optim):
     """Fused AdamW does not count in PyTorch's version counters."""
     policy = eager_to_stop(0)
-    twin, before = copy.deepcopy(policy), policy(IDS).detach()
+    twin, before = copy.deepcopy(policy), logits(policy, IDS).detach()
     optimizer = make_optimizer(policy, replace(tiny().optim, name=optim))
     for _ in range(2):
         gradient_step(policy, optimizer)
         assert_uses_its_weights(policy)
-    torch.testing.assert_close(twin(IDS), before, rtol=0, atol=0)
+    torch.testing.assert_close(logits(twin, IDS), before, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("optim", ["adamw", "muon"])
@@ -64,7 +63,7 @@ def test_a_step_of_a_copied_optimizer_is_seen(optim):
 def test_the_policys_optimizer_changes_the_critics_packed_weights_too(optim):
     config = replace(tiny().optim, name=optim)
     policy = eager_to_stop(0)
-    state = TrainState((0,), policy, make_optimizer(policy, config))
+    state = TrainState((0,), policy, make_optimizer(policy, config), fastest(policy))
     add_critic(state, tiny("algo=ppo").algo, config)
     zero_gradients(policy)
     assert_uses_its_weights(state.critic)
@@ -72,15 +71,15 @@ def test_the_policys_optimizer_changes_the_critics_packed_weights_too(optim):
     with torch.no_grad():
         for weight in state.critic.parameters():
             weight.grad = torch.ones_like(weight)
-    state.critic.hidden(IDS)
+    logits(state.critic, IDS)
     versions = state.critic.weights_version, policy.weights_version
     state.optimizer.step()
     assert not torch.equal(before, state.critic.blocks[0].qkv)
     assert state.critic.weights_version > versions[0]
     assert policy.weights_version > versions[1]
-    with native.disabled():
-        expected = state.critic.hidden(IDS)
-    torch.testing.assert_close(state.critic.hidden(IDS), expected, rtol=1e-4, atol=1e-4)
+    with eager_only():
+        expected = logits(state.critic, IDS)
+    torch.testing.assert_close(logits(state.critic, IDS), expected, rtol=1e-4, atol=1e-4)
 
 
 CHANGES = {
@@ -126,9 +125,9 @@ def test_a_new_tensor_at_the_address_of_a_freed_one_is_seen():
 
 def test_a_change_that_pytorch_cannot_see_is_announced():
     policy = eager_to_stop(0)
-    before = policy(IDS).detach()
+    before = logits(policy, IDS).detach()
     policy.blocks[0].down.data.mul_(2)
-    assert torch.equal(policy(IDS), before)
+    assert torch.equal(logits(policy, IDS), before)
     policy.mark_weights_changed()
     assert_uses_its_weights(policy)
 
@@ -137,20 +136,20 @@ def test_weights_are_packed_once_per_change(monkeypatch):
     policy, packed, pack = eager_to_stop(0), [], packed_weights._pack
     monkeypatch.setattr(packed_weights, "_pack", lambda seeds: (packed.append(1), pack(seeds))[1])
     for _ in range(3):
-        policy(IDS)
+        logits(policy, IDS)
         score(policy, IDS, 1.0)
     assert len(packed) == 1
     with torch.no_grad():
         policy.head.mul_(2)
-    policy(IDS)
+    logits(policy, IDS)
     assert len(packed) == 2
 
 
 @needs_amx
 def test_a_changed_precision_is_seen():
     policy = policy_of(1, "bf16", width=32, mlp=48)
-    bf16 = policy(IDS)
+    bf16 = logits(policy, IDS)
     policy.precision = "fp32"
     assert_uses_its_weights(policy)
     policy.precision = "bf16"
-    assert torch.equal(policy(IDS), bf16)
+    assert torch.equal(logits(policy, IDS), bf16)

@@ -14,17 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.policy.backends import native
-<<<<<<< HEAD:tests/policy/test_thread_pool.py
 from harness.policy.backends.native.calls import c_function
-from harness.policy.logprobs import score_completions
-from harness.policy.sampler import sample
-from tests.policy.conftest import needs_compiler
-from tests.policy.test_native import few, gradients, needs_amx, policy_of
-=======
 from tests.policy.conftest import needs_compiler
 from tests.policy.fastest import sample, score_completions
-from tests.policy.test_native import few, gradients, needs_tiles, policy_of
->>>>>>> wt-tests:tests/policy/test_crew.py
+from tests.policy.test_native import few, gradients, needs_amx, policy_of
 
 pytestmark = needs_compiler
 TASKS = Path("/proc/self/task")

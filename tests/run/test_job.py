@@ -231,7 +231,9 @@ def test_the_size_of_evaluation_chunks_changes_nothing(whole):
     table = []
     for size in (1, 8, 20, 10_000):
         settings = replace(config.evaluation, rows=size)
-        scored = evaluate(state.backend, state.policy, evaluation_suite(config), settings, (Key("evaluation", 0, 3),))[0]
+        scored = evaluate(state.backend, state.policy, evaluation_suite(config), settings, (Key("evaluation", 0, 3),))[
+            0
+        ]
         table.append([{**cell_row(s, (2, 4)), "answer_logprob": round(s.answer_logprob, 4)} for s in scored])
         answers = [s.answers for s in scored]
         table[-1].append(answers)

@@ -3,8 +3,8 @@
 import warnings
 
 import pytest
-
 from tests.run.test_run import assert_same_run
+
 from tests.toys import tiny, train
 
 CHOICES = [

@@ -19,7 +19,7 @@ from harness.core.types import Batch, Completions, GroupedCompletions, SampleReq
 from harness.policy.backends import cuda_graphs
 from harness.policy.backends.cuda_graphs import CudaGraphsBackend
 from harness.policy.backends.eager import EagerBackend
-from harness.policy.backends.native import unsupported_reason
+from harness.policy.backends.native import has_avx512, unsupported_reason
 from harness.policy.backends.native.backend import NativeBackend
 from harness.policy.transformer import Transformer, parameter_count
 
@@ -89,10 +89,12 @@ def choose_backend(name: str, model: ModelConfig, precision: str, device: torch.
             fix = "choose backend=auto, which takes the fastest one that works"
             raise UserError(f"backend={name}", unsupported[name], fix)
         return _BACKENDS[name](), "as configured"
-    chosen = next(candidate for candidate, reason in unsupported.items() if not reason)
-    if chosen != "eager":
-        return _BACKENDS[chosen](), "the fastest that supports this policy"
-    return EagerBackend(), unsupported["native" if device.type == "cpu" else "cuda_graphs"]
+    fast = "native" if device.type == "cpu" else "cuda_graphs"
+    if unsupported[fast]:
+        return EagerBackend(), unsupported[fast]
+    if fast == "native" and not has_avx512():
+        return EagerBackend(), "without AVX-512 it is faster than native (docs/speed.md)"
+    return _BACKENDS[fast](), "the fastest that supports this policy"
 
 
 _BACKENDS: dict[str, Callable[[], Backend]] = {

@@ -42,9 +42,9 @@ from harness.policy.transformer import Transformer
 __all__ = [
     "CompletionLayout",
     "Spans",
-    "disabled",
     "equal_rows",
     "has_amx",
+    "has_avx512",
     "hidden",
     "layout_completions",
     "library",
@@ -52,25 +52,12 @@ __all__ = [
     "num_threads",
     "pack_documents",
     "sample",
-    "supports",
     "token_logprobs",
     "unsupported_reason",
 ]
 
 LANES = 16  # widths must be a multiple of it
 TILE_K = 32  # the same for the width in bfloat16
-_disabled = False
-
-
-@contextmanager
-def disabled() -> Generator[None]:
-    """Within it `supports` is False for every policy."""
-    global _disabled
-    before, _disabled = _disabled, True
-    try:
-        yield
-    finally:
-        _disabled = before
 
 
 @contextmanager
@@ -98,18 +85,16 @@ def unsupported_reason(config: ModelConfig, precision: str) -> str:
     return "" if precision == "fp32" or has_amx() else "only with AMX is precision=bf16 compiled"
 
 
-def supports(policy: Transformer) -> bool:
-    """Whether this policy is computed here: on a CPU, weights in float32 with version counters, no
-    `unsupported_reason`."""
-    x = policy.embedding
-    countable = x.device.type == "cpu" and x.dtype == torch.float32 and not x.is_inference()
-    return countable and not _disabled and not unsupported_reason(policy.config, policy.precision)
-
-
 @functools.cache
 def has_amx() -> bool:
     """Whether the library multiplies bfloat16 by AMX tiles on this CPU."""
     return bool(c_function("has_amx")())
+
+
+@functools.cache
+def has_avx512() -> bool:
+    """Whether the library was compiled with AVX-512."""
+    return bool(c_function("has_avx512")())
 
 
 @dataclass(frozen=True)
@@ -141,6 +126,10 @@ def _forward_args(policy: Transformer, weights: Sequence[Tensor], ids: Tensor, s
 
 
 def _check_ids(policy: Transformer, ids: Tensor) -> None:
+    weight = policy.embedding
+    if weight.dtype != torch.float32 or weight.is_inference():
+        kind = "made in inference mode" if weight.is_inference() else f"in {weight.dtype}"
+        raise ValueError(f"weights {kind}: the C reads float32 weights with version counters; use backend=eager")
     if len(ids) != policy.seeds or not ids.is_cpu:
         raise ValueError(f"tokens [{len(ids)}, ...] on {ids.device} for {policy.seeds} policies on the CPU")
 

@@ -19,3 +19,12 @@ enum { DONE, NO_MEMORY, OUT_OF_RANGE }; /* token id, position or target; or a pr
 #include "forward.h"
 #include "backward.h"
 #include "sampling.h"
+
+/* Whether the library was compiled with AVX-512. */
+int has_avx512(void) {
+#ifdef __AVX512F__
+    return 1;
+#else
+    return 0;
+#endif
+}
