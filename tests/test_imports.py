@@ -74,7 +74,7 @@ def test_no_floor_imports_one_above_it(floor, name):
         ("envs", ["torch", "hydra", "harness", "tests", "wandb"]),
         ("harness", ["scripts", "tests", "benchmarks"]),
         ("harness/core", ["harness.config", "harness.launch", *BESIDE]),
-        ("harness/config", ["torch", *BESIDE]),
+        ("harness/config", BESIDE),
         ("harness/policy", ["envs.graders", *BESIDE]),
         ("harness/train", ["envs.graders", *BESIDE]),
         ("harness/evaluate.py", BESIDE),
@@ -127,6 +127,12 @@ def test_the_search_of_strings_finds_a_module_before_its_function_and_passes_ove
     file = tmp_path / "a.py"
     file.write_text('"""See harness.run.job."""\nA = "harness.run.job:run_job"\nB = ["-m", "harness.run.job"]\n')
     assert named_modules(file, {"harness.run.job"}) == {"harness.run.job:run_job"}
+
+
+def test_only_the_check_for_cuda_imports_torch_in_the_configuration_and_not_at_import():
+    assert breaches("harness/config", "torch") == ["harness/config/validate.py imports torch"]
+    top = ast.parse((ROOT / "harness/config/validate.py").read_text()).body
+    assert not [node for node in top if isinstance(node, ast.Import) and node.names[0].name == "torch"]
 
 
 def test_only_the_evaluation_may_see_hidden_graders():

@@ -21,9 +21,10 @@ AXES = tuple(asdict(Spent()))
 BASE_COLUMNS = ("base_id", "base_seed", "model", "model_params", "pretrain_tokens", "pretrain_loss", "budgets_mode")
 CELL = ("task", "difficulty", "setting")
 # Of the run, the study or the arm rather than of one score; written anew from the study at hand.
-LABELS = {"study", "run_id", "arm", "seed", "role", "split", "x", "code_version", *BASE_COLUMNS, *AXES}
+MADE_BY = ("code_version", "backend")  # of an evaluation: what computed it
+LABELS = {"study", "run_id", "arm", "seed", "role", "split", "x", *MADE_BY, *BASE_COLUMNS, *AXES}
 
-# Of a run at a step: {"spent": axes, "rows": of the run table, "problems": …, "code_version": of what measured it}.
+# Of a run at a step: {"spent": axes, "rows": of the run table, "problems": …, and MADE_BY}.
 Scores = dict[str, Any]
 
 
@@ -49,7 +50,7 @@ class CachedResults:
         step_of: dict[float, int] = {}
         for row in self.table[run_id].iter_rows(named=True):
             scores[row["step"]]["spent"] = {axis: row[axis] for axis in AXES}
-            scores[row["step"]]["code_version"] = row.get("code_version")
+            scores[row["step"]] |= {name: row.get(name) for name in MADE_BY}
             own = {k: v for k, v in _own(row).items() if k not in LABELS and v is not None}
             scores[row["step"]]["rows"].append(own)
             step_of[row["x"]] = row["step"]

@@ -14,7 +14,7 @@ from harness.config.schema import Config, StudyConfig
 from harness.core.errors import UserError
 from harness.run.folder import read_json, run_folder, write_json
 from harness.run.tracker import read_metrics
-from harness.study.cached_results import BASE_COLUMNS, LONGER, Scores
+from harness.study.cached_results import BASE_COLUMNS, LONGER, MADE_BY, Scores
 from harness.study.expand import Entry, Study
 
 if TYPE_CHECKING:
@@ -61,10 +61,10 @@ def _scores(study: Study, entry: Entry) -> dict[int, Scores]:
     folder, which = run_folder(entry.config.out, entry.run_id), evaluation_id(entry.config)
     cached = study.cached.scores(entry.run_id, which)
     found = {step: read_json(folder.evaluation(which, step)) or cached.get(step) for step in entry.budgets}
-    # Older evaluations do not name the version that made them; the tables may.
-    versions = {step: {"code_version": scores.get("code_version")} for step, scores in cached.items()}
-    unknown = {"code_version": None}
-    return {step: versions.get(step, unknown) | content for step, content in found.items() if content is not None}
+    # Older evaluations do not name what computed them; the tables may.
+    made_by = {step: {name: scores.get(name) for name in MADE_BY} for step, scores in cached.items()}
+    unknown = dict.fromkeys(MADE_BY)
+    return {step: made_by.get(step, unknown) | content for step, content in found.items() if content is not None}
 
 
 def _axes(
@@ -99,7 +99,7 @@ def _rows_of(
         if axes is None:
             continue
         x = {"x": float(axes[study.config.axis])}
-        made = labels | {"code_version": content["code_version"]}
+        made = labels | {name: content[name] for name in MADE_BY}
         for row in content["rows"]:
             rows.append(made | row | _asked(config, row, verified) | {"split": config.evaluation.split} | x | axes)
         for row in content["problems"]:

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from benchmarks import curves, growth, memory, page, rl, sampling, timing
-from benchmarks.ours import Shape, config_of, plain_logits, plain_sample, plainly, prompts_of, stepper
+from benchmarks.ours import PlainBackend, Shape, config_of, plainly, prompts_of, stepper
 from benchmarks.task import FRAME, draw, is_right
 from harness.core.errors import UserError
 from harness.core.seeding import Key, keys, uniforms
-from harness.policy.logprobs import completion_logits
-from harness.policy.sampler import sample
+from harness.core.types import GroupedCompletions, SampleRequest
+from harness.policy.backends.eager import EagerBackend
 from harness.policy.transformer import Transformer
 
 TINY = Shape("nano", 6, 8, 4, ("model.layers=1", "model.width=16", "model.heads=2", "model.mlp=32"))
@@ -65,13 +65,14 @@ def test_the_plain_path_gives_the_logits_and_the_tokens_of_ours():
     ids, length = prompts_of(TINY)
     length = torch.randint(2, TINY.tokens + 1, length.shape, generator=torch.Generator().manual_seed(1))
     u = uniforms((Key("sampling", 0),), torch.arange(TINY.rows), torch.arange(TINY.tokens))
-    settings = (TINY.group_size, TINY.tokens, 1.0, u)
-    fast, slow = sample(policy, ids, length, *settings), plain_sample(policy, ids, length, *settings)
+    active = torch.ones(u.shape[:2], dtype=torch.bool)
+    request = SampleRequest(ids, length, u, active, TINY.group_size, TINY.tokens, 1.0)
+    fast, slow = (backend.sample(policy, request) for backend in (EagerBackend(), PlainBackend()))
     assert torch.equal(fast.ids, slow.ids)
     torch.testing.assert_close(fast.logprobs, slow.logprobs, atol=1e-5, rtol=0)
-    inputs = (policy, ids, length, fast.ids, fast.drawn)
-    mask = fast.drawn[..., None]
-    torch.testing.assert_close(plain_logits(*inputs) * mask, completion_logits(*inputs) * mask, atol=1e-5, rtol=0)
+    grouped = GroupedCompletions(ids, length, fast.ids, fast.sampled)
+    (ours, _), (plain, _) = (b.completion_logprobs(policy, grouped, 1.0) for b in (EagerBackend(), PlainBackend()))
+    torch.testing.assert_close(ours, plain, atol=1e-5, rtol=0)
 
 
 def test_a_plain_step_leaves_the_policy_that_ours_leaves():

@@ -121,7 +121,7 @@ def test_a_device_that_is_not_there_is_refused_where_jobs_run_on_this_machine(mo
 @pytest.mark.parametrize(("old", "new"), OLD_KEYS.items())
 def test_a_renamed_setting_is_refused_with_its_new_name(old, new):
     assert f"write {new}" in str(unknown_setting(old, ["seed"]))
-    if old != "reward.model":
+    if old != "reward.learned":
         assert new in flatten(container("reward=learned_reward"))
     whole = container()
     section, name = old.split(".")[0], old.split(".", 1)[1].split(".")
@@ -137,9 +137,9 @@ def test_an_old_configuration_is_refused_with_all_new_names_at_once():
         rename(whole, new, old)
     with pytest.raises(UserError) as error:
         parse(whole)
-    for old in set(OLD_KEYS) - {"reward.model"}:
+    for old in set(OLD_KEYS) - {"reward.learned"}:
         assert f"write {new_key(old)} instead of {old}" in str(error.value)
-    assert "write reward.model.lr instead of reward.model.lr" in str(error.value)
+    assert "write reward.model.lr instead of reward.learned.lr" in str(error.value)
 
 
 def rename(whole, new, old):
@@ -207,7 +207,7 @@ def test_a_study_that_cannot_be_meant_is_refused(changes, expected):
     [
         ("algo=nope", "(?s)algo=nope: there is no such choice.*There are: cispo"),
         ("study.arms={}", r"(?s)study\.arms=\{\}: mappings are merged.*~study\.arms\.NAME"),
-        ("rl.off_policy_steps=2", r"write rl\.off_policy_steps"),
+        ("rl.lag=2", r"write rl\.off_policy_steps"),
         ("rl.stepz=3", r"did you mean rl\.steps"),
     ],
 )

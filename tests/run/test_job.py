@@ -230,7 +230,7 @@ def test_the_size_of_evaluation_chunks_changes_nothing(whole):
     state = from_bases([Member(rl_job(config), config, run_folder(config.out, run_id(config)))])
     table = []
     for size in (1, 8, 20, 10_000):
-        settings = replace(config.evaluation, rows=size)
+        settings = replace(config.evaluation, batch_size=size)
         scored = evaluate(state.backend, state.policy, evaluation_suite(config), settings, (Key("evaluation", 0, 3),))[
             0
         ]

@@ -23,14 +23,15 @@ from tests.run.test_job import assert_same_weights
 from tests.toys import base_job, rl_job, silent, tiny, train
 
 LAST = 5
+LEAST = {"log2": 1, "[0]": 1, "[3]": 3, "[1,2,3]": 3, "[0,4]": 4}  # steps that reach these budgets
 LAUNCHES = st.lists(
     st.tuples(
         st.integers(1, LAST),  # rl.steps
-        st.sampled_from(["log2", "[0]", "[3]", "[1,2,3]", "[0,4]"]),  # budgets
+        st.sampled_from([*LEAST]),  # budgets
         st.sampled_from([4, 8]),  # evaluation.samples
         st.sampled_from(["rl", "rl", "rl", "frozen"]),
         st.sampled_from(["true_reward", "other", "sweep"]),  # arm
-    ),
+    ).filter(lambda launch: launch[0] >= LEAST[launch[1]]),
     min_size=2,
     max_size=5,
 )

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 import envs.graders
 from envs.mixture import Mixture
 from envs.registry import TASKS, select
+from envs.splits import SPLITS, has_problems
 from harness.config.parse import parse
 from harness.core.seeding import Key
 from harness.evaluate import build_suite
@@ -66,7 +67,14 @@ def test_an_rl_run_draws_verified_tasks_alone(monkeypatch, tmp_path):
 
 
 # Without the tasks that other tests register: they have few difficulties.
-SINGLE_TURN = sorted(n for n, task in TASKS.items() if task.max_turns == 1 and len(task.difficulties) == 10)
+def full(task):
+    """Whether each difficulty has problems in each split."""
+    return all(has_problems(task, d, split) for d in task.difficulties for split in SPLITS)
+
+
+SINGLE_TURN = sorted(
+    n for n, task in TASKS.items() if task.max_turns == 1 and len(task.difficulties) == 10 and full(task)
+)
 VERIFIABLE = [name for name in SINGLE_TURN if TASKS[name].has_verifier]
 
 

@@ -12,13 +12,13 @@ SETTINGS = ("evaluation.split=validation", "evaluation.problems=5", "evaluation.
 
 def test_every_task_and_difficulty_of_the_corpus_is_scored_on_the_split_asked_for(tmp_path, monkeypatch):
     """Counts are of completions: problems, of which difficulty 1 has few, times samples."""
-    seen, score = [], success.evaluate
+    seen, evaluate = [], success.evaluate
 
-    def noted(policy, suite, *rest):
+    def recorded(backend, policy, suite, *rest):
         seen.extend(suite)
-        return score(policy, suite, *rest)
+        return evaluate(backend, policy, suite, *rest)
 
-    monkeypatch.setattr(success, "evaluate", noted)
+    monkeypatch.setattr(success, "evaluate", recorded)
     found = measure_base_accuracy(tiny(*SETTINGS, out=tmp_path), silent)
     assert {name: list(cells) for name, cells in found["tasks"].items()} == {
         "toy.symbolic": ["1", "2"],

@@ -73,22 +73,22 @@ def test_the_plan_is_written_before_anything_is_spent(tmp_path):
     ("override", "reason"), [("model.mlp=40", "model.mlp of 16"), ("model.norm=layernorm", "model.norm=rmsnorm")]
 )
 def test_the_plan_says_what_makes_steps_slower(tmp_path, override, reason):
-    assert "slower" not in planned(tiny(out=tmp_path))
-    assert f"{reason} " in planned(tiny(override, out=tmp_path)).partition("slower")[2]
+    assert "eager" not in planned(tiny(out=tmp_path))
+    assert f"{reason} " in planned(tiny(override, out=tmp_path)).partition("backend")[2]
 
 
 def test_the_plan_says_that_a_compiler_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr("harness.policy.backends.native.library", lambda: None)
     monkeypatch.setattr("harness.policy.backends.native.missing_reason", lambda: "no C compiler (cc)")
-    assert "no C compiler (cc)" in planned(tiny(out=tmp_path)).partition("slower")[2]
+    assert "no C compiler (cc)" in planned(tiny(out=tmp_path)).partition("backend")[2]
 
 
-def test_progress_says_accuracy_silence_and_speed(tmp_path):
+def test_progress_shows_accuracy_zero_advantage_groups_and_speed(tmp_path):
     rows = []
     train(tiny(out=tmp_path), rows.append)
     lines = [progress_summary(row) for row in rows if "train/loss" in row]
     assert any(line.startswith("loss") for line in lines)
-    assert any(all(word in line for word in ("accuracy", "no signal", "tokens/s")) for line in lines)
+    assert any(all(word in line for word in ("accuracy", "zero-advantage", "tokens/s")) for line in lines)
     assert progress_summary({"step": 3}) == ""
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
-from hydra.errors import HydraException
 
 import harness.analysis.transfer.breadth as breadth
 from harness.analysis.data.options import default_options
 from harness.analysis.data.table import load_table
 from harness.analysis.report.analyze import analyze
 from harness.config.compose import Composer, plain
+from harness.core.errors import UserError
 from harness.study.expand import expand
 from harness.study.tables import warmup_x
 from scripts.commit_results import rounded, short
@@ -52,7 +52,7 @@ def test_what_is_composed_once_and_then_set_is_what_hydra_composes(overrides):
 
 @pytest.mark.parametrize("overrides", [["rl.stepz=3"], ["model=none"], ["rl.steps"], ["model.widht=[1"]])
 def test_what_hydra_refuses_is_refused(overrides):
-    with initialize_config_module("configs", version_base="1.3"), pytest.raises(HydraException):
+    with initialize_config_module("configs", version_base="1.3"), pytest.raises(UserError):
         Composer("study")(overrides)
 
 

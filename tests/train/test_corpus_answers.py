@@ -8,7 +8,7 @@ import pytest
 from envs.lookup import cipher, quanta
 from harness.core.seeding import Key
 from harness.policy.tokenizer import ANSWER, TURN, decode
-from harness.train.pretrain import corpus_of, documents_worth, draw_documents
+from harness.train.pretrain import corpus_of, documents_of_tokens, draw_documents
 from tests.toys import tiny
 
 QUANTA = ("base.tasks=[quanta_00.symbolic]", "base.contexts.worded=0", "base.difficulties=[3]")
@@ -34,8 +34,8 @@ def test_documents_of_other_tasks_are_to_the_byte_what_they_were_before_tasks_ha
     """With wrong answers and scratchpads, drawn once and again and again from one generator; hashes taken before."""
     corpus = corpus_of(tiny(*THINKING).base)
     assert digest(draw_documents(corpus, 256, 0.1, Key("documents", 0).generator(), 0.3)) == "8a6247fde23f85d8"
-    assert digest(documents_worth(20_000, corpus, 0.1, Key("continued", 0), 0.3)) == "a9464f5756a4be98"
-    assert digest(documents_worth(20_000, corpus, 0.1, Key("continued", 0), 0.0)) == "24bd23b13eebd61f"
+    assert digest(documents_of_tokens(20_000, corpus, 0.1, Key("continued", 0), 0.3)) == "a9464f5756a4be98"
+    assert digest(documents_of_tokens(20_000, corpus, 0.1, Key("continued", 0), 0.0)) == "24bd23b13eebd61f"
 
 
 def test_documents_are_right_about_each_fact_with_its_share():

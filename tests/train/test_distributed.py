@@ -8,7 +8,6 @@ import sys
 
 import pytest
 import torch
-from tests.run.test_run import rows
 
 from envs.vector import TextVectorEnv
 from harness.policy.backends.eager import EagerBackend
@@ -16,6 +15,7 @@ from harness.run.job import training_mixture
 from harness.train.critic import add_critic
 from harness.train.distributed import process_group
 from harness.train.rl import train_rl
+from tests.run.test_job import rows
 from tests.test_scripts import ROOT
 from tests.toys import TINY, tiny, toy_state, train
 

@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.run.test_run import assert_same_run
 
 from harness.config.identity import base_id, run_id
 from harness.run.checkpoint import saved_steps, step_folder
@@ -14,6 +13,7 @@ from harness.run.job import run_job
 from harness.train import pretrain, update
 from harness.train.state import NonFinite
 from tests.policy.conftest import needs_compiler
+from tests.run.test_job import assert_same_run
 from tests.toys import base_job, rl_job, silent, tiny, train
 
 SETTINGS = ("rl.steps=10", "save.seconds=1e-3")

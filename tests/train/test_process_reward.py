@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.run.test_run import rows
 
 from envs import Problem, get
 from harness.policy.tokenizer import ANSWER, encode, encode_completion, encode_prompt
@@ -13,6 +12,7 @@ from harness.train import rewards as rewards_module
 from harness.train.advantages import leave_one_out, reward_to_go, zero_advantage_groups
 from harness.train.process_reward import RESOLUTION, line_rewards, scratchpad_metrics
 from harness.train.rewards import process_reward
+from tests.run.test_job import rows
 from tests.toys import algo, tiny, train
 from tests.train.toy_rollouts import CORRECT, UNSCORABLE, WRONG, hand_made
 

@@ -45,12 +45,12 @@ def separation(state):
 
 
 def test_it_learns_to_rank_right_above_wrong_and_with_labels_at_random_it_does_not():
-    assert separation(learned("reward.model.noise=0.0")[1]) > 0.9
-    assert abs(separation(learned("reward.model.noise=0.5")[1]) - 0.5) < 0.3
+    assert separation(learned("reward.model.label_noise=0.0")[1]) > 0.9
+    assert abs(separation(learned("reward.model.label_noise=0.5")[1]) - 0.5) < 0.3
 
 
 def test_rl_on_it_raises_the_gold_score():
-    config, state, env, mixture = learned("reward.model.noise=0.1")
+    config, state, env, mixture = learned("reward.model.label_noise=0.1")
     frozen = [w.clone() for w in state.reward_model.parameters()]
     accuracy = [rl_step(config, state, env, mixture).metrics["accuracy"].item() for _ in range(12)]
     assert sum(accuracy[-3:]) / 3 > sum(accuracy[:2]) / 2 + 0.2
