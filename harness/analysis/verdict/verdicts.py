@@ -16,8 +16,11 @@ from harness.analysis.stats.intervals import Estimate, estimate, holm
 from harness.analysis.stats.law_table import law_table, share_of_gain
 from harness.analysis.stats.slopes import Slopes, slopes
 from harness.analysis.verdict import robustness
+from harness.analysis.verdict.answers import is_log_linear, rises
 from harness.analysis.verdict.controls import RISE_CLAIMS, compare_with_controls
 from harness.analysis.verdict.decide import Decision, decide, extrapolations
+from harness.analysis.verdict.learning_times import learning_times
+from harness.analysis.verdict.line_window import widest_line_window
 from harness.analysis.verdict.mixture import mixture_artefact
 from harness.analysis.verdict.power import effective_completions, shape_power, would_decide
 from harness.analysis.verdict.sentences import conditional_on, sentences
@@ -83,6 +86,7 @@ def _arm_records(scope: Scope, arm: str) -> list[dict]:
             continue
         own = [_record(scope, arm, [task], task, role) for task in tasks]
         pooled = _record(scope, arm, tasks, "all", role)
+        pooled["learning_times"] = None if arm in scope.options.controls else _learning_times(scope, arm, tasks)
         pooled["leave_one_task_out"] = _left_out_tasks(scope, arm, tasks)
         shares = [record["verdict"] for record in own]
         pooled["task_shares"] = task_shares(shares, confusion_by_truth(calibration()["confusion"]))
@@ -103,12 +107,15 @@ def _record(scope: Scope, arm: str, tasks: Sequence[str], task: str, role: str) 
     clustered = base_mean_curves(c, options.min_bases)
     mean, s = mean_curve(clustered), slopes(np.log10(c.x), clustered.accuracy)
     laws, n_bases = law_table(mean), len(set(c.bases))
-    line = judgement.verdict == "log_linear"
+    controls, doubts = _controls(scope, clustered)
+    line = decision.line.record() if decision.line else None
     record = {
         "arm": arm,
         "task": task,
         "role": role,
         "model_params": scope.size,
+        "rises": rises(judgement, s, options.margin, doubts),
+        "is_log_linear": is_log_linear(judgement, decision.line),
         "verdict": judgement.verdict,
         "rule": judgement.rule,
         "reason": judgement.reason,
@@ -118,6 +125,8 @@ def _record(scope: Scope, arm: str, tasks: Sequence[str], task: str, role: str) 
         "given": conditional_on(n_bases, options.min_bases),
         "share_of_gain": share_of_gain(mean, laws),
         "laws": laws,
+        "line_fit": line,
+        "line_window": None if line is None else widest_line_window(clustered, mean, rng.spawn(1)[0]),
         "rejections": decision.rejections or None,
         "extrapolation": extrapolations(mean),
         "p_rise": estimate(s.overall).p_above(),
@@ -126,10 +135,11 @@ def _record(scope: Scope, arm: str, tasks: Sequence[str], task: str, role: str) 
         "power": shape_power(float(np.mean(s.overall)), effective_completions(c), len(c.seeds)),
         "warmup_cuts": robustness.warmup_cuts(whole, options),
         "scales": robustness.other_scales(clustered),
-        "mixture": mixture_artefact(c, _cells(scope, arm, tasks)) if line else None,
+        "mixture": mixture_artefact(c, _cells(scope, arm, tasks)) if judgement.verdict == "log_linear" else None,
         "collapsed_share": robustness.collapsed_share(c),
         "notes": list(c.notes),
-        **_withholding(scope, clustered, judgement.verdict),
+        "controls": controls,
+        **_withheld(judgement.verdict, doubts),
     }
     return record | {"sentences": sentences(record)}
 
@@ -172,7 +182,7 @@ def _ci(e: Estimate) -> list[float] | None:
 
 def _would_decide(decision: Decision, clustered: Curves, mean: MeanCurve) -> dict | None:
     settled = not (decision.judgement.undecided or decision.rejections)
-    if decision.judgement.verdict != "indistinguishable" or settled:
+    if decision.judgement.verdict not in ("indistinguishable", "not_log_linear") or settled:
         return None
     need = would_decide(decision.judgement.undecided, decision.laws_not_rejected, clustered, mean)
     return need | {"unit": "bases" if len(set(clustered.bases)) == len(clustered.bases) > 1 else "seeds"}
@@ -180,6 +190,11 @@ def _would_decide(decision: Decision, clustered: Curves, mean: MeanCurve) -> dic
 
 def _cells(scope: Scope, arm: str, tasks: Sequence[str]) -> list[Curves]:
     return [scope.window(part) for part in cell_curves(scope.arms[arm], arm, tasks).values()]
+
+
+def _learning_times(scope: Scope, arm: str, tasks: Sequence[str]) -> dict | None:
+    parts = {cell: scope.window(part) for cell, part in cell_curves(scope.arms[arm], arm, tasks).items()}
+    return learning_times(parts, scope.windowed(arm, tasks), scope.options.margin)
 
 
 def _left_out_tasks(scope: Scope, arm: str, tasks: Sequence[str]) -> dict | None:
@@ -190,14 +205,15 @@ def _left_out_tasks(scope: Scope, arm: str, tasks: Sequence[str]) -> dict | None
     return robustness.leave_one_task_out(each, others, scope.options.margin)
 
 
-def _withholding(scope: Scope, c: Curves, verdict: str) -> dict:
-    """The controls of an arm that is none itself, and whether they withhold a claim that RL raised the curve."""
+def _controls(scope: Scope, c: Curves) -> tuple[dict | None, list[str]]:
+    """The controls of an arm that is none itself, None without any, and their reasons to withhold a claimed rise."""
     controls = {} if c.arm in scope.options.controls else scope.controls_of(c)
-    if not controls:
-        return {"controls": None, "withheld": False, "withheld_reason": None}
-    found, reasons = compare_with_controls(c, controls)
-    withheld = verdict in RISE_CLAIMS and bool(reasons)
-    return {"controls": found, "withheld": withheld, "withheld_reason": "; ".join(reasons) if withheld else None}
+    return compare_with_controls(c, controls) if controls else (None, [])
+
+
+def _withheld(verdict: str, doubts: list[str]) -> dict:
+    withheld = verdict in RISE_CLAIMS and bool(doubts)
+    return {"withheld": withheld, "withheld_reason": "; ".join(doubts) if withheld else None}
 
 
 def _add_holm(records: Sequence[dict]) -> None:
