@@ -13,7 +13,7 @@ def calibration_page(found: dict) -> str:
         "Tables drawn from known true curves (`harness/analysis/calibration/simulate.py`) and judged by the rules. "
         "10 budgets over 3 decades and budget 0; 512 problems x 4 completions, problem effects drawn once per table; "
         "seeds differ by a tenth of the rise and wander slowly. Regenerate with\n\n"
-        f"    python scripts/analyze.py action=calibrate calibrate.seed={found['seed']}\n"
+        f"    python scripts/analyze.py action=calibrate calibrate.seed={found['seeds']['confusion']}\n"
     )
     makers = {"confusion": _confusion, "coverage": _coverage, "power": _power, "window": _window}
     return "\n".join(

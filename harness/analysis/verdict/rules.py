@@ -29,7 +29,6 @@ VERDICTS = (
 )
 SIGMOIDAL_RULE, NOT_LINEAR_RULE = 8, 9  # numbers of the rules added after 0 to 7; the order is that of the code
 RATIO, EXCESS = 0.5, 1.5  # a third is as steep as another if at least half of it; much steeper from 1.5 times on
-
 ROUNDING = 0.02  # decades by which a window may miss its width: budgets are whole steps
 
 
@@ -149,4 +148,4 @@ def reject_line(found: Judgement, line: GoodnessOfFit | None) -> Judgement:
         f"the line is rejected (goodness of fit p {line.p:.4f}) and misses the mean curve by up to {line.deviation:.2f}"
         " of the gain; no other shape is clear"
     )
-    return Judgement("not_log_linear", NOT_LINEAR_RULE, reason, line.p, found.undecided)
+    return Judgement("not_log_linear", NOT_LINEAR_RULE, reason, line.p, {})

@@ -181,10 +181,12 @@ def _ci(e: Estimate) -> list[float] | None:
 
 
 def _would_decide(decision: Decision, clustered: Curves, mean: MeanCurve) -> dict | None:
-    settled = not (decision.judgement.undecided or decision.rejections)
-    if decision.judgement.verdict not in ("indistinguishable", "not_log_linear") or settled:
+    """What would decide the shape of a curve; None where it is decided, or where more data would not decide it."""
+    judgement, laws = decision.judgement, decision.laws_not_rejected
+    line_may_stand = judgement.verdict == "indistinguishable" and bool(judgement.undecided or decision.rejections)
+    if not line_may_stand and not (judgement.verdict == "not_log_linear" and judgement.undecided):
         return None
-    need = would_decide(decision.judgement.undecided, decision.laws_not_rejected, clustered, mean)
+    need = would_decide(judgement.undecided, laws if line_may_stand else [], clustered, mean)
     return need | {"unit": "bases" if len(set(clustered.bases)) == len(clustered.bases) > 1 else "seeds"}
 
 
