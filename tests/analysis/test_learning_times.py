@@ -99,5 +99,6 @@ def test_kaplan_meier_agrees_with_statsmodels() -> None:
 
 def test_too_few_times_have_no_spread() -> None:
     none = np.zeros(4, bool)
+    assert found(spread_times(0.5, 9.5))["spread_decades"] is None  # a quarter of them observed
     assert log_uniform_spread(Times(np.arange(4.0), none, none)) is None
     assert log_uniform_spread(Times(np.ones(9), np.zeros(9, bool), np.ones(9, bool))) is None

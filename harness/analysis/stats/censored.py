@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 LOWER, UPPER = 0.1, 0.9  # shares between which the spread is measured, as far as they are observed
 FEWEST_TIMES = 5  # observed times below which no spread is estimated
+FEWEST_SHARE = 0.4  # of all times, that the observed ones must cover: a smaller part does not fix the whole width
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Spread:
 
 
 def log_uniform_spread(times: Times) -> Spread | None:
-    """The spread of the times; None with too few observed, or all at one place.
+    """The spread of the times; None with too few observed (in number or share), or all at one place.
 
     The Kaplan-Meier curve between the shares LOWER and UPPER is fitted by a line, log10 time on share; its slope is the
     width. Early and late times shift the shares of the others and are not fitted.
@@ -56,7 +57,7 @@ def log_uniform_spread(times: Times) -> Spread | None:
     middle = share - np.diff(np.concatenate([[0.0], share])) / 2  # of each step
     exact = np.isin(at, times.log10[times.observed]) & ~np.isin(at, times.log10[times.early])
     fitted = exact & (middle >= LOWER) & (middle <= UPPER)
-    if fitted.sum() < FEWEST_TIMES or np.ptp(at[fitted]) == 0:
+    if fitted.sum() < FEWEST_TIMES or np.ptp(middle[fitted]) < FEWEST_SHARE or np.ptp(at[fitted]) == 0:
         return None
     decades, first = np.polyfit(middle[fitted], at[fitted], 1)
     straight = (at[fitted] - first) / decades

@@ -130,13 +130,16 @@ def _cell_record(cell: tuple, one: Learned) -> dict:
 def sentence(record: dict) -> str:
     """What the learning times explain of the pool."""
     shares = f"{record['observed']} observed, {record['early']} before the first budget, {record['late']} not within it"
+    text = f"Learning times of {record['cells']} cells in {record['replicates']} replicates ({shares})"
     if record["spread_decades"] is None:
-        return f"Too few learning times to measure their spread ({shares})."
-    form = "log-uniformly" if record["log_uniform_distance"] <= LOG_UNIFORM_WITHIN else "but not log-uniformly"
-    text = f"Learning times of {record['cells']} cells ({shares}) are spread {form} over"
-    text += f" {record['spread_decades']:.1f} decades"
+        text += ": too few to measure their spread"
+    else:
+        form = "log-uniformly" if record["log_uniform_distance"] <= LOG_UNIFORM_WITHIN else "but not log-uniformly"
+        text += f" are spread {form} over {record['spread_decades']:.1f} decades"
     rebuilt = record["rebuilt"]
+    if not record["observed"] or rebuilt["deviation"] is None:
+        return text + "."
     return (
-        f"{text}; steps at these times rebuild the pool to {rebuilt['deviation'] or 0.0:.2f} of its gain, with slope"
+        f"{text}; steps at these times rebuild the pool to {rebuilt['deviation']:.2f} of its gain, with slope"
         f" {rebuilt['slope']:+.3f} beside {rebuilt['slope_measured']:+.3f} measured."
     )

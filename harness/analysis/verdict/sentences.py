@@ -50,7 +50,8 @@ def _why(record: dict) -> str:
         words.append(f"{need['decades']:g} more decade{'s' * (need['decades'] != 1)} of RL")
     if not words:
         return f"{reason}. No design within reach would decide it at this noise."
-    return f"{reason}. About {' or '.join(words)} would decide it."
+    decided = "show whether it accelerates" if record["verdict"] == "not_log_linear" else "decide it"
+    return f"{reason}. About {' or '.join(words)} would {decided}."
 
 
 def _answers(record: dict) -> str:
