@@ -58,7 +58,7 @@ def _answers(record: dict) -> str:
     """Does it rise, is it log-linear over the window, and in which part of it."""
     line, window = record["line_fit"], record["line_window"]
     text = f"Does RL raise it: {record['rises']}. Log-linear over this window: {record['is_log_linear']}"
-    if line is not None:
+    if line is not None and record["verdict"] not in ("flat", "declining"):
         text += (
             f" (a line leaves chi-squared {line['chi2']:.0f}, p {line['p']:.4f}, and misses the mean by up to"
             f" {line['deviation']:.2f} of the gain)"

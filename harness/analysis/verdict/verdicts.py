@@ -19,6 +19,7 @@ from harness.analysis.verdict import robustness
 from harness.analysis.verdict.answers import is_log_linear, rises
 from harness.analysis.verdict.controls import RISE_CLAIMS, compare_with_controls
 from harness.analysis.verdict.decide import Decision, decide, extrapolations
+from harness.analysis.verdict.difficulty import difficulty_scaling, gain_by_base_success
 from harness.analysis.verdict.learning_times import learning_times
 from harness.analysis.verdict.line_window import widest_line_window
 from harness.analysis.verdict.mixture import mixture_artefact
@@ -86,7 +87,7 @@ def _arm_records(scope: Scope, arm: str) -> list[dict]:
             continue
         own = [_record(scope, arm, [task], task, role) for task in tasks]
         pooled = _record(scope, arm, tasks, "all", role)
-        pooled["learning_times"] = None if arm in scope.options.controls else _learning_times(scope, arm, tasks)
+        pooled |= {} if arm in scope.options.controls else _mechanism(scope, arm, tasks)
         pooled["leave_one_task_out"] = _left_out_tasks(scope, arm, tasks)
         shares = [record["verdict"] for record in own]
         pooled["task_shares"] = task_shares(shares, confusion_by_truth(calibration()["confusion"]))
@@ -194,9 +195,23 @@ def _cells(scope: Scope, arm: str, tasks: Sequence[str]) -> list[Curves]:
     return [scope.window(part) for part in cell_curves(scope.arms[arm], arm, tasks).values()]
 
 
-def _learning_times(scope: Scope, arm: str, tasks: Sequence[str]) -> dict | None:
+def _mechanism(scope: Scope, arm: str, tasks: Sequence[str]) -> dict:
+    """What the cells of a pool show of why it has its shape: when each is learned, how that depends on difficulty, and
+    what each gains beside its base success."""
     parts = {cell: scope.window(part) for cell, part in cell_curves(scope.arms[arm], arm, tasks).items()}
-    return learning_times(parts, scope.windowed(arm, tasks), scope.options.margin)
+    return {
+        "learning_times": learning_times(parts, scope.windowed(arm, tasks), scope.options.margin),
+        "difficulty_scaling": difficulty_scaling(parts),
+        "gain_by_base_success": gain_by_base_success(parts, _group_size(scope.arms[arm], arm)),
+    }
+
+
+def _group_size(table: Table, arm: str) -> int | None:
+    """Completions of a problem in RL, where the table has one number for the arm."""
+    if "group_size" not in table.frame.columns:
+        return None
+    sizes = table.frame.filter(pl.col("arm") == arm)["group_size"].drop_nulls().unique().to_list()
+    return int(sizes[0]) if len(sizes) == 1 else None
 
 
 def _left_out_tasks(scope: Scope, arm: str, tasks: Sequence[str]) -> dict | None:
