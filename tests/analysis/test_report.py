@@ -217,7 +217,7 @@ def test_numbers_are_written_without_false_precision():
 def test_in_a_browser_the_page_draws_all_figures_without_a_message_or_a_request(page, tmp_path, width, scheme):
     with opened(page, tmp_path, width, scheme) as (view, complaints):
         drawn = view.locator(".js-plotly-plot").count()
-        assert drawn == view.locator(".plot").count() == 13
+        assert drawn == view.locator(".plot").count() == 15
         assert view.locator("section h2").count() == len(SECTIONS)
         assert view.evaluate("document.documentElement.scrollWidth") == width
         assert complaints == []

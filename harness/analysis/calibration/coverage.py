@@ -44,7 +44,7 @@ def _covered(name: str, drawn: Draw) -> dict[str, bool]:
     }
     if name != "hill_levels_off":
         return held
-    intervals = law_intervals("hill", mean_curve(c))
+    intervals = law_intervals("hill", mean_curve(c), float(c.problem_noise.mean()))
     a_here = float(problem_success(np.array([HILL["A"]]), drawn.effects, sd).mean())
     for quantity, parameter, value in (
         ("A", "A", HILL["A"]),

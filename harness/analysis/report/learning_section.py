@@ -1,4 +1,5 @@
-"""The section on learning times: when each cell reaches half of its own rise, and the pool rebuilt from that."""
+"""The section on the mechanism: when each cell reaches half of its own rise, the pool rebuilt from that, how budgets to
+a threshold grow with difficulty, and gain against base success."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from harness.analysis.report.html import Section, figure_slot, html_table, paragraphs
 from harness.analysis.report.plotly_layout import LEGEND, Spec, colour_of, json_numbers
-from harness.analysis.stats.formatting import format_number, format_significant
+from harness.analysis.stats.formatting import format_number, format_significant, format_with_interval
 
 Record = Mapping[str, Any]
 Array = NDArray[np.float64]
@@ -36,7 +37,11 @@ def learning_section(pools: Sequence[Record]) -> Section | None:
             ),
             figure_slot(f"rebuilt-{role}", "The pool, and the pool rebuilt from steps at the learning times."),
             _cell_table(times),
+            _difficulty_table(pool.get("difficulty_scaling") or []),
         ]
+        if pool.get("gain_by_base_success"):
+            figures[f"base-{role}"] = base_success_chart(pool["gain_by_base_success"])
+            parts.append(figure_slot(f"base-{role}", "Gain of each cell against its success before RL, 95% intervals."))
     return Section("learning", "When each cell is learned", "".join(parts), figures)
 
 
@@ -78,11 +83,28 @@ def rebuilt_pool(pool: Record) -> Spec:
     return {"data": traces, "layout": _layout("x", "accuracy") | {"height": 320}}
 
 
+def base_success_chart(cells: Sequence[Record]) -> Spec:
+    """Plotly figure of each cell's gain against its base success."""
+    means = np.array([cell["gain"]["mean"] for cell in cells])
+    half = [0.0 if cell["gain"]["low"] is None else cell["gain"]["mean"] - cell["gain"]["low"] for cell in cells]
+    trace = _trace(np.array([cell["base_success"] for cell in cells]), means, "cells", mode="markers")
+    trace["text"] = [" ".join(part for part in (c["task"], c["difficulty"], c["setting"]) if part) for c in cells]
+    trace["hovertemplate"] = "%{text}: %{x:.3f}, gain %{y:+.3f}<extra></extra>"
+    trace["marker"] = {"color": colour_of(0), "size": 6}
+    trace["error_y"] = {"type": "data", "array": json_numbers(np.array(half)), "thickness": 1, "width": 0}
+    layout: Spec = {**_layout("success before RL", "gain"), "height": 320}
+    layout["xaxis"]["type"] = "linear"
+    return {"data": [trace], "layout": layout}
+
+
 def figure_learning(pool: Record) -> Figure:
-    """Both panels for papers: the learned share, and the pool with the rebuilt one."""
-    times = pool["learning_times"]
-    drawing = Figure(figsize=(7.6, 3.2), layout="constrained")
-    left, right = drawing.subplots(1, 2)
+    """Three panels for papers: the learned share, the pool with the rebuilt one, gain against base success."""
+    times, cells = pool["learning_times"], pool.get("gain_by_base_success") or []
+    drawing = Figure(figsize=(10.4, 3.2), layout="constrained")
+    left, right, base = drawing.subplots(1, 3)
+    base.plot([c["base_success"] for c in cells], [c["gain"]["mean"] for c in cells], ".", color=colour_of(0))
+    base.axhline(0, color="0.6", linewidth=0.8)
+    base.set(xlabel="success before RL", ylabel="gain")
     left.step(*learned(times), where="post", color=colour_of(0), label="learned")
     if (uniform := log_uniform_line(times)) is not None:
         left.plot(*uniform, "--", color=colour_of(1), label="log-uniform")
@@ -131,6 +153,23 @@ def _cell_table(times: Record) -> str:
     header = ["task", "difficulty", "learned by", "median x at half", "at nine tenths", "sd over replicates, decades"]
     body = html_table("Learning time of each cell.", header, rows, 2)
     return f"<details><summary>{len(rows)} cells</summary>{body}</details>"
+
+
+def _difficulty_table(tasks: Sequence[Record]) -> str:
+    rows = [
+        [
+            " ".join(part for part in (one["task"], one["setting"]) if part),
+            ", ".join(f"{d:g}" for d in one["used"]) or "–",
+            format_with_interval(one["gamma"]["mean"], (one["gamma"]["low"], one["gamma"]["high"]), 2)
+            if one["gamma"]
+            else "fewer than three difficulties solved by every replicate",
+            f"{one['largest_solved'][0]:.1f} → {one['largest_solved'][-1]:.1f}",
+        ]
+        for one in tasks
+    ]
+    header = ["task", "difficulties used", "γ (95%)", "largest solved, first → last budget"]
+    caption = "Budget to an accuracy of one half against difficulty, T ∝ D^γ."
+    return html_table(caption, header, rows, 1) if rows else ""
 
 
 def _spread(known: Sequence[float]) -> float | None:

@@ -107,7 +107,7 @@ def _record(scope: Scope, arm: str, tasks: Sequence[str], task: str, role: str) 
     judgement = decision.judgement
     clustered = base_mean_curves(c, options.min_bases)
     mean, s = mean_curve(clustered), slopes(np.log10(c.x), clustered.accuracy)
-    laws, n_bases = law_table(mean), len(set(c.bases))
+    laws, n_bases = law_table(mean, float(clustered.problem_noise.mean())), len(set(c.bases))
     controls, doubts = _controls(scope, clustered)
     line = decision.line.record() if decision.line else None
     record = {
