@@ -77,7 +77,7 @@ def test_cells_that_do_not_rise_stay_in_as_late() -> None:
     times[6:] = 9.0
     record = found(times)
     assert record["late"] == 6 * 5
-    assert record["by_cell"][-1]["x_half"] == [None] * 5
+    assert (record["cells"], len(record["by_cell"])) == (12, 6)
 
 
 def test_cells_learned_before_the_first_budget_are_early() -> None:

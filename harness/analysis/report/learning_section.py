@@ -47,9 +47,8 @@ def learning_section(pools: Sequence[Record]) -> Section | None:
 
 def learned(times: Record) -> tuple[Array, Array]:
     """(x ascending, share of all cells and replicates learned by x); those before the first budget count from there."""
-    half = [x for cell in times["by_cell"] for x in cell["x_half"]]
-    known = np.sort([x for x in half if x is not None])
-    return known, np.arange(1, len(known) + 1) / len(half)
+    known = np.sort([x for cell in times["by_cell"] for x in cell["x_half"] if x is not None])
+    return known, np.arange(1, len(known) + 1) / (times["observed"] + times["early"] + times["late"])
 
 
 def log_uniform_line(times: Record) -> tuple[Array, Array] | None:
@@ -152,7 +151,7 @@ def _cell_table(times: Record) -> str:
         )
     header = ["task", "difficulty", "learned by", "median x at half", "at nine tenths", "sd over replicates, decades"]
     body = html_table("Learning time of each cell.", header, rows, 2)
-    return f"<details><summary>{len(rows)} cells</summary>{body}</details>"
+    return f"<details><summary>{len(rows)} of {times['cells']} cells</summary>{body}</details>"
 
 
 def _difficulty_table(tasks: Sequence[Record]) -> str:

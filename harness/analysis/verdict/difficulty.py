@@ -20,8 +20,9 @@ FEWEST_DIFFICULTIES = 3
 
 
 def difficulty_scaling(parts: Mapping[tuple, Curves]) -> list[dict]:
-    """One record per task with several numeric difficulties: gamma with its interval over replicates, from the
-    difficulties that every replicate solved within the window, and the largest difficulty solved at each budget.
+    """One record per task with several numeric difficulties, some of them solved: gamma with its interval over
+    replicates, from the difficulties that every replicate solved within the window, and the largest difficulty solved at
+    each budget.
 
     parts: cell (task, difficulty, setting) -> its curves.
     """
@@ -32,6 +33,9 @@ def difficulty_scaling(parts: Mapping[tuple, Curves]) -> list[dict]:
         if len(own) < FEWEST_DIFFICULTIES:
             continue
         difficulties, each = np.array(list(own)), list(own.values())
+        largest = largest_solved(each, difficulties).mean(0)
+        if not largest.any():
+            continue
         times = np.stack([threshold_times(part) for part in each], 1)
         solved = np.isfinite(times).all(0)
         enough = solved.sum() >= FEWEST_DIFFICULTIES and len(times) > 1
@@ -44,7 +48,7 @@ def difficulty_scaling(parts: Mapping[tuple, Curves]) -> list[dict]:
                 "used": difficulties[solved].tolist(),
                 "gamma": mean_record(gamma(times[:, solved], difficulties[solved])) if enough else None,
                 "x": each[0].x.tolist(),
-                "largest_solved": largest_solved(each, difficulties).mean(0).tolist(),
+                "largest_solved": largest.tolist(),
             }
         )
     return found
@@ -98,14 +102,14 @@ def gain_by_base_success(parts: Mapping[tuple, Curves], group_size: int | None) 
     for (task, difficulty, setting), part in parts.items():
         if not np.isfinite(part.r0).all():
             continue
-        base = float(part.r0.mean())
+        base, gain = float(part.r0.mean()), mean_record(part.accuracy[:, -1] - part.r0)
         found.append(
             {
                 "task": task,
                 "difficulty": difficulty,
                 "setting": setting,
                 "base_success": base,
-                "gain": mean_record(part.accuracy[:, -1] - part.r0),
+                "gain": {name: gain[name] for name in ("mean", "low", "high")},
                 "signal_share": None if group_size is None else signal_share(base, group_size),
             }
         )

@@ -35,7 +35,8 @@ class Learned:
 
 
 def learning_times(parts: Mapping[tuple, Curves], pool: Curves, margin: float) -> dict | None:
-    """The learning times of a pool's cells, their spread and the pool rebuilt from steps; None below three cells.
+    """The learning times of a pool's cells, their spread and the pool rebuilt from steps; None below three cells. Cells
+    that no replicate learned are counted, and not listed in `by_cell`.
 
     parts: cell (task, difficulty, setting) -> its curves; those of other budgets or replicates than the pool's are left
     out. A cell that does not rise by the margin, or within its noise, has no learning time: it is censored (late).
@@ -65,7 +66,7 @@ def learning_times(parts: Mapping[tuple, Curves], pool: Curves, margin: float) -
             "slope_measured": float(measured @ weights),
             "deviation": float(np.sqrt(np.mean((rebuilt - measured) ** 2)) / gain) if gain > 0 else None,
         },
-        "by_cell": [_cell_record(cell, one) for cell, one in learned.items()],
+        "by_cell": [_cell_record(cell, one) for cell, one in learned.items() if np.isfinite(one.half).any()],
     }
     return record | {"sentence": sentence(record)}
 
@@ -123,7 +124,10 @@ def _observed_rise(learned: list[Learned]) -> float:
 
 def _cell_record(cell: tuple, one: Learned) -> dict:
     names = dict(zip(("task", "difficulty", "setting"), cell))
-    x = {name: [float(10**t) if np.isfinite(t) else None for t in getattr(one, name)] for name in ("half", "ninety")}
+    x = {
+        name: [float(f"{10**t:.5g}") if np.isfinite(t) else None for t in getattr(one, name)]
+        for name in ("half", "ninety")
+    }
     return {**names, "x_half": x["half"], "x_ninety": x["ninety"], "early": one.early.tolist()}
 
 
