@@ -21,8 +21,8 @@ FEWEST_DIFFICULTIES = 3
 
 def difficulty_scaling(parts: Mapping[tuple, Curves]) -> list[dict]:
     """One record per task with several numeric difficulties, some of them solved: gamma with its interval over
-    replicates, from the difficulties that every replicate solved within the window, and the largest difficulty solved at
-    each budget.
+    replicates, from the difficulties that every replicate solved within the window, and the largest difficulty solved
+    at each budget.
 
     parts: cell (task, difficulty, setting) -> its curves.
     """
