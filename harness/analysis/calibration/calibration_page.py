@@ -100,8 +100,8 @@ def _coverage(rows: Sequence[dict]) -> str:
     return (
         f"## Coverage of 95% intervals\n\nGoal {low:.0%} to {high:.0%}: {goal}. Intervals of slopes over seeds are "
         "given the problems; where the truth is the curve for all possible problems, having drawn 512 counts as error "
-        "too. A and B are ScaleRL's, by jackknife-t, where identified; the interval of A includes having drawn the problems, "
-        "and so covers more often given them.\n\n"
+        "too. A and B are ScaleRL's, by jackknife-t, where identified; the interval of A includes having drawn the "
+        "problems, and so covers more often given them.\n\n"
         + _rows(["kind", "seeds", "quantity", "identified", "covered"], shown)
     )
 
