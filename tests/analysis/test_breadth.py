@@ -75,7 +75,9 @@ def test_orders_that_differ_widen_the_interval():
     """They can differ where only some of the families are rewarded."""
 
     def width(spread):
-        rise = lambda k, step, order, seed: 0.02 * np.log2(k) + spread * order * (k < WHOLE)  # noqa: E731
+        def rise(k, step, order, seed):
+            return 0.02 * np.log2(k) + spread * order * (k < WHOLE)
+
         slope = measured(planted(rise))["modes"]["compute"]["slope"]
         return slope["high"] - slope["low"]
 

@@ -113,6 +113,15 @@ def test_intervals_hold_the_planted_parameters() -> None:
         assert high - low < value
 
 
+def test_levels_have_wider_intervals_where_problems_were_drawn() -> None:
+    mean = curve("hill", sd=0.01)
+    given, drawn = (law_table(mean, variance)["hill"]["intervals"] for variance in (0.0, 0.02**2))
+    assert drawn["B"] == given["B"]
+    for level in ("R0", "A"):
+        assert drawn[level][0] < given[level][0] < given[level][1] < drawn[level][1]
+    assert (drawn["A"][1] - drawn["A"][0]) > 2 * 2.5 * 0.02  # t with 5 degrees of freedom is 2.57
+
+
 def test_aicc_prefers_the_law_that_made_the_curve() -> None:
     for name in ("log_linear", "hill", "exponential"):
         table = law_table(curve(name, sd=0.01, seed=3))

@@ -14,6 +14,7 @@ from harness.analysis.report.html import html_table
 from harness.analysis.report.report_page import main_pools, role_series
 from harness.analysis.report.sections import registered_section, verdicts_section
 from harness.analysis.report.terminal import terminal_summary
+from harness.analysis.report.verdict_cards import answer_word
 from harness.analysis.stats.formatting import format_number, format_p
 from harness.analysis.transfer.transfer_report import transfer_report
 from harness.analysis.verdict.verdicts import verdicts
@@ -26,6 +27,7 @@ SECTIONS = [
     "laws",
     "transfer",
     "difficulties",
+    "learning",
     "allocation",
     "verdicts",
     "runs",
@@ -82,8 +84,26 @@ def test_text_of_the_user_is_escaped(page):
 
 def test_figures_for_papers_lie_beside_the_page_as_png_and_pdf(page):
     names = {path.name for path in (page.parent / "figures").iterdir()}
-    stems = {"curves_verified", "curves_unverified", "laws_verified", "laws_unverified", "transfer", "difficulties"}
+    stems = {
+        "curves_verified",
+        "curves_unverified",
+        "laws_verified",
+        "laws_unverified",
+        "transfer",
+        "difficulties",
+        "learning_verified",
+        "learning_unverified",
+    }
     assert names == {f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")}
+
+
+def test_the_cards_answer_whether_the_curve_is_log_linear():
+    record = {"role": "verified", "withheld": False, "is_log_linear": "no", "verdict": "sigmoidal"}
+    assert answer_word(record) == "No: sigmoidal"
+    assert answer_word(record | {"verdict": "not_log_linear"}) == "No"
+    assert answer_word(record | {"is_log_linear": "yes", "verdict": "log_linear"}) == "Yes"
+    assert answer_word(record | {"is_log_linear": "undecided", "verdict": "indistinguishable"}) == "Undecided"
+    assert answer_word(record | {"withheld": True}) == "Withheld"
 
 
 @pytest.mark.slow
@@ -95,7 +115,8 @@ def test_the_same_table_gives_the_same_page(page, tmp_path):
 
 def whole_page(frame: pl.DataFrame, out) -> None:
     text = report_of(check_table(frame), out).read_text()
-    assert re.findall(r'<section id="(\w+)"', text) == SECTIONS
+    shown = re.findall(r'<section id="(\w+)"', text)
+    assert [name for name in shown if name != "learning"] == [name for name in SECTIONS if name != "learning"]
     assert "NaN" not in text.split('id="figures"')[1]
 
 
@@ -196,7 +217,7 @@ def test_numbers_are_written_without_false_precision():
 def test_in_a_browser_the_page_draws_all_figures_without_a_message_or_a_request(page, tmp_path, width, scheme):
     with opened(page, tmp_path, width, scheme) as (view, complaints):
         drawn = view.locator(".js-plotly-plot").count()
-        assert drawn == view.locator(".plot").count() == 9
+        assert drawn == view.locator(".plot").count() == 15
         assert view.locator("section h2").count() == len(SECTIONS)
         assert view.evaluate("document.documentElement.scrollWidth") == width
         assert complaints == []

@@ -31,6 +31,8 @@ def test_the_noiseless_curve_of_a_kind_has_the_shape_it_is_labelled_with(name: s
         (0.3 + 0.05 * Z, "log_linear"),
         (0.3 + 0.2 * (1 - np.exp(-Z)), "saturating"),
         (0.3 + 0.01 * Z**3, "accelerating"),
+        (0.3 + 0.3 / (1 + 10.0 ** (1.5 - Z)), "sigmoidal"),
+        (0.3 + 0.05 * np.maximum(Z - 1, 0), "not_log_linear"),
         (0.4 + 0 * Z, "flat"),
         (0.4 + 0.0099 * Z, "flat"),
         (0.5 - 0.05 * Z, "declining"),
@@ -48,12 +50,12 @@ def test_a_rise_that_begins_flat_and_is_straight_after_is_no_line_and_more_data_
 
     noise = np.random.default_rng(0).normal(0, 1e-3, (8, len(Z)))
     found = judge(slopes(Z, knee(0.05) + noise), MARGIN)
-    assert found.verdict == "indistinguishable"
+    assert found.verdict == "not_log_linear"
     assert "this is no line" in found.reason
     assert "b1 - b2/2, b1 - b3/2 below 0" in found.reason
     assert found.undecided == {}
     steepening = judge(slopes(Z, knee(0.078) + 3 * noise), MARGIN)
-    assert steepening.verdict == "indistinguishable"
+    assert steepening.verdict == "not_log_linear"
     assert set(steepening.undecided) == {"b3 - 1.5 b2"}  # more data might show acceleration
     wide = judge(slopes(Z, knee(0.05) + 40 * noise), MARGIN)
     assert "is open" in wide.reason

@@ -13,7 +13,7 @@ def calibration_page(found: dict) -> str:
         "Tables drawn from known true curves (`harness/analysis/calibration/simulate.py`) and judged by the rules. "
         "10 budgets over 3 decades and budget 0; 512 problems x 4 completions, problem effects drawn once per table; "
         "seeds differ by a tenth of the rise and wander slowly. Regenerate with\n\n"
-        f"    python scripts/analyze.py action=calibrate calibrate.seed={found['seed']}\n"
+        f"    python scripts/analyze.py action=calibrate calibrate.seed={found['seeds']['confusion']}\n"
     )
     makers = {"confusion": _confusion, "coverage": _coverage, "power": _power, "window": _window}
     return "\n".join(
@@ -36,18 +36,57 @@ def _confusion(cases: dict[str, dict]) -> str:
         [name, case["truth"], *(case["verdicts"].get(v, "") for v in used), case["right"], case["false"]]
         for name, case in cases.items()
     ]
-    tables = sum(case["tables"] for case in cases.values())
-    false = sum(case["false"] for case in cases.values())
-    missed = [n for n, case in cases.items() if case["false"] > FALSE_GOAL * case["tables"]]
-    goal = "met by every kind" if not missed else f"missed by {', '.join(missed)}"
     return (
         "## Confusion matrix\n\nVerdicts by kind of truth. `right` counts `indistinguishable` too where the window "
-        "cannot decide (hill_middle, whose last third is just about half as steep; a line that starts so far above R0 "
-        "that a shallow sigmoid is as good). The mixture is a line over this window; that its cells are none is the "
-        "business of the mixture flag. Any other verdict but `indistinguishable` is a false claim. "
-        f"In all, {false} of {tables} tables are judged falsely; the goal of at most 4 in 200 per kind is {goal}.\n\n"
+        "cannot decide (a shallow sigmoid; a line that starts so far above R0 that a shallow sigmoid is as good). The "
+        "mixture is a line over this window; the mixture flag reports that its cells are none. A claim is false where "
+        "it does not hold of the curve: `not_log_linear` holds of every rise that is no line, `saturating` of every "
+        f"sigmoid. {_goal(cases, 'false', 'are judged falsely')}\n\n"
         + _rows(["kind", "truth", *used, "right", "false"], rows)
+        + "\n"
+        + _answers(cases)
     )
+
+
+def _goal(cases: dict[str, dict], count: str, what: str) -> str:
+    """How many tables are false in a way, and whether the goal is met by every kind."""
+    tables, false = (sum(case[name] for case in cases.values()) for name in ("tables", count))
+    missed = [name for name, case in cases.items() if case[count] > FALSE_GOAL * case["tables"]]
+    goal = "met by every kind" if not missed else f"missed by {', '.join(missed)}"
+    return f"In all, {false} of {tables} tables {what}; the goal of at most 4 in 200 per kind is {goal}."
+
+
+def _answers(cases: dict[str, dict]) -> str:
+    """The answers "does it rise" and "is it log-linear", and the line windows."""
+    rows = [
+        [name, case["truth"], *_counted(case), case["windows"], case["false_windows"]] for name, case in cases.items()
+    ]
+    return (
+        "## Answers and windows\n\n"
+        f"Does it rise: {_goal(cases, 'false_rises', 'are answered falsely')} "
+        f"Is it log-linear: {_goal(cases, 'false_log_linear', 'are answered falsely')} "
+        "A window is false where the true curve over it is no line: a third less than half as steep as another, or "
+        f"further from its least-squares line than a tenth of the gain. {_goal(cases, 'false_windows', 'have one')}\n\n"
+        + _rows(
+            [
+                "kind",
+                "truth",
+                "rises: yes",
+                "no",
+                "undecided",
+                "log-linear: yes",
+                "no",
+                "undecided",
+                "windows",
+                "false",
+            ],
+            rows,
+        )
+    )
+
+
+def _counted(case: dict) -> list[int | str]:
+    return [case[answer].get(one, "") for answer in ("rises", "is_log_linear") for one in ("yes", "no", "undecided")]
 
 
 def _coverage(rows: Sequence[dict]) -> str:
@@ -59,9 +98,10 @@ def _coverage(rows: Sequence[dict]) -> str:
     missed = [f"{r['kind']} {r['quantity']} at {r['seeds']} seeds" for r in rows if not low <= r["covered"] <= high]
     goal = "met by all" if not missed else f"missed by {', '.join(missed)}"
     return (
-        f"## Coverage of 95% intervals\n\nGoal {low:.0%} to {high:.0%}: {goal}. Intervals over seeds are given the "
-        "problems; where the truth is the curve for all possible problems, having drawn 512 counts as error too. A and "
-        "B are ScaleRL's, by jackknife-t, where identified.\n\n"
+        f"## Coverage of 95% intervals\n\nGoal {low:.0%} to {high:.0%}: {goal}. Intervals of slopes over seeds are "
+        "given the problems; where the truth is the curve for all possible problems, having drawn 512 counts as error "
+        "too. A and B are ScaleRL's, by jackknife-t, where identified; the interval of A includes having drawn the "
+        "problems, and so covers more often given them.\n\n"
         + _rows(["kind", "seeds", "quantity", "identified", "covered"], shown)
     )
 

@@ -20,7 +20,7 @@ class Kind:
     """A kind of true curve.
 
     curve: (z [K + 1] with z[0] = -inf for x = 0, rng) -> R [K + 1]; the generator draws what varies between tables.
-    right: verdicts that are right; every other one but `indistinguishable` is a false claim.
+    right: verdicts that are right.
     truth: the verdict its curve deserves, or `other` where it lies between them.
     scatter: sd over seeds of the rise, as a share of it. collapse: chance that a seed collapses somewhere.
     """
@@ -30,6 +30,15 @@ class Kind:
     truth: str
     scatter: float = 0.1
     collapse: float = 0.0
+
+    def is_false(self, verdict: str) -> bool:
+        """Whether a verdict claims what does not hold of the curve. `indistinguishable` claims nothing;
+        `not_log_linear` holds of every rise that is no line, and `saturating` of every sigmoid."""
+        if verdict in self.right or verdict == "indistinguishable":
+            return False
+        if verdict == "not_log_linear":
+            return "log_linear" in self.right or self.truth in ("flat", "declining")
+        return not (verdict == "saturating" and self.truth == "sigmoidal")
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,15 @@ def _changepoint(begin: float, end: float, low: float = 0.25, high: float = 0.5)
     return curve
 
 
+def _knee(begin: float = 1 / 3, low: float = 0.25, rise: float = 0.3) -> TrueCurve:
+    """Flat, then a straight rise: no line and no named shape, since its last two thirds are equally steep."""
+
+    def curve(z: Array, rng: np.random.Generator) -> Array:
+        return low + rise * np.maximum(z / z[-1] - begin, 0) / (1 - begin)
+
+    return curve
+
+
 def _power_up(b: float, low: float = 0.2, rise: float = 0.3) -> TrueCurve:
     def curve(z: Array, rng: np.random.Generator) -> Array:
         return low + rise * 10.0 ** (b * (z - z[-1]))
@@ -161,6 +179,7 @@ def _set(*names: str) -> frozenset[str]:
 
 
 LINE, UP, SATURATES, UNDECIDED = "log_linear", "accelerating", "saturating", "indistinguishable"
+SIGMOIDAL, NOT_LINE = "sigmoidal", "not_log_linear"
 KINDS: dict[str, Kind] = {
     "line_steep": Kind(line(0.30), _set(LINE), LINE),
     "line": Kind(line(0.21), _set(LINE), LINE),
@@ -169,13 +188,15 @@ KINDS: dict[str, Kind] = {
     "line_collapsed_seeds": Kind(line(0.30), _set(LINE, UNDECIDED), LINE, collapse=0.15),
     "hill_levels_off": Kind(_hill(1.2, 0.3), _set(SATURATES), SATURATES),
     "hill_early": Kind(_hill(1.0, 1.05), _set(UP), UP),
-    "hill_middle": Kind(_hill(1.0, 0.5), _set(SATURATES, UNDECIDED), SATURATES),
+    "hill_middle": Kind(_hill(1.0, 0.5), _set(SIGMOIDAL), SIGMOIDAL),
+    "hill_steep": Kind(_hill(1.7, 0.45), _set(SIGMOIDAL), SIGMOIDAL),
     "hill_shallow": Kind(_hill(0.6, 0.5), _set(UNDECIDED), "other"),
     "hill_after_jump": Kind(_hill(0.6, 0.5, jump=0.1), _set(UNDECIDED), "other"),
     "saturating_power": Kind(_saturating_power(0.6), _set(SATURATES), SATURATES),
-    "exponential": Kind(_exponential(0.5), _set(SATURATES), SATURATES),
+    "exponential": Kind(_exponential(0.5), _set(SIGMOIDAL), SIGMOIDAL),
     "error_power": Kind(_error_power(0.12), _set(UNDECIDED), "other"),
-    "changepoint": Kind(_changepoint(0.33, 0.67), _set(SATURATES), SATURATES),
+    "changepoint": Kind(_changepoint(0.33, 0.67), _set(SIGMOIDAL), SIGMOIDAL),
+    "knee": Kind(_knee(), _set(NOT_LINE), NOT_LINE),
     "power_up": Kind(_power_up(0.7), _set(UP), UP),
     "rise_and_fall": Kind(_rise_and_fall(0.2, 0.12), _set("non_monotone"), "non_monotone"),
     "falling": Kind(_falling(0.15), _set("declining"), "declining"),

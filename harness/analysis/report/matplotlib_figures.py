@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.analysis.report.curve_series import Axis, Series, shared_axes
+from harness.analysis.report.learning_section import figure_learning
 from harness.analysis.report.plotly_charts import HIDDEN_FACTOR, MANY, has_spread
 from harness.analysis.report.plotly_layout import colour_of
 from harness.analysis.report.transfer_section import forest
@@ -35,6 +36,8 @@ def save_figures(
         series = drawn.get(pool["role"])
         if series and pool.get("laws"):
             found[f"laws_{pool['role']}"] = figure_laws(series[0], pool["laws"])
+        if (times := pool.get("learning_times")) and times["observed"]:
+            found[f"learning_{pool['role']}"] = figure_learning(pool)
     if forest(transfer):
         found["transfer"] = figure_transfer(transfer)
     if by_task:

@@ -13,20 +13,15 @@ from harness.analysis.report.curve_series import Axis, Series
 
 Array = NDArray[np.float64]
 
-
 Spec = dict[str, Any]
-
 
 # Okabe and Ito's palette less black and yellow, which vanish on one of the two backgrounds.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#A6761D")
 
-
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "hexagon")
-
 
 # Plotly's dashes, and the same as SVG has them.
 DASHES = {"solid": "", "dash": "6 4", "dot": "2 3", "dashdot": "6 3 2 3", "longdash": "10 4", "longdashdot": "10 3 2 3"}
-
 
 # Above the plot, where it pushes the plot down instead of covering the axis title on a narrow screen.
 LEGEND = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "traceorder": "normal"}

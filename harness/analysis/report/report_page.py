@@ -13,6 +13,7 @@ from harness.analysis.data.curves import cell_curves
 from harness.analysis.data.table import Table
 from harness.analysis.report.curve_series import Axis, Series, arm_series, fill_missing_axes, series_of, shared_axes
 from harness.analysis.report.html import Section, paragraphs
+from harness.analysis.report.learning_section import learning_section
 from harness.analysis.report.matplotlib_figures import save_figures
 from harness.analysis.report.plotly_layout import x_axis
 from harness.analysis.report.sections import (
@@ -56,6 +57,7 @@ def write_report(
         transfer_section(transfer),
         *([registered_section(context["registered"])] if context.get("registered") else []),
         difficulty_section(by_task, axes, real),
+        *([learning] if (learning := learning_section(pools)) else []),
         *([allocation_section(context["allocation"])] if context.get("allocation") else []),
         verdicts_section(verdicts),
         runs_section(table, context.get("runs") or {}),

@@ -23,7 +23,20 @@ from harness.analysis.stats.formatting import format_count, format_interval, for
 
 Record = Mapping[str, Any]
 
-VERDICT_HEADER = ("arm", "tasks", "role", "verdict", "slope per decade", "95%", "rise", "decades", "seeds", "p (Holm)")
+VERDICT_HEADER = (
+    "arm",
+    "tasks",
+    "role",
+    "rises",
+    "line",
+    "verdict",
+    "slope per decade",
+    "95%",
+    "rise",
+    "decades",
+    "seeds",
+    "p (Holm)",
+)
 
 
 def curves_section(drawn: Mapping[str, Sequence[Series]], axes: Sequence[Axis]) -> Section:
@@ -125,8 +138,8 @@ def verdicts_section(verdicts: Sequence[Record]) -> Section:
     """The pools in a table, every task's record in a folded one."""
     pools, tasks = ([v for v in verdicts if (v["task"] == "all") == pooled] for pooled in (True, False))
     sized = several_sizes(pools)
-    html = html_table("Each arm, over all tasks of a role.", VERDICT_HEADER, [_verdict_row(v, sized) for v in pools], 4)
-    each = html_table("Each arm and task.", VERDICT_HEADER, [_verdict_row(v, sized) for v in tasks], 4)
+    html = html_table("Each arm, over all tasks of a role.", VERDICT_HEADER, [_verdict_row(v, sized) for v in pools], 6)
+    each = html_table("Each arm and task.", VERDICT_HEADER, [_verdict_row(v, sized) for v in tasks], 6)
     html += f"<details><summary>{len(tasks)} verdicts by task</summary>{each}</details>"
     return Section("verdicts", "All verdicts", html)
 
@@ -143,6 +156,8 @@ def _verdict_row(v: Record, sized: bool) -> list[str]:
         arm,
         v["task"],
         v["role"],
+        v.get("rises", "–"),
+        v.get("is_log_linear", "–"),
         word,
         format_number(v["slope_per_decade"], sign=True),
         format_interval(v["slope_ci"], sign=True),

@@ -17,6 +17,8 @@ VERDICT_LABELS = {
     "flat": "Flat",
     "declining": "Declining",
     "non_monotone": "Rises, then falls",
+    "sigmoidal": "Sigmoidal",
+    "not_log_linear": "Not log-linear",
     "indistinguishable": "Undecided",
     "insufficient_data": "Too little data",
 }
@@ -58,13 +60,16 @@ def answer_cards(pools: Sequence[Record], transfer: Record) -> str:
 
 
 def verdict_card(record: Record) -> str:
-    """One pool's verdict, its two sentences and the numbers behind it."""
-    word = "Withheld" if record.get("withheld") else VERDICT_LABELS[record["verdict"]]
+    """The answers for one pool, its sentences and the numbers behind them."""
+    word = answer_word(record)
     mood = "open" if record.get("withheld") else VERDICT_TONES.get(record["verdict"], "open")
     body = paragraphs(record.get("sentences") or [record["reason"]])
     share, bases = record["share_of_gain"], record.get("n_bases")
     body += definition_list(
         {
+            "rises": record.get("rises", "–"),
+            "shape": VERDICT_LABELS[record["verdict"]],
+            "log-linear part": _window(record.get("line_window")),
             "slope": format_with_interval(record["slope_per_decade"], record["slope_ci"]),
             "rise": format_with_interval(record.get("rise"), record.get("rise_ci")),
             "window": f"{format_number(record['decades'], 1)} decades",
@@ -75,6 +80,26 @@ def verdict_card(record: Record) -> str:
     )
     title = f"{record['role'].capitalize()} tasks: log-linear in RL compute?"
     return card(title, word, mood, body)
+
+
+def answer_word(record: Record) -> str:
+    """The answer to "is it log-linear?", with the shape where that is another."""
+    if record.get("withheld"):
+        return "Withheld"
+    label = VERDICT_LABELS[record["verdict"]]
+    match record.get("is_log_linear"):
+        case "yes":
+            return "Yes"
+        case "no":
+            return "No" if record["verdict"] == "not_log_linear" else f"No: {label.lower()}"
+    return label
+
+
+def _window(window: Record | None) -> str:
+    if window is None:
+        return "none found"
+    levels = f"{format_number(window['accuracy_first'])} to {format_number(window['accuracy_last'])}"
+    return f"{format_number(window['decades'], 1)} decades, {levels}"
 
 
 def record_interval(record: Record) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+from scipy import special, stats
 
 from harness.analysis.stats.covariance import MeanCurve
 from harness.analysis.stats.extrapolation import held_out_error
@@ -21,12 +21,13 @@ UNIT_PARAMETERS = {"R", "R0", "A", "low", "high"}  # parameters that live betwee
 Scale = tuple[Callable[[float], float], Callable[[float], float]]
 
 
-def law_table(mean: MeanCurve) -> dict[str, dict]:
+def law_table(mean: MeanCurve, problem_variance: float = 0.0) -> dict[str, dict]:
     """name -> parameters, intervals ([low, high] or "not identified"), chi2, aicc, at_bound, converged,
     held_out_error, fitted [K]. Laws with no fewer parameters than budgets are left out.
 
     aicc counts budgets as observations and mean parameters, a free R0 among them; constants common to all laws are
-    dropped, so only differences mean anything.
+    dropped, so only differences mean anything. problem_variance: of the mean accuracy, from having drawn these
+    problems.
     """
     table = {}
     n = len(mean.z) + mean.has_zero
@@ -37,7 +38,7 @@ def law_table(mean: MeanCurve) -> dict[str, dict]:
         fitted = fit(law, mean)
         table[name] = {
             "parameters": fitted.parameters(),
-            "intervals": _intervals(fitted, mean),
+            "intervals": _intervals(fitted, mean, problem_variance),
             "chi2": float(fitted.chi2[0]),
             "aicc": float(fitted.chi2[0] + 2 * k + 2 * k * (k + 1) / (n - k - 1)),
             "at_bound": bool(fitted.at_bound[0]),
@@ -57,13 +58,14 @@ def share_of_gain(mean: MeanCurve, laws: dict[str, dict]) -> float | None:
     return float((hill["fitted"][-1] - hill["fitted"][0]) / gain) if gain > 0 else None
 
 
-def law_intervals(name: str, mean: MeanCurve) -> dict[str, list[float] | str]:
+def law_intervals(name: str, mean: MeanCurve, problem_variance: float = 0.0) -> dict[str, list[float] | str]:
     """Intervals of one law's parameters, [low, high] or "not identified"."""
-    return _intervals(fit(LAWS[name], mean), mean)
+    return _intervals(fit(LAWS[name], mean), mean, problem_variance)
 
 
-def _intervals(fitted: Fits, mean: MeanCurve) -> dict[str, list[float] | str]:
-    """t over replicates for the line; delete-one-replicate jackknife-t on logit or log scale for the rest."""
+def _intervals(fitted: Fits, mean: MeanCurve, problem_variance: float) -> dict[str, list[float] | str]:
+    """t over replicates for the line; delete-one-replicate jackknife-t on logit or log scale for the rest, levels with
+    the variance of having drawn these problems added, since replicates share them."""
     if len(mean.replicates) < 3:
         return dict.fromkeys(fitted.parameters(), "not identified")
     if fitted.law.name == "log_linear":
@@ -79,8 +81,16 @@ def _intervals(fitted: Fits, mean: MeanCurve) -> dict[str, list[float] | str]:
         if not closed.get(name, all(closed.values())) or not np.isfinite(whole) or not np.isfinite(others).all():
             intervals[name] = "not identified"
         else:
-            intervals[name] = [back(end) for end in jackknife_t(whole, others)]
+            shared = np.sqrt(problem_variance) / (value * (1 - value)) if name in UNIT_PARAMETERS else 0.0
+            intervals[name] = [back(end) for end in _widened(jackknife_t(whole, others), shared, len(others))]
     return intervals
+
+
+def _widened(interval: tuple[float, float], shared_error: float, n: int) -> tuple[float, float]:
+    """A t-interval over n replicates with a standard error added that all replicates share."""
+    middle, half = (interval[0] + interval[1]) / 2, (interval[1] - interval[0]) / 2
+    wider = float(np.hypot(half, stats.t.ppf(0.975, n - 1) * shared_error))
+    return middle - wider, middle + wider
 
 
 def _line_intervals(mean: MeanCurve) -> dict[str, list[float] | str]:

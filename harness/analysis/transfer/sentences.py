@@ -21,18 +21,18 @@ def missing(table: Table, arms: dict[str, Grid], tasks: dict[str, list[str]], op
             lacks.append(f"no {role} tasks in the arm {options.real_arm}")
     if options.primary_control not in arms:
         lacks.append(
-            f"no control arm {options.primary_control}: drift and sharpening cannot be told from transfer, "
+            f"no control arm {options.primary_control}: drift and sharpening cannot be separated from transfer, "
             "so the changes are not gains"
         )
     if options.direct_arm not in arms:
-        lacks.append(f"no arm {options.direct_arm}: how much of the possible gain carried over is not known")
+        lacks.append(f"no arm {options.direct_arm}: the share of the possible gain that carried over is not measured")
     units = arms[options.real_arm].units if options.real_arm in arms else ()
     if len(units) < FEW_REPLICATES:
         lacks.append(f"{len(units)} replicates: intervals from fewer than {FEW_REPLICATES} are wide and fragile")
     if units and len({base for base, _ in units}) < options.min_bases:
-        lacks.append(f"fewer than {options.min_bases} pretrained bases: what is found holds for these bases only")
+        lacks.append(f"fewer than {options.min_bases} pretrained bases: results hold for these bases only")
     if not any(name.startswith("pass_at_") for name in table.frame.columns):
-        lacks.append("no pass_at_k columns: sharpening cannot be told from learning")
+        lacks.append("no pass_at_k columns: sharpening cannot be separated from learning")
     if table.problems is None:
         lacks.append("no problems table: no pairing by problem, no coverage")
     return lacks

@@ -8,7 +8,7 @@ from harness.analysis.data.curves import Curves
 from harness.analysis.stats.intervals import Estimate, estimate
 from harness.analysis.stats.slopes import Slopes, slopes
 
-RISE_CLAIMS = ("log_linear", "saturating", "accelerating")  # verdicts that claim a rise
+RISE_CLAIMS = ("log_linear", "saturating", "accelerating", "sigmoidal")  # verdicts that claim a rise
 
 
 def compare_with_controls(arm: Curves, controls: Mapping[str, Curves]) -> tuple[dict[str, dict], list[str]]:

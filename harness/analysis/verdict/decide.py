@@ -8,20 +8,23 @@ from harness.analysis.data.curves import Curves, base_mean_curves
 from harness.analysis.data.options import Options
 from harness.analysis.stats.covariance import MeanCurve, mean_curve
 from harness.analysis.stats.extrapolation import HIDDEN_LAST, extrapolation
+from harness.analysis.stats.goodness_of_fit import GoodnessOfFit, goodness_of_fit
 from harness.analysis.stats.likelihood_ratio import CURVED, likelihood_ratio_p
 from harness.analysis.stats.slopes import slopes
-from harness.analysis.verdict.rules import Judgement, judge, missing_data
+from harness.analysis.verdict.rules import Judgement, judge, missing_data, reject_line
 
 
 @dataclass(frozen=True)
 class Decision:
     """A judgement with the evidence that only a candidate line needs.
 
-    rejections: curved law -> p (empty where an earlier rule decided).
+    rejections: curved law -> p (empty where an earlier rule decided). line: how well a line fits, None with too little
+    data.
     """
 
     judgement: Judgement
     rejections: dict[str, float]
+    line: GoodnessOfFit | None
 
     @property
     def laws_not_rejected(self) -> list[str]:
@@ -33,14 +36,15 @@ def decide(curves: Curves, options: Options, rng: np.random.Generator) -> Decisi
     """The verdict on one set of curves; rng draws the parametric bootstrap."""
     if lacks := missing_data(len(curves.x), curves.decades, len(curves.accuracy), options):
         reason = f"too little data: a verdict needs {', '.join(lacks)}"
-        return Decision(Judgement("insufficient_data", 0, reason, 1.0, {}), {})
+        return Decision(Judgement("insufficient_data", 0, reason, 1.0, {}), {}, None)
     clustered = base_mean_curves(curves, options.min_bases)
-    found = judge(slopes(np.log10(curves.x), clustered.accuracy), options.margin)
-    if found.verdict != "log_linear":
-        return Decision(found, {})
     mean = mean_curve(clustered)
-    rejections = {name: likelihood_ratio_p(name, mean, options.bootstraps, rng) for name in CURVED}
-    return Decision(_gate(found, mean, rejections), rejections)
+    line = goodness_of_fit(mean, rng.spawn(1)[0])  # a stream of its own: the tests below draw as they always did
+    found, rejections = judge(slopes(np.log10(curves.x), clustered.accuracy), options.margin), {}
+    if found.verdict == "log_linear":
+        rejections = {name: likelihood_ratio_p(name, mean, options.bootstraps, rng) for name in CURVED}
+        found = _gate(found, mean, rejections)
+    return Decision(reject_line(found, line), rejections, line)
 
 
 def extrapolations(mean: MeanCurve) -> dict[str, dict]:

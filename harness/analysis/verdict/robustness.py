@@ -10,7 +10,7 @@ from scipy import special
 from harness.analysis.data.curves import Curves
 from harness.analysis.data.options import Options
 from harness.analysis.stats.slopes import slopes
-from harness.analysis.verdict.rules import judge
+from harness.analysis.verdict.rules import judge, wide_enough
 
 Array = NDArray[np.float64]
 
@@ -29,7 +29,9 @@ def warmup_cuts(curves: Curves, options: Options) -> dict[str, str] | None:
     if options.warmup <= 0:
         return None
     cuts = {f"{cut:g}x": curves.between(cut * options.warmup) for cut in CUTS}
-    kept = {name: cut for name, cut in cuts.items() if cut.decades >= options.min_decades and len(cut.x) >= 4}
+    kept = {
+        name: cut for name, cut in cuts.items() if wide_enough(cut.decades, options.min_decades) and len(cut.x) >= 4
+    }
     return {name: shape_of(cut, options.margin) for name, cut in kept.items()}
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis.data.options import Options
+from harness.analysis.stats.goodness_of_fit import GoodnessOfFit
 from harness.analysis.stats.intervals import Estimate, estimate
 from harness.analysis.stats.slopes import Slopes
 
@@ -23,8 +24,12 @@ VERDICTS = (
     "non_monotone",
     "indistinguishable",
     "insufficient_data",
+    "sigmoidal",
+    "not_log_linear",
 )
+SIGMOIDAL_RULE, NOT_LINEAR_RULE = 8, 9  # numbers of the rules added after 0 to 7; the order is that of the code
 RATIO, EXCESS = 0.5, 1.5  # a third is as steep as another if at least half of it; much steeper from 1.5 times on
+ROUNDING = 0.02  # decades by which a window may miss its width: budgets are whole steps
 
 
 @dataclass(frozen=True)
@@ -42,16 +47,29 @@ class Judgement:
 
 
 def missing_data(n_budgets: int, decades: float, n_seeds: int, options: Options) -> list[str]:
-    """What rule 0 finds missing, in words."""
+    """What rule 0 needs besides, in words."""
     budgets, seeds = options.min_budgets - n_budgets, options.min_seeds - n_seeds
     lacks = []
     if budgets > 0:
         lacks.append(f"{budgets} more budget{'s' * (budgets > 1)} (has {n_budgets})")
-    if decades < options.min_decades - 1e-9:
-        lacks.append(f"{options.min_decades - decades:.1f} more decades (has {decades:.1f})")
+    if not wide_enough(decades, options.min_decades):
+        lacks.append(_lacking_decades(decades, options.min_decades))
     if seeds > 0:
         lacks.append(f"{seeds} more seed{'s' * (seeds > 1)} (has {n_seeds})")
     return lacks
+
+
+def wide_enough(decades: float, needed: float) -> bool:
+    """Whether a window has the decades needed, but for the rounding of its budgets to whole steps."""
+    return decades >= needed - ROUNDING
+
+
+def _lacking_decades(decades: float, needed: float) -> str:
+    """The decades a window lacks; a near miss with as many digits as show it."""
+    lack = needed - decades
+    if lack >= 0.05:
+        return f"{lack:.1f} more decades (has {decades:.1f})"
+    return f"{needed:g} decades (has {decades:.3f})"
 
 
 def judge(s: Slopes, margin: float) -> Judgement:
@@ -78,7 +96,11 @@ def judge(s: Slopes, margin: float) -> Judgement:
 
 
 def _rising(s: Slopes, p_rise: float) -> Judgement:
-    """Rules 4 to 6 for a curve whose overall slope is above 0."""
+    """The rules for a curve whose overall slope is above 0: sigmoidal first, then rules 4 to 7."""
+    middle = [s.contrast(1, j, EXCESS) for j in (0, 2)]
+    if all(c.interval()[0] > 0 for c in middle):
+        reason = "the middle third is more than one and a half times as steep as both others"
+        return Judgement("sigmoidal", SIGMOIDAL_RULE, reason, 2 * max(p_rise, *(c.p_above() for c in middle)), {})
     slower = [s.contrast(2, j, RATIO) for j in (0, 1)]
     if any(c.interval()[1] < 0 for c in slower):
         reason = "the last third is less than half as steep as an earlier one"
@@ -87,24 +109,43 @@ def _rising(s: Slopes, p_rise: float) -> Judgement:
     if all(c.interval()[0] > 0 for c in steeper):
         reason = "the last third is more than one and a half times as steep as both earlier ones"
         return Judgement("accelerating", 5, reason, 2 * max(p_rise, *(c.p_above() for c in steeper)), {})
+    return _thirds_alike(s, p_rise, {f"b3 - 1.5 b{j + 1}": c for j, c in enumerate(steeper)})
+
+
+def _thirds_alike(s: Slopes, p_rise: float, steeper: dict[str, Estimate]) -> Judgement:
+    """Rules 6 and 7 as far as the slopes of the thirds decide them."""
     ratios = {f"b{i + 1} - b{j + 1}/2": s.contrast(i, j, RATIO) for i in range(3) for j in range(3) if i != j}
     short = {name: c for name, c in ratios.items() if c.interval(0.9)[0] <= 0}
-    p = max(2 * p_rise, *(c.p_above() for c in ratios.values()))
     if not short:
+        p = max(2 * p_rise, *(c.p_above() for c in ratios.values()))
         return Judgement("log_linear", 6, "each third is at least half as steep as every other", p, {})
-    if unlike := [name for name, c in short.items() if c.interval(0.9)[1] < 0]:
-        return _no_law(unlike, {f"b3 - 1.5 b{j + 1}": c for j, c in enumerate(steeper)})
+    unlike = {name: c for name, c in short.items() if c.interval(0.9)[1] < 0}
+    if unlike:
+        return _unlike_thirds(unlike, steeper, len(ratios))
     reason = f"whether the thirds are alike in slope is open ({', '.join(short)} not clearly above 0)"
     return Judgement("indistinguishable", 7, reason, 1.0, short)
 
 
-def _no_law(unlike: list[str], steeper: dict[str, Estimate]) -> Judgement:
-    """A rising curve that more data would not make a line, though no other law of the list is shown either. They could
-    show acceleration, if that is where the means of `steeper` point."""
+def _unlike_thirds(unlike: dict[str, Estimate], steeper: dict[str, Estimate], compared: int) -> Judgement:
+    """A rising curve whose thirds are not alike, without the shape of a named verdict. More data could show
+    acceleration, if that is where the means of `steeper` point."""
     reason = (
         f"this is no line, for the thirds are not alike in slope ({', '.join(unlike)} below 0),"
-        " but the last is not clearly one and a half times as steep as both earlier ones"
+        " but their order is not clearly that of a named shape"
     )
     pointing = all(c.mean > 0 for c in steeper.values())
     left = {name: c for name, c in steeper.items() if c.interval()[0] <= 0}
-    return Judgement("indistinguishable", 7, reason, 1.0, left if pointing else {})
+    p = compared * min(c.p_below() for c in unlike.values())
+    return Judgement("not_log_linear", NOT_LINEAR_RULE, reason, p, left if pointing else {})
+
+
+def reject_line(found: Judgement, line: GoodnessOfFit | None) -> Judgement:
+    """The judgement after the goodness-of-fit test: where it rejects the line and no other shape is named, the verdict
+    is not_log_linear."""
+    if line is None or not line.rejects or found.verdict not in ("log_linear", "indistinguishable"):
+        return found
+    reason = (
+        f"the line is rejected (goodness of fit p {line.p:.4f}) and misses the mean curve by up to {line.deviation:.2f}"
+        " of the gain; no other shape is clear"
+    )
+    return Judgement("not_log_linear", NOT_LINEAR_RULE, reason, line.p, {})

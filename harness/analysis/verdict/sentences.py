@@ -1,4 +1,5 @@
-"""A verdict record as two plain sentences: what was seen, and why it is called that (or what would decide it)."""
+"""A verdict record as plain sentences: the measurement, the reason of the verdict (or what would decide it), and the
+answers: does it rise, is it log-linear, and where."""
 
 from math import isnan
 
@@ -9,20 +10,22 @@ SEEN = {
     "flat": "stays flat",
     "declining": "falls",
     "non_monotone": "rises and then falls",
-    "indistinguishable": "cannot be told apart from several laws",
+    "sigmoidal": "rises slowly, then fast, then slowly",
+    "not_log_linear": "follows no line, nor another shape with a name",
+    "indistinguishable": "cannot be distinguished from several laws",
     "insufficient_data": "was measured too little to judge",
 }
 
 
 def sentences(record: dict) -> list[str]:
-    """Two sentences for a record as written to verdicts.json."""
-    return [_seen(record), _why(record)]
+    """Three sentences for a record as written to verdicts.json."""
+    return [_seen(record), _why(record), _answers(record)]
 
 
 def _seen(record: dict) -> str:
     what = f"all {record['role']} tasks" if record["task"] == "all" else f"{record['task']} ({record['role']})"
     slope, interval = record["slope_per_decade"], record["slope_ci"]
-    size = "" if slope is None or isnan(slope) else f": {slope:+.3f} per tenfold of RL"
+    size = "" if slope is None or isnan(slope) else f": {slope:+.3f} per decade of RL"
     size += "" if interval is None else f" (95% {interval[0]:+.3f} to {interval[1]:+.3f})"
     window = (
         f", from {record['accuracy_first']:.3f} to {record['accuracy_last']:.3f} over {record['decades']:.1f} decades"
@@ -47,7 +50,25 @@ def _why(record: dict) -> str:
         words.append(f"{need['decades']:g} more decade{'s' * (need['decades'] != 1)} of RL")
     if not words:
         return f"{reason}. No design within reach would decide it at this noise."
-    return f"{reason}. About {' or '.join(words)} would decide it."
+    decided = "show whether it accelerates" if record["verdict"] == "not_log_linear" else "decide it"
+    return f"{reason}. About {' or '.join(words)} would {decided}."
+
+
+def _answers(record: dict) -> str:
+    """Does it rise, is it log-linear over the window, and in which part of it."""
+    line, window = record["line_fit"], record["line_window"]
+    text = f"Does RL raise it: {record['rises']}. Log-linear over this window: {record['is_log_linear']}"
+    if line is not None and record["verdict"] not in ("flat", "declining"):
+        text += (
+            f" (a line leaves chi-squared {line['chi2']:.0f}, p {line['p']:.4f}, and misses the mean by up to"
+            f" {line['deviation']:.2f} of the gain)"
+        )
+    if window is not None and record["is_log_linear"] != "yes":
+        text += (
+            f"; log-linear from {window['accuracy_first']:.3f} to {window['accuracy_last']:.3f}"
+            f" over {window['decades']:.1f} decades"
+        )
+    return text + "."
 
 
 def conditional_on(n_bases: int, min_bases: int) -> str:

@@ -16,8 +16,12 @@ from harness.analysis.stats.intervals import Estimate, estimate, holm
 from harness.analysis.stats.law_table import law_table, share_of_gain
 from harness.analysis.stats.slopes import Slopes, slopes
 from harness.analysis.verdict import robustness
+from harness.analysis.verdict.answers import is_log_linear, rises
 from harness.analysis.verdict.controls import RISE_CLAIMS, compare_with_controls
 from harness.analysis.verdict.decide import Decision, decide, extrapolations
+from harness.analysis.verdict.difficulty import difficulty_scaling, gain_by_base_success
+from harness.analysis.verdict.learning_times import learning_times
+from harness.analysis.verdict.line_window import widest_line_window
 from harness.analysis.verdict.mixture import mixture_artefact
 from harness.analysis.verdict.power import effective_completions, shape_power, would_decide
 from harness.analysis.verdict.sentences import conditional_on, sentences
@@ -83,6 +87,7 @@ def _arm_records(scope: Scope, arm: str) -> list[dict]:
             continue
         own = [_record(scope, arm, [task], task, role) for task in tasks]
         pooled = _record(scope, arm, tasks, "all", role)
+        pooled |= {} if arm in scope.options.controls else _mechanism(scope, arm, tasks)
         pooled["leave_one_task_out"] = _left_out_tasks(scope, arm, tasks)
         shares = [record["verdict"] for record in own]
         pooled["task_shares"] = task_shares(shares, confusion_by_truth(calibration()["confusion"]))
@@ -102,13 +107,16 @@ def _record(scope: Scope, arm: str, tasks: Sequence[str], task: str, role: str) 
     judgement = decision.judgement
     clustered = base_mean_curves(c, options.min_bases)
     mean, s = mean_curve(clustered), slopes(np.log10(c.x), clustered.accuracy)
-    laws, n_bases = law_table(mean), len(set(c.bases))
-    line = judgement.verdict == "log_linear"
+    laws, n_bases = law_table(mean, float(clustered.problem_noise.mean())), len(set(c.bases))
+    controls, doubts = _controls(scope, clustered)
+    line = decision.line.record() if decision.line else None
     record = {
         "arm": arm,
         "task": task,
         "role": role,
         "model_params": scope.size,
+        "rises": rises(judgement, s, options.margin, doubts),
+        "is_log_linear": is_log_linear(judgement, decision.line),
         "verdict": judgement.verdict,
         "rule": judgement.rule,
         "reason": judgement.reason,
@@ -118,6 +126,8 @@ def _record(scope: Scope, arm: str, tasks: Sequence[str], task: str, role: str) 
         "given": conditional_on(n_bases, options.min_bases),
         "share_of_gain": share_of_gain(mean, laws),
         "laws": laws,
+        "line_fit": line,
+        "line_window": None if line is None else widest_line_window(clustered, mean, rng.spawn(1)[0]),
         "rejections": decision.rejections or None,
         "extrapolation": extrapolations(mean),
         "p_rise": estimate(s.overall).p_above(),
@@ -126,10 +136,11 @@ def _record(scope: Scope, arm: str, tasks: Sequence[str], task: str, role: str) 
         "power": shape_power(float(np.mean(s.overall)), effective_completions(c), len(c.seeds)),
         "warmup_cuts": robustness.warmup_cuts(whole, options),
         "scales": robustness.other_scales(clustered),
-        "mixture": mixture_artefact(c, _cells(scope, arm, tasks)) if line else None,
+        "mixture": mixture_artefact(c, _cells(scope, arm, tasks)) if judgement.verdict == "log_linear" else None,
         "collapsed_share": robustness.collapsed_share(c),
         "notes": list(c.notes),
-        **_withholding(scope, clustered, judgement.verdict),
+        "controls": controls,
+        **_withheld(judgement.verdict, doubts),
     }
     return record | {"sentences": sentences(record)}
 
@@ -171,15 +182,36 @@ def _ci(e: Estimate) -> list[float] | None:
 
 
 def _would_decide(decision: Decision, clustered: Curves, mean: MeanCurve) -> dict | None:
-    settled = not (decision.judgement.undecided or decision.rejections)
-    if decision.judgement.verdict != "indistinguishable" or settled:
+    """What would decide the shape of a curve; None where it is decided, or where more data would not decide it."""
+    judgement, laws = decision.judgement, decision.laws_not_rejected
+    line_may_stand = judgement.verdict == "indistinguishable" and bool(judgement.undecided or decision.rejections)
+    if not line_may_stand and not (judgement.verdict == "not_log_linear" and judgement.undecided):
         return None
-    need = would_decide(decision.judgement.undecided, decision.laws_not_rejected, clustered, mean)
+    need = would_decide(judgement.undecided, laws if line_may_stand else [], clustered, mean)
     return need | {"unit": "bases" if len(set(clustered.bases)) == len(clustered.bases) > 1 else "seeds"}
 
 
 def _cells(scope: Scope, arm: str, tasks: Sequence[str]) -> list[Curves]:
     return [scope.window(part) for part in cell_curves(scope.arms[arm], arm, tasks).values()]
+
+
+def _mechanism(scope: Scope, arm: str, tasks: Sequence[str]) -> dict:
+    """What the cells of a pool show of why it has its shape: when each is learned, how that depends on difficulty, and
+    what each gains beside its base success."""
+    parts = {cell: scope.window(part) for cell, part in cell_curves(scope.arms[arm], arm, tasks).items()}
+    return {
+        "learning_times": learning_times(parts, scope.windowed(arm, tasks), scope.options.margin),
+        "difficulty_scaling": difficulty_scaling(parts),
+        "gain_by_base_success": gain_by_base_success(parts, _group_size(scope.arms[arm], arm)),
+    }
+
+
+def _group_size(table: Table, arm: str) -> int | None:
+    """Completions of a problem in RL, where the table has one number for the arm."""
+    if "group_size" not in table.frame.columns:
+        return None
+    sizes = table.frame.filter(pl.col("arm") == arm)["group_size"].drop_nulls().unique().to_list()
+    return int(sizes[0]) if len(sizes) == 1 else None
 
 
 def _left_out_tasks(scope: Scope, arm: str, tasks: Sequence[str]) -> dict | None:
@@ -190,14 +222,15 @@ def _left_out_tasks(scope: Scope, arm: str, tasks: Sequence[str]) -> dict | None
     return robustness.leave_one_task_out(each, others, scope.options.margin)
 
 
-def _withholding(scope: Scope, c: Curves, verdict: str) -> dict:
-    """The controls of an arm that is none itself, and whether they withhold a claim that RL raised the curve."""
+def _controls(scope: Scope, c: Curves) -> tuple[dict | None, list[str]]:
+    """The controls of an arm that is none itself, None without any, and their reasons to withhold a claimed rise."""
     controls = {} if c.arm in scope.options.controls else scope.controls_of(c)
-    if not controls:
-        return {"controls": None, "withheld": False, "withheld_reason": None}
-    found, reasons = compare_with_controls(c, controls)
-    withheld = verdict in RISE_CLAIMS and bool(reasons)
-    return {"controls": found, "withheld": withheld, "withheld_reason": "; ".join(reasons) if withheld else None}
+    return compare_with_controls(c, controls) if controls else (None, [])
+
+
+def _withheld(verdict: str, doubts: list[str]) -> dict:
+    withheld = verdict in RISE_CLAIMS and bool(doubts)
+    return {"withheld": withheld, "withheld_reason": "; ".join(doubts) if withheld else None}
 
 
 def _add_holm(records: Sequence[dict]) -> None:

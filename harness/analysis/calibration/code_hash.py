@@ -1,0 +1,46 @@
+"""A hash of the code that judges curves: a calibration holds for the code that it was made with."""
+
+import ast
+import hashlib
+from pathlib import Path
+
+from harness.analysis.data.options import default_options
+
+ANALYSIS = Path(__file__).parents[1]
+JUDGES = (
+    "calibration/confusion.py",
+    "calibration/draws.py",
+    "calibration/simulate.py",
+    "data/curves.py",
+    "stats/covariance.py",
+    "stats/extrapolation.py",
+    "stats/fitting.py",
+    "stats/goodness_of_fit.py",
+    "stats/intervals.py",
+    "stats/law_forms.py",
+    "stats/laws.py",
+    "stats/likelihood_ratio.py",
+    "stats/slopes.py",
+    "verdict/answers.py",
+    "verdict/decide.py",
+    "verdict/line_window.py",
+    "verdict/rules.py",
+)
+
+
+def judging_code_hash() -> str:
+    """Of the files above and the default options; comments, docstrings and layout do not count."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in JUDGES:
+        digest.update(without_docstrings((ANALYSIS / name).read_text()).encode())
+    digest.update(repr(default_options()).encode())
+    return digest.hexdigest()
+
+
+def without_docstrings(source: str) -> str:
+    """The syntax tree of a module as text, without docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)

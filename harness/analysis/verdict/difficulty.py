@@ -1,0 +1,121 @@
+"""Difficulty and base success of a pool's cells: budget to a threshold against difficulty, gain against base success.
+
+Difficulty: T = T_1 D^gamma (arXiv 2605.06638), T the budget at which a task's accuracy at difficulty D reaches a
+threshold; its inverse, the largest difficulty solved at a budget, is a curve without a ceiling.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
+
+from harness.analysis.data.curves import Curves
+from harness.analysis.stats.contrasts import mean_record
+from harness.analysis.stats.slopes import slope_weights
+
+Array = NDArray[np.float64]
+THRESHOLD = 0.5  # accuracy at which a difficulty counts as solved
+FEWEST_DIFFICULTIES = 3
+
+
+def difficulty_scaling(parts: Mapping[tuple, Curves]) -> list[dict]:
+    """One record per task with several numeric difficulties, some of them solved: gamma with its interval over
+    replicates, from the difficulties that every replicate solved within the window, and the largest difficulty solved
+    at each budget.
+
+    parts: cell (task, difficulty, setting) -> its curves.
+    """
+    found = []
+    for task, setting in dict.fromkeys((cell[0], cell[2]) for cell in parts):
+        alike = {cell[1]: part for cell, part in parts.items() if (cell[0], cell[2]) == (task, setting)}
+        own = _same_block({float(name): alike[name] for name in sorted(filter(_is_number, alike), key=float)})
+        if len(own) < FEWEST_DIFFICULTIES:
+            continue
+        difficulties, each = np.array(list(own)), list(own.values())
+        largest = largest_solved(each, difficulties).mean(0)
+        if not largest.any():
+            continue
+        times = np.stack([threshold_times(part) for part in each], 1)
+        solved = np.isfinite(times).all(0)
+        enough = solved.sum() >= FEWEST_DIFFICULTIES and len(times) > 1
+        found.append(
+            {
+                "task": task,
+                "setting": setting,
+                "threshold": THRESHOLD,
+                "difficulties": difficulties.tolist(),
+                "used": difficulties[solved].tolist(),
+                "gamma": mean_record(gamma(times[:, solved], difficulties[solved])) if enough else None,
+                "x": each[0].x.tolist(),
+                "largest_solved": largest.tolist(),
+            }
+        )
+    return found
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdigit() and float(text) > 0
+
+
+def _same_block(parts: Mapping[float, Curves]) -> dict[float, Curves]:
+    """The parts with the budgets and replicates of the first."""
+    first = next(iter(parts.values()), None)
+    return {
+        difficulty: part
+        for difficulty, part in parts.items()
+        if first is not None
+        and (part.seeds, part.bases) == (first.seeds, first.bases)
+        and part.x.shape == first.x.shape
+        and np.allclose(part.x, first.x, rtol=1e-6)
+    }
+
+
+def threshold_times(part: Curves) -> Array:
+    """[n] log10 x at which each replicate, made monotone, reaches the threshold; NaN if before the first budget or not
+    within the window."""
+    z, found = np.log10(part.x), np.full(len(part.accuracy), np.nan)
+    for i, row in enumerate(part.accuracy):
+        monotone = isotonic_regression(row).x
+        k = int(np.argmax(monotone >= THRESHOLD))
+        if k > 0:
+            share = (THRESHOLD - monotone[k - 1]) / (monotone[k] - monotone[k - 1])
+            found[i] = z[k - 1] + share * (z[k] - z[k - 1])
+    return found
+
+
+def gamma(times: Array, difficulties: Array) -> Array:
+    """[n] least-squares slope of log10 times [n, D] on log10 difficulties [D]."""
+    return times @ slope_weights(np.log10(difficulties))
+
+
+def largest_solved(parts: Sequence[Curves], difficulties: Array) -> Array:
+    """[n, K] largest difficulty at or above the threshold, 0 for none."""
+    solved = np.stack([part.accuracy >= THRESHOLD for part in parts])
+    return np.max(np.where(solved, difficulties[:, None, None], 0.0), 0)
+
+
+def gain_by_base_success(parts: Mapping[tuple, Curves], group_size: int | None) -> list[dict]:
+    """One record per cell evaluated before RL: base success, gain over the window, and the share of groups that can
+    carry signal, 1 - q^G - (1 - q)^G (None where the group size is not in the table)."""
+    found = []
+    for (task, difficulty, setting), part in parts.items():
+        if not np.isfinite(part.r0).all():
+            continue
+        base, gain = float(part.r0.mean()), mean_record(part.accuracy[:, -1] - part.r0)
+        found.append(
+            {
+                "task": task,
+                "difficulty": difficulty,
+                "setting": setting,
+                "base_success": base,
+                "gain": {name: gain[name] for name in ("mean", "low", "high")},
+                "signal_share": None if group_size is None else signal_share(base, group_size),
+            }
+        )
+    return found
+
+
+def signal_share(success: float, group_size: int) -> float:
+    """Chance that a group of completions is neither all right nor all wrong."""
+    return 1.0 - success**group_size - (1.0 - success) ** group_size

@@ -1,0 +1,149 @@
+"""When each cell is learned: the budget at half of its own rise, for each replicate, and the pool rebuilt from that.
+
+Unshared skills whose learning times are spread log-uniformly over d decades give a pool that is a line of slope
+rise / d; skills learned at one time give a sigmoid.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
+
+from harness.analysis.data.curves import Curves
+from harness.analysis.stats.censored import Times, log_uniform_spread
+from harness.analysis.stats.slopes import slope_weights
+from harness.analysis.verdict.mixture import pooled_mean
+
+Array = NDArray[np.float64]
+FEWEST_CELLS, FEWEST_BUDGETS = 3, 4
+NOISE_FACTOR = 4.0  # standard errors of a difference that a rise must exceed to have a learning time
+LOG_UNIFORM_WITHIN = 0.1  # largest distance in share at which the times count as spread log-uniformly
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Learning times of one cell, [n] each: log10 x at half and at nine tenths of the rise (NaN: none), whether that
+    lies before the first budget, and the levels before and after."""
+
+    half: Array
+    ninety: Array
+    early: NDArray[np.bool_]
+    start: Array
+    end: Array
+
+
+def learning_times(parts: Mapping[tuple, Curves], pool: Curves, margin: float) -> dict | None:
+    """The learning times of a pool's cells, their spread and the pool rebuilt from steps; None below three cells
+    or four budgets. Cells that no replicate learned are counted, and not listed in `by_cell`.
+
+    parts: cell (task, difficulty, setting) -> its curves; those of other budgets or replicates than the pool's are left
+    out. A cell that does not rise by the margin, or within its noise, has no learning time: it is censored (late).
+    """
+    alike = {cell: part for cell, part in parts.items() if _same_block(part, pool)}
+    if len(alike) < FEWEST_CELLS or len(pool.x) < FEWEST_BUDGETS:
+        return None
+    z = np.log10(pool.x)
+    learned = {cell: cell_times(part, margin) for cell, part in alike.items()}
+    times = _times(list(learned.values()), z)
+    spread = log_uniform_spread(times)
+    rebuilt = pooled_mean(list(alike.values()), [_steps(one, z) for one in learned.values()])
+    measured, weights = pool.accuracy.mean(0), slope_weights(z)
+    gain = float(np.ptp(measured))
+    record = {
+        "cells": len(alike),
+        "replicates": len(pool.accuracy),
+        "observed": int(times.observed.sum()),
+        "early": int(times.early.sum()),
+        "late": int(times.late.sum()),
+        "spread_decades": spread.decades if spread else None,
+        "log_uniform_distance": spread.distance if spread else None,
+        "predicted_slope": _observed_rise(list(learned.values())) / spread.decades if spread else None,
+        "rebuilt": {
+            "mean": rebuilt.tolist(),
+            "slope": float(rebuilt @ weights),
+            "slope_measured": float(measured @ weights),
+            "deviation": float(np.sqrt(np.mean((rebuilt - measured) ** 2)) / gain) if gain > 0 else None,
+        },
+        "by_cell": [_cell_record(cell, one) for cell, one in learned.items() if np.isfinite(one.half).any()],
+    }
+    return record | {"sentence": sentence(record)}
+
+
+def _same_block(part: Curves, pool: Curves) -> bool:
+    same_x = part.x.shape == pool.x.shape and np.allclose(part.x, pool.x, rtol=1e-6)
+    return same_x and (part.seeds, part.bases) == (pool.seeds, pool.bases)
+
+
+def cell_times(part: Curves, margin: float) -> Learned:
+    """Learning times of one cell, from each replicate's curve made monotone (isotonic least squares)."""
+    z, n = np.log10(part.x), len(part.accuracy)
+    half, ninety, start, end = (np.full(n, np.nan) for _ in range(4))
+    early = np.zeros(n, bool)
+    for i in range(n):
+        before = part.r0[i] if np.isfinite(part.r0[i]) else part.accuracy[i, 0]
+        monotone = isotonic_regression(np.concatenate([[before], part.accuracy[i]])).x
+        start[i], end[i] = monotone[0], monotone[-1]
+        noise = NOISE_FACTOR * np.sqrt(part.noise[i, 0] + part.noise[i, -1])
+        if end[i] - start[i] > max(margin, noise):
+            half[i], ninety[i] = (_crossing(z, monotone, share) for share in (0.5, 0.9))
+            early[i] = bool(half[i] <= z[0])
+        else:
+            start[i] = end[i] = part.accuracy[i].mean()
+    return Learned(half, ninety, early, start, end)
+
+
+def _crossing(z: Array, monotone: Array, share: float) -> float:
+    """log10 x where a monotone curve [K + 1], budget 0 first, reaches a share of its rise; z[0] if before it."""
+    level = monotone[0] + share * (monotone[-1] - monotone[0])
+    k = int(np.argmax(monotone >= level))
+    if k <= 1:
+        return float(z[0])
+    below, above = monotone[k - 1], monotone[k]
+    return float(z[k - 2] + (level - below) / (above - below) * (z[k - 1] - z[k - 2]))
+
+
+def _times(learned: list[Learned], z: Array) -> Times:
+    """All cells and replicates together; cells without a learning time are late, at the last budget."""
+    half, early = (np.concatenate([getattr(one, name) for one in learned]) for name in ("half", "early"))
+    late = ~np.isfinite(half)
+    return Times(np.where(late, z[-1], half), early, late)
+
+
+def _steps(one: Learned, z: Array) -> Array:
+    """[K] mean over replicates of curves that step from their start to their end at the learning time."""
+    reached = z >= np.where(np.isfinite(one.half), one.half, np.inf)[:, None]
+    return np.where(reached, one.end[:, None], one.start[:, None]).mean(0)
+
+
+def _observed_rise(learned: list[Learned]) -> float:
+    """Mean rise of the cells and replicates whose learning time lies in the window."""
+    return float(np.concatenate([(one.end - one.start)[np.isfinite(one.half) & ~one.early] for one in learned]).mean())
+
+
+def _cell_record(cell: tuple, one: Learned) -> dict:
+    names = dict(zip(("task", "difficulty", "setting"), cell))
+    x = {
+        name: [float(f"{10**t:.5g}") if np.isfinite(t) else None for t in getattr(one, name)]
+        for name in ("half", "ninety")
+    }
+    return {**names, "x_half": x["half"], "x_ninety": x["ninety"], "early": one.early.tolist()}
+
+
+def sentence(record: dict) -> str:
+    """What the learning times explain of the pool."""
+    shares = f"{record['observed']} observed, {record['early']} before the first budget, {record['late']} not within it"
+    text = f"Learning times of {record['cells']} cells in {record['replicates']} replicates ({shares})"
+    if record["spread_decades"] is None:
+        text += ": too few to measure their spread"
+    else:
+        form = "log-uniformly" if record["log_uniform_distance"] <= LOG_UNIFORM_WITHIN else "but not log-uniformly"
+        text += f" are spread {form} over {record['spread_decades']:.1f} decades"
+    rebuilt = record["rebuilt"]
+    if not record["observed"] or rebuilt["deviation"] is None:
+        return text + "."
+    return (
+        f"{text}; steps at these times rebuild the pool to {rebuilt['deviation']:.2f} of its gain, with slope"
+        f" {rebuilt['slope']:+.3f} beside {rebuilt['slope_measured']:+.3f} measured."
+    )
