@@ -17,7 +17,7 @@ from harness.analysis.stats.slopes import slope_weights
 from harness.analysis.verdict.mixture import pooled_mean
 
 Array = NDArray[np.float64]
-FEWEST_CELLS, FEWEST_BUDGETS = 3, 4
+FEWEST_CELLS, FEWEST_BUDGETS = 3, 2
 NOISE_FACTOR = 4.0  # standard errors of a difference that a rise must exceed to have a learning time
 LOG_UNIFORM_WITHIN = 0.1  # largest distance in share at which the times count as spread log-uniformly
 
@@ -36,7 +36,7 @@ class Learned:
 
 def learning_times(parts: Mapping[tuple, Curves], pool: Curves, margin: float) -> dict | None:
     """The learning times of a pool's cells, their spread and the pool rebuilt from steps; None below three cells
-    or four budgets. Cells that no replicate learned are counted, and not listed in `by_cell`.
+    or two budgets. Cells that no replicate learned are counted, and not listed in `by_cell`.
 
     parts: cell (task, difficulty, setting) -> its curves; those of other budgets or replicates than the pool's are left
     out. A cell that does not rise by the margin, or within its noise, has no learning time: it is censored (late).
