@@ -121,7 +121,7 @@ def _evaluate_alike(
     s, n, k = len(keys), len(problems), config.samples
     verdict, texts = np.empty((s, n, k), dtype=np.int64), np.empty((s, n, k), dtype=object)
     logprob, length = np.empty((s, n)), np.empty((s, n, k))
-    for chunk in _chunks(problems, config.rows, k * s):
+    for chunk in _chunks(problems, config.batch_size, k * s):
         some = [problems[i] for i in chunk]
         env = TextVectorEnv(len(some) * k * s, some[0].task)
         rollouts, checked = rollout(policy, env, some * s, sampling, keys, _identities(some, k))

@@ -18,7 +18,7 @@ except ModuleNotFoundError as error:
 def main(container) -> None:
     from pydantic import TypeAdapter
 
-    from harness.config.schema import plain
+    from harness.config.compose import plain
     from harness.tracking.convert import ConvertConfig, convert, write
 
     config = TypeAdapter(ConvertConfig).validate_python(plain(container))

@@ -17,7 +17,8 @@ except ModuleNotFoundError as error:
 def main(container) -> None:
     from pathlib import Path
 
-    from harness.config.schema import parse, plain
+    from harness.config.compose import plain
+    from harness.config.parse import parse
     from harness.run.folder import write_json
     from harness.study.base_accuracy import initial_success
 

@@ -17,7 +17,7 @@ def train(containers) -> list[str]:
     """Runs all given configurations on one pool; a base that several need is made once. Returns their run_ids."""
     from rich.console import Console
 
-    from harness.config.schema import parse
+    from harness.config.parse import parse
     from harness.run.torchrun import is_first
     from harness.study.execute import accuracy_table, require_done, run_jobs, say_failures, say_queued
     from harness.study.study import Entry, jobs_of
@@ -38,7 +38,7 @@ def train(containers) -> list[str]:
 
 @app("train", sweep=train)
 def main(container) -> None:
-    from harness.config.schema import plain
+    from harness.config.compose import plain
 
     train([plain(container)])
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from hydra.errors import HydraException
 
-from harness.cli import explain
 from harness.config.hints import from_validation, unknown_setting
+from harness.config.overrides import explain
 from harness.core.errors import UserError, headline, nearest
 
 TOY = ("toy", "tests.toy_configs")

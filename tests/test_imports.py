@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+ABOVE_CONFIG = ("policy", "train", "evaluate", "launch", "run", "study", "analysis", "cli")
 
 
 def imports(path: Path) -> set[str]:
@@ -49,6 +50,9 @@ def breaches(folder: str, *forbidden: str) -> list[str]:
         ("harness/evaluate.py", ["harness.run", "harness.study"]),
         ("harness/launch", ["torch", "harness.train", "harness.study", "harness.run"]),
         ("harness/core/types.py", ["harness.train", "harness.evaluate", "harness.run"]),
+        ("harness/core", ["harness.config"]),
+        ("harness/config", ["envs.graders", *(f"harness.{name}" for name in ABOVE_CONFIG)]),
+        ("harness/config/schema", ["envs", "torch", "hydra", "omegaconf", "harness.core"]),
         ("harness/cli.py", ["torch", "harness.train", "harness.run", "harness.study"]),
     ],
 )

@@ -11,8 +11,10 @@ from pydantic import TypeAdapter
 
 import configs
 import tests.toy_task  # noqa: F401  (a spawned process computes identities before it parses a configuration)
+from harness.config.compose import plain
 from harness.config.identity import base_id, run_id
-from harness.config.schema import AlgoConfig, Config, ModelConfig, OptimConfig, dump, parse, plain
+from harness.config.parse import dump, parse
+from harness.config.schema import AlgoConfig, Config, ModelConfig, OptimConfig
 from harness.core.seeding import keys
 from harness.launch.jobs import Job
 from harness.policy.transformer import Transformer
@@ -45,7 +47,7 @@ TINY = (
     "rl.group_size=4",
     "evaluation.problems=3",
     "evaluation.samples=4",
-    "evaluation.rows=64",
+    "evaluation.batch_size=64",
     "optim.lr=1e-2",
 )
 

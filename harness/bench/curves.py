@@ -19,7 +19,8 @@ from harness.analysis.intervals import estimate
 from harness.bench.ours import composed
 from harness.bench.peer import grpo_trainer, require_trl
 from harness.config.identity import base_id
-from harness.config.schema import Config, dump
+from harness.config.parse import dump
+from harness.config.schema import Config
 from harness.core.seeding import Key
 from harness.launch.jobs import Job
 from harness.run.folder import Member, run_folder

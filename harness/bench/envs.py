@@ -23,7 +23,7 @@ ROUNDS = 5
 PROGRAMS = 2000
 GOAL = 0.05
 # The entropy bonus lets every group take part in the update, whatever the untrained policy earns.
-STEP = ("model=micro", "algo.entropy_bonus=1e-3", "sampling.max_tokens=6", "tracker=none", "device=cpu")
+STEP = ("model=micro", "algo.entropy_bonus=1e-3", "sampling.max_new_tokens=6", "tracker=none", "device=cpu")
 
 
 def measured_tasks() -> list[Task]:

@@ -37,7 +37,7 @@ def _of_tasks(count: int) -> Stepper:
     found = [t for t in TASKS.values() if t.max_turns == 1 and t.has_verifier and t.max_prompt <= ROOM]
     found = [t for t in found if t.family != "bench"]
     names = [t.name for t in sorted(found, key=lambda t: not t.context.startswith("symbolic"))][:count]
-    overrides = (f"tasks.verified=[{','.join(names)}]", "tasks.difficulties=[]", "sampling.max_tokens=8")
+    overrides = (f"tasks.verified=[{','.join(names)}]", "tasks.difficulties=[]", "sampling.max_new_tokens=8")
     return stepper(config_of(Shape("nano", 64, overrides=overrides)))
 
 

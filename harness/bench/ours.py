@@ -11,7 +11,9 @@ from torch import Tensor
 
 from envs.vector import TextVectorEnv
 from harness.bench.task import FRAME
-from harness.config.schema import Config, parse, plain
+from harness.config.compose import plain
+from harness.config.parse import parse
+from harness.config.schema import Config
 from harness.policy.backends import native
 from harness.policy.sampler import Completions, sample
 from harness.policy.transformer import Transformer
@@ -64,7 +66,7 @@ def config_of(shape: Shape, task: str = "bench.half", precision: str = "fp32") -
         f"base.difficulties=[{shape.tokens - FRAME}]",
         f"rl.problems={shape.problems}",
         f"rl.group_size={shape.group_size}",
-        f"sampling.max_tokens={shape.tokens}",
+        f"sampling.max_new_tokens={shape.tokens}",
         f"precision={precision}",
         "tracker=none",
         "device=cpu",

@@ -1,9 +1,23 @@
-"""What to answer to a setting that does not exist: the nearest names, and a word on names from other trainers."""
+"""Advice for a setting that does not exist: its new name if it had another, the nearest names, and what names from
+other trainers are called here."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from harness.core.dotted import flatten
 from harness.core.errors import UserError, nearest
+
+# Names that settings had -> those that they have. A name stands for all that is below it.
+OLD_KEYS = {
+    "base.worked": "base.scratchpad_share",
+    "base.wrong_answers": "base.label_noise",
+    "tasks.longer": "tasks.held_out_difficulties",
+    "rl.lag": "rl.off_policy_steps",
+    "sampling.max_tokens": "sampling.max_new_tokens",
+    "reward.learned.noise": "reward.model.label_noise",
+    "reward.learned": "reward.model",
+    "evaluation.rows": "evaluation.batch_size",
+}
 
 _SAMPLING = (
     "training samples by temperature alone: cutting the distribution would let the sampler draw from another one "
@@ -11,7 +25,7 @@ _SAMPLING = (
 )
 _LOCAL_MODEL = "the sampler is part of the harness and shares its code with the trainer, so that their log-probs agree"
 
-# Names that people bring from TRL, verl, OpenRLHF and others -> what to say of them here.
+# Names that people bring from TRL, verl, OpenRLHF and others -> what they are here.
 ELSEWHERE = {
     "top_k": _SAMPLING,
     "top_p": _SAMPLING,
@@ -35,13 +49,44 @@ ELSEWHERE = {
 }
 
 
+# Sections whose type depends on their name.
+_CHOSEN_BY_NAME = ("launcher", "tracker")
+
+
+def new_key(key: str) -> str | None:
+    """The name that a renamed setting has now; None for a setting that was not renamed."""
+    for old, new in OLD_KEYS.items():
+        if key == old or key.startswith(f"{old}."):
+            return new + key.removeprefix(old)
+    return None
+
+
+def refuse_old_keys(container: Mapping[str, Any]) -> None:
+    """Raises UserError, with the new names, where a container, such as an old config.json, has renamed settings."""
+    renamed = {key: new for key in flatten(container) if (new := new_key(key))}
+    if renamed:
+        fix = "\n  ".join(f"write {new} instead of {old}" for old, new in renamed.items())
+        raise UserError(", ".join(renamed), "settings that were renamed", fix)
+
+
 def unknown_setting(key: str, known: Iterable[str]) -> UserError:
     """The error for a setting `key` that is none of the dotted names `known`."""
+    if new := new_key(key):
+        return UserError(key, "this setting was renamed", f"write {new}")
     near = nearest(key, known)
-    word = ELSEWHERE.get(key.rsplit(".", 1)[-1].lower())
+    hint = ELSEWHERE.get(key.rsplit(".", 1)[-1].lower())
     meant = f"did you mean {' or '.join(near)}?" if near else ""
-    fix = "\n  ".join(filter(None, [word, meant])) or "see all settings with --cfg job"
+    fix = "\n  ".join(filter(None, [hint, meant])) or "see all settings with --cfg job"
     return UserError(key, "there is no such setting", fix)
+
+
+def _setting(location: tuple[Any, ...]) -> str:
+    """The dotted name at pydantic's location, without the members of unions: ("budgets", "tuple[int, ...]", 0) is
+    budgets.0, ("launcher", "local", "jobs") is launcher.jobs."""
+    parts = [str(part) for part in location if "[" not in str(part)]
+    if len(parts) > 2 and parts[0] in _CHOSEN_BY_NAME:
+        del parts[1]
+    return ".".join(parts)
 
 
 def from_validation(error: Any, known: Iterable[str] = ()) -> UserError:
@@ -49,9 +94,11 @@ def from_validation(error: Any, known: Iterable[str] = ()) -> UserError:
     known = list(known)
     findings = []
     for finding in error.errors():
-        key = ".".join(str(part) for part in finding["loc"])
+        key = _setting(finding["loc"])
         if finding["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             findings.append(str(unknown_setting(key, known)))
+        elif finding["type"] == "missing":
+            findings.append(f"{key}: this setting is missing")
         else:
             message = finding["msg"].removeprefix("Value error, ")
             findings.append(f"{key}: {message[:1].lower()}{message[1:]} (it is {finding['input']!r})")

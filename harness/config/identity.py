@@ -1,30 +1,54 @@
-"""What names a run: a hash of all that determines its weights, and of nothing else."""
+"""What names a run: a hash of all that determines its weights, and of nothing else.
+
+Identities cover resolved values, not which of them a user wrote: `algo=ppo` and the settings that it stands for are one
+run, and a changed default in YAML gives other ids to the runs that relied on it, since their weights change.
+
+An option at the default that its type declares (harness/config/schema) is left out. Only an option that can be off has
+such a default, the value at which runs are what they were without it. So a new option that is off changes no id,
+whatever YAML makes of its default later, and no list of late options is kept anywhere. Nothing is composed to compute
+an id: worker processes get the same from the container alone.
+
+What can change weights while no value does: SCHEMA_VERSION counts changes of what a value means, and the source of each
+module in `imports`, where tasks, algorithms and rewards of the user's own are defined, is hashed with the rest. The
+backend is left out: backends agree to rounding.
+"""
 
 import functools
 import hashlib
+import importlib
 import json
 import subprocess
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from envs.registry import select
-from harness.config.schema import Config, dump
+from harness.config.exported import origin_of
+from harness.config.schema import Config
 
 # Part of every identity: raise it when the same configuration would give other weights.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+_CONFIG = TypeAdapter(Config)
+_ROOT = Path(__file__).parents[2]
 
 
 @functools.cache
 def code_version() -> str:
-    """Version of the package, with the commit where this is a git checkout."""
-    from importlib.metadata import PackageNotFoundError, version
-
+    """Version of the package, with the commit where this is a git checkout and git is installed."""
     try:
         release = version("rl-scaling")
     except PackageNotFoundError:
         release = "0"
-    where = Path(__file__).parent
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=where, capture_output=True, text=True)
+    if not (_ROOT / ".git").exists():  # a folder inside someone else's repository is not this one's checkout
+        return release
+    try:
+        git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=_ROOT, capture_output=True, text=True)
+    except OSError:
+        return release
     return f"{release}+{git.stdout.strip()}" if git.returncode == 0 else release
 
 
@@ -38,61 +62,85 @@ def _names(patterns: tuple[str, ...]) -> list[str]:
     return [task.name for task in select(patterns)]
 
 
-# Options younger than the first runs, and their value where they are off: it leaves an identity what it was without.
-_LATER = {
-    ("algo", "critic"): None,
-    ("base", "worked"): 0.0,
-    ("tasks", "retire_at"): None,
-    ("sampling", "thinking"): 0,
-    ("evaluation", "thinking"): [0],
-}
+def _values(config: Config) -> dict[str, Any]:
+    """The plain container that identities are made of: all values but those at a default of their type."""
+    return _CONFIG.dump_python(config, mode="json", exclude_defaults=True)
 
 
-def _named(config: Config) -> dict[str, Any]:
-    """The plain container that identities are made of."""
-    plain = dump(config)
-    for (section, name), off in _LATER.items():
-        if plain[section][name] == off:
-            del plain[section][name]
-    return plain
+@functools.cache
+def _source_hash(name: str) -> str:
+    """Hash of the source of an imported module, for a package of all its modules; as it was when first computed, since
+    that is what this process runs."""
+    digest = hashlib.blake2b(digest_size=16)
+    for content in _sources(importlib.import_module(name)):
+        digest.update(hashlib.blake2b(content, digest_size=16).digest())
+    return digest.hexdigest()
+
+
+def _sources(module: ModuleType) -> list[bytes]:
+    folders = [Path(folder) for folder in getattr(module, "__path__", ())]
+    files = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    if files:
+        return [path.read_bytes() for path in files]
+    spec = module.__spec__
+    loader, origin = (spec.loader, spec.origin) if spec else (None, None)
+    read = getattr(loader, "get_data", None)  # files, and members of a zip
+    return [read(origin)] if read and origin else []
+
+
+def _imported(config: Config) -> dict[str, list[str]]:
+    """{"imports": hashes of their sources}; {} where nothing is imported."""
+    return {"imports": sorted({_source_hash(name) for name in config.imports})} if config.imports else {}
 
 
 def base_id(config: Config) -> str:
     """Identity of the base: what determines its weights."""
-    plain = _named(config)
-    plain["base"]["tasks"] = _names(config.base.tasks)
-    if config.base.folder is not None:
-        from harness.policy.export import origin_of
-
+    values = _values(config)
+    content = {key: values[key] for key in ("model", "base", "precision")}
+    if config.base.folder is None:
+        content["base"] |= {"tasks": _names(config.base.tasks)}
+        content |= _imported(config)
+    else:
         weights = origin_of(Path(config.base.folder), config.model)["weights"]
-        plain["base"] = {"weights": weights} | ({"thinks": True} if config.thinks else {})
-    content = {key: plain[key] for key in ("model", "base", "precision")}
+        content["base"] = {"weights": weights} | ({"has_scratchpad": True} if config.has_scratchpad else {})
     return "base-" + _hash({"schema": SCHEMA_VERSION, **content})
 
 
 def run_id(config: Config) -> str:
     """Identity of an RL run: what determines its weights at any step, so neither labels, paths and evaluation settings
     nor, where the schedule has no horizon, the number of steps: a longer budget extends a run."""
-    plain = _named(config)
+    values = _values(config)
     kept = ["seed"]
     if config.objective != "frozen":
         kept += ["tasks", "rl", "algo", "optim", "schedule", "precision"]
         kept += ["sampling", "reward"] if config.objective == "rl" else ["corpus"]
-        corpus = {"contexts", "difficulties", "difficulty_decay", "wrong_answers", "worked"} & plain["base"].keys()
-        plain["corpus"] = {"tasks": _names(config.base.tasks), **{name: plain["base"][name] for name in corpus}}
-        plain["corpus"] |= {name: plain["sampling"][name] for name in plain["sampling"].keys() & {"thinking"}}
-        plain["tasks"]["verified"] = _names(config.tasks.verified)
-        plain["tasks"] = {name: value for name, value in plain["tasks"].items() if name not in ("unverified", "longer")}
+        values["corpus"] = _corpus(config, values)
+        values["tasks"] = _trained_tasks(config, values["tasks"])
         if not config.schedule.has_horizon:
-            plain["rl"].pop("steps")
-    content = {key: plain[key] for key in kept}
+            values["rl"].pop("steps")
+    content = {key: values[key] for key in kept}
+    content |= _imported(config) if config.objective != "frozen" else {}
     return f"{config.objective}-" + _hash({"schema": SCHEMA_VERSION, "base": base_id(config), **content})
+
+
+def _corpus(config: Config, values: dict[str, Any]) -> dict[str, Any]:
+    """What continued pretraining reads, and the thinking budget, on which its length depends."""
+    names = ("contexts", "difficulties", "difficulty_decay", "label_noise", "scratchpad_share")
+    corpus = {name: values["base"][name] for name in names if name in values["base"]}
+    thinking = {name: value for name, value in values["sampling"].items() if name == "thinking"}
+    return {"tasks": _names(config.base.tasks), **corpus, **thinking}
+
+
+def _trained_tasks(config: Config, tasks: dict[str, Any]) -> dict[str, Any]:
+    """The section `tasks` without what is only evaluated."""
+    trained = {name: value for name, value in tasks.items() if name not in ("unverified", "held_out_difficulties")}
+    return {**trained, "verified": _names(config.tasks.verified)}
 
 
 def evaluation_id(config: Config) -> str:
     """Identity of an evaluation: its settings and tasks."""
-    plain = _named(config)
-    settings = {key: value for key, value in plain["evaluation"].items() if key != "rows"}
+    settings = {key: value for key, value in _values(config)["evaluation"].items() if key != "batch_size"}
+    held_out = [list(config.tasks.held_out_difficulties)] if config.tasks.held_out_difficulties else []
     roles = [_names(config.tasks.verified), _names(config.tasks.unverified)]
-    tasks = [*roles, list(config.tasks.difficulties), *([list(config.tasks.longer)] if config.tasks.longer else [])]
-    return "evaluation-" + _hash({"schema": SCHEMA_VERSION, "tasks": tasks, **settings})
+    tasks = [*roles, list(config.tasks.difficulties), *held_out]
+    return "evaluation-" + _hash({"schema": SCHEMA_VERSION, "tasks": tasks, **settings, **_imported(config)})

@@ -10,11 +10,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from pydantic.dataclasses import dataclass as schema
-
+from harness.config.schema import Launcher, LocalConfig, StackedConfig
 from harness.core.errors import UserError, nearest
 from harness.core.signals import deferred
 
@@ -86,70 +84,6 @@ class Pool(Protocol):
         ...
 
 
-_forbid = ConfigDict(extra="forbid")
-
-
-@schema(frozen=True, config=_forbid)
-class LocalConfig:
-    """Processes on this machine. None for `jobs` or `threads`: from the cores and the memory present."""
-
-    name: Literal["local"]
-    jobs: PositiveInt | None
-    threads: PositiveInt | None
-    memory_gb: PositiveFloat  # what one job is taken to need
-    retries: int  # more attempts for a job whose process died; one that raised would raise again
-    grace: PositiveFloat  # seconds between asking a job to stop and ending it by force
-
-
-@schema(frozen=True, config=_forbid)
-class RayConfig:
-    """A Ray cluster: one of this machine alone (address None), or a running one ("auto", host:port)."""
-
-    name: Literal["ray"]
-    address: str | None
-    jobs: PositiveInt | None
-    cpus: PositiveFloat
-    gpus: NonNegativeFloat
-    retries: int
-    grace: PositiveFloat
-
-
-@schema(frozen=True, config=_forbid)
-class SubmititConfig:
-    """Slurm, or `executor` local to try it out. `jobs`: packs at once; `pack`: jobs one after the other in each."""
-
-    name: Literal["submitit"]
-    executor: Literal["slurm", "local"]
-    folder: str  # of submitit's own files, on storage that all nodes see
-    partition: str | None
-    account: str | None
-    minutes: PositiveInt
-    cpus: PositiveInt
-    gpus: NonNegativeInt
-    memory_gb: PositiveFloat
-    jobs: PositiveInt
-    pack: PositiveInt
-    setup: tuple[str, ...]  # shell lines before each pack
-    wait: bool
-    retries: int
-    grace: PositiveFloat
-
-
-@schema(frozen=True, config=_forbid)
-class StackedConfig:
-    """Seeds of one shape in one model, up to `seeds` at once; the rest as for local, a stack counting as a job."""
-
-    name: Literal["stacked"]
-    seeds: PositiveInt
-    jobs: PositiveInt
-    threads: PositiveInt | None
-    memory_gb: PositiveFloat
-    retries: int
-    grace: PositiveFloat
-
-
-Launcher = LocalConfig | RayConfig | SubmititConfig | StackedConfig
-LauncherConfig = Annotated[Launcher, Field(discriminator="name")]
 # name -> module, its Pool, the extra of pyproject.toml that it needs
 _BACKENDS = {
     "local": ("harness.launch.local", "LocalPool", "dev"),

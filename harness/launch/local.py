@@ -21,11 +21,12 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import IO, Any
 
-from harness.launch.jobs import Event, Job, LocalConfig
+from harness.config.schema import LocalConfig
+from harness.core.threads import BLAS_VARIABLES
+from harness.launch.jobs import Event, Job
 
 POLL_SECONDS = 0.5
 OUTPUT_BYTES = 4000
-BLAS_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 THREAD_VARIABLES = (*BLAS_VARIABLES, "POLARS_MAX_THREADS")
 
 

@@ -19,8 +19,9 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError, TaskCancelledError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from harness.config.schema import RayConfig
 from harness.core.errors import UserError
-from harness.launch.jobs import Event, Job, RayConfig
+from harness.launch.jobs import Event, Job
 from harness.launch.local import POLL_SECONDS
 from harness.launch.worker import attempt, job_from
 

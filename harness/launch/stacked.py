@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 
 from harness.config.identity import base_id
-from harness.config.schema import dump, parse
-from harness.launch.jobs import Event, Job, LocalConfig, StackedConfig
+from harness.config.parse import dump, parse
+from harness.config.schema import LocalConfig, StackedConfig
+from harness.launch.jobs import Event, Job
 from harness.launch.local import LocalPool
 
 WORK = {"harness.run.run:run_job": "harness.run.run:run_stack_job"}

@@ -19,9 +19,10 @@ from typing import IO, Any
 import submitit
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
+from harness.config.schema import SubmititConfig
 from harness.core.errors import UserError
 from harness.core.signals import Stopped, deferred
-from harness.launch.jobs import Event, Job, SubmititConfig
+from harness.launch.jobs import Event, Job
 from harness.launch.local import POLL_SECONDS, THREAD_VARIABLES
 from harness.launch.worker import attempt, job_from
 

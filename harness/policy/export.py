@@ -16,13 +16,13 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from harness.config.exported import origin_of, read_origin
 from harness.config.schema import ModelConfig
 from harness.core.errors import UserError
 from harness.policy.tokenizer import BOS, EOS, PAD, TURN, VOCAB_SIZE, decode
 
 SPECIAL = range(16)  # ids that stand for no character
 RMS_EPSILON = 1e-6
-NO_SHAPE = ("name", "init_std", "base_width")  # parts of a model's configuration that its function does not depend on
 
 
 def _refuse(config: ModelConfig) -> None:
@@ -165,31 +165,6 @@ def write_folder(folder: Path, weights: dict[str, Tensor], config: ModelConfig, 
     (folder / "model.safetensors").write_bytes(data)
     for name, content in {**files, **tokenizer_files()}.items():
         (folder / name).write_text(json.dumps(content, indent=1, ensure_ascii=False))
-
-
-def read_origin(folder: Path) -> dict[str, Any] | None:
-    """The section "rl_scaling" of an exported folder; None if there is none."""
-    try:
-        return json.loads((folder / "config.json").read_text()).get("rl_scaling")
-    except (OSError, ValueError):
-        return None
-
-
-def origin_of(folder: Path, config: ModelConfig) -> dict[str, Any]:
-    """What made an exported folder. Raises UserError if it is foreign, or of another shape than `config`."""
-    origin = read_origin(folder)
-    if origin is None:
-        raise UserError(
-            f"base.folder={folder}",
-            "it was not exported from here: config.json, if there is one, has no section rl_scaling, and the tokens of "
-            "another model are not those of the tasks",
-            "export one with: python scripts/export.py run=… out=…",
-        )
-    here, there = asdict(config), origin["model"]
-    wrong = [f"model.{k}={there.get(k)}" for k in here if k not in NO_SHAPE and here[k] != there.get(k)]
-    if wrong:
-        raise UserError(f"base.folder={folder}", "it holds a model of another shape", "set " + " ".join(wrong))
-    return origin
 
 
 def read_folder(folder: Path, like: dict[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:

@@ -139,7 +139,7 @@ class Transformer(nn.Module):
     def initialise(self, keys: Sequence[Key]) -> "Transformer":
         """Normal weights of standard deviation init_std; those that write to the stream divide it by sqrt(2·layers),
         and muP scales it with the width (arXiv 2203.03466, table 8)."""
-        wider = self.config.wider
+        wider = self.config.width_multiplier
         for s, key in enumerate(keys):
             generator = torch_generator(key)
             for name, weight in self.named_parameters():
@@ -152,7 +152,7 @@ class Transformer(nn.Module):
 
     def lr_factor(self, name: str) -> float:
         """Factor on a parameter's learning rate under Adam: muP's 1/width for all that is summed over the width."""
-        return 1.0 if name == "embedding" or name.endswith("norm") else 1 / self.config.wider
+        return 1.0 if name == "embedding" or name.endswith("norm") else 1 / self.config.width_multiplier
 
     def rotation(self, positions: Tensor) -> Rotation:
         """Tables of these positions, [*positions.shape, head width]."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from harness.config.schema import dump
+from harness.config.parse import dump
 from harness.core.flops import Spent
 from harness.launch.jobs import Job
 from harness.run import diagnostics as alarms

@@ -31,7 +31,7 @@ def during_rl(recent: Sequence[Row]) -> list[str]:
     if always("truncated", 1.0):
         found.append(
             "Every completion is cut off before its stop token, so no answer is ever complete. "
-            "Raise sampling.max_tokens (null sizes it from the tasks)."
+            "Raise sampling.max_new_tokens (null sizes it from the tasks)."
         )
     if always("no_signal_groups", 1.0):
         found.append(

@@ -20,7 +20,7 @@ from harness.run.folder import Member, Stack, read_json, write_json
 def suite_of(config: Config) -> tuple[Cell, ...]:
     asked, tasks = config.tasks, (*select(config.tasks.verified), *select(config.tasks.unverified))
     cells = build_suite(tasks, asked.difficulties, config.evaluation)
-    longer = build_suite(tasks, asked.longer, config.evaluation) if asked.longer else ()
+    longer = build_suite(tasks, asked.held_out_difficulties, config.evaluation) if asked.held_out_difficulties else ()
     return at_budgets(cells + longer, config.evaluated_thinking)
 
 

@@ -17,7 +17,8 @@ from envs.mixture import Mixture
 from envs.registry import select
 from envs.vector import TextVectorEnv
 from harness.config.identity import base_id, evaluation_id
-from harness.config.schema import Config, OptimConfig, dump, parse
+from harness.config.parse import dump, parse
+from harness.config.schema import Config, OptimConfig
 from harness.core.flops import Spent
 from harness.core.seeding import keys
 from harness.core.signals import deferred
@@ -112,7 +113,7 @@ def from_bases(members: Stack) -> TrainState:
     load_weights([(base.budgets, base.run_id) for base in bases], state.policy, config.base.steps)
     if config.algo.kl != "none":
         state.reference = copy.deepcopy(state.policy).requires_grad_(False)
-    if config.reward.learned is not None:
+    if config.reward.model is not None:
         state.reward_model = copy.deepcopy(state.policy).requires_grad_(False)
     if config.objective == "rl":
         add_critic(state, config.algo, config.optim)

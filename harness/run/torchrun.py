@@ -40,7 +40,7 @@ def launch_together(jobs: Sequence[Job], on_progress: Progress) -> Iterator[JobR
 
 def _run(job: Job, on_progress: Progress) -> None:
     from harness.config.identity import base_id
-    from harness.config.schema import parse
+    from harness.config.parse import parse
     from harness.run.run import run_job
     from harness.train.distributed import gathered
 

@@ -13,11 +13,9 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal
+from typing import IO, Any
 
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as schema
-
+from harness.config.schema import NoTracker, WandbTracker
 from harness.core.dotted import flatten
 
 STEP = "compute/step"
@@ -27,28 +25,6 @@ SAMPLE_COLUMNS = ("step", "task", "difficulty", "prompt", "answer", "completion"
 METRIC_GROUPS = ("train", "optim", "eval", "time", "perf", "reward")
 
 Row = Mapping[str, Any]
-_forbid = ConfigDict(extra="forbid")
-
-
-@schema(frozen=True, config=_forbid)
-class NoTracker:
-    """metrics.jsonl alone."""
-
-    name: Literal["none"]
-
-
-@schema(frozen=True, config=_forbid)
-class WandbTracker:
-    """A mirror in W&B: online when logged in, otherwise offline; the variable WANDB_MODE overrides."""
-
-    name: Literal["wandb"]
-    project: str
-    entity: str | None
-    axis: str  # the metric that charts use as x; every axis is in every row
-    tags: tuple[str, ...]
-
-
-TrackerConfig = Annotated[NoTracker | WandbTracker, Field(discriminator="name")]
 
 
 @dataclass

@@ -5,7 +5,8 @@ from typing import Any
 
 from envs.base import Task
 from harness.config.identity import base_id
-from harness.config.schema import Config, dump
+from harness.config.parse import dump
+from harness.config.schema import Config
 from harness.core.seeding import keys
 from harness.evaluate import at_budgets, build_suite, evaluate
 from harness.launch.jobs import Job
@@ -43,7 +44,7 @@ def described(config: Config) -> str:
     base, scored = config.base, config.evaluation
     return (
         f"{config.model.name} after {base.steps:,} steps of {base.documents} documents, difficulty d with weight "
-        f"{base.difficulty_decay:g}^(d-1), {base.wrong_answers:.0%} of the answers wrong; {scored.problems} problems "
+        f"{base.difficulty_decay:g}^(d-1), {base.label_noise:.0%} of the answers wrong; {scored.problems} problems "
         f"of the {scored.split} split a cell where there are as many, {scored.samples} completions each at temperature "
         f"{scored.temperature:g}"
     )

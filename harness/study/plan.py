@@ -8,7 +8,8 @@ import numpy as np
 from rich.table import Table as RichTable
 
 from harness.config.identity import base_id, evaluation_id
-from harness.config.schema import Config, parse
+from harness.config.parse import parse
+from harness.config.schema import Config
 from harness.launch.jobs import Job
 from harness.run.folder import run_folder
 
@@ -76,7 +77,7 @@ def cost(job: Job, rates: Rates) -> Cost:
     config = parse(job.run)
     n, weights = parameter_count(config.model, embedding=False), parameter_count(config.model) * BYTES_PER_WEIGHT
     if job.run_id == base_id(config):
-        some = draw_documents(corpus_of(config.base), 64, 0.0, np.random.default_rng(0), config.base.worked)
+        some = draw_documents(corpus_of(config.base), 64, 0.0, np.random.default_rng(0), config.base.scratchpad_share)
         tokens = (job.until - reached(job)) * config.base.documents * sum(map(len, some)) / len(some)
         return Cost(tokens, 6 * n * tokens, 0.0, AROUND * 6 * n * tokens / rates.update, 4 * weights, is_base=True)
     tasks = [*select(config.tasks.verified), *select(config.tasks.unverified)]

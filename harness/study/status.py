@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from harness.config.schema import parse
+from harness.config.parse import parse
 from harness.core.errors import headline
 from harness.launch.jobs import Job, places
 from harness.run.checkpoint import saved_steps, step_folder

@@ -1,16 +1,14 @@
 """A study: arms x seeds x budgets, expanded into runs and jobs, and what of them is done."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import ConfigDict, NonNegativeInt, TypeAdapter
-from pydantic.dataclasses import dataclass as schema
+from typing import Any
 
 from harness.config.identity import base_id, evaluation_id, run_id
-from harness.config.schema import Config, dump, parse
+from harness.config.parse import dump, parse, parse_study
+from harness.config.schema import Config, StudyConfig
 from harness.core.errors import UserError
 from harness.launch.jobs import Job
 from harness.run.folder import run_folder
@@ -19,43 +17,6 @@ from harness.study.cached_results import NOTHING, Known, known_in
 # What configs/study.yaml adds to configs/train.yaml.
 STUDY_KEYS = ("study", "status", "report", "prune")
 Compose = Callable[[Sequence[str]], Mapping[str, Any]]
-Overrides = tuple[str, ...]
-
-
-@schema(frozen=True, config=ConfigDict(extra="forbid"))
-class Registered:
-    """What was fixed before the first run of the study, in plain words, and apart from it what was decided later."""
-
-    hypotheses: tuple[str, ...]
-    primary: str
-    margins: str
-    exclusions: str
-    sizes: str
-    decided_later: tuple[str, ...]
-
-
-@schema(frozen=True, config=ConfigDict(extra="forbid"))
-class StudyConfig:
-    """One run per arm, base seed and seed. axis: which budget is x of the run table. arms: name -> overrides, or a list
-    of such lists for an arm that is several runs of a seed (sizes of the policy, or one run for each budget).
-    base_seeds "same": each seed has its own base. folder: where tables and verdicts lie (null: under `out`). analysis:
-    changes of its options."""
-
-    name: str
-    question: str
-    seeds: tuple[NonNegativeInt, ...]
-    base_seeds: tuple[NonNegativeInt, ...] | Literal["same"]
-    axis: Literal["step", "completions", "tokens", "flops", "flops_convention", "seconds"]
-    arms: Mapping[str, Overrides | tuple[Overrides, ...]]
-    folder: str | None = None
-    analysis: Mapping[str, Any] = field(default_factory=dict)
-    registered: Registered | None = None
-
-    def variants(self, arm: str) -> tuple[Overrides, ...]:
-        """The arm's lists of overrides, one for each run of a seed."""
-        changes = self.arms[arm]
-        several = tuple(each for each in changes if not isinstance(each, str))
-        return several or (tuple(each for each in changes if isinstance(each, str)),)
 
 
 @dataclass(frozen=True)
@@ -95,9 +56,7 @@ def expand(compose: Compose, overrides: Sequence[str]) -> Study:
     """Arms x base seeds x seeds. `compose(overrides)` gives the container of configs/study.yaml; the user's overrides
     come first, an arm's after them: an arm is a condition of the study, not a default. Raises UserError."""
     plain = dict(compose(overrides))
-    study = TypeAdapter(StudyConfig).validate_python(plain["study"])
-    if not study.arms or not study.seeds or not study.base_seeds:
-        raise UserError("the study has no run", "arms, seeds and base_seeds must each name at least one", "name them")
+    study = parse_study(plain["study"])
     entries = []
     for arm in study.arms:
         for changes in study.variants(arm):

@@ -7,7 +7,8 @@ from rich.table import Table as RichTable
 
 from envs.registry import select
 from harness.config.identity import evaluation_id, run_id
-from harness.config.schema import Config, dump
+from harness.config.parse import dump
+from harness.config.schema import Config
 from harness.core.dotted import flatten
 from harness.run.evaluations import role_accuracy
 from harness.run.folder import read_json, run_folder

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from harness.config.identity import base_id, code_version, evaluation_id
-from harness.config.schema import Config
+from harness.config.schema import Config, StudyConfig
 from harness.core.errors import UserError
 from harness.run.folder import read_json, run_folder, write_json
 from harness.run.tracker import read_metrics
 from harness.study.cached_results import BASE_COLUMNS, LONGER, Scores
-from harness.study.study import Entry, Study, StudyConfig
+from harness.study.study import Entry, Study
 
 if TYPE_CHECKING:
     import polars as pl
@@ -78,7 +78,7 @@ def _axes(
 
 def _asked(config: Config, cell: Mapping[str, Any], verified: set[str]) -> dict[str, str]:
     """Task and role of a cell. Difficulties that are only evaluated make a task of their own, which is unverified."""
-    if cell["difficulty"] in config.tasks.longer:
+    if cell["difficulty"] in config.tasks.held_out_difficulties:
         return {"task": cell["task"] + LONGER, "role": "unverified"}
     return {"task": cell["task"], "role": "verified" if cell["task"] in verified else "unverified"}
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.analysis.wandb_input import ARTIFACT
-from harness.run.tracker import WandbTracker, wandb_run
+from harness.config.schema import WandbTracker
+from harness.run.tracker import wandb_run
 
 FILES = (
     "table.parquet", "problems.parquet", "manifest.json", "verdicts.json", "transfer.json", "allocation.json",

@@ -44,5 +44,5 @@ def flops_per_token(config: Config) -> int:
     weights as the policy, looks and is updated too."""
     sampling = 2 if ALGORITHMS[config.algo.name].sampled else 0
     critic = config.algo.critic is not None
-    looking = (config.algo.kl != "none") + (config.reward.learned is not None) + critic
+    looking = (config.algo.kl != "none") + (config.reward.model is not None) + critic
     return sampling + 6 * config.optim.epochs * (1 + critic) + 2 * looking

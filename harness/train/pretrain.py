@@ -203,7 +203,7 @@ def _step(
 def pretrain_step(cfg: BaseConfig, state: TrainState, corpus: Mixture, each: Each = map) -> StepReport:
     """One update on fresh documents."""
     lr = cfg.optim.lr * learning_rate_factor(cfg.schedule, state.step, cfg.steps)
-    draw = lambda key: draw_documents(corpus, cfg.documents, cfg.wrong_answers, key.generator(), cfg.worked)  # noqa: E731
+    draw = lambda key: draw_documents(corpus, cfg.documents, cfg.label_noise, key.generator(), cfg.scratchpad_share)  # noqa: E731
     return _step(state, draw, "documents", cfg.optim, lr, each)
 
 
@@ -248,7 +248,7 @@ def continued_step(cfg: Config, state: TrainState, corpus: Mixture, mixture: Mix
     def draw(key: Key) -> list[np.ndarray]:
         problems = mixture.draw(cfg.rl.problems, Key("problems", key.seed, key.step).generator())
         tokens = flops_per_token(cfg) / 6 * rl_tokens(problems, cfg.rl.group_size, cfg.thinking)
-        return documents_worth(tokens, corpus, cfg.base.wrong_answers, key, cfg.base.worked)
+        return documents_worth(tokens, corpus, cfg.base.label_noise, key, cfg.base.scratchpad_share)
 
     return _step(state, draw, "continued", cfg.optim, lr, each)
 

@@ -52,8 +52,8 @@ def preference_loss(scores: Tensor, first: Tensor) -> Tensor:
 def train_reward_model(
     cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture, sampling: Sampling
 ) -> None:
-    """Trains state.reward_model on the preferences of cfg.reward.learned; the policy only samples."""
-    model, learned = state.reward_model, cfg.reward.learned
+    """Trains state.reward_model on the preferences of cfg.reward.model; the policy only samples."""
+    model, learned = state.reward_model, cfg.reward.model
     assert model is not None
     assert learned is not None
     optimizer = make_optimizer(model.requires_grad_(True), cfg.optim)
@@ -66,7 +66,7 @@ def train_reward_model(
         )
         in_pairs = lambda x: x.unflatten(0, (len(state.seeds), -1, 2))  # noqa: E731
         labels = keys("preference_labels", state.seeds, step)
-        first = preferred(in_pairs(checked.verdict == int(Verdict.CORRECT)), learned.noise, labels)
+        first = preferred(in_pairs(checked.verdict == int(Verdict.CORRECT)), learned.label_noise, labels)
         zero_gradients(model)
         preference_loss(in_pairs(reward_scores(model, rollouts)), first).sum().backward()
         clip_gradients(model, cfg.optim.grad_clip)

@@ -49,7 +49,7 @@ def sampling_of(cfg: Config, mixture: Mixture) -> Sampling:
     turns = max(task.max_turns for task in mixture.tasks)
     return Sampling(
         cfg.rl.group_size,
-        cfg.sampling.max_tokens or longest,
+        cfg.sampling.max_new_tokens or longest,
         cfg.sampling.temperature,
         turns,
         cfg.thinking,
@@ -155,7 +155,7 @@ def rl_step(
         if step == 0:
             state.success = untried(mixture, len(state.seeds), cfg.tasks.target_success)
         problems, chances = draw(cfg, state, mixture)
-        sampler = lagged_policy(state, cfg.rl.lag)
+        sampler = lagged_policy(state, cfg.rl.off_policy_steps)
         draws = keys("sampling", state.seeds, step)
         rollouts, checked = distributed.played(algorithm.episodes, sampler, env, problems, sampling, draws, each)
     with watch("update"):
@@ -171,7 +171,7 @@ def rl_step(
         returns = token_returns(credit, values, rollouts, cfg.algo)
         silent = silent_groups(algorithm.advantage, credit, rollouts, cfg.algo, values, advantages)
         scorable = ~credit.base.isnan()
-        keep = ~silent | cfg.algo.acts_on_silence
+        keep = ~silent | cfg.algo.needs_all_groups
         fixed = graphs.serves(state.policy) and sampling.max_turns == distributed.ranks() == 1
         room = sampling.room if fixed and algorithm.sampled else None
         judged = Judged(rollouts, advantages, scorable, keep, reference, values, returns, room)

@@ -9,7 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from harness.launch.jobs import Event, Job, Launcher, LocalConfig, RayConfig, Schedule, launch
+from harness.config.schema import Launcher, LocalConfig, RayConfig
+from harness.launch.jobs import Event, Job, Schedule, launch
 
 PLACES = 2
 LOCAL = LocalConfig("local", PLACES, 1, 0.1, 0, 10.0)
@@ -52,7 +53,7 @@ def planning(seeds: int = 1_000) -> None:
     from hydra import compose, initialize_config_module
 
     import harness.run.checkpoint  # noqa: F401  (torch is there whatever the number of jobs)
-    from harness.config.schema import plain
+    from harness.config.compose import plain
     from harness.study.plan import plan_table
     from harness.study.study import expand, jobs_of, to_do
 

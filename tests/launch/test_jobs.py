@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.config.schema import LocalConfig
 from harness.core.errors import UserError
-from harness.launch.jobs import Event, Job, LocalConfig, Schedule, launch
+from harness.launch.jobs import Event, Job, Schedule, launch
 
 LOCAL = LocalConfig("local", 1, 1, 1.0, 1, 5.0)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.launch.jobs import Job, LocalConfig, launch
+from harness.config.schema import LocalConfig
+from harness.launch.jobs import Job, launch
 from harness.launch.local import THREAD_VARIABLES, concurrency, cores, environment
 
 WORK = "tests.launch.works:act"
@@ -136,7 +137,8 @@ def test_gpus_are_dealt_out_one_a_worker(monkeypatch):
 
 PARENT = """
 import sys
-from harness.launch.jobs import Job, LocalConfig, launch
+from harness.config.schema import LocalConfig
+from harness.launch.jobs import Job, launch
 from harness.core.signals import Stopped, raise_on_signals
 raise_on_signals()
 do, saved, grace = sys.argv[1:]

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from harness.config.schema import RayConfig
 from harness.core.errors import UserError
-from harness.launch.jobs import Job, RayConfig, launch
+from harness.launch.jobs import Job, launch
 
 ray = pytest.importorskip("ray")
 pytestmark = [
@@ -91,7 +92,8 @@ def test_a_sweep_survives_the_loss_of_a_node(cluster):
 
 PARENT = """
 import sys
-from harness.launch.jobs import Job, RayConfig, launch
+from harness.config.schema import RayConfig
+from harness.launch.jobs import Job, launch
 from harness.core.signals import Stopped, raise_on_signals
 raise_on_signals()
 jobs = [Job("runs", {"do": "save_when_stopped", "saved": sys.argv[1]}, 1), Job("waits", {}, 1, needs=("runs",))]
@@ -121,7 +123,8 @@ def test_a_stop_reaches_ray_tasks_and_they_save(tmp_path):
 def test_an_address_where_nothing_listens_is_said(tmp_path):
     code = f"""
 from harness.core.errors import UserError
-from harness.launch.jobs import Job, RayConfig, launch
+from harness.config.schema import RayConfig
+from harness.launch.jobs import Job, launch
 try:
     list(launch([Job("a", {{}}, 1)], RayConfig("ray", "127.0.0.1:9", None, 1.0, 0.0, 0, 1.0), {WORK!r}))
 except UserError as error:

@@ -7,8 +7,9 @@ import pytest
 from safetensors.torch import load_file
 
 from harness.config.identity import base_id, evaluation_id, run_id
-from harness.config.schema import dump
-from harness.launch.jobs import StackedConfig, launch
+from harness.config.parse import dump
+from harness.config.schema import StackedConfig
+from harness.launch.jobs import launch
 from harness.launch.stacked import stack_key, stacks_of
 from harness.run.checkpoint import step_folder
 from harness.run.folder import read_json, run_folder

@@ -5,8 +5,9 @@ import signal
 
 import pytest
 
+from harness.config.schema import SubmititConfig
 from harness.core.errors import UserError
-from harness.launch.jobs import Job, SubmititConfig, launch
+from harness.launch.jobs import Job, launch
 
 pytest.importorskip("submitit")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]

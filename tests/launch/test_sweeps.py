@@ -11,11 +11,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.launch.jobs import Job, LocalConfig, launch
+from harness.config.schema import LocalConfig, StudyConfig
+from harness.launch.jobs import Job, launch
 from harness.run.folder import read_json
 from harness.run.run import run_job
 from harness.run.tracker import read_metrics
-from harness.study.study import Entry, Study, StudyConfig
+from harness.study.study import Entry, Study
 from harness.study.tables import gather
 from tests.test_scripts import SETTINGS, runs_of, script
 from tests.toys import base_job, rl_job, silent, tiny

@@ -103,7 +103,7 @@ def test_a_run_starts_from_an_exported_policy_as_from_a_base(run, tmp_path):
 
 def test_continued_pretraining_of_an_exported_policy_is_named_by_its_corpus_too(run):
     of = lambda *more: run_id(tiny("objective=continued_pretraining", f"base.folder={run[1]}", *more))  # noqa: E731
-    assert of("base.wrong_answers=0.5") != of()
+    assert of("base.label_noise=0.5") != of()
     assert of("base.steps=7") == of()
 
 

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from harness.config.identity import base_id, evaluation_id, run_id
-from harness.config.schema import dump
+from harness.config.parse import dump
 from harness.core.errors import UserError
 from harness.core.seeding import Key
 from harness.core.signals import Stopped
@@ -215,7 +215,7 @@ def test_the_size_of_evaluation_chunks_changes_nothing(whole):
     state = from_bases([Member(rl_job(config), config, run_folder(config.out, run_id(config)))])
     table = []
     for size in (1, 8, 20, 10_000):
-        settings = replace(config.evaluation, rows=size)
+        settings = replace(config.evaluation, batch_size=size)
         scored = evaluate(state.policy, suite_of(config), settings, (Key("evaluation", 0, 3),))[0]
         table.append([{**score_row(s, (2, 4)), "answer_logprob": round(s.answer_logprob, 4)} for s in scored])
         answers = [s.answers for s in scored]

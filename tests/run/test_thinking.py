@@ -84,7 +84,7 @@ def test_metrics_tell_the_mean_over_budgets_and_each_of_several():
 
 # ---- whole runs
 
-THINKING = ("base.worked=0.5", "sampling.thinking=6", "evaluation.thinking=[0,6]", "rl.steps=2")
+THINKING = ("base.scratchpad_share=0.5", "sampling.thinking=6", "evaluation.thinking=[0,6]", "rl.steps=2")
 
 
 def test_rl_of_a_thinking_policy_is_on_policy_and_scored_at_each_budget(tmp_path):
@@ -129,7 +129,7 @@ NANO = (
     "base.tasks=[addition.symbolic]",
     "base.contexts.worded=0",
     "base.difficulties=[2]",
-    "base.worked=0.8",
+    "base.scratchpad_share=0.8",
     "tasks.verified=[addition.symbolic]",
     "tasks.unverified=[]",
     "tasks.difficulties=[2]",

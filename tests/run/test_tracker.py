@@ -13,16 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.run.tracker import (
-    METRICS,
-    NoTracker,
-    WandbTracker,
-    cut_back,
-    flatten,
-    open_tracker,
-    read_metrics,
-    sample_rows,
-)
+from harness.config.schema import NoTracker, WandbTracker
+from harness.run.tracker import METRICS, cut_back, flatten, open_tracker, read_metrics, sample_rows
 from tests.wandb_files import wandb_runs
 
 NONE = NoTracker("none")
@@ -60,7 +52,8 @@ def test_a_logged_row_survives_sigkill(tmp_path):
     code = f"""
 import os, signal, sys
 from pathlib import Path
-from harness.run.tracker import NoTracker, open_tracker
+from harness.config.schema import NoTracker
+from harness.run.tracker import open_tracker
 with open_tracker(NoTracker("none"), Path({str(tmp_path)!r}), "r", {{}}, {{}}) as tracker:
     tracker.log({{"compute/step": 1}})
     os.kill(os.getpid(), signal.SIGKILL)
@@ -196,7 +189,8 @@ def test_killing_the_w_and_b_service_does_not_stop_the_run(tmp_path):
     code = f"""
 import os, signal, subprocess, warnings
 from pathlib import Path
-from harness.run.tracker import WandbTracker, open_tracker
+from harness.config.schema import WandbTracker
+from harness.run.tracker import open_tracker
 warnings.simplefilter("always")
 config = WandbTracker("wandb", "p", None, "compute/step", ())
 with open_tracker(config, Path({str(tmp_path)!r}), "r", {{}}, {{}}) as tracker:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 import envs.graders
 from envs.mixture import Mixture
 from envs.registry import TASKS, select
-from harness.config.schema import parse
+from harness.config.parse import parse
 from harness.core.seeding import Key
 from harness.evaluate import build_suite
 from harness.run import run as run_module

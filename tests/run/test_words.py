@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from harness.config.identity import base_id
-from harness.config.schema import dump
+from harness.config.parse import dump
 from harness.launch.jobs import JobResult
 from harness.run import diagnostics as alarms
 from harness.run.run import run_job
@@ -34,7 +34,7 @@ def test_a_healthy_run_raises_no_alarm():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"train/truncated": 1.0}, "sampling.max_tokens"),
+        ({"train/truncated": 1.0}, "sampling.max_new_tokens"),
         ({"train/no_signal_groups": 1.0, "train/grad_norm": 0.0}, "No group carried signal"),
         ({"train/grad_norm": 0.0}, "gradient is exactly zero"),
         ({"train/entropy": 0.001}, "lost its entropy"),
@@ -57,7 +57,7 @@ def test_a_base_that_solves_nothing_or_everything_is_said_before_rl():
 def test_a_run_that_cannot_learn_says_why_while_it_runs(tmp_path):
     """One token is never a whole answer with its stop token."""
     heard = []
-    config = tiny("sampling.max_tokens=1", "rl.steps=9", "tasks.verified=[maximum.symbolic]", out=tmp_path)
+    config = tiny("sampling.max_new_tokens=1", "rl.steps=9", "tasks.verified=[maximum.symbolic]", out=tmp_path)
     run_job(base_job(config), heard.append)
     run_job(rl_job(config), heard.append)
     messages = [row["alarm"] for row in heard if "alarm" in row]
@@ -160,8 +160,8 @@ def test_a_job_is_called_by_its_arm_and_seed():
 
 
 def test_the_plan_counts_what_is_thought_before_answers():
-    config = tiny("base.worked=0.5")
-    thinking = tiny("base.worked=0.5", "sampling.thinking=20", "evaluation.thinking=[0,20]")
+    config = tiny("base.scratchpad_share=0.5")
+    thinking = tiny("base.scratchpad_share=0.5", "sampling.thinking=20", "evaluation.thinking=[0,20]")
     short, long = (cost(rl_job(c), RATES) for c in (config, thinking))
     assert long.tokens > 2 * short.tokens
     assert long.evaluation_flops > 3 * short.evaluation_flops

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
-from hydra.errors import HydraException
 
 import harness.analysis.breadth as breadth
 from harness.analysis.analyze import analyze
 from harness.analysis.options import default_options
-from harness.config.compose import Composer
-from harness.config.schema import plain
+from harness.config.compose import Composer, plain
+from harness.core.errors import UserError
 from harness.study.study import expand
 from harness.study.tables import warmup_x
 from tests.toys import CONFIGS
@@ -51,7 +50,7 @@ def test_what_is_composed_once_and_then_set_is_what_hydra_composes(overrides):
 
 @pytest.mark.parametrize("overrides", [["rl.stepz=3"], ["model=none"], ["rl.steps"], ["model.widht=[1"]])
 def test_what_hydra_refuses_is_refused(overrides):
-    with initialize_config_module("configs", version_base="1.3"), pytest.raises(HydraException):
+    with initialize_config_module("configs", version_base="1.3"), pytest.raises(UserError):
         Composer("study")(overrides)
 
 

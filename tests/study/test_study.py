@@ -270,7 +270,7 @@ def without_runs(tmp_path):
 
 def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(tmp_path, monkeypatch):
     folder = str(tmp_path / "results")
-    asked = {"folder": folder, "user": ["tasks.longer=[3]"]}
+    asked = {"folder": folder, "user": ["tasks.held_out_difficulties=[3]"]}
     first = study(tmp_path, **asked)
     monkeypatch.setattr("harness.run.evaluations.code_version", lambda: "first")
     launched(first)
@@ -304,7 +304,7 @@ def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(t
 
 
 def test_difficulties_that_are_only_evaluated_are_unverified_tasks_of_their_own(tmp_path):
-    found = study(tmp_path, {"a": []}, seeds=(0,), user=["tasks.longer=[3]"])
+    found = study(tmp_path, {"a": []}, seeds=(0,), user=["tasks.held_out_difficulties=[3]"])
     launched(found)
     rows, problems = gathered(found)
     longer = {"toy.symbolic longer", "toy.worded longer"}
@@ -316,4 +316,4 @@ def test_difficulties_that_are_only_evaluated_are_unverified_tasks_of_their_own(
 
 def test_difficulties_are_either_trained_or_only_evaluated(tmp_path):
     with pytest.raises(UserError, match="evaluated and never trained"):
-        study(tmp_path, user=["tasks.longer=[2,3]"])
+        study(tmp_path, user=["tasks.held_out_difficulties=[2,3]"])

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.config.schema import parse, plain
+from harness.config.compose import plain
+from harness.config.parse import parse
+from harness.config.schema import WandbTracker
 from harness.core.errors import UserError
-from harness.run.tracker import WandbTracker, open_tracker
+from harness.run.tracker import open_tracker
 from harness.tracking.dashboard import save, shown, workspace, write
 from harness.tracking.publish import summary_of
 from tests.analysis.study_tables import study_frame

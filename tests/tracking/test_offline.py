@@ -2,8 +2,9 @@
 
 import pytest
 
+from harness.config.schema import WandbTracker
 from harness.core.errors import UserError
-from harness.run.tracker import WandbTracker, open_tracker
+from harness.run.tracker import open_tracker
 from harness.tracking.sync import offline_runs, send
 
 WANDB = WandbTracker("wandb", "p", None, "compute/step", ())

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.run.tracker import WandbTracker
+from harness.config.schema import WandbTracker
 from harness.tracking.publish import FILES, present, publish, summary_of
 from tests.wandb_files import wandb_runs
 

@@ -40,7 +40,7 @@ def test_every_algorithm_learns_the_toy_task(name):
 
 OPTIONS = [
     ("algo=dapo", "optim.epochs=2", "optim.minibatches=2"),
-    ("rl.lag=2", "algo=gspo"),
+    ("rl.off_policy_steps=2", "algo=gspo"),
     ("algo.kl=k1", "algo.kl_coefficient=0.1", "algo=reinforce_pp"),
     ("algo.kl=k3", "algo.kl_coefficient=0.1", "algo.entropy_bonus=0.01", "reward.length_penalty=0.2"),
     ("algo=sft", "rl.group_size=1"),
@@ -60,7 +60,7 @@ def test_stacked_seeds_train_as_separate_runs_do_under_every_option(settings):
 
 def test_the_policy_that_samples_is_so_many_updates_behind():
     """Its log-probs are those of the weights of two steps before, and the ratio is then not 1."""
-    config = tiny("rl.lag=2", "schedule.warmup=0")
+    config = tiny("rl.off_policy_steps=2", "schedule.warmup=0")
     state = toy_state(0, optim=config.optim)
     mixture = Mixture(select(config.tasks.verified), difficulties=config.tasks.difficulties)
     env = TextVectorEnv(16, mixture.tasks[0])
@@ -103,7 +103,7 @@ def test_flops_of_a_token_follow_the_convention(settings, passes):
 @pytest.mark.parametrize("option", ["k1", "k2", "k3", "entropy"])
 def test_kl_and_entropy_act_on_groups_without_signal(option):
     """Under the format reward a policy that draws one token is never well formed: no group has signal, ever."""
-    quiet = ("reward=format_reward", "sampling.max_tokens=1", "sampling.temperature=1.1", "rl.problems=2")
+    quiet = ("reward=format_reward", "sampling.max_new_tokens=1", "sampling.temperature=1.1", "rl.problems=2")
     acting = ("algo.entropy_bonus=0.5",) if option == "entropy" else (f"algo.kl={option}", "algo.kl_coefficient=0.5")
     for more, moves in (((), False), (acting, True)):
         config = tiny(*quiet, *more)

@@ -248,8 +248,8 @@ def test_no_group_is_left_out():
     rollouts, credit = hand_made([[0, 0], [1, 1], [1, 0]]).rollouts, credit_of([[0.0, 0.0], [1.0, 1.0], [1.0, 0.0]])
     values = 0.3 * rollouts.loss_mask
     assert not silent_groups(ALGORITHMS["ppo"].advantage, credit, rollouts, config.algo, values).any()
-    assert config.algo.acts_on_silence
-    quiet = ("reward=format_reward", "sampling.max_tokens=1", "sampling.temperature=1.1", "rl.problems=2")
+    assert config.algo.needs_all_groups
+    quiet = ("reward=format_reward", "sampling.max_new_tokens=1", "sampling.temperature=1.1", "rl.problems=2")
     state, _, (report,) = steps(tiny("algo=ppo", *quiet), 1, 0)
     assert report.metrics["no_signal_groups"].item() == 1
     n = sum(w.numel() for w in state.policy.parameters()) - state.policy.embedding.numel()

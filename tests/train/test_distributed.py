@@ -70,8 +70,8 @@ CHOICES = [
     (("rl.problems=5",), (0,)),
     (("algo=dapo", "reward=random_reward", "optim.minibatches=2", "optim.epochs=2", "optim.micro_batch=1"), (0,)),
     (("algo=ppo", "algo.critic.value_clip=0.1", "optim.minibatches=2", "rl.problems=5"), (0, 1)),
-    (("algo=reinforce_pp", "algo.kl=k3", "algo.kl_coefficient=0.1", "rl.lag=1"), (0, 1)),
-    (("base.worked=0.5", "sampling.thinking=6", "reward=process_reward"), (0,)),
+    (("algo=reinforce_pp", "algo.kl=k3", "algo.kl_coefficient=0.1", "rl.off_policy_steps=1"), (0, 1)),
+    (("base.scratchpad_share=0.5", "sampling.thinking=6", "reward=process_reward"), (0,)),
 ]
 
 

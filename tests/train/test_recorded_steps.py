@@ -27,7 +27,7 @@ OPTIONS = [
     ("algo=gspo", "algo.kl=k3", "algo.kl_coefficient=0.1", "algo.entropy_bonus=0.01"),
     ("algo=ppo",),
     ("reward=format_reward",),
-    ("reward=length_reward", "rl.lag=2"),
+    ("reward=length_reward", "rl.off_policy_steps=2"),
     ("algo=reinforce_pp", "tasks.retire_at=0.25", "tasks.difficulties=[1]"),
 ]
 

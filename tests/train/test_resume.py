@@ -8,22 +8,22 @@ from tests.run.test_run import assert_same_run
 from tests.toys import tiny, train
 
 CHOICES = [
-    ("algo=grpo", "rl.lag=2"),
+    ("algo=grpo", "rl.off_policy_steps=2"),
     ("algo=dapo", "optim.epochs=2", "optim.minibatches=2"),
     ("algo=reinforce_pp", "algo.kl=k1", "algo.kl_coefficient=0.1"),
     ("algo=cispo", "algo.kl=k3", "algo.kl_coefficient=0.1", "algo.entropy_bonus=0.01"),
-    ("algo=ppo", "optim.epochs=2", "rl.lag=1"),
-    ("algo=ppo", "optim=muon", "reward=learned_reward", "reward.learned.steps=2"),
+    ("algo=ppo", "optim.epochs=2", "rl.off_policy_steps=1"),
+    ("algo=ppo", "optim=muon", "reward=learned_reward", "reward.model.steps=2"),
     ("algo=sft", "rl.group_size=1"),
-    ("algo=expert_iteration", "rl.lag=1"),
+    ("algo=expert_iteration", "rl.off_policy_steps=1"),
     ("objective=continued_pretraining",),
     ("tasks.target_success=0.5",),
     ("tasks.retire_at=0.25", "tasks.difficulties=[1]", "rl.problems=16"),
-    ("reward=learned_reward", "reward.learned.steps=3", "algo.kl=k1", "algo.kl_coefficient=0.1"),
-    ("base.worked=0.5", "sampling.thinking=6", "evaluation.thinking=[0,6]", "reward=process_reward"),
-    ("base.worked=0.5", "sampling.thinking=3", "reward=process_reward", "algo=ppo", "rl.lag=1"),
-    ("base.worked=0.5", "sampling.thinking=3", "algo=sft", "rl.group_size=1"),
-    ("base.worked=0.5", "sampling.thinking=6", "objective=continued_pretraining"),
+    ("reward=learned_reward", "reward.model.steps=3", "algo.kl=k1", "algo.kl_coefficient=0.1"),
+    ("base.scratchpad_share=0.5", "sampling.thinking=6", "evaluation.thinking=[0,6]", "reward=process_reward"),
+    ("base.scratchpad_share=0.5", "sampling.thinking=3", "reward=process_reward", "algo=ppo", "rl.off_policy_steps=1"),
+    ("base.scratchpad_share=0.5", "sampling.thinking=3", "algo=sft", "rl.group_size=1"),
+    ("base.scratchpad_share=0.5", "sampling.thinking=6", "objective=continued_pretraining"),
     ("optim=muon", "model.norm=layernorm", "model.norm_position=post", "model.base_width=8"),
 ]
 
@@ -31,9 +31,12 @@ CHOICES = [
 @pytest.mark.parametrize("settings", CHOICES, ids=" ".join)
 def test_a_run_that_was_interrupted_equals_one_that_was_not(settings, tmp_path):
     """Resumed in the middle from what the checkpoint holds, against six steps at one go."""
-    run = lambda steps, out: train(tiny(f"rl.steps={steps}", "budgets=[0,3,6]", *settings, out=tmp_path / out))  # noqa: E731
-    run(3, "twice")
+
+    def run(steps, budgets, out):
+        return train(tiny(f"rl.steps={steps}", f"budgets={budgets}", *settings, out=tmp_path / out))
+
+    run(3, [0, 3], "twice")
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of a gradient that reaches what should be frozen, say
-        twice = run(6, "twice")
-    assert_same_run(twice, run(6, "once"))
+        twice = run(6, [0, 3, 6], "twice")
+    assert_same_run(twice, run(6, [0, 3, 6], "once"))

@@ -16,7 +16,7 @@ from tests.train.toy_rollouts import played, toy_problems
 
 # One token a completion, which is right or wrong by itself: quickly learned.
 SETTINGS = (
-    "sampling.max_tokens=1",
+    "sampling.max_new_tokens=1",
     "reward=learned_reward",
     "rl.problems=16",
     "rl.group_size=8",
@@ -27,7 +27,7 @@ SETTINGS = (
 
 def learned(*settings, seeds=(0,)):
     """Configuration and state with a trained reward model, and what a step needs."""
-    config = tiny(*SETTINGS, "reward.learned.lr=1e-2", "reward.learned.steps=25", *settings)
+    config = tiny(*SETTINGS, "reward.model.lr=1e-2", "reward.model.steps=25", *settings)
     state = toy_state(*seeds, optim=config.optim)
     state.reward_model = copy.deepcopy(state.policy)
     mixture = Mixture(select(config.tasks.verified), difficulties=config.tasks.difficulties)
@@ -44,12 +44,12 @@ def separation(state):
 
 
 def test_it_learns_to_tell_right_from_wrong_and_with_labels_at_random_it_does_not():
-    assert separation(learned("reward.learned.noise=0.0")[1]) > 0.9
-    assert abs(separation(learned("reward.learned.noise=0.5")[1]) - 0.5) < 0.3
+    assert separation(learned("reward.model.label_noise=0.0")[1]) > 0.9
+    assert abs(separation(learned("reward.model.label_noise=0.5")[1]) - 0.5) < 0.3
 
 
 def test_rl_on_it_raises_the_gold_score():
-    config, state, env, mixture = learned("reward.learned.noise=0.1")
+    config, state, env, mixture = learned("reward.model.label_noise=0.1")
     frozen = [w.clone() for w in state.reward_model.parameters()]
     accuracy = [rl_step(config, state, env, mixture).metrics["accuracy"].item() for _ in range(12)]
     assert sum(accuracy[-3:]) / 3 > sum(accuracy[:2]) / 2 + 0.2
@@ -82,8 +82,8 @@ def test_a_score_is_read_at_the_last_token_whatever_is_padded():
 
 
 def test_stacked_seeds_learn_the_rewards_that_they_would_alone():
-    _, together, _, _ = learned("reward.learned.steps=3", seeds=(3, 8))
+    _, together, _, _ = learned("reward.model.steps=3", seeds=(3, 8))
     for s, seed in enumerate((3, 8)):
-        _, alone, _, _ = learned("reward.learned.steps=3", seeds=(seed,))
+        _, alone, _, _ = learned("reward.model.steps=3", seeds=(seed,))
         for a, b in zip(together.reward_model.parameters(), alone.reward_model.parameters()):
             torch.testing.assert_close(a[s], b[0], rtol=0, atol=1e-4)

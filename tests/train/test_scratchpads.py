@@ -90,7 +90,7 @@ def test_a_document_that_outgrows_the_context_is_cut(monkeypatch):
     read, learn = [], module.learn
     noted = lambda state, corpora, *rest: read.extend(corpora[0]) or learn(state, corpora, *rest)  # noqa: E731
     monkeypatch.setattr(module, "learn", noted)
-    config = tiny("base.worked=1", "base.difficulties=[2]")
+    config = tiny("base.scratchpad_share=1", "base.difficulties=[2]")
     state = toy_state(0, model=replace(config.model, context=12))
     pretrain_step(config.base, state, corpus_of(config.base))
     assert max(map(len, read)) == 12

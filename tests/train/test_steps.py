@@ -147,7 +147,7 @@ def test_rl_pays_what_steps_earn_and_tells_it(tmp_path, monkeypatch):
         1, rollouts.prompt_length[:, None], 0.25
     )
     monkeypatch.setattr(rl, "right_steps", first)
-    settings = ("base.worked=0.5", "sampling.thinking=6", "rl.steps=2", "reward=process_reward")
+    settings = ("base.scratchpad_share=0.5", "sampling.thinking=6", "rl.steps=2", "reward=process_reward")
     steps = [row for row in rows(train(tiny(*settings, out=tmp_path))) if "train/loss" in row]
     for row in steps:
         assert row["train/steps_right"] == 0.25

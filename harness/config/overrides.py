@@ -1,0 +1,123 @@
+"""Command-line overrides that Hydra cannot apply: which one it is, and what would have been right."""
+
+from collections.abc import Iterable, Sequence
+
+import hydra
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+
+from harness.config.hints import unknown_setting
+from harness.core.dotted import flatten
+from harness.core.errors import UserError, nearest
+
+# Hydra's own flags that take a value.
+_FLAGS_WITH_VALUE = (
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+    "--config-name",
+    "-cn",
+    "--config-path",
+    "-cp",
+    "--config-dir",
+    "-cd",
+)
+
+
+def explain(error: HydraException, config_name: str, config_module: str, texts: Sequence[str]) -> UserError:
+    """The UserError for the override that Hydra refused; Hydra's own message where each of them is right by itself.
+    Starts Hydra anew."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_module(config_module, version_base="1.3"):
+        return explain_in_context(error, config_name, texts)
+
+
+def explain_in_context(error: HydraException, config_name: str, texts: Sequence[str]) -> UserError:
+    """As `explain`, within an initialised Hydra, which stays as it is."""
+    try:
+        known, groups = known_settings_in_context(config_name, texts)
+        _check_settings(parse_overrides(texts), known, groups)
+    except UserError as found:
+        return found
+    except HydraException:
+        pass  # composing the choices alone fails too: then the first error is the one to report
+    return UserError(str(error))
+
+
+def known_settings(config_name: str, config_module: str, texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """As `known_settings_in_context`; starts Hydra anew."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_module(config_module, version_base="1.3"):
+        return known_settings_in_context(config_name, texts)
+
+
+def known_settings_in_context(config_name: str, texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(dotted names of all settings, groups of choices), with the choices among the overrides made, nothing else.
+
+    Raises UserError for an override that cannot be read and for a choice that does not exist.
+    """
+    loader = _loader()
+    choices = [override for override in parse_overrides(texts) if loader.get_group_options(override.key_or_group)]
+    for choice in choices:
+        _check_choice(choice, loader.get_group_options(choice.key_or_group))
+    single = [choice.input_line or "" for choice in choices if not choice.is_sweep_override()]
+    return list(flatten(_unresolved(hydra.compose(config_name, overrides=single)))), loader.list_groups("")
+
+
+def parse_overrides(texts: Sequence[str]) -> list[Override]:
+    """The overrides, parsed. Raises UserError for the first that cannot be read."""
+    parser, overrides = OverridesParser.create(), []
+    for text in texts:
+        try:
+            overrides += parser.parse_overrides([text])
+        except OverrideParseException:
+            fix = "write key=value, in quotes if there are brackets, spaces or commas: 'rl.steps=64'"
+            inner = "\n  a value with = in it goes in quotes of its own: '+study.arms.other=[\"algo=grpo\"]'"
+            raise UserError(text, "cannot be read as a setting", fix + inner * (text.count("=") > 1)) from None
+    return overrides
+
+
+def overrides_among(arguments: Sequence[str]) -> list[str]:
+    """The overrides among a script's arguments: all but Hydra's own flags and what follows them."""
+    pairs = zip(["", *arguments], arguments)
+    return [text for before, text in pairs if not text.startswith("-") and before not in _FLAGS_WITH_VALUE]
+
+
+def _loader() -> ConfigLoader:
+    return GlobalHydra.instance().config_loader()
+
+
+def _check_choice(override: Override, options: Sequence[str]) -> None:
+    if override.is_delete():
+        return
+    values = override.sweep_string_iterator() if override.is_sweep_override() else [str(override.value())]
+    for option in values:
+        if option not in options:
+            raise _unknown_choice(override.key_or_group, option, options)
+
+
+def _check_settings(overrides: Sequence[Override], known: Iterable[str], groups: Sequence[str]) -> None:
+    names = {*known, *groups}
+    branches = {name[:end] for name in names for end, letter in enumerate(name) if letter == "."}
+    for override in overrides:
+        key = override.key_or_group
+        added = override.is_add() or override.is_force_add()
+        if not (added or key in names | branches or key.split("/")[0].split(".")[0] == "hydra"):
+            raise unknown_setting(key, names)
+
+
+def _unknown_choice(group: str, option: str, options: Sequence[str]) -> UserError:
+    near = nearest(option, options)
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    return UserError(f"{group}={option}", "there is no such choice", f"{meant}There are: {', '.join(sorted(options))}")
+
+
+def _unresolved(config: DictConfig) -> dict[str, object]:
+    container = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}

@@ -1,0 +1,103 @@
+"""All of one run, with the sections `tasks` and `evaluation`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic.dataclasses import dataclass as schema
+
+from harness.config.schema.execution import LauncherConfig, SaveConfig, TrackerConfig
+from harness.config.schema.fields import FORBID_EXTRA
+from harness.config.schema.model import ModelConfig
+from harness.config.schema.training import (
+    AlgoConfig,
+    BaseConfig,
+    OptimConfig,
+    RewardConfig,
+    RLConfig,
+    SamplingConfig,
+    ScheduleConfig,
+)
+
+
+@schema(frozen=True, config=FORBID_EXTRA)
+class TasksConfig:
+    """Roles of a study, as names or patterns such as "*.symbolic". Training draws from `verified` alone: each task with
+    the weight of the first entry that stands for it (`weights`, one an entry; none: all alike), difficulty d of it with
+    weight difficulty_decay ** (d - 1). With a target_success, more where the policy succeeds about so often. A
+    problem whose pass rate in a step reached retire_at is not drawn again. `held_out_difficulties`: difficulties of
+    the verified tasks that are never trained, only evaluated, as unverified tasks of their own."""
+
+    verified: tuple[str, ...]
+    unverified: tuple[str, ...]
+    difficulties: tuple[PositiveInt, ...]
+    difficulty_decay: PositiveFloat
+    weights: tuple[PositiveFloat, ...] = ()
+    held_out_difficulties: tuple[PositiveInt, ...] = ()
+    target_success: Annotated[float, Field(gt=0, lt=1)] | None = None
+    retire_at: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
+@schema(frozen=True, config=FORBID_EXTRA)
+class EvaluationConfig:
+    """`problems` of each task and difficulty, `samples` completions of each; pass@k at each of `ks`. A policy with a
+    scratchpad is scored at each of the `thinking` budgets, a setting of its own in the run table."""
+
+    split: Literal["train", "validation", "test"]
+    problems: PositiveInt
+    samples: PositiveInt
+    ks: tuple[PositiveInt, ...]
+    temperature: PositiveFloat
+    seed: NonNegativeInt
+    batch_size: PositiveInt  # completions at once: memory, never results
+    thinking: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
+
+
+@schema(frozen=True, config=FORBID_EXTRA)
+class Config:
+    """All of one run. `budgets`: steps at which it is evaluated, or "log2" for 0, 1, 2, 4 … rl.steps. `backend`: which
+    implementation computes; backends agree to rounding, so it is no part of a run's identity."""
+
+    objective: Literal["rl", "continued_pretraining", "frozen"]
+    seed: NonNegativeInt
+    model: ModelConfig
+    base: BaseConfig
+    tasks: TasksConfig
+    rl: RLConfig
+    sampling: SamplingConfig
+    algo: AlgoConfig
+    reward: RewardConfig
+    optim: OptimConfig
+    schedule: ScheduleConfig
+    evaluation: EvaluationConfig
+    budgets: tuple[int, ...] | Literal["log2"]
+    precision: Literal["fp32", "bf16"]
+    device: Literal["auto", "cpu", "cuda"]
+    save: SaveConfig
+    tracker: TrackerConfig
+    launcher: LauncherConfig
+    imports: tuple[str, ...]
+    out: str
+    plan: bool
+    backend: Literal["auto", "eager", "native", "cuda_graphs"] = "auto"
+
+    @property
+    def has_scratchpad(self) -> bool:
+        """Whether the policy was pretrained with scratchpads, so that ANSWER stands before each of its answers."""
+        return self.base.scratchpad_share > 0
+
+    @property
+    def thinking(self) -> int | None:
+        """The thinking budget of training; None for a policy without a scratchpad."""
+        return self.sampling.thinking if self.has_scratchpad else None
+
+    @property
+    def evaluated_thinking(self) -> tuple[int | None, ...]:
+        """Those of the evaluation; (None,) for a policy without a scratchpad."""
+        return self.evaluation.thinking if self.has_scratchpad else (None,)
+
+    def budget_steps(self) -> tuple[int, ...]:
+        """Ascending steps at which a run is evaluated, its last step among them."""
+        last = self.rl.steps
+        if self.budgets == "log2":
+            return (0, *(2**i for i in range(last.bit_length()) if 2**i < last), last)
+        return tuple(sorted({*self.budgets, last}))

@@ -1,0 +1,150 @@
+"""How a policy is trained: the sections `base`, `rl`, `sampling`, `algo`, `reward`, `optim` and `schedule`."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic.dataclasses import dataclass as schema
+
+from harness.config.schema.fields import FORBID_EXTRA, Share
+
+
+@schema(frozen=True, config=FORBID_EXTRA)
+class OptimConfig:
+    """AdamW (arXiv 1711.05101), or Muon for the matrices of the blocks and AdamW for the rest; beta1 is Muon's momentum
+    too. grad_clip bounds each seed's gradient norm. minibatches: optimizer steps of one pass over a batch of
+    rollouts; epochs: passes. micro_batch: groups of one forward pass (0: all); it changes memory, and the gradient by
+    no more than rounding."""
+
+    name: Literal["adamw", "muon"]
+    lr: NonNegativeFloat
+    beta1: Share
+    beta2: Share
+    eps: PositiveFloat
+    weight_decay: NonNegativeFloat
+    grad_clip: PositiveFloat
+    minibatches: PositiveInt
+    epochs: PositiveInt
+    micro_batch: NonNegativeInt
+
+
+@schema(frozen=True, config=FORBID_EXTRA)
+class ScheduleConfig:
+    """Warm-up, stable, then over the last decay_share of the steps a decay to 0: linear (wsd, and linear, whose share
+    is 1) or as half a cosine wave; constant has none."""
+
+    name: Literal["constant", "wsd", "linear", "cosine"]
+    warmup: NonNegativeInt
+    decay_share: Share
+
+    @property
+    def has_horizon(self) -> bool:
+        """Whether the number of steps changes the learning rate before the last step, and so the weights."""
+        return self.name != "constant"
+
+
+@schema(frozen=True, config=FORBID_EXTRA)
+class BaseConfig:
+    """How the base is pretrained. `contexts` are the weights of contexts in the corpus: exposure. `label_noise`: share
+    of documents that give another problem's answer. `scratchpad_share`: share of documents that show the steps in a
+    scratchpad before the answer. `folder`: an exported policy (scripts/export.py) to take instead; the rest of this
+    section then counts for nothing, but for the corpus of continued pretraining, and for `scratchpad_share`, which
+    determines whether the policy writes scratchpads."""
+
+    folder: str | None
+    seed: NonNegativeInt
+    steps: PositiveInt
+    documents: PositiveInt
+    tasks: tuple[str, ...]
+    contexts: Mapping[str, NonNegativeFloat]
+    difficulties: tuple[PositiveInt, ...]
+    difficulty_decay: PositiveFloat
+    label_noise: Share
+    optim: OptimConfig
+    schedule: ScheduleConfig
+    scratchpad_share: Share = 0.0
+
+
+@schema(frozen=True, config=FORBID_EXTRA)
+class RLConfig:
+    """One step samples problems x group_size completions; a run takes `steps`. The weights that sample are
+    `off_policy_steps` updates older than those that are trained, as where sampling and training overlap."""
+
+    steps: PositiveInt
+    problems: PositiveInt
+    group_size: PositiveInt
+    off_policy_steps: NonNegativeInt = 0
+
+
+@schema(frozen=True, config=FORBID_EXTRA)
+class SamplingConfig:
+    """max_new_tokens of an answer, its stop token included; null: the longest answer of the tasks, plus one. thinking:
+    the tokens that a policy with a scratchpad may draw before its answer; then ANSWER is forced, and takes no
+    gradient."""
+
+    temperature: PositiveFloat
+    max_new_tokens: PositiveInt | None
+    thinking: NonNegativeInt = 0
+
+
+@schema(frozen=True, config=FORBID_EXTRA)
+class CriticConfig:
+    """What values are of and how they are learned: rewards t tokens later count discount^t, estimates over t tokens
+    gae_lambda^t; the critic learns lr_factor times as fast as the policy; value_clip bounds how far from its value
+    before the step a token's value is still pulled (null: no bound)."""
+
+    discount: Share
+    gae_lambda: Share
+    lr_factor: PositiveFloat
+    value_clip: PositiveFloat | None
+
+
+@schema(frozen=True, config=FORBID_EXTRA)
+class AlgoConfig:
+    """A registered algorithm (harness/core/registry.py) and its numbers.
+
+    scale: which standard deviation advantages are divided by. aggregation: the loss is a mean over tokens, over samples
+    of their token means, over prompts of their token means, or (constant) over samples of their token sums over the
+    longest completion allowed. denominator: of all scorable rollouts, or of those kept, whose advantage is not zero.
+    The ratio is clipped to [1 - clip_low, 1 + clip_high]. kl: divergence from the base, in the reward (k1) or as a term
+    of the loss (k2, k3). Together with an entropy bonus these act on every group, so that none is left out. A critic
+    learns from every group too.
+    """
+
+    name: str
+    scale: Literal["none", "group", "batch"]
+    aggregation: Literal["token", "sample", "prompt", "constant"]
+    denominator: Literal["all", "kept"]
+    clip_low: PositiveFloat
+    clip_high: PositiveFloat
+    kl: Literal["none", "k1", "k2", "k3"]
+    kl_coefficient: NonNegativeFloat
+    entropy_bonus: NonNegativeFloat
+    critic: CriticConfig | None = None
+
+    @property
+    def needs_all_groups(self) -> bool:
+        """Whether groups whose advantages are all zero still take part in an update."""
+        return self.kl != "none" or self.entropy_bonus > 0 or self.critic is not None
+
+
+@schema(frozen=True, config=FORBID_EXTRA)
+class RewardModelConfig:
+    """A reward model's training: `steps` updates at a constant `lr` on the pairs of one RL step's completions each, of
+    which a share `label_noise` is labelled the wrong way round."""
+
+    steps: PositiveInt
+    lr: PositiveFloat
+    label_noise: Annotated[float, Field(ge=0, le=0.5)]
+
+
+@schema(frozen=True, config=FORBID_EXTRA)
+class RewardConfig:
+    """A registered reward (harness/core/registry.py) and its shaping: length_penalty times the share of the token limit
+    that a completion took, and truncation_penalty for one that reached the limit, are subtracted. model: the training
+    of learned_reward's model."""
+
+    name: str
+    length_penalty: NonNegativeFloat
+    truncation_penalty: NonNegativeFloat
+    model: RewardModelConfig | None = None

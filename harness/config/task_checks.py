@@ -1,0 +1,108 @@
+"""Checks of tasks: their roles, the corpus, the difficulties, and whether everything fits into the context."""
+
+import functools
+
+import numpy as np
+
+from envs.base import Task
+from envs.mixture import Mixture
+from envs.registry import get
+from harness.config.schema import Config
+from harness.core.errors import UserError
+
+
+def check_roles(verified: tuple[Task, ...], unverified: tuple[Task, ...]) -> None:
+    if not verified:
+        raise UserError("tasks.verified is empty", "RL needs at least one task to reward", "name one")
+    both = sorted({t.name for t in verified} & {t.name for t in unverified})
+    if both:
+        raise UserError(
+            f"tasks.verified and tasks.unverified both hold {', '.join(both)}",
+            "an unverified task is one that training never rewards",
+            "name each task in one of the two",
+        )
+    hidden = [task.name for task in verified if not task.has_verifier]
+    if hidden:
+        raise UserError(
+            f"tasks.verified holds {', '.join(hidden)}",
+            "these have no verifier, only a grader that training must never see",
+            "move them to tasks.unverified",
+        )
+
+
+def check_corpus(config: Config, corpus: tuple[Task, ...]) -> None:
+    contexts = sorted({task.context for task in corpus})
+    unknown = [name for name, weight in config.base.contexts.items() if weight > 0 and name not in contexts]
+    if unknown:
+        raise UserError(
+            f"base.contexts names {', '.join(unknown)}",
+            "none of base.tasks has that context, so nothing of it would be in the corpus",
+            f"choose from {', '.join(contexts)}",
+        )
+    used = tuple(task for task in corpus if config.base.contexts.get(task.context, 0) > 0)
+    check_difficulties("base.difficulties", used, config.base.difficulties)
+    if config.has_scratchpad and not any(task.has_scratchpad for task in used):
+        raise UserError(
+            f"base.scratchpad_share={config.base.scratchpad_share}",
+            "none of base.tasks has worked steps that a scratchpad could hold",
+            "add a task that has, or set base.scratchpad_share=0",
+        )
+
+
+def check_difficulties(group: str, tasks: tuple[Task, ...], difficulties: tuple[int, ...]) -> None:
+    try:
+        Mixture(tasks, difficulties=difficulties).cells()
+    except ValueError as error:
+        raise UserError(f"{group}={list(difficulties)}: {error}") from None
+
+
+def check_held_out(config: Config, verified: tuple[Task, ...]) -> None:
+    held_out, trained = config.tasks.held_out_difficulties, config.tasks.difficulties
+    if held_out and (not trained or set(held_out) & set(trained)):
+        raise UserError(
+            f"tasks.held_out_difficulties={list(held_out)} with tasks.difficulties={list(trained) or '[] (all)'}",
+            "these are to be evaluated and never trained",
+            "name in tasks.difficulties those that are trained, and others in tasks.held_out_difficulties",
+        )
+    if held_out:
+        check_difficulties("tasks.held_out_difficulties", verified, held_out)
+
+
+def check_context(config: Config, tasks: tuple[Task, ...], corpus: tuple[Task, ...]) -> None:
+    """One length budget serves all tasks of a rollout: the longest completion of any of them."""
+    tokens = max(config.sampling.max_new_tokens or 0, *(task.max_completion + 1 for task in tasks))
+    if config.has_scratchpad:
+        tokens += max(config.sampling.thinking, *config.evaluation.thinking) + 1
+    needs = {}
+    for task in tasks:
+        prompt, _ = task.longest(_shared(config.tasks.difficulties + config.tasks.held_out_difficulties, task))
+        needs[f"{task.name}, with completions of up to {tokens},"] = _episode(task, prompt, tokens)
+    for task in corpus:
+        difficulties = _shared(config.base.difficulties, task)
+        prompt, answer = task.longest(difficulties)
+        hardest = max(difficulties or task.difficulties)
+        steps = _longest_scratchpad(task.name, hardest) + 1 if config.has_scratchpad else 0
+        needs[f"a document of {task.name}"] = _episode(task, prompt, steps + answer + 1)
+    name, need = max(needs.items(), key=lambda item: item[1])
+    if need > config.model.context:
+        raise UserError(
+            f"{name} may need {need} tokens",
+            f"model.context is {config.model.context}",
+            "raise model.context, choose lower difficulties, or leave the task out",
+        )
+
+
+@functools.cache
+def _longest_scratchpad(name: str, difficulty: int) -> int:
+    """Characters, among 64 problems: no task states a bound."""
+    task, rng = get(name), np.random.default_rng(0)
+    return max(len(task.scratchpad(task.draw(rng, difficulty))) for _ in range(64))
+
+
+def _episode(task: Task, prompt: int, tokens: int) -> int:
+    """Tokens of the longest episode with so many characters of prompt and so many tokens of completion a turn."""
+    return prompt + 2 + task.max_turns * tokens + (task.max_turns - 1) * (task.max_reply + 2)
+
+
+def _shared(difficulties: tuple[int, ...], task: Task) -> list[int]:
+    return [d for d in difficulties if d in task.difficulties]

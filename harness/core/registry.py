@@ -1,0 +1,72 @@
+"""What checks need of algorithms and rewards, so that a configuration is checked without training code.
+
+`register_algorithm` (harness/train/algorithms.py) and `register_reward` (harness/train/rewards.py) add entries of their
+own; the built-in ones stand here. A module named in `imports=` registers before the configuration is checked.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+Scale = Literal["none", "group", "batch"]
+
+
+@dataclass(frozen=True)
+class AlgorithmTraits:
+    """baseline: what rewards are compared with; a "group" baseline needs a group_size above 1. needs_critic: a critic
+    is trained (algo.critic). samples: completions come from the policy; False: they are the tasks' own answers.
+    scales: values of algo.scale that are defined for its advantages."""
+
+    baseline: Literal["group", "batch", "critic", "none"] = "group"
+    needs_critic: bool = False
+    samples: bool = True
+    scales: tuple[Scale, ...] = ("none", "group", "batch")
+
+
+@dataclass(frozen=True)
+class RewardTraits:
+    """needs_model: a reward model is trained (reward.model). needs_scratchpad: it scores the steps in a scratchpad."""
+
+    needs_model: bool = False
+    needs_scratchpad: bool = False
+
+
+_NO_BASELINE = AlgorithmTraits(baseline="none", scales=("none",))
+_GROUP_BASELINE = AlgorithmTraits()
+_algorithms: dict[str, AlgorithmTraits] = {
+    "reinforce": _NO_BASELINE,
+    "reinforce_pp": AlgorithmTraits(baseline="batch", scales=("none", "batch")),
+    "rloo": _GROUP_BASELINE,
+    "grpo": _GROUP_BASELINE,
+    "dr_grpo": _GROUP_BASELINE,
+    "dapo": _GROUP_BASELINE,
+    "cispo": _GROUP_BASELINE,
+    "gspo": _GROUP_BASELINE,
+    "ppo": AlgorithmTraits(baseline="critic", needs_critic=True, scales=("none", "batch")),
+    "expert_iteration": _NO_BASELINE,
+    "sft": AlgorithmTraits(baseline="none", samples=False, scales=("none",)),
+}
+_rewards: dict[str, RewardTraits] = {
+    "true_reward": RewardTraits(),
+    "random_reward": RewardTraits(),
+    "shuffled_within_group": RewardTraits(),
+    "format_reward": RewardTraits(),
+    "length_reward": RewardTraits(),
+    "learned_reward": RewardTraits(needs_model=True),
+    "process_reward": RewardTraits(needs_scratchpad=True),
+}
+ALGORITHM_TRAITS: Mapping[str, AlgorithmTraits] = MappingProxyType(_algorithms)
+REWARD_TRAITS: Mapping[str, RewardTraits] = MappingProxyType(_rewards)
+
+
+def register_algorithm_traits(name: str, traits: AlgorithmTraits) -> None:
+    """Makes algo.name=`name` valid. Repeating it changes nothing; raises ValueError for other traits."""
+    if _algorithms.setdefault(name, traits) != traits:
+        raise ValueError(f"an algorithm {name!r} is registered already, with other traits: choose another name")
+
+
+def register_reward_traits(name: str, traits: RewardTraits) -> None:
+    """Makes reward.name=`name` valid. Repeating it changes nothing; raises ValueError for other traits."""
+    if _rewards.setdefault(name, traits) != traits:
+        raise ValueError(f"a reward {name!r} is registered already, with other traits: choose another name")

@@ -1,0 +1,231 @@
+"""What names a run, and what does not."""
+
+import pytest
+
+from harness.config.identity import base_id, evaluation_id, run_id
+from harness.config.parse import dump, parse
+from harness.core.dotted import flatten
+from tests.toys import container, tiny
+
+# Another legal value for every leaf of the configuration: a leaf that is missing here fails a test.
+OTHER = {
+    "objective": "frozen",
+    "seed": 1,
+    "model.name": "other",
+    "model.layers": 2,
+    "model.width": 32,
+    "model.heads": 4,
+    "model.mlp": 48,
+    "model.context": 72,
+    "model.norm": "layernorm",
+    "model.norm_position": "post",
+    "model.qk_norm": True,
+    "model.rope_base": 500.0,
+    "model.init_std": 0.1,
+    "model.base_width": 8,
+    "base.seed": 1,
+    "base.steps": 4,
+    "base.documents": 16,
+    "base.tasks": ["toy.*", "maximum.*"],
+    "base.contexts.symbolic": 2.0,
+    "base.contexts.worded": 0.5,
+    "base.difficulties": [1],
+    "base.difficulty_decay": 0.5,
+    "base.label_noise": 0.2,
+    "base.scratchpad_share": 0.5,
+    "base.optim.name": "muon",
+    "base.optim.lr": 1e-3,
+    "base.optim.beta1": 0.8,
+    "base.optim.beta2": 0.8,
+    "base.optim.eps": 1e-7,
+    "base.optim.weight_decay": 0.5,
+    "base.optim.grad_clip": 0.5,
+    "base.schedule.name": "constant",
+    "base.schedule.warmup": 1,
+    "base.schedule.decay_share": 0.1,
+    "tasks.verified": ["maximum.symbolic"],
+    "tasks.unverified": [],
+    "tasks.difficulties": [1],
+    "tasks.difficulty_decay": 0.5,
+    "tasks.weights": [2.0],
+    "tasks.target_success": 0.5,
+    "tasks.retire_at": 0.9,
+    "rl.steps": 8,
+    "rl.problems": 8,
+    "rl.group_size": 8,
+    "rl.off_policy_steps": 2,
+    "sampling.temperature": 0.9,
+    "sampling.max_new_tokens": 2,
+    "sampling.thinking": 8,
+    "algo.name": "grpo",
+    "algo.scale": "none",
+    "algo.aggregation": "sample",
+    "algo.denominator": "kept",
+    "algo.kl": "k3",
+    "algo.kl_coefficient": 0.1,
+    "algo.entropy_bonus": 0.01,
+    "algo.clip_low": 0.1,
+    "algo.clip_high": 0.3,
+    "algo.critic": {"discount": 1.0, "gae_lambda": 0.9, "lr_factor": 1.0, "value_clip": None},
+    "reward.name": "random_reward",
+    "reward.model": {"steps": 1, "lr": 1e-3, "label_noise": 0.0},
+    "reward.length_penalty": 0.1,
+    "reward.truncation_penalty": 0.5,
+    "optim.name": "muon",
+    "optim.lr": 1e-3,
+    "optim.beta1": 0.8,
+    "optim.beta2": 0.8,
+    "optim.eps": 1e-7,
+    "optim.weight_decay": 0.5,
+    "optim.grad_clip": 0.5,
+    "optim.minibatches": 2,
+    "optim.epochs": 2,
+    "optim.micro_batch": 2,
+    "schedule.name": "wsd",
+    "schedule.warmup": 1,
+    "schedule.decay_share": 0.1,
+    "precision": "bf16",
+    "imports": ["tests.toy_task", "tests.toy_app"],
+}
+# What another value of a leaf can only stand with.
+NEEDS = {
+    "algo.kl": ("algo.kl_coefficient", 0.5),
+    "algo.kl_coefficient": ("algo.kl", "k3"),
+    "algo.critic": ("algo.name", "ppo"),
+    "reward.model": ("reward.name", "learned_reward"),
+    "sampling.thinking": ("base.scratchpad_share", 0.5),
+    "evaluation.thinking": ("base.scratchpad_share", 0.5),
+}
+# These change no weight of any run.
+LABELS = {
+    "tasks.unverified": [],
+    "tasks.held_out_difficulties": [3],
+    "rl.steps": 8,
+    "evaluation.split": "validation",
+    "evaluation.problems": 5,
+    "evaluation.samples": 8,
+    "evaluation.ks": [2],
+    "evaluation.thinking": [8],
+    "evaluation.temperature": 0.5,
+    "evaluation.seed": 3,
+    "evaluation.batch_size": 128,
+    "budgets": [0, 4],
+    "device": "auto",
+    "backend": "eager",
+    "save.seconds": 5.0,
+    "save.keep": 3,
+    "tracker.name": None,
+    "launcher.name": None,
+    "launcher.jobs": 1,
+    "launcher.threads": 1,
+    "launcher.memory_gb": 2.0,
+    "launcher.retries": 3,
+    "launcher.grace": 3.0,
+    "out": "elsewhere",
+    "plan": True,
+}
+# The vocabulary has one legal size; tests/policy/test_export.py takes bases from folders; the rest are
+# options of the base's optimizer that pretraining does not read.
+FIXED = {"model.vocab", "base.folder", "base.optim.minibatches", "base.optim.epochs", "base.optim.micro_batch"}
+
+
+def changed(leaf, value):
+    whole = container()
+    if leaf in NEEDS:
+        (group, name), value_of_it = NEEDS[leaf][0].split("."), NEEDS[leaf][1]
+        whole[group][name] = value_of_it
+    branch = whole
+    *path, last = leaf.split(".")
+    for name in path:
+        branch = branch[name]
+    assert last in branch, leaf
+    assert branch[last] != value, f"{leaf} has this value already"
+    branch[last] = value
+    return parse(whole)
+
+
+def unchanged(leaf):
+    """What to compare with: thinking budgets need a base with scratchpads."""
+    return tiny("base.scratchpad_share=0.5") if NEEDS.get(leaf, ("",))[0] == "base.scratchpad_share" else tiny()
+
+
+def test_every_leaf_of_the_configuration_is_sorted_into_one_of_two_kinds():
+    assert set(flatten(container())) == set(OTHER) | set(LABELS) | FIXED
+
+
+def test_yaml_gives_every_option_that_the_types_have():
+    """Also those that may be missing: an option is found in the file that owns its default."""
+    assert set(flatten(container())) == set(flatten(dump(tiny())))
+
+
+@pytest.mark.parametrize("leaf", sorted(set(OTHER) - set(LABELS)))
+def test_whatever_changes_weights_changes_the_runs_identity(leaf):
+    assert run_id(changed(leaf, OTHER[leaf])) != run_id(unchanged(leaf))
+
+
+@pytest.mark.parametrize("leaf", sorted(name for name, value in LABELS.items() if value is not None))
+def test_labels_paths_and_evaluation_settings_do_not(leaf):
+    other, same = changed(leaf, LABELS[leaf]), unchanged(leaf)
+    assert (run_id(other), base_id(other)) == (run_id(same), base_id(same))
+
+
+def test_the_tracker_is_no_part_of_the_identity():
+    assert run_id(tiny("tracker=wandb")) == run_id(tiny())
+
+
+@pytest.mark.parametrize("leaf", sorted(OTHER))
+def test_the_base_depends_on_the_model_the_base_part_the_precision_and_imported_sources_alone(leaf):
+    of_base = leaf.startswith(("model.", "base.")) or leaf in ("precision", "imports")
+    assert (base_id(changed(leaf, OTHER[leaf])) != base_id(unchanged(leaf))) == of_base
+
+
+def test_the_number_of_steps_counts_where_the_schedule_has_a_horizon():
+    assert run_id(tiny("schedule=wsd", "rl.steps=8")) != run_id(tiny("schedule=wsd"))
+
+
+@pytest.mark.parametrize("leaf", ["reward.name", "optim.lr", "rl.problems", "tasks.difficulty_decay"])
+def test_a_frozen_run_depends_on_base_and_seed_alone(leaf):
+    def frozen(*more):
+        return run_id(tiny("objective=frozen", *more))
+
+    value = OTHER[leaf]
+    setting = f"reward={value}" if leaf == "reward.name" else f"{leaf}={value}"
+    assert frozen(setting) == frozen()
+    assert frozen("seed=1") != frozen()
+    assert frozen("base.steps=4") != frozen()
+
+
+def test_what_continued_pretraining_costs_depends_on_how_long_rl_would_think():
+    ids = {
+        run_id(tiny("objective=continued_pretraining", "base.scratchpad_share=0.5", f"sampling.thinking={n}"))
+        for n in (0, 8)
+    }
+    assert len(ids) == 2
+
+
+def test_a_pattern_is_the_tasks_that_it_stands_for():
+    """So a task that joins the registry later, and matches, makes another run; and two spellings are one run."""
+    assert run_id(tiny("tasks.verified=[toy.symb*]")) == run_id(tiny())
+    assert base_id(tiny("base.tasks=[toy.worded,toy.symbolic]")) == base_id(tiny())
+    assert evaluation_id(tiny("tasks.verified=[toy.symb*]")) == evaluation_id(tiny())
+
+
+@pytest.mark.parametrize("leaf", sorted(name for name in LABELS if name.startswith("evaluation.")))
+def test_an_evaluation_is_identified_by_its_settings_but_not_by_its_chunks(leaf):
+    same = evaluation_id(changed(leaf, LABELS[leaf])) == evaluation_id(unchanged(leaf))
+    assert same == (leaf == "evaluation.batch_size")
+
+
+@pytest.mark.parametrize("leaf", ["tasks.unverified", "tasks.difficulties"])
+def test_an_evaluation_of_other_tasks_is_another(leaf):
+    assert evaluation_id(changed(leaf, OTHER[leaf])) != evaluation_id(tiny())
+
+
+@pytest.mark.parametrize("leaf", ["steps=7", "lr=0.5", "label_noise=0.1"])
+def test_what_a_reward_is_learned_from_names_the_run(leaf):
+    assert run_id(tiny("reward=learned_reward", f"reward.model.{leaf}")) != run_id(tiny("reward=learned_reward"))
+
+
+@pytest.mark.parametrize("leaf", ["discount=0.9", "gae_lambda=1.0", "lr_factor=2.0", "value_clip=0.2"])
+def test_how_a_critic_learns_names_the_run(leaf):
+    assert run_id(tiny("algo=ppo", f"algo.critic.{leaf}")) != run_id(tiny("algo=ppo"))
