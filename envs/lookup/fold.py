@@ -54,14 +54,15 @@ OPERATIONS: dict[str, tuple[Callable[[int, int], int], str, str]] = {
 
 def draw(name: str, rng: np.random.Generator, difficulty: int) -> Content:
     text = letters(rng, difficulty + 1, DIGITS)
-    values = [str(value) for value in accumulate(map(int, text), OPERATIONS[name][0])]
-    steps = [digit + value for digit, value in zip(text[1:], values[1:])]
+    operation, symbol, _ = OPERATIONS[name]
+    values = [str(value) for value in accumulate(map(int, text), operation)]
+    steps = [text[0], *(symbol + digit + value for digit, value in zip(text[1:], values[1:]))]
     return Content(f"fold:{name}:{text}", values[-1], {"digits": marked(text), "steps": steps})
 
 
 def worked(problem: Problem) -> str:
-    """Each digit but the first behind its mark, and the value after it."""
-    return f"{marked(['', *problem.data['steps']])[1:]}\n{problem.answer}"
+    """A4B+82C+24: behind its mark each look-up, of the value so far by the operation and the digit."""
+    return f"{marked(problem.data['steps'])}\n{problem.answer}"
 
 
 def _operation(name: str) -> tuple[Task, ...]:

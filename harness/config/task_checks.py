@@ -1,5 +1,6 @@
 """Checks of tasks: their roles, the corpus, the difficulties, and whether everything fits into the context."""
 
+import fnmatch
 import functools
 
 import numpy as np
@@ -38,6 +39,13 @@ def check_corpus(config: Config, corpus: tuple[Task, ...]) -> None:
             f"base.contexts names {', '.join(unknown)}",
             "none of base.tasks has that context, so nothing of it would be in the corpus",
             f"choose from {', '.join(contexts)}",
+        )
+    idle = [entry for entry in config.base.task_options if not fnmatch.filter([task.name for task in corpus], entry)]
+    if idle:
+        raise UserError(
+            f"base.task_options names {', '.join(idle)}",
+            "none of base.tasks matches it, so it would change nothing",
+            "name tasks or patterns of base.tasks",
         )
     used = tuple(task for task in corpus if config.base.contexts.get(task.context, 0) > 0)
     check_difficulties("base.difficulties", used, config.base.difficulties)

@@ -192,10 +192,10 @@ def _check_reward(config: Config) -> None:
 
 
 def _check_curriculum(config: Config) -> None:
-    entries, weights = len(config.tasks.verified), len(config.tasks.weights)
-    if weights not in (0, entries):
+    entries, weights = len(config.tasks.verified), config.tasks.weights
+    if isinstance(weights, tuple) and len(weights) not in (0, entries):
         raise UserError(
-            f"tasks.weights has {weights} entries",
+            f"tasks.weights has {len(weights)} entries",
             f"tasks.verified has {entries}, each of which needs its own",
             "name as many, or none",
         )

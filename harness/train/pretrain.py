@@ -9,8 +9,7 @@ With `worked` a share of the documents shows the steps: `BOS prompt TURN scratch
 ANSWER stands before the answer of the other documents too, so that ANSWER alone tells a policy to answer now.
 """
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise, zip_longest
 
@@ -36,17 +35,35 @@ from harness.train.optim import added_up, clip_gradients, learning_rate_factor, 
 from harness.train.rollout import thought
 from harness.train.state import OnStep, StepReport, Stopwatch, TrainState, check_finite
 
+Shares = float | Mapping[str, float]
 # Tokens of one forward pass of rows, padding included. On a CPU more would leave the cache and fewer are all overhead.
 PADDED_AT_ONCE = {"cpu": 768, "cuda": 1 << 16}
 WIDTHS_ALIKE = 16  # tokens by which the widths of what is recorded for a GPU differ
 
 
 def corpus_of(base: BaseConfig) -> Mixture:
-    """The mixture that documents are drawn from; a context's weight is shared by its tasks."""
-    tasks = [task for task in select(base.tasks) if base.contexts.get(task.context, 0) > 0]
-    count = Counter(task.context for task in tasks)
-    weights = tuple(base.contexts[task.context] / count[task.context] for task in tasks)
+    """The mixture that documents are drawn from; a context's weight is shared by its tasks, by their own weights."""
+    own = {task.name: base.options(task.name).weight for task in select(base.tasks)}
+    tasks = [task for task in select(base.tasks) if own[task.name] * base.contexts.get(task.context, 0) > 0]
+    shared: dict[str, float] = {}
+    for task in tasks:
+        shared[task.context] = shared.get(task.context, 0.0) + own[task.name]
+    weights = tuple(base.contexts[task.context] * own[task.name] / shared[task.context] for task in tasks)
     return Mixture(tuple(tasks), weights, base.difficulties, base.difficulty_decay)
+
+
+def label_noise_of(base: BaseConfig, corpus: Mixture) -> Shares:
+    """The share of documents with another problem's answer, by task."""
+    return {task.name: base.options(task.name).label_noise or 0.0 for task in corpus.tasks}
+
+
+def scratchpad_share_of(base: BaseConfig, corpus: Mixture) -> Shares:
+    """The share of documents that show their steps, by task."""
+    return {task.name: base.options(task.name).scratchpad_share or 0.0 for task in corpus.tasks}
+
+
+def _per_problem(share: Shares, problems: Sequence[Problem]) -> np.ndarray | float:
+    return np.array([share[problem.task] for problem in problems]) if isinstance(share, Mapping) else share
 
 
 def another(problem: Problem, rng: np.random.Generator) -> Problem:
@@ -73,18 +90,19 @@ def as_in_corpus(problem: Problem, rng: np.random.Generator) -> Problem:
 
 
 def draw_documents(
-    mixture: Mixture, n: int, wrong_answers: float, rng: np.random.Generator, worked: float = 0.0
+    mixture: Mixture, n: int, wrong_answers: Shares, rng: np.random.Generator, worked: Shares = 0.0
 ) -> list[np.ndarray]:
-    """n documents of the training split; a wrong one holds another problem's answer, and its steps."""
+    """n documents of the training split; a wrong one holds another problem's answer, and its steps. `wrong_answers` and
+    `worked`: shares of the documents, of all alike or by the name of the task."""
     problems = mixture.draw(n, rng)
-    wrong = rng.random(n) < wrong_answers
+    wrong = rng.random(n) < _per_problem(wrong_answers, problems)
     solved = [another(p, rng) if w else p for p, w in zip(problems, wrong)]
     # From streams of their own: the same problems, right and wrong, whatever the share and the corpus's errors.
     streams = rng.spawn(2 if any(task.corpus_answer for task in mixture.tasks) else 1)
     solved = [as_in_corpus(s, streams[-1]) for s in solved]
-    if not worked:
+    if not (any(worked.values()) if isinstance(worked, Mapping) else worked):
         return [document(p, s.answer) for p, s in zip(problems, solved)]
-    shown = streams[0].random(n) < worked
+    shown = streams[0].random(n) < _per_problem(worked, problems)
     return [
         document(p, s.answer, get(s.task).scratchpad(s) if show else "") for p, s, show in zip(problems, solved, shown)
     ]
@@ -203,7 +221,11 @@ def _step(
 def pretrain_step(cfg: BaseConfig, state: TrainState, corpus: Mixture, each: Each = map) -> StepReport:
     """One update on fresh documents."""
     lr = cfg.optim.lr * learning_rate_factor(cfg.schedule, state.step, cfg.steps)
-    draw = lambda key: draw_documents(corpus, cfg.documents, cfg.label_noise, key.generator(), cfg.scratchpad_share)  # noqa: E731
+    noise, steps_shown = label_noise_of(cfg, corpus), scratchpad_share_of(cfg, corpus)
+
+    def draw(key: Key) -> list[np.ndarray]:
+        return draw_documents(corpus, cfg.documents, noise, key.generator(), steps_shown)
+
     return _step(state, draw, "documents", cfg.optim, lr, each)
 
 
@@ -226,7 +248,7 @@ def rl_tokens(problems: Sequence[Problem], group_size: int, thinking: int | None
 
 
 def documents_worth(
-    tokens: float, corpus: Mixture, wrong_answers: float, key: Key, worked: float = 0.0
+    tokens: float, corpus: Mixture, wrong_answers: Shares, key: Key, worked: Shares = 0.0
 ) -> list[np.ndarray]:
     """Fresh documents that hold as many tokens, to within one document."""
     rng, documents = key.generator(), []
@@ -248,7 +270,8 @@ def continued_step(cfg: Config, state: TrainState, corpus: Mixture, mixture: Mix
     def draw(key: Key) -> list[np.ndarray]:
         problems = mixture.draw(cfg.rl.problems, Key("problems", key.seed, key.step).generator())
         tokens = flops_per_token(cfg) / 6 * rl_tokens(problems, cfg.rl.group_size, cfg.thinking)
-        return documents_worth(tokens, corpus, cfg.base.label_noise, key, cfg.base.scratchpad_share)
+        noise, steps_shown = label_noise_of(cfg.base, corpus), scratchpad_share_of(cfg.base, corpus)
+        return documents_worth(tokens, corpus, noise, key, steps_shown)
 
     return _step(state, draw, "continued", cfg.optim, lr, each)
 
