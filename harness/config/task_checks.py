@@ -47,7 +47,8 @@ def check_corpus(config: Config, corpus: tuple[Task, ...]) -> None:
             "none of base.tasks matches it, so it would change nothing",
             "name tasks or patterns of base.tasks",
         )
-    used = tuple(task for task in corpus if config.base.contexts.get(task.context, 0) > 0)
+    weights = [config.base.options(task.name).weight * config.base.contexts.get(task.context, 0) for task in corpus]
+    used = tuple(task for task, weight in zip(corpus, weights) if weight > 0)
     check_difficulties("base.difficulties", used, config.base.difficulties)
     if config.has_scratchpad and not any(task.has_scratchpad for task in used):
         raise UserError(

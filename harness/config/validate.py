@@ -192,12 +192,18 @@ def _check_reward(config: Config) -> None:
 
 
 def _check_curriculum(config: Config) -> None:
-    entries, weights = len(config.tasks.verified), config.tasks.weights
-    if isinstance(weights, tuple) and len(weights) not in (0, entries):
+    entries, weights = len(config.tasks.verified), len(config.tasks.weights)
+    if weights not in (0, entries):
         raise UserError(
-            f"tasks.weights has {len(weights)} entries",
+            f"tasks.weights has {weights} entries",
             f"tasks.verified has {entries}, each of which needs its own",
             "name as many, or none",
+        )
+    if weights and config.tasks.weight_distribution is not None:
+        raise UserError(
+            "tasks.weights with tasks.weight_distribution",
+            "both give the weights of the tasks",
+            "set tasks.weights=[] or tasks.weight_distribution=null",
         )
     for name in ("target_success", "retire_at"):
         if getattr(config.tasks, name) is not None and config.objective == "continued_pretraining":

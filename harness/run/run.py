@@ -20,7 +20,7 @@ from envs.vector import TextVectorEnv
 from envs.weights import distributed_weights
 from harness.config.identity import base_id, evaluation_id
 from harness.config.parse import dump, parse
-from harness.config.schema import Config, OptimConfig, TasksConfig, WeightDistribution
+from harness.config.schema import Config, OptimConfig, TasksConfig
 from harness.core.flops import Spent
 from harness.core.seeding import keys
 from harness.core.signals import deferred
@@ -176,8 +176,8 @@ def training_mixture(config: Config) -> Mixture:
 
 def _weights(roles: TasksConfig, tasks: Sequence[Task]) -> tuple[float, ...]:
     """Of each task: of the distribution, or of the first entry that stands for it; () where all are alike."""
-    if isinstance(roles.weights, WeightDistribution):
-        return distributed_weights(roles.weights.name, len(tasks), roles.weights.decades)
+    if roles.weight_distribution is not None:
+        return distributed_weights(roles.weight_distribution.name, len(tasks), roles.weight_distribution.decades)
     weight: dict[str, float] = {}
     for entry, value in zip(roles.verified, roles.weights):
         for task in select([entry]):

@@ -49,6 +49,7 @@ OTHER = {
     "tasks.difficulties": [1],
     "tasks.difficulty_decay": 0.5,
     "tasks.weights": [2.0],
+    "tasks.weight_distribution": {"name": "log_uniform", "decades": 3.0},
     "tasks.target_success": 0.5,
     "tasks.retire_at": 0.9,
     "rl.steps": 8,

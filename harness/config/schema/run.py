@@ -31,16 +31,17 @@ class WeightDistribution:
 class TasksConfig:
     """Roles of a study, as names or patterns such as "*.symbolic". Training draws from `verified` alone: each task with
     the weight of the first entry that stands for it (`weights`, one an entry; none: all alike), or with that of a
-    distribution over the tasks; difficulty d of it with weight difficulty_decay ** (d - 1). With a target_success, more
-    where the policy succeeds about so often. A problem whose pass rate in a step reached retire_at is not drawn again.
-    `held_out_difficulties`: difficulties of the verified tasks that are never trained, only evaluated, as unverified
-    tasks of their own."""
+    `weight_distribution` over the tasks; difficulty d of it with weight difficulty_decay ** (d - 1). With a
+    target_success, more where the policy succeeds about so often. A problem whose pass rate in a step reached retire_at
+    is not drawn again. `held_out_difficulties`: difficulties of the verified tasks that are never trained, only
+    evaluated, as unverified tasks of their own."""
 
     verified: tuple[str, ...]
     unverified: tuple[str, ...]
     difficulties: tuple[PositiveInt, ...]
     difficulty_decay: PositiveFloat
-    weights: tuple[PositiveFloat, ...] | WeightDistribution = ()
+    weights: tuple[PositiveFloat, ...] = ()
+    weight_distribution: WeightDistribution | None = None
     held_out_difficulties: tuple[PositiveInt, ...] = ()
     target_success: Annotated[float, Field(gt=0, lt=1)] | None = None
     retire_at: Annotated[float, Field(gt=0, le=1)] | None = None
