@@ -128,15 +128,9 @@ def test_a_distribution_of_weights_is_over_the_tasks_that_patterns_stand_for():
 
 
 def test_another_distribution_of_weights_is_another_run():
-    ids = {
-        run_id(tiny(*QUANTA, f"tasks.weight_distribution={{name:{name},decades:{d}}}"))
-        for name in NAMES
-        for d in (1, 3)
-    }
+    spread = [(name, decades) for name in ("log_uniform", "two_clusters") for decades in (1, 3)]
+    ids = {run_id(tiny(*QUANTA, distribution(*values))) for values in spread}
     assert len(ids) == 4
-
-
-NAMES = ("log_uniform", "two_clusters")
 
 
 def test_weights_are_given_once():
