@@ -138,7 +138,7 @@ def rng_of(seed: int) -> np.random.Generator:
 
 
 def test_maps_and_groups_share_contents_and_so_splits():
-    for names in (("walk_map0.symbolic", "walk_map3.worded"), ("automaton_first1.symbolic", "automaton_all16.worded")):
+    for names in (("walk_map0.symbolic", "walk_map3.worded"), ("automaton_first2.symbolic", "automaton_all16.worded")):
         first, second = map(envs.get, names)
         train = {p.content for p in distinct_problems(first, 3, "train", 50, 0)}
         test = {p.content for p in distinct_problems(second, 3, "test", 50, 0)}
