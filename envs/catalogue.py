@@ -118,7 +118,7 @@ def rows(task: Task) -> list[str]:
     """A table row for each example; length and speed stand in the first."""
     measures = f"{task.max_prompt} + {task.max_completion} | {draws_per_second(task):,.0f}/s"
     found = []
-    for difficulty in [d for d in EXAMPLES if d in task.difficulties]:
+    for difficulty in [d for d in EXAMPLES if d in task.difficulties] or task.difficulties[:1]:
         problem = example(task, difficulty)
         name = task.name if not found else ""
         found.append(f"| {name} | {difficulty} | {_code(problem.prompt)} | {_code(problem.answer)} | {measures} |")

@@ -21,6 +21,6 @@ def two_clusters(n: int, decades: float) -> np.ndarray:
 DISTRIBUTIONS = {"uniform": uniform, "log_uniform": log_uniform, "two_clusters": two_clusters}
 
 
-def weights(distribution: str, n: int, decades: float) -> tuple[float, ...]:
+def distributed_weights(distribution: str, n: int, decades: float) -> tuple[float, ...]:
     """Weights of n tasks in their order, the first 1. Raises KeyError for an unknown distribution."""
     return tuple(DISTRIBUTIONS[distribution](n, decades).tolist())

@@ -17,7 +17,6 @@ STATES = "0123456789"
 LETTERS = "abcdefghijklmnop"
 TABLES = permutations(LETTERS, STATES, seed=13)
 GROUPS = {
-    "first1": LETTERS[:1],
     "first2": LETTERS[:2],
     "first4": LETTERS[:4],
     "first8": LETTERS[:8],

@@ -41,40 +41,43 @@ def _complement(a: int, b: int) -> int:
     return (9 - a - b) % 10
 
 
-# Each is a bijection of b, so that every answer is as frequent as any other.
-OPERATIONS: dict[str, tuple[Callable[[int, int], int], str]] = {
-    "sum": (_sum, "a+b"),
-    "difference": (_difference, "a-b"),
-    "double": (_double, "2a+b"),
-    "triple": (_triple, "3a+b"),
-    "weighted": (_weighted, "a+3b"),
-    "complement": (_complement, "9-a-b"),
+# With its symbol and formula. Each is a bijection of b, so that every answer is as frequent as any other.
+OPERATIONS: dict[str, tuple[Callable[[int, int], int], str, str]] = {
+    "sum": (_sum, "+", "a+b"),
+    "difference": (_difference, "-", "a-b"),
+    "double": (_double, "*", "2a+b"),
+    "triple": (_triple, "/", "3a+b"),
+    "weighted": (_weighted, "%", "a+3b"),
+    "complement": (_complement, "&", "9-a-b"),
 }
 
 
 def draw(name: str, rng: np.random.Generator, difficulty: int) -> Content:
     text = letters(rng, difficulty + 1, DIGITS)
-    values = [str(value) for value in accumulate(map(int, text), OPERATIONS[name][0])]
-    return Content(f"fold:{name}:{text}", values[-1], {"digits": marked(text), "values": values})
+    operation, symbol, _ = OPERATIONS[name]
+    values = [str(value) for value in accumulate(map(int, text), operation)]
+    steps = [text[0], *(symbol + digit + value for digit, value in zip(text[1:], values[1:]))]
+    return Content(f"fold:{name}:{text}", values[-1], {"digits": marked(text), "steps": steps})
 
 
 def worked(problem: Problem) -> str:
-    """The value so far at each digit, behind the mark of the digit."""
-    return f"{marked(problem.data['values'])}\n{problem.answer}"
+    """A4B+82C+24: behind its mark each look-up, of the value so far by the operation and the digit."""
+    return f"{marked(problem.data['steps'])}\n{problem.answer}"
 
 
 def _operation(name: str) -> tuple[Task, ...]:
+    _, symbol, formula = OPERATIONS[name]
     return family(
         f"fold_{name}",
         partial(draw, name),
-        symbolic=f"{name} {{digits}}=",
+        symbolic=symbol + "{digits}=",
         worded=(
-            f"Fold {{digits}} by {name}.",
-            f"What is left of {{digits}} under {name}?",
-            f"Take the {name} along {{digits}}.",
+            f"Fold {{digits}} by {symbol}.",
+            f"What is left of {{digits}} under {symbol}?",
+            f"Take {symbol} along {{digits}}.",
         ),
         widths=lambda d: {"digits": 2 * d + 2, "answer": 1},
-        difficulty_meaning=f"digits, less one; a value a and the next digit b make {OPERATIONS[name][1]} mod 10",
+        difficulty_meaning=f"digits, less one; a value a and the next digit b make {formula} mod 10",
         answer_format=r"[0-9]",
         guess_rate=0.1,
         worked=worked,

@@ -38,10 +38,10 @@ def _code(i: int, code: Code) -> tuple[Task, ...]:
         widths=lambda d: {"code": 1, "text": d, "answer": d},
         difficulty_meaning=f"letters; the corpus is right about each with share {SHARE:g}",
         answer_format=r"[a-p]+",
-        guess_rate=0.02,
+        guess_rate=0.0,
         worked=worked,
         corpus_answer=partial(corpus_answer, code),
-        difficulties=range(1, 5),
+        difficulties=range(2, 5),
     )
 
 

@@ -27,7 +27,7 @@ from pydantic import TypeAdapter
 
 from envs.registry import select
 from harness.config.exported import origin_of
-from harness.config.schema import Config
+from harness.config.schema import Config, CorpusOptions
 
 # Part of every identity: raise it when the same configuration would give other weights.
 SCHEMA_VERSION = 2
@@ -98,7 +98,8 @@ def base_id(config: Config) -> str:
     values = _values(config)
     content = {key: values[key] for key in ("model", "base", "precision")}
     if config.base.folder is None:
-        content["base"] |= {"tasks": _names(config.base.tasks)}
+        base = {name: value for name, value in content["base"].items() if name != "task_options"}
+        content["base"] = {**base, "tasks": _names(config.base.tasks), **_task_options(config)}
         content |= _imported(config)
     else:
         weights = origin_of(Path(config.base.folder), config.model)["weights"]
@@ -128,7 +129,15 @@ def _corpus(config: Config, values: dict[str, Any]) -> dict[str, Any]:
     names = ("contexts", "difficulties", "difficulty_decay", "label_noise", "scratchpad_share")
     corpus = {name: values["base"][name] for name in names if name in values["base"]}
     thinking = {name: value for name, value in values["sampling"].items() if name == "thinking"}
-    return {"tasks": _names(config.base.tasks), **corpus, **thinking}
+    return {"tasks": _names(config.base.tasks), **corpus, **_task_options(config), **thinking}
+
+
+def _task_options(config: Config) -> dict[str, Any]:
+    """The options of each task whose options are its own, whatever patterns stand for it; {} where none has any."""
+    base, general = config.base, CorpusOptions(1.0, config.base.label_noise, config.base.scratchpad_share)
+    own = {name: options for name in _names(base.tasks) if (options := base.options(name)) != general}
+    dumped = TypeAdapter(dict[str, CorpusOptions]).dump_python(own, mode="json")
+    return {"task_options": dumped} if own else {}
 
 
 def _trained_tasks(config: Config, tasks: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Checks of tasks: their roles, the corpus, the difficulties, and whether everything fits into the context."""
 
+import fnmatch
 import functools
 
 import numpy as np
@@ -39,7 +40,15 @@ def check_corpus(config: Config, corpus: tuple[Task, ...]) -> None:
             "none of base.tasks has that context, so nothing of it would be in the corpus",
             f"choose from {', '.join(contexts)}",
         )
-    used = tuple(task for task in corpus if config.base.contexts.get(task.context, 0) > 0)
+    idle = [entry for entry in config.base.task_options if not fnmatch.filter([task.name for task in corpus], entry)]
+    if idle:
+        raise UserError(
+            f"base.task_options names {', '.join(idle)}",
+            "none of base.tasks matches it, so it would change nothing",
+            "name tasks or patterns of base.tasks",
+        )
+    weights = [config.base.options(task.name).weight * config.base.contexts.get(task.context, 0) for task in corpus]
+    used = tuple(task for task, weight in zip(corpus, weights) if weight > 0)
     check_difficulties("base.difficulties", used, config.base.difficulties)
     if config.has_scratchpad and not any(task.has_scratchpad for task in used):
         raise UserError(

@@ -199,6 +199,12 @@ def _check_curriculum(config: Config) -> None:
             f"tasks.verified has {entries}, each of which needs its own",
             "name as many, or none",
         )
+    if weights and config.tasks.weight_distribution is not None:
+        raise UserError(
+            "tasks.weights with tasks.weight_distribution",
+            "both give the weights of the tasks",
+            "set tasks.weights=[] or tasks.weight_distribution=null",
+        )
     for name in ("target_success", "retire_at"):
         if getattr(config.tasks, name) is not None and config.objective == "continued_pretraining":
             raise UserError(

@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 
+from envs.base import Task
 from envs.mixture import Mixture
 from envs.registry import select
 from envs.vector import TextVectorEnv
+from envs.weights import distributed_weights
 from harness.config.identity import base_id, evaluation_id
 from harness.config.parse import dump, parse
-from harness.config.schema import Config, OptimConfig
+from harness.config.schema import Config, OptimConfig, TasksConfig
 from harness.core.flops import Spent
 from harness.core.seeding import keys
 from harness.core.signals import defer_signals
@@ -180,12 +182,18 @@ def _import(folder: str, members: Stack, state: TrainState) -> None:
 def training_mixture(config: Config) -> Mixture:
     """What RL draws: verified tasks alone, whatever else a study names."""
     roles, tasks = config.tasks, select(config.tasks.verified)
+    return Mixture(tasks, _weights(roles, tasks), roles.difficulties, roles.difficulty_decay)
+
+
+def _weights(roles: TasksConfig, tasks: Sequence[Task]) -> tuple[float, ...]:
+    """Of each task: of the distribution, or of the first entry that stands for it; () where all are alike."""
+    if roles.weight_distribution is not None:
+        return distributed_weights(roles.weight_distribution.name, len(tasks), roles.weight_distribution.decades)
     weight: dict[str, float] = {}
     for entry, value in zip(roles.verified, roles.weights):
         for task in select([entry]):
             weight.setdefault(task.name, value)
-    weights = tuple(weight[task.name] for task in tasks) if weight else ()
-    return Mixture(tasks, weights, roles.difficulties, roles.difficulty_decay)
+    return tuple(weight[task.name] for task in tasks) if weight else ()
 
 
 def _rl(members: Stack, work: RemainingWork, report: ReportRow) -> None:

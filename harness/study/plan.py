@@ -66,12 +66,14 @@ def cost(job: Job, rates: Rates) -> Cost:
     from envs.registry import select
     from harness.policy.transformer import parameter_count
     from harness.train.algorithms import flops_per_token
-    from harness.train.pretrain import corpus_of, draw_documents
+    from harness.train.pretrain import corpus_of, draw_documents, scratchpad_share_of
 
     config, work = parse(job.run), remaining_work(job)
     n, weights = parameter_count(config.model, embedding=False), parameter_count(config.model) * BYTES_PER_WEIGHT
     if job.run_id == base_id(config):
-        some = draw_documents(corpus_of(config.base), 64, 0.0, np.random.default_rng(0), config.base.scratchpad_share)
+        corpus = corpus_of(config.base)
+        shown = scratchpad_share_of(config.base, corpus)
+        some = draw_documents(corpus, 64, 0.0, np.random.default_rng(0), shown)
         tokens = work.steps * config.base.documents * sum(map(len, some)) / len(some)
         return Cost(tokens, 6 * n * tokens, 0.0, AROUND * 6 * n * tokens / rates.update, 4 * weights, is_base=True)
     tasks = [*select(config.tasks.verified), *select(config.tasks.unverified)]

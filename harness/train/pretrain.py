@@ -5,12 +5,12 @@ A task of several turns gives whole episodes, calls and replies included, as its
 A share of the documents carries a wrong answer (another problem's, of the same task and difficulty): the base then has
 the form of every task and the content of some, and RL has something to improve.
 
-With `worked` a share of the documents shows the steps: `BOS prompt TURN scratchpad ANSWER answer EOS`. In such a corpus
-ANSWER stands before the answer of the other documents too, so that ANSWER alone tells a policy to answer now.
+With `scratchpad_share` a share of the documents shows the steps: `BOS prompt TURN scratchpad ANSWER answer EOS`. In
+such a corpus ANSWER stands before the answer of the other documents too, so that ANSWER alone tells a policy to answer
+now.
 """
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -32,13 +32,32 @@ from harness.train.optim import accumulate_gradients, clip_gradients, learning_r
 from harness.train.rollout import gold_scratchpad
 from harness.train.state import OnStep, StepReport, Stopwatch, TrainState, check_finite, gradients_of
 
+Shares = float | Mapping[str, float]
+
 
 def corpus_of(base: BaseConfig) -> Mixture:
-    """The mixture that documents are drawn from; a context's weight is shared by its tasks."""
-    tasks = [task for task in select(base.tasks) if base.contexts.get(task.context, 0) > 0]
-    count = Counter(task.context for task in tasks)
-    weights = tuple(base.contexts[task.context] / count[task.context] for task in tasks)
+    """The mixture that documents are drawn from; a context's weight is shared by its tasks, by their own weights."""
+    own = {task.name: base.options(task.name).weight for task in select(base.tasks)}
+    tasks = [task for task in select(base.tasks) if own[task.name] * base.contexts.get(task.context, 0) > 0]
+    shared: dict[str, float] = {}
+    for task in tasks:
+        shared[task.context] = shared.get(task.context, 0.0) + own[task.name]
+    weights = tuple(base.contexts[task.context] * own[task.name] / shared[task.context] for task in tasks)
     return Mixture(tuple(tasks), weights, base.difficulties, base.difficulty_decay)
+
+
+def label_noise_of(base: BaseConfig, corpus: Mixture) -> Shares:
+    """The share of documents with another problem's answer, by task."""
+    return {task.name: base.options(task.name).label_noise or 0.0 for task in corpus.tasks}
+
+
+def scratchpad_share_of(base: BaseConfig, corpus: Mixture) -> Shares:
+    """The share of documents that show their steps, by task."""
+    return {task.name: base.options(task.name).scratchpad_share or 0.0 for task in corpus.tasks}
+
+
+def _per_problem(share: Shares, problems: Sequence[Problem]) -> np.ndarray | float:
+    return np.array([share[problem.task] for problem in problems]) if isinstance(share, Mapping) else share
 
 
 def _another(problem: Problem, rng: np.random.Generator) -> Problem:
@@ -65,18 +84,19 @@ def _as_in_corpus(problem: Problem, rng: np.random.Generator) -> Problem:
 
 
 def draw_documents(
-    mixture: Mixture, n: int, wrong_answers: float, rng: np.random.Generator, worked: float = 0.0
+    mixture: Mixture, n: int, label_noise: Shares, rng: np.random.Generator, scratchpad_share: Shares = 0.0
 ) -> list[np.ndarray]:
-    """n documents of the training split; a wrong one has another problem's answer and scratchpad."""
+    """n documents of the training split; a wrong one has another problem's answer and scratchpad. `label_noise`
+    and `scratchpad_share`: of all documents alike, or by task."""
     problems = mixture.draw(n, rng)
-    wrong = rng.random(n) < wrong_answers
+    wrong = rng.random(n) < _per_problem(label_noise, problems)
     solved = [_another(p, rng) if w else p for p, w in zip(problems, wrong)]
     # From streams of their own: the same problems, right and wrong, whatever the share and the corpus's errors.
     streams = rng.spawn(2 if any(task.corpus_answer for task in mixture.tasks) else 1)
     solved = [_as_in_corpus(s, streams[-1]) for s in solved]
-    if not worked:
+    if not (any(scratchpad_share.values()) if isinstance(scratchpad_share, Mapping) else scratchpad_share):
         return [document(p, s.answer) for p, s in zip(problems, solved)]
-    shown = streams[0].random(n) < worked
+    shown = streams[0].random(n) < _per_problem(scratchpad_share, problems)
     return [
         document(p, s.answer, get(s.task).scratchpad(s) if show else "") for p, s, show in zip(problems, solved, shown)
     ]
@@ -125,9 +145,10 @@ def _step(
 def pretrain_step(cfg: BaseConfig, state: TrainState, corpus: Mixture) -> StepReport:
     """One update on fresh documents."""
     lr = cfg.optim.lr * learning_rate_factor(cfg.schedule, state.step, cfg.steps)
+    noise, steps_shown = label_noise_of(cfg, corpus), scratchpad_share_of(cfg, corpus)
 
     def draw(key: Key) -> list[np.ndarray]:
-        return draw_documents(corpus, cfg.documents, cfg.label_noise, key.generator(), cfg.scratchpad_share)
+        return draw_documents(corpus, cfg.documents, noise, key.generator(), steps_shown)
 
     return _step(state, draw, "documents", cfg.optim, lr)
 
@@ -148,12 +169,12 @@ def expected_rl_tokens(problems: Sequence[Problem], group_size: int, thinking: i
 
 
 def documents_of_tokens(
-    tokens: float, corpus: Mixture, wrong_answers: float, key: Key, worked: float = 0.0
+    tokens: float, corpus: Mixture, label_noise: Shares, key: Key, scratchpad_share: Shares = 0.0
 ) -> list[np.ndarray]:
     """Fresh documents of so many tokens in all, to within one document."""
     rng, documents = key.generator(), []
     while tokens > 0:
-        for document in draw_documents(corpus, 32, wrong_answers, rng, worked):
+        for document in draw_documents(corpus, 32, label_noise, rng, scratchpad_share):
             if tokens < len(document) / 2:
                 return documents
             documents.append(document)
@@ -170,7 +191,8 @@ def continued_step(cfg: Config, state: TrainState, corpus: Mixture, mixture: Mix
     def draw(key: Key) -> list[np.ndarray]:
         problems = mixture.draw(cfg.rl.problems, Key("problems", key.seed, key.step).generator())
         tokens = flops_per_token(cfg) / 6 * expected_rl_tokens(problems, cfg.rl.group_size, cfg.thinking)
-        return documents_of_tokens(tokens, corpus, cfg.base.label_noise, key, cfg.base.scratchpad_share)
+        noise, steps_shown = label_noise_of(cfg.base, corpus), scratchpad_share_of(cfg.base, corpus)
+        return documents_of_tokens(tokens, corpus, noise, key, steps_shown)
 
     return _step(state, draw, "continued", cfg.optim, lr)
 

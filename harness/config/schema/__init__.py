@@ -19,11 +19,12 @@ from harness.config.schema.execution import (
     WandbTracker,
 )
 from harness.config.schema.model import ModelConfig
-from harness.config.schema.run import Config, EvaluationConfig, TasksConfig
+from harness.config.schema.run import Config, EvaluationConfig, TasksConfig, WeightDistribution
 from harness.config.schema.study import Preregistration, StudyConfig
 from harness.config.schema.training import (
     AlgoConfig,
     BaseConfig,
+    CorpusOptions,
     CriticConfig,
     OptimConfig,
     RewardConfig,
@@ -37,6 +38,7 @@ __all__ = [
     "AlgoConfig",
     "BaseConfig",
     "Config",
+    "CorpusOptions",
     "CriticConfig",
     "EvaluationConfig",
     "Launcher",
@@ -59,4 +61,5 @@ __all__ = [
     "TasksConfig",
     "TrackerConfig",
     "WandbTracker",
+    "WeightDistribution",
 ]

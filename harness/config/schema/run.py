@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass as schema
 
 from harness.config.schema.execution import LauncherConfig, SaveConfig, TrackerConfig
@@ -20,18 +20,28 @@ from harness.config.schema.training import (
 
 
 @schema(frozen=True, config=FORBID_EXTRA)
+class WeightDistribution:
+    """Weights spread over the verified tasks in their order, from 1 down over so many decades (envs/weights.py)."""
+
+    name: Literal["uniform", "log_uniform", "two_clusters"]
+    decades: NonNegativeFloat
+
+
+@schema(frozen=True, config=FORBID_EXTRA)
 class TasksConfig:
     """Roles of a study, as names or patterns such as "*.symbolic". Training draws from `verified` alone: each task with
-    the weight of the first entry that stands for it (`weights`, one an entry; none: all alike), difficulty d of it with
-    weight difficulty_decay ** (d - 1). With a target_success, more where the policy succeeds about so often. A
-    problem whose pass rate in a step reached retire_at is not drawn again. `held_out_difficulties`: difficulties of
-    the verified tasks that are never trained, only evaluated, as unverified tasks of their own."""
+    the weight of the first entry that stands for it (`weights`, one an entry; none: all alike), or with that of a
+    `weight_distribution` over the tasks; difficulty d of it with weight difficulty_decay ** (d - 1). With a
+    target_success, more where the policy succeeds about so often. A problem whose pass rate in a step reached retire_at
+    is not drawn again. `held_out_difficulties`: difficulties of the verified tasks that are never trained, only
+    evaluated, as unverified tasks of their own."""
 
     verified: tuple[str, ...]
     unverified: tuple[str, ...]
     difficulties: tuple[PositiveInt, ...]
     difficulty_decay: PositiveFloat
     weights: tuple[PositiveFloat, ...] = ()
+    weight_distribution: WeightDistribution | None = None
     held_out_difficulties: tuple[PositiveInt, ...] = ()
     target_success: Annotated[float, Field(gt=0, lt=1)] | None = None
     retire_at: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -83,7 +93,7 @@ class Config:
     @property
     def has_scratchpad(self) -> bool:
         """Whether the policy was pretrained with scratchpads, so that ANSWER stands before each of its answers."""
-        return self.base.scratchpad_share > 0
+        return self.base.has_scratchpad
 
     @property
     def thinking(self) -> int | None:

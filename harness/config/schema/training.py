@@ -1,6 +1,7 @@
 """How a policy is trained: the sections `base`, `rl`, `sampling`, `algo`, `reward`, `optim` and `schedule`."""
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
@@ -44,12 +45,23 @@ class ScheduleConfig:
 
 
 @schema(frozen=True, config=FORBID_EXTRA)
+class CorpusOptions:
+    """What the corpus does otherwise for some tasks: their `weight` among the tasks of their context, and the shares of
+    their documents, null where they are those of the whole corpus."""
+
+    weight: NonNegativeFloat = 1.0
+    label_noise: Share | None = None
+    scratchpad_share: Share | None = None
+
+
+@schema(frozen=True, config=FORBID_EXTRA)
 class BaseConfig:
     """How the base is pretrained. `contexts` are the weights of contexts in the corpus: exposure. `label_noise`: share
     of documents that give another problem's answer. `scratchpad_share`: share of documents that show the steps in a
     scratchpad before the answer. `folder`: an exported policy (scripts/export.py) to take instead; the rest of this
     section then counts for nothing, but for the corpus of continued pretraining, and for `scratchpad_share`, which
-    determines whether the policy writes scratchpads."""
+    determines whether the policy writes scratchpads. `task_options`: options of some tasks, by name or pattern; the
+    first entry that stands for a task counts."""
 
     folder: str | None
     seed: NonNegativeInt
@@ -63,6 +75,19 @@ class BaseConfig:
     optim: OptimConfig
     schedule: ScheduleConfig
     scratchpad_share: Share = 0.0
+    task_options: Mapping[str, CorpusOptions] = Field(default_factory=dict)
+
+    def options(self, task: str) -> CorpusOptions:
+        """Those of a task, by its name: no share is null."""
+        own = next((one for entry, one in self.task_options.items() if fnmatchcase(task, entry)), CorpusOptions())
+        noise = self.label_noise if own.label_noise is None else own.label_noise
+        steps = self.scratchpad_share if own.scratchpad_share is None else own.scratchpad_share
+        return CorpusOptions(own.weight, noise, steps)
+
+    @property
+    def has_scratchpad(self) -> bool:
+        """Whether any document may show steps: ANSWER then stands before the answer in all of them."""
+        return self.scratchpad_share > 0 or any(one.scratchpad_share for one in self.task_options.values())
 
 
 @schema(frozen=True, config=FORBID_EXTRA)
