@@ -1,8 +1,7 @@
 """One run, from its job to its scores: resumed where it stood, evaluated at its budgets, stopped in good order.
 
-`run_job` is what every launcher calls. It brings a base or an RL run to the step asked for and writes nothing outside
-the run's folder. What a run has is never shortened, replaced or relabelled: a job that asks for less than it has only
-adds scores.
+`run_job`, which every launcher calls, brings a base or an RL run to the step asked for and writes only into the run's
+folder. What a run has is never shortened, replaced or relabelled: a job that asks for less only adds scores.
 """
 
 import copy

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.config.schema import Config
+from harness.core.registry import AlgorithmTraits, register_algorithm_traits
 from harness.core.types import Rollouts, VerifierResults
 from harness.train import advantages, losses
 from harness.train.rollout import gold_rollouts, rollout
@@ -39,10 +40,12 @@ ALGORITHMS: dict[str, Algorithm] = {
 }
 
 
-def register_algorithm(name: str, algorithm: Algorithm) -> None:
-    """Makes an algorithm available as algo.name=<name>. Raises ValueError for a name that is taken."""
-    if name in ALGORITHMS:
+def register_algorithm(name: str, algorithm: Algorithm, traits: AlgorithmTraits) -> None:
+    """Makes algo.name=<name> valid (docs/extending.md). `traits` are what a configuration is checked by. Raises
+    ValueError for a name that is taken."""
+    if ALGORITHMS.get(name, algorithm) != algorithm:
         raise ValueError(f"there is an algorithm {name!r} already: choose another name")
+    register_algorithm_traits(name, traits)
     ALGORITHMS[name] = algorithm
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from envs.base import Problem, Verdict
 from harness.config.schema import AlgoConfig, Config, RewardConfig
+from harness.core.registry import RewardTraits, register_reward_traits
 from harness.core.seeding import Key, uniforms
 from harness.core.types import RewardInputs, Rewards, Rollouts, StopReason, VerifierResults, scorable
 from harness.train.process_reward import line_rewards
@@ -123,10 +124,12 @@ REWARDS: dict[str, Callable[[RewardInputs], Rewards]] = {
 }
 
 
-def register_reward(name: str, reward: Callable[[RewardInputs], Rewards]) -> None:
-    """Makes a reward available as reward.name=<name>. Raises ValueError for a name that is taken."""
-    if name in REWARDS:
+def register_reward(name: str, reward: Callable[[RewardInputs], Rewards], traits: RewardTraits) -> None:
+    """Makes reward.name=<name> valid (docs/extending.md). `traits` are what a configuration is checked by. Raises
+    ValueError for a name that is taken."""
+    if REWARDS.get(name, reward) != reward:
         raise ValueError(f"there is a reward {name!r} already: choose another name")
+    register_reward_traits(name, traits)
     REWARDS[name] = reward
 
 

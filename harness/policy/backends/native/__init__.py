@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from harness.config.schema import ModelConfig
+from harness.core.types import SampleRequest
 from harness.policy.backends.native.build import library, missing_reason
 from harness.policy.backends.native.calls import (
     CCompletions,
@@ -202,31 +203,21 @@ def token_logprobs(policy: Transformer, ids: Tensor, spans: Spans, target: Tenso
 
 @torch.no_grad()
 def sample(
-    policy: Transformer,
-    prompts: Tensor,
-    length: Tensor,
-    group_size: int,
-    max_new_tokens: int,
-    temperature: float,
-    uniforms: Tensor,
-    active: Tensor,
-    thinking: int | None,
-    stop_id: int,
-    answer_id: int,
+    policy: Transformer, request: SampleRequest, stop_id: int, answer_id: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """As harness.policy.sampler.sample: ids, logprobs, valid (tokens of the completion) and sampled (those of them that
     were not forced), each of the shape of uniforms [S, R, C]. `stop_id` ends a row, `answer_id` its thinking."""
     handle = policy_handle(policy, policy_weights(policy))
-    prompts, length, active, uniforms = (
-        x.contiguous() for x in (prompts.long(), length.long(), active.bool(), uniforms.float())
-    )
+    prompts, length = request.prompts.long().contiguous(), request.length.long().contiguous()
+    active, uniforms = request.active.bool().contiguous(), request.uniforms.float().contiguous()
+    group_size, thinking = request.group_size, -1 if request.thinking is None else request.thinking
     rows = (len(prompts), prompts.shape[1] * group_size)
     if active.shape != rows or uniforms.shape[:2] != rows or length.shape != prompts.shape[:2]:
         raise ValueError(f"prompts {[*prompts.shape]} x {group_size}, uniforms {[*uniforms.shape]}")
     _check_ids(policy, prompts)
     ids, logprobs = torch.zeros(uniforms.shape, dtype=torch.int64), torch.zeros(uniforms.shape)
     valid, sampled = torch.zeros(uniforms.shape, dtype=torch.bool), torch.zeros(uniforms.shape, dtype=torch.bool)
-    limits = (max_new_tokens, -1 if thinking is None else thinking, stop_id, answer_id, temperature)
+    limits = (request.max_answer_tokens, thinking, stop_id, answer_id, request.temperature)
     for i, c_policy in enumerate(handle.seeds):
         sizes = (*prompts.shape[1:], group_size)
         randomness = (data_pointer(uniforms[i]), data_pointer(active[i]), uniforms.shape[-1])

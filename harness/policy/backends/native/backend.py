@@ -38,9 +38,7 @@ class NativeBackend:
     name = "native"
 
     def sample(self, policy: Transformer, request: SampleRequest) -> Completions:
-        limits = (request.max_answer_tokens, request.temperature, request.uniforms, request.active, request.thinking)
-        sampled = native.sample(policy, request.prompts, request.length, request.group_size, *limits, EOS, ANSWER)
-        return completions_of(*sampled)
+        return completions_of(*native.sample(policy, request, EOS, ANSWER))
 
     def hidden(self, policy: Transformer, ids: Tensor) -> Tensor:
         spans = native.equal_rows(*ids.shape)
