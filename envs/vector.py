@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs.base import Problem, Task
+from envs.base import Problem, Task, Verdict
 from envs.registry import get
 from envs.text_env import REWARDS, draw_problem, play, text_spaces
 
@@ -59,6 +59,7 @@ class TextVectorEnv(VectorEnv):
         if len(problems) != self.num_envs:
             raise ValueError(f"{len(problems)} problems for {self.num_envs} environments: give one for each")
         self._episodes = [(self.task if p.task == self.task.name else get(p.task), p, []) for p in problems]
+        self._exact = all(task.has_one_answer for task in {task.name: task for task, *_ in self._episodes}.values())
         self._verdicts = np.full(self.num_envs, UNDECIDED, np.int8)
         self._well_formed = np.zeros(self.num_envs, bool)
         self._truncated = np.zeros(self.num_envs, bool)
@@ -84,10 +85,14 @@ class TextVectorEnv(VectorEnv):
             episodes = [self._episodes[row] for row in played]
             for row, (_, _, completions) in zip(played, episodes):
                 completions.append(actions[row])
-            found, cut_off = zip(*[play(*episode) for episode in episodes])
-            for row, reply in zip(played, found):
-                replies[row] = reply.text
-            verdicts = np.array([UNDECIDED if reply.verdict is None else reply.verdict for reply in found], np.int8)
+            if self._exact:  # an episode of one turn: the same verdicts as play(), without a call a row
+                verdicts = np.array([actions[row] == problem.answer for row, (_, problem, _) in zip(played, episodes)])
+                verdicts, cut_off = np.where(verdicts, Verdict.CORRECT, Verdict.WRONG).astype(np.int8), False
+            else:
+                found, cut_off = zip(*[play(*episode) for episode in episodes])
+                for row, reply in zip(played, found):
+                    replies[row] = reply.text
+                verdicts = np.array([UNDECIDED if reply.verdict is None else reply.verdict for reply in found], np.int8)
             self._verdicts[rows], self._truncated[rows], rewards[rows] = verdicts, cut_off, PAID[verdicts]
             if self._judges_form:
                 self._well_formed[rows] = [task.well_formed(completions[-1]) for task, _, completions in episodes]

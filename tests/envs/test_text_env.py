@@ -5,11 +5,14 @@ from dataclasses import replace
 import gymnasium
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import envs
 from envs.base import Reply, Verdict
+from envs.registry import TASKS, get
 from envs.splits import split_of
-from envs.text_env import TextEnv
+from envs.text_env import TextEnv, draw_problem
 from envs.vector import UNDECIDED, TextVectorEnv
 
 TASK = envs.get("addition.symbolic")
@@ -122,3 +125,24 @@ def test_make_vec_gives_the_batched_environment():
     prompts, _ = vector.reset(seed=0)
     assert prompts in vector.observation_space
     assert prompts == vector.reset(seed=0)[0]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["exact", "scored"]), st.sampled_from(["", "7", "77", "x"])), min_size=1))
+def test_rows_with_one_right_answer_get_the_verdicts_of_the_verifier(rows):
+    """Alone, where they are compared at once, and among rows whose verifier must be called."""
+    exact_task = next(task for task in TASKS.values() if task.has_one_answer)
+    other = next(
+        task for task in TASKS.values() if task.has_verifier and not task.has_one_answer and task.max_turns == 1
+    )
+    tasks = {"exact": exact_task, "scored": other}
+    problems = [draw_problem(tasks[kind], None, "train", np.random.default_rng(i)) for i, (kind, _) in enumerate(rows)]
+    actions = [p.answer if i % 2 else text for i, (p, (_, text)) in enumerate(zip(problems, rows))]
+    for chosen in (range(len(rows)), [i for i, (kind, _) in enumerate(rows) if kind == "exact"]):
+        some = [problems[i] for i in chosen]
+        if some:
+            vector = TextVectorEnv(len(some), exact_task)
+            vector.reset(options={"problems": some})
+            _, _, terminated, _, infos = vector.step([actions[i] for i in chosen])
+            expected = [get(problems[i].task).verify(problems[i], actions[i]) for i in chosen]
+            assert infos["verdict"].tolist() == [int(verdict) for verdict in expected]
+            assert terminated.all()

@@ -127,7 +127,7 @@ def _trace(x: Array, y: Array, name: str, mode: str = "lines", **style: Any) -> 
 def _layout(x_title: str, y_title: str) -> Spec:
     return {
         "margin": {"l": 56, "r": 12, "t": 10, "b": 52},
-        "xaxis": {"type": "log", "title": {"text": x_title}},
+        "xaxis": {"type": "log", "dtick": 1, "exponentformat": "power", "title": {"text": x_title}},
         "yaxis": {"title": {"text": y_title}, "zeroline": False, "automargin": True},
         "legend": LEGEND,
         "shapes": [],
