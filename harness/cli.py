@@ -22,7 +22,7 @@ from pydantic_core import ValidationError
 
 from harness.config.hints import from_validation
 from harness.config.overrides import explain, known_settings, overrides_among
-from harness.core.errors import UserError, cannot_write
+from harness.core.errors import UserError, as_write_error
 from harness.core.signals import raise_on_signals
 from harness.core.threads import BLAS_VARIABLES
 
@@ -74,7 +74,7 @@ def _run(body: Body, config_name: str, config_module: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes
         return 141
     except OSError as error:
-        if (mistake := cannot_write(error)) is None:
+        if (mistake := as_write_error(error)) is None:
             raise
         return _print_error(mistake)
     return 0

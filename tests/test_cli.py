@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hydra.errors import HydraException
 
-from harness.config.hints import from_validation, unknown_setting
+from harness.config.hints import from_validation, unknown_setting_error
 from harness.config.overrides import explain
 from harness.core.errors import UserError, headline, nearest
 
@@ -56,7 +56,7 @@ def test_cut_sampling_distributions_are_refused_with_the_reason(key):
 
 
 def test_a_name_from_another_trainer_gets_ours():
-    assert "optim.lr" in str(unknown_setting("learning_rate", ["seed"]))
+    assert "optim.lr" in str(unknown_setting_error("learning_rate", ["seed"]))
 
 
 def test_text_that_is_no_override_is_said_so():

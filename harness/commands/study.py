@@ -17,12 +17,12 @@ def main(container) -> None:
     from harness.config.compose import Composer
     from harness.run.torchrun import is_main_process
     from harness.study.execute import report_study, run_study
-    from harness.study.expand import expand, jobs_of
+    from harness.study.expand import expand, expand_to_jobs
     from harness.study.status import prune, status_table
 
     console, overrides = Console(quiet=not is_main_process()), list(HydraConfig.get().overrides.task)
     study = expand(Composer("study"), overrides)
-    jobs = jobs_of(study.entries, {"study": study.config.name})
+    jobs = expand_to_jobs(study.entries, {"study": study.config.name})
     if container.status:
         console.print(status_table(jobs, study.cached))
     elif container.prune:

@@ -15,13 +15,13 @@ def train(containers) -> list[str]:
     from harness.config.parse import parse
     from harness.run.torchrun import is_main_process
     from harness.study.execute import accuracy_table, print_failures, print_queued, require_done, run_jobs
-    from harness.study.expand import Entry, jobs_of
+    from harness.study.expand import Entry, expand_to_jobs
     from harness.study.sweep import sweep_arms, sweep_table
 
     configs, console = [parse(container) for container in containers], Console(quiet=not is_main_process())
     label = "single" if len(configs) == 1 else "sweep"
     entries = [Entry(arm or label, config) for arm, config in zip(sweep_arms(configs), configs)]
-    results = run_jobs(jobs_of(entries, {"study": label}), configs[0], console)
+    results = run_jobs(expand_to_jobs(entries, {"study": label}), configs[0], console)
     if results is not None:
         print_failures(results, console)
         print_queued(results, console)

@@ -69,7 +69,7 @@ def refuse_old_keys(container: Mapping[str, Any]) -> None:
         raise UserError(", ".join(renamed), "settings that were renamed", fix)
 
 
-def unknown_setting(key: str, known: Iterable[str]) -> UserError:
+def unknown_setting_error(key: str, known: Iterable[str]) -> UserError:
     """The error for a setting `key` that is none of the dotted names `known`."""
     if new := new_key(key):
         return UserError(key, "this setting was renamed", f"write {new}")
@@ -96,7 +96,7 @@ def from_validation(error: Any, known: Iterable[str] = ()) -> UserError:
     for finding in error.errors():
         key = _setting(finding["loc"])
         if finding["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            findings.append(str(unknown_setting(key, known)))
+            findings.append(str(unknown_setting_error(key, known)))
         elif finding["type"] == "missing":
             findings.append(f"{key}: this setting is missing")
         else:

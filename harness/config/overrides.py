@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
-from harness.config.hints import unknown_setting
+from harness.config.hints import unknown_setting_error
 from harness.core.dotted import flatten
 from harness.core.errors import UserError, nearest
 
@@ -108,7 +108,7 @@ def _check_settings(overrides: Sequence[Override], known: Iterable[str], groups:
         key = override.key_or_group
         added = override.is_add() or override.is_force_add()
         if not (added or key in names | branches or key.split("/")[0].split(".")[0] == "hydra"):
-            raise unknown_setting(key, names)
+            raise unknown_setting_error(key, names)
 
 
 def _unknown_choice(group: str, option: str, options: Sequence[str]) -> UserError:

@@ -23,7 +23,7 @@ class UserError(Exception):
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def cannot_write(error: OSError) -> UserError | None:
+def as_write_error(error: OSError) -> UserError | None:
     """What to say of a full disk, a quota, or a folder that may not be written to; None for any other error."""
     if error.errno not in _CANNOT_WRITE:
         return None

@@ -113,7 +113,7 @@ class _Worker:
         self.connection, theirs = Pipe()
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "harness.launch.worker", str(theirs.fileno())],
-            env=environment(slot, threads),
+            env=process_env_vars(slot, threads),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=self._output,
@@ -186,7 +186,7 @@ class _Worker:
         return self._output.read().decode(errors="replace")
 
 
-def environment(slot: int, threads: int) -> dict[str, str]:
+def process_env_vars(slot: int, threads: int) -> dict[str, str]:
     """Environment of the worker in `slot`: the parent's import path, its threads, its GPU where several are present."""
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if "CUDA_VISIBLE_DEVICES" in os.environ else _gpus()
     own_gpu = {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if len(gpus) > 1 else {}

@@ -26,7 +26,7 @@ def stack_key(job: Job) -> str:
     return json.dumps([plain, job.until, job.budgets], sort_keys=True)
 
 
-def stacks_of(jobs: Sequence[Job], most: int) -> list[Job]:
+def group_into_stacks(jobs: Sequence[Job], most: int) -> list[Job]:
     """The jobs in stacks of at most `most`, each as one job that holds them."""
     alike: dict[str, list[Job]] = {}
     for job in jobs:
@@ -62,7 +62,7 @@ class StackedPool:
         return 0 if self._stacks else 2**31
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        for stack in stacks_of(jobs, self._most):
+        for stack in group_into_stacks(jobs, self._most):
             self._stacks[stack.run_id] = [member["run_id"] for member in stack.run["jobs"]]
             self._waiting.append(stack)
         while self._waiting and self._pool.free():

@@ -17,7 +17,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
-from harness.core.errors import UserError, cannot_write
+from harness.core.errors import UserError, as_write_error
 from harness.core.signals import Stopped, raise_on_signals
 from harness.launch.jobs import Job
 from harness.launch.memory import keep_freed_memory
@@ -51,7 +51,7 @@ def attempt(function: bytes, job: Job, report: Report) -> dict[str, Any]:
     except UserError as error:
         kind, data = "failed", str(error)
     except OSError as error:
-        kind, data = "failed", str(cannot_write(error) or traceback.format_exc())
+        kind, data = "failed", str(as_write_error(error) or traceback.format_exc())
     except (Exception, SystemExit):
         kind, data = "failed", traceback.format_exc()
     return {"run_id": job.run_id, "kind": kind, "data": data, "seconds": time.monotonic() - start}

@@ -48,14 +48,14 @@ def _write_scores(member: Member, scores: list[CellResult], spent: Spent, path: 
     ]  # fmt: skip
     kept = member.folder.path / "samples" / f"step-{spent.step:08d}.jsonl"
     if not kept.is_file():  # those of the first evaluation stay
-        write_lines(kept, samples)
+        write_jsonl(kept, samples)
     made_by = {"code_version": code_version(), "backend": backend}
     content = {**made_by, "spent": asdict(spent), "rows": rows, "problems": problems}
     write_json(path, content)
     return content
 
 
-def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -18,7 +18,7 @@ from harness.run.evaluations import eval_metrics
 from harness.run.folder import read_json, run_folder, write_json
 from harness.run.torchrun import is_main_process, launch_on_all_ranks, started_by_torchrun
 from harness.study.cached_results import EMPTY, CachedResults
-from harness.study.expand import Study, is_done, jobs_of, pending_jobs
+from harness.study.expand import Study, expand_to_jobs, is_done, pending_jobs
 from harness.study.plan import plan_table
 from harness.study.progress import ProgressView, job_name
 from harness.study.tables import report_context, runs_left_out, warmup_x, write_tables
@@ -143,7 +143,7 @@ def report_study(study: Study, overrides: Sequence[str], console: Console) -> No
 
 def unfinished_notice(study: Study) -> str:
     """The first line of a half-finished study's report; "" if the study is finished."""
-    runs = [job for job in jobs_of(study.entries, {}) if job.needs]
+    runs = [job for job in expand_to_jobs(study.entries, {}) if job.needs]
     missing = sum(not is_done(job, study.cached) for job in runs)
     return f"{missing} of {len(runs)} runs are not done: this covers what was measured so far." if missing else ""
 

@@ -115,7 +115,7 @@ def _replicates(study: StudyConfig) -> list[tuple[int, int]]:
     return [(base_seed, seed) for base_seed in study.base_seeds for seed in study.seeds]
 
 
-def jobs_of(entries: Sequence[Entry], labels: Mapping[str, Any]) -> list[Job]:
+def expand_to_jobs(entries: Sequence[Entry], labels: Mapping[str, Any]) -> list[Job]:
     """Bases first, then runs; a run that several entries share is one job with all their budgets."""
     bases: dict[str, Job] = {}
     runs: dict[str, Job] = {}

@@ -107,7 +107,7 @@ def add_solved(
     return out
 
 
-def updated_success(
+def update_success_rates(
     success: Tensor | None, mixture: Mixture, problems: Sequence[Problem], results: VerifierResults
 ) -> Tensor | None:
     """The success estimate after one more step's groups; a group without any scorable row changes nothing."""

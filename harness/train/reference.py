@@ -19,7 +19,7 @@ def reference_logprobs(state: TrainState, rollouts: Rollouts, temperature: float
     return logprobs.flatten(0, 1) * rollouts.loss_mask
 
 
-def sampling_policy(state: TrainState, off_policy_steps: int) -> Transformer:
+def behavior_policy(state: TrainState, off_policy_steps: int) -> Transformer:
     """The policy as it was so many updates ago, or at first where there were fewer (PipelineRL, arXiv 2509.19128).
     Call it once a step: it keeps the weights that later steps will need in state.past_weights, oldest first."""
     if off_policy_steps == 0:

@@ -14,10 +14,10 @@ from harness.core.types import tensors_of
 from harness.train.algorithms import ALGORITHMS
 from harness.train.batch import score_rollouts, training_batches
 from harness.train.critic import token_values, value_metrics
-from harness.train.curriculum import add_solved, curriculum_metrics, draw_problems, updated_success
+from harness.train.curriculum import add_solved, curriculum_metrics, draw_problems, update_success_rates
 from harness.train.distributed import sharded_rollout
 from harness.train.metrics import mean_metrics, rollout_metrics, spent_after
-from harness.train.reference import reference_logprobs, sampling_policy
+from harness.train.reference import behavior_policy, reference_logprobs
 from harness.train.rewards import compute_rewards, reward_inputs
 from harness.train.rollout import training_sampling
 from harness.train.state import OnStep, Sampled, StepReport, Stopwatch, TrainState, check_finite
@@ -30,7 +30,7 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
     sampling = training_sampling(cfg, mixture)
     with watch("rollout"):
         problems, probabilities = draw_problems(cfg, state, mixture)
-        sampler = sampling_policy(state, cfg.rl.off_policy_steps)
+        sampler = behavior_policy(state, cfg.rl.off_policy_steps)
         episodes = (state.backend, sampler, env, problems, sampling, state.keys("sampling"))
         rollouts, results = sharded_rollout(algorithm.episodes, *episodes)
     # Else a broken policy, whose samples are all wrong, would go on unnoticed: every group has zero advantage.
@@ -45,7 +45,7 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
         batches = list(training_batches(scored, cfg.algo, cfg.optim, limit, shuffle))
         updates = [update(state, batch, cfg) for batch in batches]
 
-    state.success = updated_success(state.success, mixture, problems, results)
+    state.success = update_success_rates(state.success, mixture, problems, results)
     state.solved = add_solved(state.solved, problems, results, cfg.tasks.retire_at, step)
     metrics = mean_metrics(updates) | rollout_metrics(inputs, rewards, scored.zero_advantage) | value_metrics(scored)
     metrics |= curriculum_metrics(cfg, mixture, probabilities, state.solved)

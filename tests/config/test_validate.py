@@ -11,7 +11,7 @@ from pydantic_core import ValidationError
 import harness.config.validate as validate
 import harness.core.registry as registry
 from harness.config.compose import Composer
-from harness.config.hints import OLD_KEYS, from_validation, new_key, unknown_setting
+from harness.config.hints import OLD_KEYS, from_validation, new_key, unknown_setting_error
 from harness.config.parse import dump, parse, parse_study
 from harness.core.dotted import flatten
 from harness.core.errors import UserError
@@ -120,7 +120,7 @@ def test_a_device_that_is_not_there_is_refused_where_jobs_run_on_this_machine(mo
 
 @pytest.mark.parametrize(("old", "new"), OLD_KEYS.items())
 def test_a_renamed_setting_is_refused_with_its_new_name(old, new):
-    assert f"write {new}" in str(unknown_setting(old, ["seed"]))
+    assert f"write {new}" in str(unknown_setting_error(old, ["seed"]))
     if old != "reward.learned":
         assert new in flatten(container("reward=learned_reward"))
     whole = container()

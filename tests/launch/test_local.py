@@ -12,7 +12,7 @@ import pytest
 from harness.config.schema import LocalConfig
 from harness.launch.jobs import Job
 from harness.launch.launch import launch
-from harness.launch.local import THREAD_VARIABLES, concurrency, cores, environment
+from harness.launch.local import THREAD_VARIABLES, concurrency, cores, process_env_vars
 from tests.launch.works import act
 
 
@@ -130,7 +130,7 @@ def test_cores_are_shared_out_among_the_jobs():
 
 def test_gpus_are_dealt_out_one_a_worker(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    assert [environment(place, 1)["CUDA_VISIBLE_DEVICES"] for place in range(3)] == ["4", "6", "4"]
+    assert [process_env_vars(place, 1)["CUDA_VISIBLE_DEVICES"] for place in range(3)] == ["4", "6", "4"]
 
 
 # ---- stopping: the launching process is a real one, and gets real signals

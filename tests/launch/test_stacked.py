@@ -10,7 +10,7 @@ from harness.config.identity import base_id, evaluation_id, run_id
 from harness.config.parse import dump
 from harness.config.schema import StackedConfig
 from harness.launch.launch import launch
-from harness.launch.stacked import stack_key, stacks_of
+from harness.launch.stacked import group_into_stacks, stack_key
 from harness.run.checkpoint import step_folder
 from harness.run.folder import read_json, run_folder
 from harness.run.job import run_job, run_stack, run_stacked_job
@@ -77,7 +77,7 @@ def test_runs_move_between_stacked_and_separate(both, tmp_path):
 def test_only_runs_that_differ_in_seeds_are_stacked(tmp_path):
     jobs = [rl_job(c) for c in of_seeds(tmp_path)] + [rl_job(c) for c in of_seeds(tmp_path, "reward=random_reward")]
     assert len({stack_key(job) for job in jobs}) == 2
-    assert sorted(len(stack.run["jobs"]) for stack in stacks_of(jobs, 2)) == [1, 1, 2, 2]
+    assert sorted(len(stack.run["jobs"]) for stack in group_into_stacks(jobs, 2)) == [1, 1, 2, 2]
 
 
 def test_the_launcher_stacks_what_is_ready_and_reports_each_run(tmp_path, monkeypatch):

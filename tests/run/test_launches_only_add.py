@@ -16,7 +16,7 @@ from harness.run.folder import run_folder
 from harness.run.job import run_job
 from harness.run.remaining import reached_step, remaining_work
 from harness.run.tracker import read_metrics
-from harness.study.expand import Entry, is_done, jobs_of, pending_jobs
+from harness.study.expand import Entry, expand_to_jobs, is_done, pending_jobs
 from harness.study.plan import Rates, cost
 from harness.study.status import job_state
 from tests.run.test_job import assert_same_weights
@@ -124,7 +124,7 @@ def test_plan_status_and_launch_agree_on_what_remains(tmp_path):
     """A shorter request with a new budget, of which no weights were kept: its steps are trained again, and counted."""
     train(tiny("rl.steps=6", "budgets=[0,6]", "save.keep=1", out=tmp_path))
     config, rates = tiny("rl.steps=3", "budgets=[0,2]", out=tmp_path), Rates(1e9, 1e9)
-    jobs = jobs_of([Entry("a", config)], {"study": "single"})
+    jobs = expand_to_jobs([Entry("a", config)], {"study": "single"})
     (job,) = pending_jobs(jobs)
     work = remaining_work(job)
     assert (work.start, work.until, work.evaluate, work.replay) == (3, 3, (2, 3), (2, 3))

@@ -11,7 +11,7 @@ from harness.config.identity import base_id, run_id
 from harness.core.errors import UserError
 from harness.run.job import run_job
 from harness.study.execute import report_study
-from harness.study.expand import Entry, expand, is_done, jobs_of, pending_jobs
+from harness.study.expand import Entry, expand, expand_to_jobs, is_done, pending_jobs
 from harness.study.tables import build_tables, runs_left_out, warmup_x, write_tables
 from tests.toys import container, silent, tiny
 
@@ -33,7 +33,7 @@ def study(tmp_path, arms=ARMS, seeds=(0, 1), base_seeds=(0,), axis="flops_conven
 
 
 def launched(found):
-    for job in jobs_of(found.entries, {"study": "toy"}):
+    for job in expand_to_jobs(found.entries, {"study": "toy"}):
         run_job(job, silent)
 
 
@@ -64,7 +64,7 @@ def test_a_study_without_arms_or_seeds_is_refused(tmp_path):
 def test_jobs_share_bases_and_runs_and_come_in_order(tmp_path):
     twice = {"a": [], "again": [], "longer": ["rl.steps=8"], "other": ["optim.lr=1e-3"]}
     found = study(tmp_path, twice, seeds=(0,))
-    jobs = jobs_of(found.entries, {"study": "toy"})
+    jobs = expand_to_jobs(found.entries, {"study": "toy"})
     assert [job.labels["arm"] for job in jobs] == ["base", "a", "other"]
     assert jobs[0].run_id == base_id(found.entries[0].config)
     assert all(job.needs == (jobs[0].run_id,) for job in jobs[1:])
@@ -72,22 +72,22 @@ def test_jobs_share_bases_and_runs_and_come_in_order(tmp_path):
 
 
 def test_what_is_done_is_not_done_again_and_a_longer_budget_is(tmp_path):
-    jobs = jobs_of([Entry("a", tiny(out=tmp_path))], {})
+    jobs = expand_to_jobs([Entry("a", tiny(out=tmp_path))], {})
     assert pending_jobs(jobs) == jobs
     run_job(jobs[0], silent)
     assert [(job.run_id, job.needs) for job in pending_jobs(jobs)] == [(jobs[1].run_id, ())]
     run_job(jobs[1], silent)
     assert pending_jobs(jobs) == []
-    (longer,) = pending_jobs(jobs_of([Entry("a", tiny("rl.steps=8", out=tmp_path))], {}))
+    (longer,) = pending_jobs(expand_to_jobs([Entry("a", tiny("rl.steps=8", out=tmp_path))], {}))
     assert (longer.run_id, longer.until) == (jobs[1].run_id, 8)
-    (rescored,) = pending_jobs(jobs_of([Entry("a", tiny("evaluation.samples=8", out=tmp_path))], {}))
+    (rescored,) = pending_jobs(expand_to_jobs([Entry("a", tiny("evaluation.samples=8", out=tmp_path))], {}))
     assert rescored.run_id == jobs[1].run_id
 
 
 def test_a_base_that_was_deleted_is_not_needed_by_runs_that_are_done(tmp_path):
     import shutil
 
-    jobs = jobs_of([Entry("a", tiny(out=tmp_path))], {})
+    jobs = expand_to_jobs([Entry("a", tiny(out=tmp_path))], {})
     for job in jobs:
         run_job(job, silent)
     shutil.rmtree(tmp_path / "runs" / jobs[0].run_id)
@@ -128,7 +128,7 @@ def test_the_frozen_arm_stands_at_the_budgets_of_the_first_arm(tmp_path):
 
 def test_a_frozen_row_whose_counterpart_is_not_there_yet_is_left_out_rather_than_put_at_zero(tmp_path):
     found = study(tmp_path, {"true_reward": [], "frozen": ["objective=frozen"]}, seeds=(0,))
-    base, trained, frozen = jobs_of(found.entries, {})
+    base, trained, frozen = expand_to_jobs(found.entries, {})
     run_job(base, silent)
     run_job(replace(trained, until=1, budgets=(0, 1)), silent)
     run_job(frozen, silent)
@@ -167,20 +167,20 @@ def test_what_is_added_to_a_finished_study_is_all_that_runs(tmp_path, changes, n
     launched(study(tmp_path))
     before = metrics_of(tmp_path)
     grown = study(tmp_path, **changes)
-    jobs = pending_jobs(jobs_of(grown.entries, {"study": "toy"}))
+    jobs = pending_jobs(expand_to_jobs(grown.entries, {"study": "toy"}))
     assert len(jobs) == new_runs
     assert not before.keys() & {job.run_id for job in jobs}
     for job in jobs:
         run_job(job, silent)
     assert before.items() <= metrics_of(tmp_path).items()
-    assert pending_jobs(jobs_of(grown.entries, {"study": "toy"})) == []
+    assert pending_jobs(expand_to_jobs(grown.entries, {"study": "toy"})) == []
 
 
 def test_budgets_added_to_a_finished_study_extend_its_runs_and_repeat_no_step(tmp_path):
     launched(study(tmp_path))
     before = metrics_of(tmp_path)
     longer = study(tmp_path, user=["rl.steps=8"])
-    jobs = pending_jobs(jobs_of(longer.entries, {"study": "toy"}))
+    jobs = pending_jobs(expand_to_jobs(longer.entries, {"study": "toy"}))
     assert {job.run_id for job in jobs} == {entry.run_id for entry in longer.entries} < before.keys()
     for job in jobs:
         run_job(job, silent)
@@ -199,7 +199,7 @@ def reported(found):
 @pytest.mark.slow
 def test_the_report_of_a_half_finished_study_says_so_and_that_of_a_finished_one_does_not(tmp_path):
     found = study(tmp_path)
-    jobs = jobs_of(found.entries, {"study": "toy"})
+    jobs = expand_to_jobs(found.entries, {"study": "toy"})
     half = [*jobs[:2], replace(jobs[2], until=2, budgets=(0, 1, 2)), jobs[5]]
     for job in half:
         run_job(job, silent)
@@ -278,7 +278,7 @@ def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(t
     before = [pl.read_parquet(f"{folder}/{name}.parquet") for name in ("table", "problems")]
     without_runs(tmp_path)
     again = study(tmp_path, **asked)
-    assert pending_jobs(jobs_of(again.entries, {}), again.cached) == []
+    assert pending_jobs(expand_to_jobs(again.entries, {}), again.cached) == []
     write_tables(again)
     for old, name in zip(before, ("table", "problems")):
         new = pl.read_parquet(f"{folder}/{name}.parquet")
@@ -286,7 +286,7 @@ def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(t
     # One seed more: its runs and their base are all that is missing, and the table keeps what it had.
     more = study(tmp_path, seeds=(0, 1, 2), **asked)
     monkeypatch.setattr("harness.run.evaluations.code_version", lambda: "later")
-    jobs = pending_jobs(jobs_of(more.entries, {}), more.cached)
+    jobs = pending_jobs(expand_to_jobs(more.entries, {}), more.cached)
     assert [job.labels["arm"] for job in jobs] == ["base", *ARMS]
     for job in jobs:
         run_job(job, silent)
@@ -300,7 +300,7 @@ def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(t
     # A longer budget, or another evaluation, is not in the tables.
     for user in (["rl.steps=8"], ["evaluation.samples=8"]):
         other = study(tmp_path, user=[*asked["user"], *user])
-        assert len(pending_jobs(jobs_of(other.entries, {}), other.cached)) == 6  # the base is there again
+        assert len(pending_jobs(expand_to_jobs(other.entries, {}), other.cached)) == 6  # the base is there again
 
 
 def test_difficulties_that_are_only_evaluated_are_unverified_tasks_of_their_own(tmp_path):

@@ -9,7 +9,7 @@ from harness.config.identity import base_id
 from harness.config.parse import dump
 from harness.launch.jobs import JobResult
 from harness.run.job import run_job
-from harness.study.expand import Entry, jobs_of, pending_jobs
+from harness.study.expand import Entry, expand_to_jobs, pending_jobs
 from harness.study.plan import Rates, cost, plan_table
 from harness.study.progress import ProgressView, job_name, progress_summary
 from tests.policy.conftest import needs_compiler
@@ -20,7 +20,7 @@ RATES = Rates(update=1e9, sampling=1e9)
 
 def test_the_plan_counts_a_run_as_rl_also_when_its_base_is_there_already(tmp_path):
     config = tiny(out=tmp_path)
-    jobs = jobs_of([Entry("a", config)], {})
+    jobs = expand_to_jobs([Entry("a", config)], {})
     before = cost(jobs[1], RATES)
     run_job(jobs[0], lambda row: None)
     (left,) = pending_jobs(jobs)
@@ -56,7 +56,7 @@ def test_the_plan_times_sampling_and_updates_each_at_its_own_rate(tmp_path):
 
 
 def planned(config):
-    out, jobs = Console(file=io.StringIO(), width=200), jobs_of([Entry("a", config)], {})
+    out, jobs = Console(file=io.StringIO(), width=200), expand_to_jobs([Entry("a", config)], {})
     out.print(plan_table(jobs, jobs, 2))
     return out.file.getvalue()
 
@@ -95,7 +95,7 @@ def test_progress_shows_accuracy_zero_advantage_groups_and_speed(tmp_path):
 def test_in_a_log_file_each_end_is_one_plain_line_and_a_failure_is_said():
     out = Console(file=io.StringIO(), width=200)
     config = tiny()
-    jobs = jobs_of([Entry("true_reward", config)], {})
+    jobs = expand_to_jobs([Entry("true_reward", config)], {})
     with ProgressView(jobs, out) as view:
         view.update(jobs[0], {"step": 1, "until": 3, "train/loss": 2.0})
         view.update(jobs[0], {"alarm": "planted"})
@@ -108,7 +108,7 @@ def test_in_a_log_file_each_end_is_one_plain_line_and_a_failure_is_said():
 
 
 def test_a_job_is_called_by_its_arm_and_seed():
-    base, run = jobs_of([Entry("true_reward", tiny("base.seed=4", "seed=2"))], {"study": "x"})
+    base, run = expand_to_jobs([Entry("true_reward", tiny("base.seed=4", "seed=2"))], {"study": "x"})
     assert (job_name(base), job_name(run)) == ("base seed 4", "true_reward seed 2")
     assert base.run_id == base_id(tiny("base.seed=4"))
     assert base.run == dump(tiny("base.seed=4", "seed=2"))

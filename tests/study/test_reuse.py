@@ -13,7 +13,7 @@ from harness.config.compose import Composer
 from harness.core.errors import UserError
 from harness.study import cached_results
 from harness.study.execute import reuse_notice, run_study
-from harness.study.expand import expand, jobs_of, pending_jobs
+from harness.study.expand import expand, expand_to_jobs, pending_jobs
 from harness.study.status import status_table
 from harness.study.tables import write_tables
 from tests.study.test_expand_and_tables import launched, study
@@ -24,7 +24,7 @@ VARIANTS = {"true_reward": [[], ["optim.lr=1e-3"]], "frozen": ["objective=frozen
 
 
 def pending(found):
-    return pending_jobs(jobs_of(found.entries, {}), found.cached)
+    return pending_jobs(expand_to_jobs(found.entries, {}), found.cached)
 
 
 @pytest.fixture(scope="module")
@@ -58,17 +58,17 @@ def of_another_version(folder, monkeypatch):
 
 def test_results_of_another_folder_count_only_if_the_user_names_it(committed, tmp_path):
     plain, reusing = study(tmp_path, VARIANTS), study(tmp_path, VARIANTS, reuse=str(committed))
-    assert len(pending(plain)) == len(jobs_of(plain.entries, {})) == 7
+    assert len(pending(plain)) == len(expand_to_jobs(plain.entries, {})) == 7
     assert pending(reusing) == []
-    assert reuse_notice(plain, jobs_of(plain.entries, {})) == ""
-    assert reuse_notice(reusing, jobs_of(reusing.entries, {})) == f"6 runs taken from {committed}"
+    assert reuse_notice(plain, expand_to_jobs(plain.entries, {})) == ""
+    assert reuse_notice(reusing, expand_to_jobs(reusing.entries, {})) == f"6 runs taken from {committed}"
 
 
 def test_the_plan_and_the_status_count_what_is_reused_and_what_is_to_run(committed, tmp_path):
     """One seed more than the committed study: its base and its three runs are to run, and nothing else."""
     found = study(tmp_path, VARIANTS, seeds=(0, 1, 2), reuse=str(committed), user=["plan=true"])
     console = Console(file=io.StringIO(), width=200)
-    jobs = jobs_of(found.entries, {"study": "toy"})
+    jobs = expand_to_jobs(found.entries, {"study": "toy"})
     run_study(found, jobs, [], console)
     text = console.file.getvalue()
     assert "4 to do, 6 done" in text
@@ -78,7 +78,7 @@ def test_the_plan_and_the_status_count_what_is_reused_and_what_is_to_run(committ
 
 def test_a_base_whose_runs_are_all_reused_is_not_to_do_in_the_status_either(committed, tmp_path):
     found = study(tmp_path, VARIANTS, reuse=str(committed))
-    assert status_table(jobs_of(found.entries, {}), found.cached).title == "1 not needed, 6 done"
+    assert status_table(expand_to_jobs(found.entries, {}), found.cached).title == "1 not needed, 6 done"
 
 
 def test_reused_results_are_written_into_the_output_folder_alone(committed, tmp_path):
@@ -123,7 +123,7 @@ def test_a_folder_without_tables_cannot_be_reused(tmp_path):
 def test_a_study_without_a_trained_arm_is_done_once_it_is_measured_before_rl(tmp_path):
     """As study=mup: its frozen runs have no run whose budgets they could stand at."""
     found = study(tmp_path, {"narrow": ["objective=frozen"]})
-    assert {job.until for job in jobs_of(found.entries, {}) if job.needs} == {0}
+    assert {job.until for job in expand_to_jobs(found.entries, {}) if job.needs} == {0}
     launched(found)
     write_tables(found)
     assert pending(study(tmp_path, {"narrow": ["objective=frozen"]})) == []
@@ -137,6 +137,6 @@ def test_committed_results_are_reused_whole_and_count_for_nothing_otherwise(name
         asked = [f"study={name}", f"out={tmp_path}", "tracker=none", "device=cpu"]
         plain = expand(Composer("study"), asked)
         reusing = expand(Composer("study"), [*asked, f"reuse={RESULTS / name}"])
-    assert len(pending(plain)) == len(jobs_of(plain.entries, {}))
+    assert len(pending(plain)) == len(expand_to_jobs(plain.entries, {}))
     assert pending(reusing) == []
     assert reusing.folder == tmp_path / "studies" / name

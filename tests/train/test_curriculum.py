@@ -18,7 +18,7 @@ from harness.train.curriculum import (
     initial_success,
     problem_id,
     sampling_probabilities,
-    updated_success,
+    update_success_rates,
 )
 from tests.toys import tiny
 from tests.train.test_rl import steps
@@ -62,7 +62,7 @@ def test_success_is_remembered_group_by_group_and_seed_by_seed():
     problems = [select(["addition.symbolic"])[0].draw(rng(i), difficulty) for i, difficulty in enumerate((1, 1, 2, 1))]
     verdict = [[CORRECT, WRONG], [CORRECT, UNSCORABLE], [UNSCORABLE, UNSCORABLE], [WRONG, WRONG]]
     results = VerifierResults(torch.tensor(verdict).flatten(), torch.ones(8, dtype=torch.bool))
-    found = updated_success(initial_success(MIXTURE, 2, 0.5), MIXTURE, problems, results)
+    found = update_success_rates(initial_success(MIXTURE, 2, 0.5), MIXTURE, problems, results)
     first = 0.5 + (1 - DECAY) * (1.0 - 0.5)  # .5 stays at .5, then one that is right
     np.testing.assert_allclose(found[:, :2], [[first, 0.5], [0.5 * DECAY, 0.5]])
     assert (found[:, 2:] == 0.5).all()
