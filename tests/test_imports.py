@@ -135,6 +135,14 @@ def test_only_the_check_for_cuda_imports_torch_in_the_configuration_and_not_at_i
     assert not [node for node in top if isinstance(node, ast.Import) and node.names[0].name == "torch"]
 
 
+def test_the_rl_step_imports_at_most_14_modules_of_the_project_and_harness_has_at_most_14_parts():
+    names = imports(ROOT / "harness/train/rl.py")
+    modules = {name for name in names if name.startswith(("envs.", "harness.")) and (ROOT / source(name)).exists()}
+    assert len(modules - {"harness.train"}) <= 14
+    parts = [path for path in (ROOT / "harness").iterdir() if path.suffix == ".py" or any(path.glob("*.py"))]
+    assert 10 < len(parts) <= 14
+
+
 def test_only_the_evaluation_may_see_hidden_graders():
     seen = {line.split()[0] for line in breaches("harness", "envs.graders") + breaches("scripts", "envs.graders")}
     assert seen <= {"harness/evaluate.py"}

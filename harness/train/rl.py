@@ -10,7 +10,6 @@ the same step in one file, for one seed and one device.
 from envs.mixture import Mixture
 from envs.vector import TextVectorEnv
 from harness.config.schema import Config
-from harness.core.types import tensors_of
 from harness.train.algorithms import ALGORITHMS
 from harness.train.batch import score_rollouts, training_batches
 from harness.train.critic import token_values, value_metrics
@@ -34,7 +33,7 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
         episodes = (state.backend, sampler, env, problems, sampling, state.keys("sampling"))
         rollouts, results = sharded_rollout(algorithm.episodes, *episodes)
     # Else a broken policy, whose samples are all wrong, would go on unnoticed: every group has zero advantage.
-    check_finite(step, {"sampler_logprobs": rollouts.sampler_logprobs}, tensors_of(rollouts))
+    check_finite(step, {"sampler_logprobs": rollouts.sampler_logprobs}, rollouts)
     with watch("update"):
         ref_logprobs = reference_logprobs(state, rollouts, sampling.temperature)
         inputs = reward_inputs(state, rollouts, results, problems, sampling.thinking)

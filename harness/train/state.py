@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from harness.core.flops import Spent
 from harness.core.seeding import Key, keys
-from harness.core.types import Rewards, Rollouts, VerifierResults
+from harness.core.types import Rewards, Rollouts, VerifierResults, tensors_of
 from harness.policy.backends.backend import Backend
 from harness.policy.transformer import Transformer
 
@@ -88,15 +88,15 @@ def gradients_of(model: nn.Module) -> dict[str, Tensor]:
     return {f"the gradient of {name}": weight.grad for name, weight in weights.items() if weight.grad is not None}
 
 
-def check_finite(step: int, tensors: dict[str, Tensor], batch: dict[str, Any]) -> None:
-    """Raises NonFinite with the name of the first tensor that has an element which is not finite, and the batch. Call
-    it before the weights change: such a step must stop the run, not be skipped."""
+def check_finite(step: int, tensors: dict[str, Tensor], batch: Any) -> None:
+    """Raises NonFinite with the name of the first tensor that has an element which is not finite, and the batch,
+    a dict or a dataclass of tensors. Call it before the weights change: such a step must stop the run."""
     # A norm is quick, and finite unless one of its terms is not, or it overflows.
     if torch.stack(torch._foreach_norm(list(tensors.values()))).isfinite().all():
         return
     for name, value in tensors.items():
         if not torch.isfinite(value).all():
-            raise NonFinite(name, step, batch)
+            raise NonFinite(name, step, batch if isinstance(batch, dict) else tensors_of(batch))
 
 
 class Stopwatch:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from harness.config.schema import Config
-from harness.core.types import Batch, tensors_of
+from harness.core.types import Batch
 from harness.train import distributed
 from harness.train.algorithms import ALGORITHMS
 from harness.train.critic import critic_loss
@@ -26,7 +26,7 @@ def update(state: TrainState, batch: Batch, cfg: Config) -> dict[str, Tensor]:
     for metrics in accumulate_gradients(weights, computed):
         totals |= {name: totals.get(name, 0) + value for name, value in metrics.items()}
     totals = distributed.all_reduce(state.learners, totals)
-    check_finite(state.step, totals | gradients_of(state.learners), tensors_of(batch))
+    check_finite(state.step, totals | gradients_of(state.learners), batch)
     norms = {name: clip_gradients(model, cfg.optim.grad_clip) for name, model in state.learners.items()}
     lr = cfg.optim.lr * learning_rate_factor(cfg.schedule, state.step, cfg.rl.steps)
     set_learning_rate(state.optimizer, lr)
