@@ -16,6 +16,7 @@ from harness.config.schema import Config
 from harness.core.seeding import Key, uniforms
 from harness.core.types import Completions, Rollouts, SampleRequest, StopReason, VerifierResults
 from harness.policy.backends.backend import Backend
+from harness.policy.backends.eager import pad_rows
 from harness.policy.tokenizer import (
     ANSWER,
     PAD,
@@ -106,12 +107,9 @@ class _Episodes:
 
 def _pad(rows: Sequence[np.ndarray], device: torch.device) -> tuple[Tensor, Tensor]:
     """Right-padded [len(rows), longest] and lengths."""
-    length = np.fromiter((len(r) for r in rows), dtype=np.int64, count=len(rows))
-    out = np.full((len(rows), max(int(length.max(initial=0)), 1)), PAD, dtype=np.int64)
-    for i, row in enumerate(rows):
-        out[i, : len(row)] = row
+    ids, mask = pad_rows(rows)
     # non_blocking: a GPU may still be at work.
-    return torch.from_numpy(out).to(device, non_blocking=True), torch.from_numpy(length).to(device, non_blocking=True)
+    return ids.to(device, non_blocking=True), mask.sum(1).to(device, non_blocking=True)
 
 
 def _request(

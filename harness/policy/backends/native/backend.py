@@ -67,7 +67,8 @@ class NativeBackend:
         count, tokens = max(map(len, corpora)), max(sum(map(len, corpus)) for corpus in corpora)
         parts = even_slices(count, min(count, -(-tokens * policy.seeds // PASS_TOKENS)))
         packed = (native.pack_documents([corpus[part] for corpus in corpora]) for part in parts)
-        return [PackedDocuments(*fields, predicted_tokens(corpora, policy)) for fields in packed]
+        denominator = predicted_tokens(corpora, policy)
+        return [PackedDocuments(*fields, denominator) for fields in packed]
 
     def document_loss(self, policy: Transformer, documents: PackedDocuments) -> Tensor:
         return -native.token_logprobs(policy, documents.ids, documents.spans, documents.target, 1.0).sum(1)
