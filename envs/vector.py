@@ -73,7 +73,7 @@ class TextVectorEnv(VectorEnv):
         Returns (replies, rewards float64 [N], terminations bool [N], truncations bool [N], infos). A reward is paid
         once, at the step that ends the episode. infos["verdict"] int8 [N] is the Verdict, -1 while undecided;
         infos["well_formed"] bool [N] judges the last completion, False if nobody asks. Raises ResetNeeded before the
-        first reset.
+        first reset; what a verifier raises goes through, and leaves all rows as they were.
         """
         if not self._episodes:
             raise gymnasium.error.ResetNeeded("call reset() before step()")
@@ -82,9 +82,8 @@ class TextVectorEnv(VectorEnv):
         rows = np.flatnonzero(self._verdicts == UNDECIDED)
         if rows.size:
             played = rows.tolist()
-            episodes = [self._episodes[row] for row in played]
-            for row, (_, _, completions) in zip(played, episodes):
-                completions.append(actions[row])
+            before = ((row, *self._episodes[row]) for row in played)
+            episodes = [(task, problem, [*completions, actions[row]]) for row, task, problem, completions in before]
             if self._exact:  # an episode of one turn: the same verdicts as play(), without a call a row
                 verdicts = np.array([actions[row] == problem.answer for row, (_, problem, _) in zip(played, episodes)])
                 verdicts, cut_off = np.where(verdicts, Verdict.CORRECT, Verdict.WRONG).astype(np.int8), False
@@ -93,9 +92,12 @@ class TextVectorEnv(VectorEnv):
                 for row, reply in zip(played, found):
                     replies[row] = reply.text
                 verdicts = np.array([UNDECIDED if reply.verdict is None else reply.verdict for reply in found], np.int8)
+            form = self._judges_form and [task.well_formed(completions[-1]) for task, _, completions in episodes]
+            # Only now that no task's own code can raise any more: a step is played by all rows or by none.
+            for row, episode in zip(played, episodes):
+                self._episodes[row] = episode
             self._verdicts[rows], self._truncated[rows], rewards[rows] = verdicts, cut_off, PAID[verdicts]
-            if self._judges_form:
-                self._well_formed[rows] = [task.well_formed(completions[-1]) for task, _, completions in episodes]
+            self._well_formed[rows] = form
         ended = self._verdicts != UNDECIDED
         infos = {"verdict": self._verdicts.copy(), "well_formed": self._well_formed.copy()}
         return tuple(replies), rewards, ended & ~self._truncated, self._truncated.copy(), infos

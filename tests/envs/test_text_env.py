@@ -146,3 +146,25 @@ def test_rows_with_one_right_answer_get_the_verdicts_of_the_verifier(rows):
             expected = [get(problems[i].task).verify(problems[i], actions[i]) for i in chosen]
             assert infos["verdict"].tolist() == [int(verdict) for verdict in expected]
             assert terminated.all()
+
+
+def test_a_verifier_that_raises_within_a_step_leaves_every_row_as_it_was():
+    """The step played again, by a verifier mended meanwhile, is the one that would have been played at once."""
+    broken = True
+
+    def second_of_two(problem, completions):
+        if broken and completions[-1] == "boom":
+            raise ZeroDivisionError
+        return Reply(",".join(completions), Verdict.CORRECT if len(completions) == 2 else None)
+
+    environment = TextVectorEnv(3, replace(TASK, respond=second_of_two, max_turns=2, max_reply=20))
+    environment.reset(seed=0)
+    with pytest.raises(ZeroDivisionError):
+        environment.step(["a", "boom", "c"])
+    broken = False
+    replies, _, ended, *_ = environment.step(["a", "boom", "c"])
+    assert replies == ("a", "boom", "c")
+    assert not ended.any()
+    replies, rewards, *_ = environment.step(["d", "e", "f"])
+    assert replies == ("a,d", "boom,e", "c,f")
+    assert rewards.tolist() == [1, 1, 1]
