@@ -4,7 +4,7 @@ Covered. A program runs in pydantic-monty, a Python interpreter in Rust, in a wo
 network, environment or host objects; its own limits on time, memory, recursion and output; sleep returns at once; clock
 and random numbers are fixed, so that a result depends on the program alone. Each program gets a fresh session. A worker
 that dies is replaced, and its program is reported as lost, not as failed. Values are compared on the host, by exact
-type, so an object that calls itself equal to everything equals nothing.
+type, so an object that calls itself equal to everything equals nothing. The host keeps no large value or error text.
 
 Not covered. Faults of the interpreter itself: a program that broke out would have the rights of the worker process.
 Run studies of untrusted policies as a user without rights. The time limit is wall-clock, so a machine that stands
@@ -13,6 +13,7 @@ still for as long may fail a program that is right.
 
 import atexit
 import os
+import sys
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ SECONDS = 0.2
 MEMORY = 16 << 20
 OUTPUT = 4096
 DEPTH = 100
-CACHED = 20_000
+KEPT = 1 << 16  # bytes of a value or an error text on the host; no honest answer needs as many
+CACHE = 32 << 20  # bytes of all cached outcomes, with their programs
 
 
 class Ending(Enum):
@@ -56,10 +58,40 @@ def same(a: Any, b: Any) -> bool:
     return type(a) in (int, str, bool, float, type(None)) and a == b
 
 
+def _size(value: Any, most: int) -> int:
+    """Bytes of a plain value in memory; some number above `most` for one that takes more. Raises TypeError for a value
+    that is not plain: one that `same` calls equal to nothing."""
+    left, size = [value], 0
+    while left and size <= most:
+        part = left.pop()
+        size += sys.getsizeof(part)
+        if type(part) in (list, tuple):
+            left += part[: most // 8]  # where more remain, these alone are above `most`
+        elif type(part) not in (int, str, bool, float, type(None)):
+            raise TypeError(f"its value holds a {type(part).__name__}, which is not a plain value")
+    return size
+
+
+def _bytes(program: str, outcome: Outcome) -> int:
+    """What a cached outcome takes; the table of the cache itself is about 200 more."""
+    texts = (program, outcome.output, outcome.reason)
+    return 200 + sum(map(sys.getsizeof, texts)) + _size(outcome.value, KEPT)
+
+
+def _ended_with(value: Any, output: str) -> Outcome:
+    try:
+        if _size(value, KEPT) > KEPT:
+            return Outcome(Ending.LIMIT, output=output, reason=f"its value takes more than {KEPT:,} bytes")
+    except TypeError as error:
+        return Outcome(Ending.ERROR, output=output, reason=str(error))
+    return Outcome(Ending.VALUE, value, output)
+
+
 class Sandbox:
     """A pool of worker processes; a context manager, safe for threads, closed by `close`.
 
-    Outcomes are cached by program text, except those of lost programs. Workers start with the first program.
+    Outcomes are cached by program text, up to CACHE bytes, except those of lost programs. Workers start with the first
+    program.
     """
 
     def __init__(self, workers: int = 1, seconds: float = SECONDS, memory: int = MEMORY):
@@ -77,6 +109,7 @@ class Sandbox:
         pool = pydantic_monty.Monty(min_processes=0, max_processes=workers, feed_duration_limit_grace=seconds)
         self._pool = pool.__enter__()
         self._cache: OrderedDict[str, Outcome] = OrderedDict()
+        self._cached = 0  # bytes
         self._lock = threading.Lock()
 
     def __enter__(self) -> "Sandbox":
@@ -97,11 +130,17 @@ class Sandbox:
                 return self._cache[program]
         outcome = self._run(program)
         if outcome.ending is not Ending.LOST:
-            with self._lock:
-                self._cache[program] = outcome
-                if len(self._cache) > CACHED:
-                    self._cache.popitem(last=False)
+            self._keep(program, outcome)
         return outcome
+
+    def _keep(self, program: str, outcome: Outcome) -> None:
+        with self._lock:
+            if program in self._cache:  # another thread ran it too
+                return
+            self._cache[program] = outcome
+            self._cached += _bytes(program, outcome)
+            while self._cached > CACHE:
+                self._cached -= _bytes(*self._cache.popitem(last=False))
 
     def _run(self, program: str) -> Outcome:
         monty, printed = self._monty, self._monty.CollectString(OUTPUT)
@@ -113,10 +152,10 @@ class Sandbox:
             return Outcome(Ending.LIMIT if error.timed_out else Ending.LOST, reason=str(error))
         except monty.MontyError as error:
             limit = isinstance(error.exception(), (TimeoutError, MemoryError, RecursionError))
-            return Outcome(Ending.LIMIT if limit else Ending.ERROR, output=printed.output, reason=str(error))
+            return Outcome(Ending.LIMIT if limit else Ending.ERROR, output=printed.output, reason=str(error)[:KEPT])
         except UnicodeEncodeError as error:
             return Outcome(Ending.ERROR, reason=str(error))
-        return Outcome(Ending.VALUE, value, printed.output)
+        return _ended_with(value, printed.output)
 
 
 _shared: dict[int, Sandbox] = {}

@@ -1,6 +1,7 @@
 """The sandbox: what it lets through, what it stops, and that nothing stays behind."""
 
 import os
+import pickle
 import signal
 import threading
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from hostile import HOSTILE, LOOPS, RECURSION
 
+from envs.code import sandbox as module
 from envs.code.sandbox import Ending, Sandbox, same
 
 
@@ -126,3 +128,35 @@ def test_a_thousand_timeouts_leave_no_process_and_no_descriptor():
 
 def test_second_run_of_a_program_is_answered_from_the_cache(sandbox):
     assert sandbox.run("2+2") is sandbox.run("2+2")
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc")
+def test_four_hundred_huge_values_and_error_texts_keep_the_cache_under_its_bound(monkeypatch):
+    """Short programs whose outcomes would take 300 MB: what the host keeps, and what the kernel counts."""
+    monkeypatch.setattr(module, "CACHE", 1 << 20)
+    forms = ("[0]*10**5#{}", "'x'*10**6+'{}'", "raise ValueError('x'*10**6)#{}", "['x'*99+'{}']*300")
+    with Sandbox(seconds=1) as pool:
+        pool.run("[0]*10**5")
+        before = resident_bytes()
+        for i in range(100):
+            endings = [pool.run(form.format(i)).ending for form in forms]
+            assert endings == [Ending.LIMIT, Ending.LIMIT, Ending.ERROR, Ending.VALUE]
+        kept = [(program, outcome.value, outcome.output, outcome.reason) for program, outcome in pool._cache.items()]
+        assert 10 < len(kept) < 400
+        assert len(pickle.dumps(kept)) < 1 << 20
+        assert max(len(reason) for *_, reason in kept) <= module.KEPT
+        assert resident_bytes() - before < 64 << 20
+        newest = pool.run(forms[-1].format(99))
+        assert newest is pool.run(forms[-1].format(99))
+
+
+@pytest.mark.parametrize("program", ["{1,2}", "b'a'", "ValueError('x')", "[1,{'a':1}]"])
+def test_values_that_equal_nothing_are_not_kept(sandbox, program):
+    outcome = sandbox.run(program)
+    assert outcome.ending in (Ending.ERROR, Ending.LIMIT)
+    assert outcome.value is None
+    assert outcome.reason.startswith("its value")
