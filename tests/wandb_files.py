@@ -8,7 +8,7 @@ from typing import Any
 
 
 def wandb_runs(folder: Path) -> list[dict[str, Any]]:
-    """One dict per W&B run anywhere under `folder`: id, group, job_type, tags, config, axes, rows, exit_code.
+    """One dict per W&B run anywhere under `folder`: id, name, group, job_type, tags, config, axes, rows, exit_code.
 
     `rows` leaves out W&B's own keys (_step, _runtime …) and tables; `tables` holds the number of rows of each table of
     samples; `artifacts` is {name of a study: its files}; `axes` is {glob: step metric}.
@@ -26,6 +26,7 @@ def _run(path: Path) -> dict[str, Any]:
     run = records["run"][0]
     return {
         "id": run["run_id"],
+        "name": run.get("display_name"),
         "group": run.get("run_group"),
         "job_type": run.get("job_type"),
         "tags": run.get("tags", []),

@@ -13,10 +13,11 @@ from harness.analysis.calibration.simulate import SimulatedTable, write_simulate
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import load_table, read_frame
 from harness.analysis.data.table_checks import TableError
-from harness.analysis.data.wandb_table import local_path
+from harness.analysis.data.wandb_table import PREFIX, local_path
 from harness.analysis.report.analyze import analyze, provenance
 from harness.analysis.transfer.before_after import before_after_rows, markdown
 from harness.analysis.transfer.breadth import write_breadth
+from harness.config.run_names import find
 
 STRICT = ConfigDict(extra="forbid")
 Action = Literal["analyze", "before_after", "breadth", "calibrate", "simulate", "speed"]
@@ -37,7 +38,8 @@ class Command:
 
     action: Action
     table: str | list[str] | None
-    runs: list[str] | None
+    runs: str | list[str] | None
+    outputs: str
     out: str
     law: Literal["rl", "pretraining"]
     split: str | None
@@ -71,7 +73,8 @@ def _analyze(command: Command) -> None:
     if command.runs is not None:
         from harness.analysis.report.compare import compare
 
-        print(f"report: {compare([local_path(run, command.out) for run in command.runs], command.out)}")
+        runs = [path for text in _listed(command.runs) for path in _runs(text, command)]
+        print(f"report: {compare(runs, command.out)}")
     elif command.law == "pretraining":
         from harness.analysis.stats.pretraining_law import write_pretraining_law
 
@@ -92,6 +95,11 @@ def _write_verdicts(command: Command) -> None:
     print(f"report: {found['report']}")
 
 
+def _runs(text: str, command: Command) -> list[Path]:
+    """What one entry of `runs` stands for: downloaded from W&B, or a path, or runs of `outputs` by name."""
+    return [local_path(text, command.out)] if text.startswith(PREFIX) else find([text], command.outputs)
+
+
 def _before_after(command: Command) -> None:
     chosen = command.before_after
     table = load_table(_paths(command), command.split)
@@ -103,5 +111,8 @@ def _paths(command: Command) -> list[Path]:
     """The tables as local files; those of W&B projects are downloaded first. Raises TableError without a table."""
     if command.table is None:
         raise TableError("no table given: python scripts/analyze.py table=runs.csv out=DIR  (or runs='[one,other]')")
-    names = [command.table] if isinstance(command.table, str) else command.table
-    return [local_path(name, command.out) for name in names]
+    return [local_path(name, command.out) for name in _listed(command.table)]
+
+
+def _listed(names: str | list[str]) -> list[str]:
+    return [names] if isinstance(names, str) else names

@@ -4,13 +4,14 @@ import sys
 from types import ModuleType
 
 import harness
-from harness.commands import analyze, convert, dashboard, export, study, success, sync, tasks, train
+from harness.commands import analyze, convert, dashboard, export, runs, study, success, sync, tasks, train
 from harness.core.errors import nearest
 
 COMMANDS: dict[str, ModuleType] = {
     "train": train,
     "study": study,
     "analyze": analyze,
+    "runs": runs,
     "tasks": tasks,
     "success": success,
     "export": export,

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 
 from harness.config.parse import dump
+from harness.config.run_names import name_of
 from harness.core.flops import Spent
 from harness.launch.jobs import Job
 from harness.run import diagnostics
 from harness.run.checkpoint import save_checkpoint, save_dump
-from harness.run.folder import Member, Stack
+from harness.run.folder import Member, RunFolder, Stack
 from harness.run.tracker import Tracker, open_tracker
 from harness.train.state import NonFinite, StepReport, TrainState
 
@@ -124,7 +125,12 @@ def open_trackers(members: Stack) -> Generator[list[Tracker]]:
     """A tracker for each member, under the labels that its run was first launched with."""
     with ExitStack() as stack:
         opened = (
-            open_tracker(m.config.tracker, m.folder.path, m.folder.run_id, dump(m.config), m.folder.labels()[0])
+            open_tracker(m.config.tracker, m.folder.path, m.folder.run_id, dump(m.config), _labels(m.folder))
             for m in members
         )
         yield [stack.enter_context(tracker) for tracker in opened]
+
+
+def _labels(folder: RunFolder) -> dict[str, Any]:
+    """Those of the run's first launch, and its display name."""
+    return {**folder.labels()[0], "name": name_of(folder.path)}

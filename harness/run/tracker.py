@@ -53,7 +53,7 @@ def open_tracker(
 ) -> Generator[Tracker]:
     """The tracker of one run: appends to its metrics.jsonl; the W&B run has id `run_id` and ends with the context.
 
-    `labels`: study (the W&B group), arm (its job_type), tags; the others become configuration "labels.…".
+    `labels`: study (the W&B group), arm (its job_type), name, tags; the others become configuration "labels.…".
     W&B gets sample completions too, as a table, when the run ends well.
     A W&B failure gives one warning, and training goes on without it.
     """
@@ -189,12 +189,12 @@ def _start(
     labels: Mapping[str, Any],
 ) -> Any:
     """The W&B run. Timeouts keep a lost network from holding up training; what is not sent stays on disk."""
-    rest = {f"labels.{key}": value for key, value in labels.items() if key not in ("study", "arm", "tags")}
+    rest = {f"labels.{key}": value for key, value in labels.items() if key not in ("study", "arm", "tags", "name")}
     run = wandb.init(
         mode=os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline"),
         dir=run_dir,
         id=run_id,
-        name=run_id,
+        name=labels.get("name", run_id),
         resume="allow",
         project=config.project,
         entity=config.entity,

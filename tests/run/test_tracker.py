@@ -19,7 +19,7 @@ from tests.wandb_files import wandb_runs
 
 NONE = NoTracker("none")
 WANDB = WandbTracker("wandb", "test-project", None, "compute/step", ("toy",))
-LABELS = {"study": "quick", "arm": "true_reward", "tags": ["verified"], "seed_group": 3}
+LABELS = {"study": "quick", "arm": "true_reward", "tags": ["verified"], "seed_group": 3, "name": "quick-true_reward-s1"}
 
 
 def log_rows(run_dir, rows, config=NONE, run_id="run-1"):
@@ -108,6 +108,7 @@ def test_w_and_b_mirrors_every_row_with_the_axes_of_the_design(tmp_path, offline
     (run,) = wandb_runs(tmp_path)
     assert run["rows"] == read_metrics(tmp_path) == [row(1), row(2)]
     assert (run["id"], run["group"], run["job_type"]) == ("run-1", "quick", "true_reward")
+    assert run["name"] == "quick-true_reward-s1"
     assert run["tags"] == ["toy", "verified"]
     assert run["config"] == {"optim.lr": 1e-4, "seed": 1, "labels.seed_group": 3}
     assert run["axes"]["train/*"] == run["axes"]["eval/*"] == "compute/step"

@@ -17,6 +17,7 @@ from harness.analysis.report.html import Section, figure_slot, html_table, line_
 from harness.analysis.report.plotly_layout import DASHES, Spec, colour_of, dash_of
 from harness.analysis.report.report_page import render_page
 from harness.analysis.stats.formatting import format_significant
+from harness.config.run_names import name_of
 
 Array = NDArray[np.float64]
 Line = tuple[dict[str, Array], Array]  # x on each axis, y
@@ -78,7 +79,7 @@ def run_folder(path: Path) -> Run:
             x = {axis: np.array([row[key] for row in known], dtype=float) for axis, key in axes.items()}
             metrics[name] = (x, np.array([row[name] for row in known], dtype=float))
     config = path / "config.json"
-    return Run(path.name, metrics, flatten_config(json.loads(config.read_text())) if config.exists() else {})
+    return Run(name_of(path), metrics, flatten_config(json.loads(config.read_text())) if config.exists() else {})
 
 
 def _row(path: Path, i: int, line: str) -> dict[str, Any]:

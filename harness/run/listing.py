@@ -1,0 +1,32 @@
+"""The runs of an output folder as a table for people."""
+
+from fnmatch import fnmatchcase
+
+from rich.table import Table
+
+from harness.config.run_names import name_of, runs_by_name
+from harness.core.errors import UserError
+from harness.run.folder import RunFolder, is_locked
+
+
+def list_runs(match: str, out: str) -> Table:
+    """One row a run whose display name or id has the pattern `match`. Raises UserError where there is none."""
+    found = {path for name, own in runs_by_name(out).items() if fnmatchcase(name, match) for path in own}
+    if not found:
+        raise UserError(f"out={out}, match={match}", "no run goes by that", "set out=… to the folder that holds runs/")
+    table = Table(title=f"{out}/runs", title_justify="left")
+    for column in ("run", "id", "state", "step", "arms"):
+        table.add_column(column, overflow="fold", justify="right" if column == "step" else "left")
+    for name, path in sorted((name_of(path), path) for path in found):
+        run = RunFolder(path, path.name)
+        arms = dict.fromkeys(str(labels.get("arm", "")) for labels in run.labels())
+        table.add_row(name, run.run_id, _state(run), str(run.status().get("step", 0)), ", ".join(arms))
+    return table
+
+
+def _state(run: RunFolder) -> str:
+    """A run that says it is running though no process holds it was killed, and counts as stopped."""
+    if is_locked(run):
+        return "running"
+    state = run.status().get("state", "to do")
+    return "stopped" if state == "running" else state
