@@ -1,6 +1,6 @@
 """What happens around the steps of a run: rows of metrics, checkpoints, warnings, dumps, progress for the parent."""
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -76,16 +76,17 @@ class StepCallbacks:
 
     def diagnose(self, rows: Sequence[dict[str, float]]) -> None:
         for i, row in enumerate(rows):
-            self.recent[i] = [*self.recent[i], row][-diagnostics.WINDOW :]
+            self.recent[i] = [*self.recent[i], row][-diagnostics.WINDOW - 1 :]
             if "train/zero_advantage_groups" in row:
-                self.warn(self.members[i], diagnostics.during_rl(self.recent[i]))
+                problems = self.members[i].config.rl.problems
+                self.warn(self.members[i], diagnostics.during_rl(self.recent[i], problems))
 
-    def warn(self, member: Member, messages: Iterable[str]) -> None:
-        """Reports each message once a run."""
-        for message in messages:
-            if (member.job.run_id, message) not in self.warned:
-                self.warned.add((member.job.run_id, message))
-                self.report(member.job, {"alarm": message})
+    def warn(self, member: Member, alarms: Mapping[str, str]) -> None:
+        """Reports each alarm, a name with its text, once a run."""
+        for name, text in alarms.items():
+            if (member.job.run_id, name) not in self.warned:
+                self.warned.add((member.job.run_id, name))
+                self.report(member.job, {"alarm": text})
 
 
 def metrics_rows(spent: Sequence[Spent], step: StepReport) -> list[dict[str, float]]:

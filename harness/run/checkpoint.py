@@ -23,7 +23,7 @@ from torch import Tensor
 
 from harness.config.identity import SCHEMA_VERSION
 from harness.config.schema import ModelConfig
-from harness.core.errors import UserError
+from harness.core.errors import UserError, nearest
 from harness.core.flops import Spent
 from harness.policy.export import write_folder
 from harness.policy.transformer import Transformer
@@ -185,6 +185,10 @@ def _stacked(members: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 def export_run(run: Path, step: int | None, out: Path) -> int:
     """Writes the weights of a run at a budget (default: its last) as a Hugging Face folder; returns the step. Raises
     UserError where there are no such weights, or they cannot be expressed."""
+    if not run.is_dir():
+        near = nearest(run.name, (each.name for each in run.parent.glob("*/")))
+        fix = f"did you mean {' or '.join(near)}?" if near else "name a folder of a run, such as outputs/runs/rl-…"
+        raise UserError(f"run={run}", "there is no such folder", fix)
     steps = saved_steps(run / "budgets")
     if not steps or (step is not None and step not in steps):
         kept = f"it keeps steps {', '.join(map(str, steps))}" if steps else "it holds no weights at budgets"

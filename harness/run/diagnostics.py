@@ -1,48 +1,79 @@
-"""Warnings when nothing can be learned: what is wrong, and what to try (pitfalls 12, 13, 29, 32)."""
+"""Warnings when nothing can be learned, or what was learned is lost: what is wrong, and what to try (pitfalls 12, 13,
+29, 32). Each is a name, so that it is given once a run, with its text."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 Row = Mapping[str, float]
-WINDOW = 8  # steps in a row before an alarm is raised
+Alarms = dict[str, str]
+WINDOW = 8  # steps in a row before an alarm is raised that needs several
+SOLVED = 0.95  # accuracy from which on nothing is left to gain
 
 
-def before_rl(accuracy: float) -> list[str]:
+def before_rl(accuracy: float) -> Alarms:
     """From the accuracy on verified tasks before RL."""
     if accuracy < 0.005:
-        found = (
-            f"The base solves {accuracy:.1%} of the verified tasks: almost every group will be all wrong, and silent. "
-        )
-        return [
-            found + "Pretrain longer (base.steps), add easier difficulties (tasks.difficulties) or raise rl.group_size."
-        ]
-    if accuracy > 0.95:
-        found = f"The base already solves {accuracy:.0%} of the verified tasks: nothing is left to gain. "
-        return [found + "Add harder difficulties (tasks.difficulties)."]
-    return []
+        return {
+            "unsolved": f"The base solves {accuracy:.1%} of the verified tasks: almost every group will be all wrong, "
+            "and without signal. Pretrain longer (base.steps), add easier difficulties (tasks.difficulties) or raise "
+            "rl.group_size."
+        }
+    if accuracy > SOLVED:
+        return {
+            "solved": f"The base already solves {accuracy:.0%} of the verified tasks: nothing is left to gain. "
+            "Add harder difficulties (tasks.difficulties)."
+        }
+    return {}
 
 
-def during_rl(recent: Sequence[Row]) -> list[str]:
-    """From the last rows of metrics; nothing before WINDOW of them are there."""
-    if len(recent) < WINDOW:
-        return []
-    rows = recent[-WINDOW:]
-    found = []
+def during_rl(recent: Sequence[Row], problems: int) -> Alarms:
+    """From the last rows of metrics, of steps with so many `problems`. A collapse is seen in one step; the others need
+    WINDOW of them."""
+    return _collapse(recent, problems) | (_dead_end(recent[-WINDOW:]) if len(recent) >= WINDOW else {})
+
+
+def _collapse(recent: Sequence[Row], problems: int) -> Alarms:
+    """Accuracy that falls in one step to less than a quarter, by more than chance does where all completions of a
+    problem are alike: three standard deviations of a mean over `problems`."""
+    *before, last = recent[-WINDOW - 1 :]
+    if not before:
+        return {}
+    was = sum(row["train/accuracy"] for row in before) / len(before)
+    now, rate = last["train/accuracy"], last["optim/lr"]
+    if now > was / 4 or was - now < 3 * math.sqrt(was * (1 - was) / problems):
+        return {}
+    return {
+        "collapse": f"Training accuracy fell from {was:.2f} to {now:.2f} at step {last['compute/step']:.0f}: an update "
+        f"was too large, and the policy is lost. Stop this run, and lower optim.lr (it is {rate:g}; try {rate / 4:g}), "
+        "or raise schedule.warmup if it came in the first steps."
+    }
+
+
+def _dead_end(rows: Sequence[Row]) -> Alarms:
+    solved = all(row["train/accuracy"] > SOLVED for row in rows)
+    found = {}
     if all(row["train/truncated"] >= 1 for row in rows):
-        found.append(
+        found["truncated"] = (
             "Every completion is cut off before its stop token, so no answer is ever complete. "
             "Raise sampling.max_new_tokens (null sizes it from the tasks)."
         )
     if all(row["train/zero_advantage_groups"] >= 1 for row in rows):
-        found.append(
-            f"No group carried signal for {WINDOW} steps: all its completions were right, or all wrong, so nothing is "
-            "learned. Change tasks.difficulties or raise rl.group_size."
+        alike = "all its completions were right" if solved else "all its completions were right, or all wrong"
+        found["no signal"] = f"No group carried signal for {WINDOW} steps: {alike}, so nothing is learned. " + (
+            "Add harder difficulties (tasks.difficulties), or stop here."
+            if solved
+            else "Change tasks.difficulties or raise rl.group_size."
         )
     elif all(row["train/grad_norm"] == 0 for row in rows):
-        found.append("The gradient is exactly zero though groups differ: is optim.lr or the reward what you meant?")
-    if all(row["train/entropy"] < 0.005 for row in rows):
-        found.append(
+        found["no gradient"] = (
+            "The gradient is exactly zero though groups differ: is optim.lr or the reward what you meant?"
+        )
+    if not solved and all(row["train/entropy"] < 0.005 for row in rows):
+        found["no entropy"] = (
             "The policy has lost its entropy: every sample is the same. Lower optim.lr or raise algo.clip_high."
         )
     if all(row.get("train/sampler_policy_kl", 0.0) > 0.1 for row in rows):
-        found.append("Sampler and trainer drift apart (train/sampler_policy_kl > 0.1): the ratio is no longer near 1.")
+        found["drift"] = (
+            "Sampler and trainer drift apart (train/sampler_policy_kl > 0.1): the ratio is no longer near 1."
+        )
     return found

@@ -21,6 +21,7 @@ from harness.study.cached_results import EMPTY, CachedResults
 from harness.study.expand import Study, expand_to_jobs, is_done, pending_jobs
 from harness.study.plan import plan_table
 from harness.study.progress import ProgressView, job_name
+from harness.study.requirements import require_memory, require_writable
 from harness.study.tables import report_context, runs_left_out, warmup_x, write_tables
 
 LAST_LINES = 20
@@ -34,8 +35,11 @@ def run_jobs(
     reused: str = "",
 ) -> list[JobResult] | None:
     """Runs what is missing of `jobs`, with a progress view; None if only the plan was asked for. `reused`: the
-    plan's line on results that are taken from elsewhere."""
+    plan's line on results that are taken from elsewhere. Raises UserError where this machine cannot run them."""
     missing = pending_jobs(jobs, cached)
+    if missing:
+        require_writable(config.out)
+        require_memory(missing)
     if missing or config.plan:
         console.print(plan_table(jobs, missing, max_parallel_jobs(config.launcher, max(1, len(missing))), reused))
     else:

@@ -1,6 +1,7 @@
 """A study: arms x seeds x budgets, expanded into runs and jobs, and what of them is done."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -98,7 +99,9 @@ def _expanded(compose: Compose, overrides: Sequence[str]) -> tuple[StudyConfig, 
     entries = []
     for arm in study.arms:
         for changes in study.variants(arm):
-            container = {key: value for key, value in compose([*overrides, *changes]).items() if key not in STUDY_KEYS}
+            with _naming_arm(arm):
+                composed = compose([*overrides, *changes])
+            container = {key: value for key, value in composed.items() if key not in STUDY_KEYS}
             for base_seed, seed in _replicates(study):
                 base = {**container["base"], "seed": base_seed}
                 entries.append(Entry(arm, parse({**container, "base": base, "seed": seed}), changes))
@@ -106,6 +109,16 @@ def _expanded(compose: Compose, overrides: Sequence[str]) -> tuple[StudyConfig, 
         # A frozen run stands at the budgets of a trained one. Without any it has but one place: before RL.
         entries = [replace(entry, before_rl=True) for entry in entries]
     return study, tuple(entries)
+
+
+@contextmanager
+def _naming_arm(arm: str) -> Generator[None]:
+    """An override that cannot be applied says in which arm it stands."""
+    try:
+        yield
+    except UserError as error:
+        thing, reason, fix = error.args
+        raise UserError(f"study.arms.{arm}: {thing}", reason, fix) from None
 
 
 def _replicates(study: StudyConfig) -> list[tuple[int, int]]:

@@ -12,6 +12,7 @@ from harness.config.parse import parse
 from harness.config.schema import Config
 from harness.launch.jobs import Job
 from harness.run.remaining import remaining_work
+from harness.study.requirements import least_memory_gb, memory_here_gb
 
 BYTES_PER_WEIGHT = 4
 AROUND = 1.7  # runs over their passes alone: problems, verdicts, files, a neighbour on the other core (quickstart)
@@ -106,6 +107,7 @@ def plan_table(jobs: Sequence[Job], pending: Sequence[Job], parallel: int, reuse
     runs = [c.seconds for c in costs if not c.is_base]
     # Bases come first, and seldom fill all processes.
     seconds = (max(bases, default=0) if len(bases) <= parallel else sum(bases) / parallel) + sum(runs) / parallel
+    need, here = max(least_memory_gb(parse(job.run)) for job in pending or jobs), memory_here_gb(config)
     table = RichTable(show_header=False, box=None, padding=(0, 2))
     rows = {
         "jobs": f"{len(pending)} to do, {len(jobs) - len(pending)} done; {parallel} at once",
@@ -113,6 +115,7 @@ def plan_table(jobs: Sequence[Job], pending: Sequence[Job], parallel: int, reuse
         "tokens": f"{sum(c.tokens for c in costs):.2g}",
         "FLOPs": f"{sum(c.flops for c in costs):.2g} training, {sum(c.evaluation_flops for c in costs):.2g} evaluation",
         "time": f"about {seconds / 60:.1f} min, at {rates.update / 1e9:.0f} GFLOP/s a thread (measured now)",
+        "memory": f"at least {need:,.2f} GB a job" + (f", of {here:,.1f} GB free here" if here else ""),
         "disk": f"about {sum(c.bytes for c in costs) / 1e6:.0f} MB in {os.path.abspath(config.out)}",
     }
     if reused:

@@ -21,7 +21,7 @@ def progress_summary(row: Mapping[str, Any]) -> str:
     """The numbers of a row worth a glance: accuracy and share of silent groups in RL, loss in pretraining."""
     parts = []
     if "train/accuracy" in row:
-        parts.append(f"accuracy {row['train/accuracy']:.3f}")
+        parts.append(f"training accuracy {row['train/accuracy']:.3f}")
         parts.append(f"zero-advantage {row['train/zero_advantage_groups']:.0%}")
         parts.append(f"{row['perf/tokens_per_s'] / 1000:.0f}k tokens/s")
     elif "train/loss" in row:

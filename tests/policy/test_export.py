@@ -130,6 +130,13 @@ def test_weights_that_were_changed_are_refused(tmp_path):
         read_folder(tmp_path, policy.state_dict(), policy.config)
 
 
+def test_a_run_that_does_not_exist_is_refused_with_the_nearest_one_that_does(run, tmp_path):
+    with pytest.raises(UserError, match=rf"there is no such folder\n  did you mean {run[0].name}"):
+        export_run(run[0].with_name(run[0].name[:-2]), None, tmp_path)
+    with pytest.raises(UserError, match=r"there is no such folder\n  name a folder of a run"):
+        export_run(tmp_path / "runs" / "nope", None, tmp_path)
+
+
 def test_a_step_that_was_not_kept_is_refused_with_those_that_were(run, tmp_path):
     with pytest.raises(UserError, match="it keeps steps 0, 1, 2"):
         export_run(run[0], 5, tmp_path / "out")

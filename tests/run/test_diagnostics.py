@@ -7,6 +7,9 @@ from harness.run.job import run_job
 from tests.toys import base_job, rl_job, tiny
 
 FINE = {
+    "compute/step": 9,
+    "optim/lr": 2e-3,
+    "train/accuracy": 0.27,
     "train/truncated": 0.1,
     "train/zero_advantage_groups": 0.5,
     "train/grad_norm": 0.3,
@@ -16,8 +19,8 @@ FINE = {
 
 
 def test_a_healthy_run_raises_no_alarm():
-    assert diagnostics.during_rl([FINE] * 20) == []
-    assert diagnostics.before_rl(0.3) == []
+    assert diagnostics.during_rl([FINE] * 20, 32) == {}
+    assert diagnostics.before_rl(0.3) == {}
 
 
 @pytest.mark.parametrize(
@@ -32,15 +35,44 @@ def test_a_healthy_run_raises_no_alarm():
 )
 def test_each_dead_end_is_named_with_advice_once_it_lasts(changes, said):
     dead = {**FINE, **changes}
-    (message,) = diagnostics.during_rl([FINE] * 3 + [dead] * diagnostics.WINDOW)
+    (message,) = diagnostics.during_rl([FINE] * 3 + [dead] * diagnostics.WINDOW, 32).values()
     assert said in message
-    assert diagnostics.during_rl([dead] * (diagnostics.WINDOW - 1)) == []
-    assert diagnostics.during_rl([dead] * (diagnostics.WINDOW - 1) + [FINE]) == []
+    assert diagnostics.during_rl([dead] * (diagnostics.WINDOW - 1), 32) == {}
+    assert diagnostics.during_rl([dead] * (diagnostics.WINDOW - 1) + [FINE], 32) == {}
+
+
+def with_accuracy(*values):
+    return [{**FINE, "train/accuracy": value} for value in values]
+
+
+@pytest.mark.parametrize("before", [1, 3, 20])
+def test_a_collapse_is_said_at_once_with_the_learning_rate_to_change(before):
+    """From .27 to 0 in a step."""
+    alarms = diagnostics.during_rl(with_accuracy(*[0.27] * before, 0.0), 32)
+    assert list(alarms) == ["collapse"]
+    assert "fell from 0.27 to 0.00 at step 9" in alarms["collapse"]
+    assert "lower optim.lr (it is 0.002; try 0.0005)" in alarms["collapse"]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "problems"),
+    [((0.27, 0.1), 32), ((0.27, 0.0), 4), ((0.02, 0.0), 32), ((0.0, 0.27), 32), ((0.27,), 32)],
+    ids=["a third is left", "four problems are seldom right", "hardly any was right before", "a rise", "a first step"],
+)
+def test_what_chance_or_learning_does_is_no_collapse(accuracies, problems):
+    assert diagnostics.during_rl(with_accuracy(*accuracies), problems) == {}
+
+
+def test_lost_entropy_is_no_alarm_where_all_is_solved():
+    solved = {**FINE, "train/accuracy": 1.0, "train/entropy": 0.0}
+    assert diagnostics.during_rl([solved] * 9, 32) == {}
+    (message,) = diagnostics.during_rl([{**solved, "train/zero_advantage_groups": 1.0}] * 9, 32).values()
+    assert "all its completions were right, so nothing is learned. Add harder difficulties" in message
 
 
 def test_a_base_that_solves_nothing_or_everything_is_said_before_rl():
-    assert "all wrong" in diagnostics.before_rl(0.0)[0]
-    assert "nothing is left to gain" in diagnostics.before_rl(0.99)[0]
+    assert "all wrong" in diagnostics.before_rl(0.0)["unsolved"]
+    assert "nothing is left to gain" in diagnostics.before_rl(0.99)["solved"]
 
 
 def test_a_run_that_cannot_learn_says_why_while_it_runs(tmp_path):

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
+from hydra import initialize_config_module
 from rich.console import Console
 
+from harness.config.compose import Composer
 from harness.config.identity import base_id, run_id
 from harness.core.errors import UserError
 from harness.run.job import run_job
@@ -54,6 +56,14 @@ def test_overrides_of_the_user_reach_every_arm_but_an_arm_stays_what_it_is(tmp_p
     rewards = {e.arm: e.config.reward.name for e in found.entries}
     assert rewards["shuffled_within_group"] == "shuffled_within_group"
     assert rewards["true_reward"] == "format_reward"
+
+
+def test_a_choice_that_does_not_exist_is_refused_with_the_name_of_its_arm():
+    with (
+        initialize_config_module("configs", version_base="1.3"),
+        pytest.raises(UserError, match=r"study\.arms\.mine: algo=nope: there is no such choice\n  .*There are: cispo"),
+    ):
+        expand(Composer("study"), ['+study.arms.mine=["algo=nope"]'])
 
 
 def test_a_study_without_arms_or_seeds_is_refused(tmp_path):

@@ -1,0 +1,77 @@
+"""What a launch needs of this machine, checked before anything is spent: a folder to write to, and memory."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.config.parse import parse
+from harness.config.schema import Config
+from harness.core.errors import UserError
+from harness.launch.jobs import Job
+from harness.launch.launch import max_parallel_jobs
+from harness.launch.local import free_memory_gb
+
+BYTES = 4  # of a number; weights and what the optimizer keeps are fp32 whatever the precision
+LEARNER_COPIES = 4  # weights, gradients and Adam's two moments
+
+
+def require_writable(out: str | Path) -> None:
+    """Raises UserError unless files can be made in `out`, or in the nearest folder above it that is there. Leaves
+    nothing behind."""
+    out = Path(out).absolute()
+    nearest = next(folder for folder in (out, *out.parents) if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"out={out}", f"no file can be made in {nearest} ({error.strerror})", "choose another folder: out=…"
+        ) from None
+
+
+def least_memory_gb(config: Config) -> float:
+    """Of one run, or one stack of runs: weights, gradients and optimizer alone, without activations."""
+    from harness.policy.transformer import parameter_count
+
+    learners = 1 + (config.algo.critic is not None)
+    frozen = (config.algo.kl != "none") + (config.reward.model is not None)
+    lagging = config.rl.off_policy_steps + 2 if config.rl.off_policy_steps else 0
+    seeds = config.launcher.seeds if config.launcher.name == "stacked" else 1
+    copies = seeds * (LEARNER_COPIES * learners + frozen + lagging)
+    return BYTES * copies * parameter_count(config.model) / 2**30
+
+
+def memory_here_gb(config: Config) -> float | None:
+    """Memory of the device that jobs compute on; None where they run on other machines than this one."""
+    from harness.run.job import device_of
+
+    if config.launcher.name not in ("local", "stacked"):
+        return None
+    if device_of(config).type == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info()[1] / 2**30
+    return free_memory_gb()
+
+
+def require_memory(jobs: Sequence[Job]) -> None:
+    """Raises UserError where the largest policy among `jobs`, as often as it would run at once, does not fit into this
+    machine's memory."""
+    largest = max((parse(job.run) for job in jobs), key=least_memory_gb)
+    need, here, at_once = (
+        least_memory_gb(largest),
+        memory_here_gb(largest),
+        max_parallel_jobs(largest.launcher, len(jobs)),
+    )
+    if here is None or need * at_once <= here:
+        return
+    fits = int(here / need)
+    stack = "a stack" if largest.launcher.name == "stacked" else "a run"
+    smaller = "choose a smaller policy (model.width, model.layers)"
+    if largest.launcher.name == "stacked" and largest.launcher.seeds > 1:
+        smaller = f"lower launcher.seeds, or {smaller}"
+    raise UserError(
+        f"model={largest.model.name} with {at_once} jobs at once",
+        f"weights, gradients and optimizer of {stack} alone take {need:,.1f} GB, and {here:,.1f} GB are free",
+        f"set launcher.jobs={fits}" if fits else f"{smaller}, or run on larger machines (launcher=ray or submitit)",
+    )
