@@ -61,11 +61,11 @@ def _run(body: Body, config_name: str, config_module: str) -> int:
     try:
         _run_with_hydra(body, config_name, config_module)
     except UserError as error:
-        return _print_error(error)
+        return print_error(error)
     except ValidationError as error:
-        return _print_error(from_validation(error, known_settings(config_name, config_module, overrides)[0]))
+        return print_error(from_validation(error, known_settings(config_name, config_module, overrides)[0]))
     except HydraException as error:
-        return _print_error(explain(error, config_name, config_module, overrides))
+        return print_error(explain(error, config_name, config_module, overrides))
     except KeyboardInterrupt as error:
         resume = shlex.join([*_program(config_name), *sys.argv[1:]])
         print(f"{error or 'stopped'}. To resume: {resume}", file=sys.stderr)
@@ -76,7 +76,7 @@ def _run(body: Body, config_name: str, config_module: str) -> int:
     except OSError as error:
         if (mistake := as_write_error(error)) is None:
             raise
-        return _print_error(mistake)
+        return print_error(mistake)
     return 0
 
 
@@ -103,7 +103,7 @@ def _run_with_hydra(body: Body, config_name: str, config_module: str) -> None:
         raise errors[0]
 
 
-def _print_error(error: UserError) -> int:
+def print_error(error: UserError) -> int:
     """Prints the error to stderr; the exit status of a mistake in what was asked."""
     print(f"error: {error}", file=sys.stderr)
     return 2

@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from benchmarks.page import PARTS
+from harness.commands.ask import settings_of, split_arguments
 from harness.commands.main import COMMANDS
 from harness.config.compose import Composer, plain
 from harness.config.parse import parse
@@ -43,6 +44,9 @@ def names(found: list[Command]):
 def jobs(command: Command) -> list[list[str]]:
     """The overrides of each job of a command: more than one with -m."""
     overrides = [argument for argument in command.arguments if argument != "-m"]
+    if app(command) == "ask":
+        overrides, prompts = split_arguments(overrides, settings_of("ask"))
+        assert prompts or overrides
     if "-m" not in command.words:
         return [overrides]
     parsed = OverridesParser.create().parse_overrides(overrides)

@@ -4,7 +4,7 @@ import sys
 from types import ModuleType
 
 import harness
-from harness.commands import analyze, convert, dashboard, export, runs, study, success, sync, tasks, train
+from harness.commands import analyze, ask, convert, dashboard, export, runs, study, success, sync, tasks, train
 from harness.core.errors import nearest
 
 COMMANDS: dict[str, ModuleType] = {
@@ -12,6 +12,7 @@ COMMANDS: dict[str, ModuleType] = {
     "study": study,
     "analyze": analyze,
     "runs": runs,
+    "ask": ask,
     "tasks": tasks,
     "success": success,
     "export": export,

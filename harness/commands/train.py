@@ -20,7 +20,7 @@ def train(containers) -> list[str]:
 
     configs, console = [parse(container) for container in containers], Console(quiet=not is_main_process())
     label = "single" if len(configs) == 1 else "sweep"
-    entries = [Entry(arm or label, config) for arm, config in zip(sweep_arms(configs), configs)]
+    entries = [Entry(arm or _arm(config), config) for arm, config in zip(sweep_arms(configs), configs)]
     results = run_jobs(expand_to_jobs(entries, {"study": label}), configs[0], console)
     if results is not None:
         print_failures(results, console)
@@ -29,6 +29,11 @@ def train(containers) -> list[str]:
         console.print(f"run folders: {configs[0].out}/runs", highlight=False)
         require_done(results)
     return [entry.run_id for entry in entries]
+
+
+def _arm(config) -> str:
+    """What a run that stands alone is called: its reward, or its objective where that is not RL."""
+    return config.reward.name if config.objective == "rl" else config.objective
 
 
 @app("train", sweep=train)

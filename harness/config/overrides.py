@@ -15,7 +15,7 @@ from harness.core.dotted import flatten
 from harness.core.errors import UserError, nearest
 
 # Hydra's own flags that take a value.
-_FLAGS_WITH_VALUE = (
+FLAGS_WITH_VALUE = (
     "--cfg",
     "-c",
     "--package",
@@ -85,7 +85,7 @@ def parse_overrides(texts: Sequence[str]) -> list[Override]:
 def overrides_among(arguments: Sequence[str]) -> list[str]:
     """The overrides among a script's arguments: all but Hydra's own flags and what follows them."""
     pairs = zip(["", *arguments], arguments)
-    return [text for before, text in pairs if not text.startswith("-") and before not in _FLAGS_WITH_VALUE]
+    return [text for before, text in pairs if not text.startswith("-") and before not in FLAGS_WITH_VALUE]
 
 
 def _loader() -> ConfigLoader:

@@ -26,6 +26,7 @@ PURPOSES = (
     "preference_problems",
     "preference_sampling",
     "preference_labels",
+    "generation",
 )
 _MASK = 0xFFFFFFFF
 
