@@ -16,7 +16,7 @@ def main(container) -> None:
 
     from harness.config.compose import plain
     from harness.config.parse import parse
-    from harness.run.folder import write_json
+    from harness.core.files import write_json
     from harness.study.base_accuracy import measure_base_accuracy
 
     values = plain(container)

@@ -5,13 +5,13 @@ study, `algo=grpo,lr=1e-4-s0` of a sweep, `base-nano-s0` of a pretrained base.
 """
 
 import glob
-import json
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from harness.core.errors import UserError, nearest
+from harness.core.files import read_json
 
 UNNAMED = ("single", "sweep")  # labels of runs that belong to no study
 
@@ -47,11 +47,14 @@ def is_run_folder(path: Path) -> bool:
 
 def name_of(folder: Path) -> str:
     """The display name of the run in a folder; the folder's own name where it was launched without labels."""
-    config, labels = folder / "config.json", folder / "labels.json"
-    if not (config.is_file() and labels.is_file()):
-        return folder.name
-    first = json.loads(labels.read_text())[0]
-    return display_name(first, json.loads(config.read_text())) if "arm" in first else folder.name
+    run, labels = read_json(folder / "config.json"), read_labels(folder)
+    return display_name(labels[0], run) if run and labels and "arm" in labels[0] else folder.name
+
+
+def read_labels(folder: Path) -> list[dict[str, Any]]:
+    """The labels that the run in a folder was launched under, in order of their first launch."""
+    found = read_json(folder / "labels.json") or []
+    return found["labels"] if isinstance(found, dict) else found  # a list in older versions
 
 
 def find(texts: Sequence[str], out: str | Path) -> list[Path]:
@@ -103,10 +106,10 @@ def runs_by_name(out: str | Path) -> dict[str, list[Path]]:
 def _runs_in(path: Path) -> list[Path]:
     if is_run_folder(path):
         return [path]
-    manifest = path / "manifest.json"
-    if manifest.is_file():
+    manifest = read_json(path / "manifest.json")
+    if manifest:
         runs = path.parents[1] / "runs"
-        ids = dict.fromkeys(run["run_id"] for run in json.loads(manifest.read_text())["runs"])
+        ids = dict.fromkeys(run["run_id"] for run in manifest["runs"])
         return [runs / run_id for run_id in ids if is_run_folder(runs / run_id)]
     return sorted(config.parent for config in path.rglob("runs/*/config.json"))
 

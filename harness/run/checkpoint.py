@@ -51,12 +51,6 @@ def saved_steps(folder: Path) -> list[int]:
     return sorted(int(name[1]) for name in names if name)
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Deletes what a process that was killed while it saved left behind; for the one that holds the run."""
-    for path in folder.glob(".step-*"):
-        shutil.rmtree(path)
-
-
 def _write(folder: Path, files: dict[str, bytes], meta: dict[str, Any]) -> None:
     """All files in a new folder, or nothing: a crash leaves at most a folder that no reader looks at."""
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")

@@ -1,7 +1,5 @@
 """Scores of a stack of runs at a budget: measured once, kept in each run's folder, summed up for people."""
 
-import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,10 +8,11 @@ from typing import Any
 from envs.registry import select
 from harness.config.identity import code_version, evaluation_id
 from harness.config.schema import Config
+from harness.core.files import read_json, write_hashed_json, write_jsonl
 from harness.core.flops import Spent
 from harness.core.seeding import keys
 from harness.evaluate import Cell, CellResult, at_budgets, build_suite, cell_row, evaluate, problem_rows
-from harness.run.folder import Member, Stack, read_json, write_json
+from harness.run.folder import Member, Stack
 from harness.train.state import TrainState
 
 
@@ -51,15 +50,8 @@ def _write_scores(member: Member, scores: list[CellResult], spent: Spent, path: 
         write_jsonl(kept, samples)
     made_by = {"code_version": code_version(), "backend": backend}
     content = {**made_by, "spent": asdict(spent), "rows": rows, "problems": problems}
-    write_json(path, content)
+    write_hashed_json(path, content)
     return content
-
-
-def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    beside.replace(path)
 
 
 def eval_metrics(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:

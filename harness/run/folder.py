@@ -7,13 +7,12 @@ out/runs/<run_id>/
     traceback.txt    of a failed run                        evaluations/     scores, by evaluation and budget
     dump/            batch of a step that gave no number    samples/         completions to read, by budget
     labels.json      study and arm of each launch           replay/          checkpoints of steps trained again
+
+A damaged file is set aside as NAME.damaged (`harness.core.files`), and made again by the next job of the run.
 """
 
 import json
-import os
-import socket
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Generator, Mapping, Sequence
@@ -23,25 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.identity import base_id
+from harness.config.run_names import read_labels
 from harness.config.schema import Config
-from harness.core.errors import UserError
+from harness.core.files import damaged_copy, is_intact, read_json, remove_unfinished, write_hashed_json
 from harness.core.signals import Stopped
 from harness.launch.jobs import Job
-
-STALE_SECONDS = 120.0
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Atomically: a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(content, indent=1))
-    beside.replace(path)
-
-
-def read_json(path: Path) -> Any:
-    """None if there is no such file."""
-    return json.loads(path.read_text()) if path.is_file() else None
 
 
 @dataclass(frozen=True)
@@ -65,12 +50,12 @@ class RunFolder:
 
     def labels(self) -> list[dict[str, Any]]:
         """The labels that the run was launched under, in order of their first launch; the first name it in W&B."""
-        return read_json(self.path / "labels.json") or []
+        return read_labels(self.path)
 
     def add_labels(self, labels: Mapping[str, Any]) -> None:
         plain = json.loads(json.dumps(dict(labels)))
         if plain not in self.labels():
-            write_json(self.path / "labels.json", [*self.labels(), plain])
+            write_hashed_json(self.path / "labels.json", {"labels": [*self.labels(), plain]})
 
     def evaluation(self, evaluation_id: str, step: int) -> Path:
         return self.path / "evaluations" / evaluation_id / f"step-{step:08d}.json"
@@ -80,98 +65,24 @@ class RunFolder:
         return read_json(self.path / "status.json") or {}
 
     def set_status(self, state: str, step: int, **more: Any) -> None:
-        write_json(self.path / "status.json", {"state": state, "step": step, "time": time.time(), **more})
+        content = {"state": state, "step": step, "time": time.time(), **more}
+        write_hashed_json(self.path / "status.json", content)
+
+    def remove_unfinished(self) -> None:
+        """Deletes what processes that were killed while they wrote left behind; for the one that holds the run."""
+        names = ("", "checkpoints", "budgets", "replay", "samples", "dump")
+        for folder in (*(self.path / name for name in names), *self.path.glob("evaluations/*")):
+            remove_unfinished(folder)
+
+    def lacks_damaged_file(self) -> bool:
+        """Whether one of the files that any job of the run writes was damaged, and was not made again yet."""
+        paths = [self.path / name for name in ("config.json", "labels.json", "status.json")]
+        damaged = [path for path in paths if not is_intact(path) and damaged_copy(path).exists()]
+        return bool(damaged)
 
 
 def run_folder(out: str | Path, run_id: str) -> RunFolder:
     return RunFolder(Path(out) / "runs" / run_id, run_id)
-
-
-def _process_start(pid: int) -> str:
-    """When a process was started, in the kernel's ticks; "" where that cannot be known. Tells a reused pid apart."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
-    except OSError:
-        return ""
-
-
-def _owner_is_alive(lock: Mapping[str, Any]) -> bool:
-    if lock["host"] != socket.gethostname():
-        return time.time() - lock["heartbeat"] < STALE_SECONDS
-    try:
-        os.kill(lock["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return lock["pid"] != os.getpid() and lock["started"] == _process_start(lock["pid"])
-
-
-def _lock_content() -> dict[str, Any]:
-    pid = os.getpid()
-    return {"host": socket.gethostname(), "pid": pid, "started": _process_start(pid), "heartbeat": time.time()}
-
-
-def is_locked(folder: RunFolder) -> bool:
-    """Whether a living process is at work in the folder."""
-    lock = read_json(folder.path / "run.lock")
-    return bool(lock) and _owner_is_alive(lock)
-
-
-def _acquire_lock(folder: RunFolder) -> None:
-    """Makes run.lock, or takes it over from a dead process; of several that try, one succeeds."""
-    path = folder.path / "run.lock"
-    mine = path.with_name(f".run.lock.{os.getpid()}")
-    write_json(mine, _lock_content())
-    try:
-        while True:
-            try:
-                os.link(mine, path)  # fails if it is there, on network file systems too
-                return
-            except FileExistsError:
-                _remove_dead(folder, path)
-    finally:
-        mine.unlink()
-
-
-def _remove_dead(folder: RunFolder, path: Path) -> None:
-    lock = read_json(path)
-    if lock and _owner_is_alive(lock):
-        raise UserError(
-            f"the run {folder.run_id} is already running",
-            f"process {lock['pid']} on {lock['host']} is at work in {folder.path}",
-            "wait for it or stop it; two writers would spoil the run",
-        )
-    dead = path.with_name(f".run.lock.dead.{os.getpid()}")
-    try:
-        path.rename(dead)
-    except FileNotFoundError:
-        return  # another was faster
-    if read_json(dead) != lock:
-        os.link(dead, path)  # another had taken it over since it was read: it is theirs
-    dead.unlink()
-
-
-@contextmanager
-def hold_lock(folder: RunFolder) -> Generator[None]:
-    """Holds the run for this process, with a heartbeat; a lock that a dead process left is taken over. Raises UserError
-    if it is held."""
-    folder.path.mkdir(parents=True, exist_ok=True)
-    _acquire_lock(folder)
-    path, ended = folder.path / "run.lock", threading.Event()
-
-    def beat() -> None:
-        while not ended.wait(STALE_SECONDS / 6):
-            write_json(path, _lock_content())
-
-    heart = threading.Thread(target=beat, daemon=True)
-    heart.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        heart.join()
-        path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from envs.weights import distributed_weights
 from harness.config.identity import base_id, evaluation_id
 from harness.config.parse import dump, parse
 from harness.config.schema import Config, OptimConfig, TasksConfig
+from harness.core.files import is_intact, write_hashed_json
 from harness.core.flops import Spent
 from harness.core.seeding import keys
 from harness.core.signals import defer_signals
@@ -35,12 +36,12 @@ from harness.run.checkpoint import (
     Source,
     load_checkpoint,
     load_weights,
-    remove_unfinished,
     save_weights,
     step_folder,
 )
 from harness.run.evaluations import eval_metrics, evaluate_budget, evaluation_suite, role_accuracy
-from harness.run.folder import Member, Stack, hold_lock, record_outcome, run_folder, write_json
+from harness.run.folder import Member, Stack, record_outcome, run_folder
+from harness.run.lock import hold_lock
 from harness.run.remaining import RemainingWork, remaining_work
 from harness.run.tracker import STEP, cut_back, read_metrics
 from harness.train.critic import add_critic
@@ -96,8 +97,8 @@ def run_stack(jobs: Sequence[Job], report: ReportRow) -> list[str]:
 def _run_members(members: Stack, work: RemainingWork, report: ReportRow) -> None:
     for member in members:  # a job that trains nothing leaves the configuration of the one that did
         path = member.folder.path / "config.json"
-        if work.start < work.until or not path.is_file():
-            write_json(path, dump(member.config))
+        if work.start < work.until or not is_intact(path):
+            write_hashed_json(path, dump(member.config))
     if members[0].is_base:
         if work.base_weights:
             _pretrain(members, work, report)
@@ -112,8 +113,7 @@ def _open_member(job: Job, stack: ExitStack) -> Member:
     folder = run_folder(config.out, job.run_id)
     stack.enter_context(hold_lock(folder))
     stack.enter_context(record_outcome(folder))
-    for saved in (folder.checkpoints, folder.budgets, folder.replay):
-        remove_unfinished(saved)
+    folder.remove_unfinished()
     folder.set_status("running", folder.status().get("step", 0))
     folder.add_labels(job.labels)
     return Member(job, config, folder)
@@ -269,7 +269,7 @@ def _evaluate_kept_weights(members: Stack) -> None:
     which = evaluation_id(config)
     missing = [
         step for step in members[0].job.budgets
-        if not all(member.folder.evaluation(which, step).is_file() for member in members)
+        if not all(is_intact(member.folder.evaluation(which, step)) for member in members)
     ]  # fmt: skip
     if not missing:
         return

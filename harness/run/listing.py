@@ -6,7 +6,8 @@ from rich.table import Table
 
 from harness.config.run_names import name_of, runs_by_name
 from harness.core.errors import UserError
-from harness.run.folder import RunFolder, is_locked
+from harness.run.folder import RunFolder
+from harness.run.lock import is_locked
 
 
 def list_runs(match: str, out: str) -> Table:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from harness.config.identity import base_id, evaluation_id
 from harness.config.parse import parse
+from harness.core.files import damaged_copy, is_intact
 from harness.launch.jobs import Job
 from harness.run.checkpoint import saved_steps, step_folder
 from harness.run.folder import RunFolder, run_folder
@@ -13,7 +14,8 @@ from harness.run.folder import RunFolder, run_folder
 class RemainingWork:
     """Steps start + 1 … until are to be trained, none where they are equal; budgets `evaluate` have no scores. replay:
     those of them that the run has passed without keeping weights; they are trained for again from the checkpoint of
-    replay_start, beside the run. base_weights: whether those of a base are still to be saved."""
+    replay_start, beside the run. base_weights: whether those of a base are still to be saved. damaged: whether the run
+    lacks a file that was set aside and can be made again without training."""
 
     start: int
     until: int
@@ -21,10 +23,11 @@ class RemainingWork:
     replay: tuple[int, ...] = ()
     replay_start: int = 0
     base_weights: bool = False
+    damaged: bool = False
 
     @property
     def is_empty(self) -> bool:
-        return self.start == self.until and not self.evaluate and not self.base_weights
+        return self.start == self.until and not (self.evaluate or self.base_weights or self.damaged)
 
     @property
     def steps(self) -> int:
@@ -41,17 +44,19 @@ def remaining_work(job: Job) -> RemainingWork:
     """What the job still takes. Nothing that its run has is ever trained or measured anew in the run's own folder."""
     config = parse(job.run)
     folder = run_folder(config.out, job.run_id)
-    checkpoints = saved_steps(folder.checkpoints)
+    checkpoints, damaged = saved_steps(folder.checkpoints), folder.lacks_damaged_file()
     newest = max(checkpoints, default=0)
     if job.run_id == base_id(config):
         kept = step_folder(folder.budgets, job.until).is_dir()
-        return RemainingWork(job.until if kept else newest, job.until, base_weights=not kept)
+        return RemainingWork(job.until if kept else newest, job.until, base_weights=not kept, damaged=damaged)
     which = evaluation_id(config)
-    evaluate = tuple(step for step in job.budgets if not folder.evaluation(which, step).is_file())
+    evaluate = tuple(step for step in job.budgets if not is_intact(folder.evaluation(which, step)))
+    set_aside = {step for step in evaluate if damaged_copy(folder.evaluation(which, step)).exists()}
     if config.objective == "frozen":
-        return RemainingWork(job.until, job.until, evaluate)
+        return RemainingWork(job.until, job.until, evaluate, damaged=damaged or bool(set_aside))
     start = job.until if reached_step(folder) >= job.until else newest
     passed = [step for step in evaluate if start == job.until or step <= start > 0]
     replay = tuple(step for step in passed if not step_folder(folder.budgets, step).is_dir())
     usable = [step for step in (*checkpoints, *saved_steps(folder.replay)) if replay and step <= replay[0]]
-    return RemainingWork(start, job.until, evaluate, replay, max(usable, default=0))
+    damaged = damaged or bool(set_aside - {*replay})
+    return RemainingWork(start, job.until, evaluate, replay, max(usable, default=0), damaged=damaged)

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from harness.config.schema import NoTracker, WandbTracker
 from harness.core.dotted import flatten
+from harness.core.files import write_jsonl
 
 STEP = "compute/step"
 METRICS = "metrics.jsonl"
@@ -93,9 +94,7 @@ def cut_back(run_dir: Path, step: int) -> None:
     _drop_torn_line(path)
     if len(kept) == len(rows):
         return
-    beside = path.with_suffix(".tmp")
-    beside.write_text("".join(json.dumps(row) + "\n" for row in kept))
-    beside.replace(path)
+    write_jsonl(path, kept)
 
 
 def _plain(value: Any) -> Any:

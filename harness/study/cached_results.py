@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from harness.config.identity import SCHEMA_VERSION
 from harness.config.schema.study import arm_variants
 from harness.core.errors import UserError
+from harness.core.files import read_json
 from harness.core.flops import Spent
-from harness.run.folder import read_json
 
 LONGER = " longer"  # joins the name of a task at difficulties that are only evaluated
 AXES = tuple(asdict(Spent()))

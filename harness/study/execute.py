@@ -12,10 +12,11 @@ from envs.registry import select
 from harness.config.identity import code_version, evaluation_id, run_id
 from harness.config.schema import Config
 from harness.core.errors import UserError
+from harness.core.files import read_json, write_json
 from harness.launch.jobs import Job, JobResult, Progress
 from harness.launch.launch import launch, max_parallel_jobs
 from harness.run.evaluations import eval_metrics
-from harness.run.folder import read_json, run_folder, write_json
+from harness.run.folder import run_folder
 from harness.run.torchrun import is_main_process, launch_on_all_ranks, started_by_torchrun
 from harness.study.cached_results import EMPTY, CachedResults
 from harness.study.expand import Study, expand_to_jobs, is_done, pending_jobs

@@ -13,7 +13,8 @@ from harness.core.errors import headline
 from harness.launch.jobs import Job
 from harness.launch.launch import max_parallel_jobs
 from harness.run.checkpoint import saved_steps, step_folder
-from harness.run.folder import RunFolder, is_locked, run_folder
+from harness.run.folder import RunFolder, run_folder
+from harness.run.lock import is_locked
 from harness.run.remaining import reached_step
 from harness.study.cached_results import EMPTY, CachedResults
 from harness.study.expand import is_done, pending_jobs
@@ -71,7 +72,7 @@ def prune(jobs: Sequence[Job]) -> tuple[int, int]:
     doomed: list[Path] = []
     for job in jobs:
         folder = run_folder(job.run["out"], job.run_id)
-        if not is_done(job) or is_locked(folder) or folder.status()["state"] != "done":
+        if not is_done(job) or is_locked(folder) or folder.status().get("state") != "done":
             continue
         doomed += [step_folder(folder.checkpoints, step) for step in saved_steps(folder.checkpoints)[:-1]]
         needed = {*job.budgets, job.until}

@@ -10,8 +10,9 @@ from harness.config.identity import evaluation_id, run_id
 from harness.config.parse import dump
 from harness.config.schema import Config
 from harness.core.dotted import flatten
+from harness.core.files import read_json
 from harness.run.evaluations import role_accuracy
-from harness.run.folder import read_json, run_folder
+from harness.run.folder import run_folder
 
 LONGEST_ARM = 60
 

@@ -12,7 +12,8 @@ from pydantic import TypeAdapter
 from harness.config.identity import SCHEMA_VERSION, base_id, code_version, evaluation_id
 from harness.config.schema import Config, StudyConfig
 from harness.core.errors import UserError
-from harness.run.folder import read_json, run_folder, write_json
+from harness.core.files import read_json, write_json
+from harness.run.folder import run_folder
 from harness.run.tracker import read_metrics
 from harness.study.cached_results import BASE_COLUMNS, LONGER, MADE_BY, Scores
 from harness.study.expand import Entry, Study

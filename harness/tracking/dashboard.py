@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from harness.core.errors import UserError
-from harness.run.folder import write_json
+from harness.core.files import write_json
 
 PER_SECTION = 24  # panels: more make a section slow to open
 

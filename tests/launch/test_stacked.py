@@ -9,10 +9,11 @@ from safetensors.torch import load_file
 from harness.config.identity import base_id, evaluation_id, run_id
 from harness.config.parse import dump
 from harness.config.schema import StackedConfig
+from harness.core.files import read_json
 from harness.launch.launch import launch
 from harness.launch.stacked import group_into_stacks, stack_key
 from harness.run.checkpoint import step_folder
-from harness.run.folder import read_json, run_folder
+from harness.run.folder import run_folder
 from harness.run.job import run_job, run_stack, run_stacked_job
 from harness.run.tracker import read_metrics
 from tests.toys import base_job, rl_job, tiny, train

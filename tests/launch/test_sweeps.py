@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from harness.config.schema import LocalConfig, StudyConfig
+from harness.core.files import read_json
 from harness.launch.jobs import Job
 from harness.launch.launch import launch
-from harness.run.folder import read_json
 from harness.run.job import run_job
 from harness.run.tracker import read_metrics
 from harness.study.expand import Entry, Study

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from harness.config.identity import base_id, evaluation_id, run_id
 from harness.config.parse import dump
 from harness.core.errors import UserError
+from harness.core.files import read_json
 from harness.core.seeding import Key
 from harness.core.signals import Stopped
 from harness.evaluate import cell_row, evaluate
@@ -23,7 +24,7 @@ from harness.policy.backends import native
 from harness.run import job as run_module
 from harness.run.checkpoint import saved_steps, step_folder
 from harness.run.evaluations import evaluation_suite
-from harness.run.folder import Member, read_json, run_folder
+from harness.run.folder import Member, run_folder
 from harness.run.job import from_bases, run_job
 from harness.run.remaining import remaining_work
 from harness.run.tracker import read_metrics

@@ -7,7 +7,8 @@ import pytest
 
 from harness.config.identity import run_id
 from harness.run.checkpoint import saved_steps
-from harness.run.folder import hold_lock, run_folder
+from harness.run.folder import run_folder
+from harness.run.lock import hold_lock
 from harness.study.expand import is_done
 from harness.study.status import job_state, prune, status_table
 from tests.toys import rl_job, tiny, train
@@ -20,7 +21,7 @@ def done(tmp_path_factory):
     return config
 
 
-def test_each_state_is_told(done, monkeypatch):
+def test_each_state_is_told(done):
     job = rl_job(done)
     assert job_state(job) == ("done", 4, "")
     assert job_state(replace(job, until=8, budgets=(0, 4, 8)))[:2] == ("stopped", 4)
@@ -33,7 +34,6 @@ def test_each_state_is_told(done, monkeypatch):
     (folder.path / "traceback.txt").write_text(traceback)
     assert job_state(rl_job(other)) == ("failed", 2, "ValueError: no such thing")
     with hold_lock(folder):
-        monkeypatch.setattr("harness.run.folder.os.getpid", lambda: -1)  # held by a process that is not this one
         assert job_state(rl_job(other))[0] == "running"
 
 

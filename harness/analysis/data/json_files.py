@@ -5,12 +5,12 @@ import math
 from pathlib import Path
 from typing import Any
 
+from harness.core.files import write_whole
+
 
 def write_json(path: Path, value: Any) -> None:
     """Strict JSON, written whole and then renamed, so that a reader never sees half a file."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(strict(value), indent=1, allow_nan=False) + "\n")
-    partial.replace(path)
+    write_whole(path, (json.dumps(strict(value), indent=1, allow_nan=False) + "\n").encode())
 
 
 def strict(value: Any) -> Any:
