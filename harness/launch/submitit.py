@@ -1,60 +1,32 @@
-"""Jobs on Slurm, through submitit: arrays of packs, each pack some short jobs one after the other.
+"""Jobs on Slurm, through submitit: arrays of packs (packs.py), each pack some short jobs one after the other.
 
-A pack that Slurm preempts or that runs out of time gets SIGUSR2 (submitit's choice): the run saves, and the pack is
-requeued with the same arguments, so that it goes on exactly where it stood. What was queued is written down, so that a
-later launch waits for it instead of queueing it twice. Run folders must lie on storage that all nodes see.
+How jobs end is read from the packs' messages; whether a pack will run, or run again, only the queue says
+(slurm_queue.py), so that a requeue or a preemption is waited for. Before its time is over a pack gets SIGUSR2
+(submitit's choice), saves, and is requeued. What is queued is written down before it is, so that a later launch waits
+for it instead of queueing it twice. Run folders must lie on storage that all nodes see.
 """
 
-import functools
-import json
-import os
-import signal
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import submitit
-from submitit.core.utils import FailedJobError, UncompletedJobError
+from submitit.core.utils import FailedSubmissionError, UncompletedJobError
 
 from harness.config.schema import SubmititConfig
 from harness.core.errors import UserError
-from harness.core.signals import Stopped, defer_signals
 from harness.launch.jobs import Event, Job
-from harness.launch.local import POLL_SECONDS, THREAD_VARIABLES
-from harness.launch.worker import attempt, job_from
+from harness.launch.local import POLL_SECONDS
+from harness.launch.packs import Pack, QueuedPack
+from harness.launch.slurm_queue import ProcessQueue, SlurmQueue
+from harness.launch.worker import job_from
 
-PREEMPTED = signal.Signals["SIG" + submitit.JobEnvironment.USR_SIG]
+NAME = "rl-scaling"
 NO_LIMIT = 1_000_000  # Slurm keeps the queue: everything that may run is handed over at once
-
-
-class Pack:
-    """Several jobs one after the other, on a node. Called again after a requeue, it passes over what is done."""
-
-    def __init__(self, function: bytes, jobs: Sequence[dict[str, Any]], progress: Path, threads: int):
-        self.function, self.jobs, self.progress, self.threads = function, list(jobs), progress, threads
-
-    def __call__(self) -> list[dict[str, Any]]:
-        """The fields of the Event that ends each job. Does not return when it is requeued."""
-        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(self.threads)))
-        events: list[dict[str, Any]] = []
-        with defer_signals() as stop, self.progress.open("a", buffering=1) as progress:
-            for fields in self.jobs:
-                job = job_from(fields)
-                events.append(attempt(self.function, job, functools.partial(_write_row, progress, job.run_id)))
-                if stop() or events[-1]["kind"] == "cancelled":
-                    break
-        left = self.jobs[len(events) :]
-        reason = str(stop() or events[-1]["data"])  # a signal during the run reached the run, not this `stop`
-        if reason == str(Stopped(PREEMPTED)) and (left or events[-1]["kind"] == "cancelled"):
-            signal.raise_signal(PREEMPTED)  # submitit's own answer: checkpoint(), requeue, leave
-        return events + [{"run_id": job["run_id"], "kind": "cancelled", "data": reason} for job in left]
-
-    def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """What to queue again: the same."""
-        return submitit.helpers.DelayedSubmission(Pack(self.function, self.jobs, self.progress, self.threads))
+KILL_SECONDS = 30.0  # Slurm's own default between its SIGTERM and its SIGKILL (KillWait)
 
 
 class SubmititPool:
@@ -65,7 +37,10 @@ class SubmititPool:
         self._folder = Path(config.folder).absolute()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._executor = _executor(config, self._folder)
-        self._packs: list[_Queued] = []
+        self._queue = SlurmQueue() if config.executor == "slurm" else ProcessQueue()
+        self._packs: list[QueuedPack] = []  # that this launch waits for
+        self._later: list[tuple[Job, QueuedPack]] = []  # jobs, each queued once the pack has ended
+        self._earlier = self._find_earlier()
         self._stopped_at: float | None = None
 
     def __enter__(self) -> "SubmititPool":
@@ -77,132 +52,139 @@ class SubmititPool:
     def free(self) -> int:
         if self._config.executor == "slurm":
             return NO_LIMIT
-        return self._config.jobs * self._config.pack - sum(len(pack.left) for pack in self._packs)
+        return self._config.jobs * self._config.pack - len(self._later) - sum(len(pack.left) for pack in self._packs)
 
     def submit(self, jobs: Sequence[Job]) -> None:
         new = [job for job in jobs if not self._adopt(job)]
         if not new:  # submitit warns of a batch without jobs
             return
-        packs = [new[start : start + self._config.pack] for start in range(0, len(new), self._config.pack)]
-        names = [uuid.uuid4().hex for _ in packs]
-        with self._executor.batch():
-            handles = [
-                self._executor.submit(
-                    Pack(self._function, [asdict(job) for job in pack], self._progress(name), self._config.cpus)
-                )
-                for name, pack in zip(names, packs, strict=True)
-            ]
-        for name, pack, handle in zip(names, packs, handles, strict=True):
-            self._packs.append(_Queued(handle, self._progress(name), {job.run_id for job in pack}))
-            for job in pack:
-                _write(self._note(job), {"job_id": handle.job_id, "progress": name})
+        groups = [new[start : start + self._config.pack] for start in range(0, len(new), self._config.pack)]
+        batch = f"{NAME}-{uuid.uuid4().hex[:12]}"
+        names = [f"{batch}_{index}" for index in range(len(groups))] if len(groups) > 1 else [batch]
+        packs = [
+            QueuedPack(self._folder, name, {job.run_id: asdict(job) for job in group}, looked_at=self._queue.listings)
+            for name, group in zip(names, groups, strict=True)
+        ]
+        for pack in packs:
+            pack.write()
+        for pack, job_id in zip(packs, self._submit(batch, packs), strict=True):
+            pack.job_id, pack.left = job_id, set(pack.jobs)
+            pack.write()
+        self._packs += packs
 
     def poll(self) -> Iterable[Event]:
         if not self._config.wait:
-            submitted = [Event(run_id, "submitted", "in the queue") for pack in self._packs for run_id in pack.left]
-            self._packs.clear()
-            return submitted
+            return self._leave_in_queue()
         time.sleep(POLL_SECONDS)
-        events = [event for pack in self._packs for event in pack.events(self._stopped_at is not None)]
+        waited_for = {pack.name: pack for pack in [*self._packs, *(pack for _, pack in self._later)]}
+        self._queue.list_again({pack.name: pack.job_id for pack in waited_for.values()})
+        for pack in waited_for.values():
+            pack.look(self._queue.find(pack.name), self._queue.listings)
+        events = [event for pack in self._packs for event in (*pack.new_events(), *self._ends(pack))]
+        for pack in self._packs:
+            if pack.is_over:
+                pack.forget()
         self._packs = [pack for pack in self._packs if pack.left]
-        return events
+        return [*events, *self._follow()]
 
     def stop(self) -> None:
         if self._stopped_at is None:
             self._stopped_at = time.monotonic()
-            for pack in self._packs:
-                pack.cancel()
+            job_ids = [pack.job_id or self._queue.find(pack.name).job_id for pack in self._packs]
+            if self._packs:
+                self._queue.cancel([job_id for job_id in job_ids if job_id])
+
+    def _find_earlier(self) -> dict[str, QueuedPack]:
+        """{run_id: the pack of an earlier launch that may still run it}. Raises UserError while the queue gives no
+        answer: nothing may be queued beside what may run."""
+        packs = [QueuedPack.read(path) for path in self._folder.glob(f"{NAME}-*.json")]
+        if not packs:
+            return {}
+        self._queue.list_again({pack.name: pack.job_id for pack in packs})
+        if self._queue.error:
+            fix = "start the launch again once squeue answers; until then it cannot be seen what runs already"
+            raise UserError("launcher=submitit", f"squeue fails: {self._queue.error}", fix)
+        found: dict[str, QueuedPack] = {}
+        for pack in packs:
+            if self._queue.find(pack.name).ended:
+                pack.forget()
+            else:
+                found |= dict.fromkeys(pack.jobs, pack)
+        return found
 
     def _adopt(self, job: Job) -> bool:
-        """Whether an earlier launch queued this job and it has not ended; then this one waits for it."""
-        note = self._note(job)
-        if not note.is_file():
+        """Whether an earlier launch queued this run. If it did so with the same work, this one waits for its end;
+        otherwise the job follows it."""
+        pack = self._earlier.pop(job.run_id, None)
+        if pack is None:
             return False
-        queued = json.loads(note.read_text())
-        handle = _handle(self._config, self._folder, queued["job_id"])
-        if _ended(handle):
-            return False
-        same = next((pack for pack in self._packs if pack.handle.job_id == handle.job_id), None)
-        if same is None:
-            self._packs.append(_Queued(handle, self._progress(queued["progress"]), {job.run_id}))
-        else:
-            same.left.add(job.run_id)
+        if _work(job) != _work(job_from(pack.jobs[job.run_id])):
+            self._later.append((job, pack))
+            return True
+        pack.left.add(job.run_id)
+        if pack not in self._packs:
+            self._packs.append(pack)
         return True
 
-    def _note(self, job: Job) -> Path:
-        return self._folder / "queued" / f"{job.run_id}.json"
-
-    def _progress(self, name: str) -> Path:
-        return self._folder / f"{name}.progress"
-
-
-class _Queued:
-    """A pack in the queue. `left`: run_ids that this launch waits for."""
-
-    def __init__(self, handle: submitit.Job, path: Path, left: set[str]):
-        self.handle, self.left = handle, left
-        self._path, self._read, self._since = path, 0, time.monotonic()
-
-    def events(self, stopped: bool) -> Iterator[Event]:
-        ended = _ended(self.handle)
-        yield from self._new_rows()
-        if ended:
-            yield from self._ends(stopped)
-            self.left.clear()
-
-    def cancel(self) -> None:
-        if isinstance(self.handle, submitit.LocalJob):
-            os.kill(int(self.handle.job_id), signal.SIGTERM)  # cancel() would kill it before it could save
-        else:
-            self.handle.cancel(check=False)
-
-    def _new_rows(self) -> Iterator[Event]:
-        if not self._path.is_file():
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._read)
-            new = file.read()
-        whole = new[: new.rfind(b"\n") + 1]
-        self._read += len(whole)
-        for line in whole.splitlines():
-            message = json.loads(line)
-            if message["run_id"] in self.left:
-                yield Event(message["run_id"], "progress", message["row"])
-
-    def _ends(self, stopped: bool) -> Iterator[Event]:
+    def _submit(self, batch: str, packs: Sequence[QueuedPack]) -> list[str]:
+        """Ids in the queue. Raises UserError if it takes none of them."""
+        self._executor.update_parameters(name=batch)
         try:
-            events = [Event(**event) for event in self.handle.result()]
-        except (UncompletedJobError, FailedJobError) as error:
-            kind = "cancelled" if stopped else "killed"
-            events = [Event(run_id, kind, str(error), time.monotonic() - self._since) for run_id in self.left]
-        yield from (event for event in events if event.run_id in self.left)
+            with self._executor.batch():
+                handles = [
+                    self._executor.submit(Pack(self._function, [*pack.jobs.values()], pack.messages, self._config.cpus))
+                    for pack in packs
+                ]
+        except (UncompletedJobError, FailedSubmissionError) as error:
+            for pack in packs:
+                pack.forget()
+            fix = (
+                "launcher.partition, .account, .minutes, .cpus and .memory_gb must be what the cluster allows (sinfo); "
+                "a larger launcher.pack makes fewer Slurm jobs"
+            )
+            raise UserError("launcher=submitit", str(error).strip().splitlines()[-1], fix) from None
+        return [handle.job_id for handle in handles]
+
+    def _leave_in_queue(self) -> list[Event]:
+        submitted = [Event(run_id, "submitted", "in the queue") for pack in self._packs for run_id in pack.left]
+        submitted += [Event(job.run_id, "submitted", "follows what is in the queue") for job, _ in self._later]
+        self._packs, self._later = [], []
+        return submitted
+
+    def _follow(self) -> list[Event]:
+        """Queues the jobs that waited for a pack that is over now."""
+        if self._stopped_at is not None:
+            cancelled = [Event(job.run_id, "cancelled", "the launch was stopped") for job, _ in self._later]
+            self._later = []
+            return cancelled
+        ready = [job for job, pack in self._later if pack.is_over]
+        self._later = [(job, pack) for job, pack in self._later if not pack.is_over]
+        self.submit(ready)
+        return []
+
+    def _ends(self, pack: QueuedPack) -> Iterator[Event]:
+        """Ends of the jobs of a pack that left the queue without giving one, or that has to be left behind."""
+        waited = 0.0 if self._stopped_at is None else time.monotonic() - self._stopped_at
+        overdue = waited > self._config.grace + KILL_SECONDS
+        if not pack.left or not (pack.is_over or overdue):
+            return
+        job = f"its job {pack.listed.job_id or pack.job_id}"
+        if overdue and not pack.is_over:
+            kind, reason = (
+                "cancelled",
+                f"{job} is still in the queue {waited:.0f} s after scancel; a later launch waits for it",
+            )
+        elif waited or pack.listed.state == "CANCELLED":
+            kind, reason = "cancelled", f"{job} was taken from the queue by scancel; the next launch queues it again"
+        else:
+            kind, reason = "killed", f"{job} ended before it: {pack.listed.state}"
+        for run_id in sorted(pack.left):
+            yield Event(run_id, kind, reason, time.monotonic() - pack.since, pack.printed())
+        pack.left.clear()
 
 
-def _write_row(progress: IO[str], run_id: str, row: dict[str, Any]) -> None:
-    progress.write(json.dumps({"run_id": run_id, "row": row}) + "\n")
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(content))
-
-
-def _handle(config: SubmititConfig, folder: Path, job_id: str) -> submitit.Job:
-    return (submitit.LocalJob if config.executor == "local" else submitit.SlurmJob)(folder, job_id)
-
-
-def _ended(handle: submitit.Job) -> bool:
-    """Whether the job has left the queue. A local job of an earlier launch is known by its process id alone."""
-    if handle.paths.result_pickle.exists():
-        return True
-    done = handle.done()
-    if not isinstance(handle, submitit.LocalJob):
-        return done
-    try:
-        os.kill(int(handle.job_id), 0)
-    except ProcessLookupError:
-        return True
-    return False
+def _work(job: Job) -> tuple[Any, ...]:
+    return job.run, job.until, job.budgets
 
 
 def _executor(config: SubmititConfig, folder: Path) -> submitit.AutoExecutor:
@@ -213,7 +195,7 @@ def _executor(config: SubmititConfig, folder: Path) -> submitit.AutoExecutor:
         fix = "run this where sbatch and srun are on PATH; launcher.executor=local tries it out without Slurm"
         raise UserError("launcher=submitit", str(error), fix) from None
     executor.update_parameters(
-        name="rl-scaling",
+        name=NAME,
         timeout_min=config.minutes,
         cpus_per_task=config.cpus,
         gpus_per_node=config.gpus,
@@ -223,5 +205,6 @@ def _executor(config: SubmititConfig, folder: Path) -> submitit.AutoExecutor:
         slurm_array_parallelism=config.jobs,
         slurm_setup=list(config.setup),
         slurm_signal_delay_s=int(config.grace),
+        slurm_additional_parameters={"requeue": True},  # whatever the cluster's default
     )
     return executor

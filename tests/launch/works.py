@@ -33,6 +33,24 @@ def _sleep(job, report):
     return job.run["seconds"]
 
 
+def _sleep_at_first(job, report):
+    """Sleeps for ten minutes when it is started for the first time in `run["dir"]`."""
+    if len(list(Path(job.run["dir"]).glob(f"{job.run_id}.*[0-9]"))) == 1:
+        report({"ready": os.getpid()})
+        time.sleep(600)
+    return "ran again"
+
+
+def _overlap(job, report):
+    """Whether another start of this job still ran."""
+    running = Path(job.run["dir"]) / "running"
+    beside = running.exists()
+    running.touch()
+    time.sleep(job.run["seconds"])
+    running.unlink(missing_ok=True)
+    return {"until": job.until, "beside": beside}
+
+
 def _raise(job, report):
     print("about to fail")
     raise ValueError(f"planted in {job.run_id}")
@@ -105,6 +123,8 @@ def _report_and_sleep(job, report):
 ACTS = {
     "return": _return,
     "sleep": _sleep,
+    "sleep_at_first": _sleep_at_first,
+    "overlap": _overlap,
     "raise": _raise,
     "user_error": _user_error,
     "die": _die,
