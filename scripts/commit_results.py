@@ -18,9 +18,8 @@ COPIED = ("README.md", "manifest.json", "transfer.json", "breadth.json")
 PROBLEM_ORDER = ("task", "setting", "difficulty", "problem", "seed", "arm", "x", "run_id")
 # Of a single task only what it gained and what was concluded; of a pool of tasks all but what can be drawn again.
 TASK_FIELDS = (
-    "arm", "task", "role", "model_params", "verdict", "rises", "is_log_linear", "withheld", "slope_per_decade",
-    "slope_ci", "rise",
-    "accuracy_first", "accuracy_last",
+    "schema_version", "arm", "task", "role", "model_params", "verdict", "rises", "is_log_linear", "withheld",
+    "slope_per_decade", "slope_ci", "rise", "accuracy_first", "accuracy_last",
 )  # fmt: skip
 POOL_DROPPED = (
     "curve", "scales", "leave_one_task_out", "leave_one_size_out", "task_shares", "controls", "learning_times",

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 from harness.analysis.calibration.analysis_speed import SpeedDesign, measure_speed
 from harness.analysis.calibration.calibrate import CalibrationSizes, calibrate
 from harness.analysis.calibration.simulate import SimulatedTable, write_simulated_table
+from harness.analysis.data.json_files import write_json
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import load_table, read_frame
 from harness.analysis.data.table_checks import TableError
@@ -17,10 +18,11 @@ from harness.analysis.data.wandb_table import PREFIX, local_path
 from harness.analysis.report.analyze import analyze, provenance
 from harness.analysis.transfer.before_after import before_after_rows, markdown
 from harness.analysis.transfer.breadth import write_breadth
+from harness.analysis.verdict.record import json_schema
 from harness.config.run_names import find
 
 STRICT = ConfigDict(extra="forbid")
-Action = Literal["analyze", "before_after", "breadth", "calibrate", "simulate", "speed"]
+Action = Literal["analyze", "before_after", "breadth", "calibrate", "simulate", "speed", "schema"]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -64,6 +66,8 @@ def run(container: Any) -> None:
             calibrate(command.calibrate, command.analysis)
         case "simulate":
             print(f"table: {write_simulated_table(command.simulate, Path(command.out))}")
+        case "schema":
+            write_json(Path(command.out) / "verdicts.schema.json", json_schema())
         case "speed":
             measure_speed(command.speed, Path(command.out), command.analysis)
 

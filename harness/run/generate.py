@@ -1,6 +1,5 @@
 """The policy of a run, to put prompts to: text in, completions with their probabilities out."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from harness.config.parse import parse
 from harness.config.run_names import find_run, name_of
 from harness.config.schema import Config
 from harness.core.errors import UserError
+from harness.core.files import read_json
 from harness.core.seeding import Key, uniforms
 from harness.core.types import GroupedCompletions, SampleRequest
 from harness.policy.backends.eager import EagerBackend, pad_rows
@@ -58,7 +58,7 @@ class Policy:
         """The weights of a run (a folder, or the name or id of a run in `out`) at one of the budgets that it keeps, by
         default the last; of a frozen run those of its base. Raises UserError where there is no such run or step."""
         folder = find_run(run, out)
-        plain = json.loads((folder / "config.json").read_text())
+        plain = read_json(folder / "config.json")
         config = parse({**plain, "device": device, "backend": "eager", "plan": False})
         if config.objective == "frozen":
             folder, step = folder.parent / base_id(config), None

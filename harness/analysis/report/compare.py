@@ -18,6 +18,7 @@ from harness.analysis.report.plotly_layout import DASHES, Spec, colour_of, dash_
 from harness.analysis.report.report_page import render_page
 from harness.analysis.stats.formatting import format_significant
 from harness.config.run_names import name_of
+from harness.core.files import read_json
 
 Array = NDArray[np.float64]
 Line = tuple[dict[str, Array], Array]  # x on each axis, y
@@ -78,8 +79,7 @@ def run_folder(path: Path) -> Run:
         if known:
             x = {axis: np.array([row[key] for row in known], dtype=float) for axis, key in axes.items()}
             metrics[name] = (x, np.array([row[name] for row in known], dtype=float))
-    config = path / "config.json"
-    return Run(name_of(path), metrics, flatten_config(json.loads(config.read_text())) if config.exists() else {})
+    return Run(name_of(path), metrics, flatten_config(read_json(path / "config.json") or {}))
 
 
 def _row(path: Path, i: int, line: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from harness.analysis.verdict.learning_times import learning_times
 from harness.analysis.verdict.line_window import widest_line_window
 from harness.analysis.verdict.mixture import mixture_artefact
 from harness.analysis.verdict.power import effective_completions, shape_power, would_decide
+from harness.analysis.verdict.record import SCHEMA_VERSION
 from harness.analysis.verdict.sentences import conditional_on, sentences
 from harness.analysis.verdict.task_shares import calibration, confusion_by_truth, task_shares
 
@@ -111,6 +112,7 @@ def _record(scope: Scope, arm: str, tasks: Sequence[str], task: str, role: str) 
     controls, doubts = _controls(scope, clustered)
     line = decision.line.record() if decision.line else None
     record = {
+        "schema_version": SCHEMA_VERSION,
         "arm": arm,
         "task": task,
         "role": role,

@@ -1,0 +1,72 @@
+"""The analysis of a run table as an object: verdicts, transfer, and the options that gave them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from harness.analysis.data.json_files import strict
+from harness.analysis.data.options import Options, default_options
+from harness.analysis.data.table import Table, check_table, load_table
+from harness.analysis.transfer.transfer_report import transfer_report
+from harness.analysis.verdict.record import INTERVALS, SINGLE_VALUES, VerdictRecord, typed_records
+from harness.analysis.verdict.verdicts import verdicts
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What `scripts/analyze.py` writes, as objects; computed when first looked at.
+
+    records: verdicts.json, typed. verdicts: their single values as a frame, a row a record. transfer: transfer.json.
+    """
+
+    table: Table
+    options: Options
+
+    @cached_property
+    def records(self) -> list[VerdictRecord]:
+        return typed_records(self._plain)
+
+    @cached_property
+    def verdicts(self) -> pl.DataFrame:
+        return verdict_frame(self._plain)
+
+    @cached_property
+    def _plain(self) -> list[dict[str, Any]]:
+        return strict(verdicts(self.table, self.options))
+
+    @cached_property
+    def transfer(self) -> dict[str, Any]:
+        return strict(transfer_report(self.table, self.options))
+
+
+def analyze(
+    table: Table | pl.DataFrame | str | Path, problems: pl.DataFrame | None = None, split: str = "test", **options: Any
+) -> Analysis:
+    """Verdicts and transfer of a run table: a frame with the columns of docs/analysis.md, a file or a folder.
+
+    problems: counts per problem, of a frame. split: where the table holds several, the one to analyse. options: changes
+    of the section `analysis` of configs/analyze.yaml. Raises TableError, and ValidationError for an unknown option.
+    """
+    if isinstance(table, pl.DataFrame):
+        table = check_table(table, problems, split=split)
+    elif not isinstance(table, Table):
+        table = load_table(table, split)
+    return Analysis(table, default_options(**options))
+
+
+def verdict_frame(records: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """A row for each record of a verdicts.json, short ones too, with the entries that are one value; an interval
+    `slope_ci` is the columns slope_low and slope_high."""
+    names = [name for name in SINGLE_VALUES if any(name in record for record in records)]
+    pairs = [name for name in INTERVALS if any(name in record for record in records)]
+    rows = []
+    for record in records:
+        row = {name: record.get(name) for name in names}
+        for name in pairs:
+            row |= dict(zip((f"{name[:-2]}low", f"{name[:-2]}high"), record.get(name) or (None, None)))
+        rows.append(row)
+    return pl.from_dicts(rows, infer_schema_length=None)
