@@ -10,7 +10,7 @@ import pytest
 
 from harness.run.tracker import read_metrics
 from tests.toys import TINY
-from tests.wandb_files import wandb_runs
+from tests.wandb_files import wandb_runs_by_id
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = [setting for setting in TINY if not setting.startswith("tracker")]
@@ -36,21 +36,21 @@ def test_each_job_of_a_multirun_is_a_w_and_b_run_of_its_own_that_mirrors_its_met
     folders = runs_of(tmp_path, "rl-")
     assert len(folders) == 4
     assert len(runs_of(tmp_path, "base-")) == 1
+    mirrors = wandb_runs_by_id(tmp_path)
+    assert mirrors.keys() >= {folder.name for folder in folders}
     for folder in folders:
-        (mirror,) = wandb_runs(folder)
+        (mirror,) = mirrors[folder.name]
         metrics = [{k: v for k, v in row.items() if v is not None} for row in read_metrics(folder)]
         assert mirror["id"] == folder.name
         assert mirror["rows"] == metrics
         assert mirror["axes"]["train/*"] == "compute/step"
         assert mirror["exit_code"] == 0
         assert mirror["config"]["seed"] == json.loads((folder / "config.json").read_text())["seed"]
-    assert len({wandb_runs(folder)[0]["id"] for folder in folders}) == 4
 
     longer = script("train", *sweep, "rl.steps=6", cwd=tmp_path)
     assert longer.returncode == 0, longer.stderr + longer.stdout
     assert runs_of(tmp_path, "rl-") == folders
-    first, second = wandb_runs(folders[0])
-    assert first["id"] == second["id"]
+    _, second = wandb_runs_by_id(tmp_path)[folders[0].name]
     assert [row["compute/step"] for row in second["rows"] if "train/loss" in row] == [5, 6]
 
 

@@ -6,14 +6,33 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from harness.config.schema import WandbTracker
+
+
+def wandb_tracker(folder: Path, **changes: Any) -> WandbTracker:
+    """Settings of configs/tracker/wandb.yaml, with recordings in `folder`."""
+    plain = {
+        "name": None, "project": "p", "entity": None, "group": None, "notes": None, "tags": (), "mode": None,
+        "dir": str(folder), "axis": "compute/step", "log_model": False, "system_metrics": False,
+    }  # fmt: skip
+    return WandbTracker(**plain | changes)
+
 
 def wandb_runs(folder: Path) -> list[dict[str, Any]]:
     """One dict per W&B run anywhere under `folder`: id, name, group, job_type, tags, config, axes, rows, exit_code.
 
     `rows` leaves out W&B's own keys (_step, _runtime …) and tables; `tables` holds the number of rows of each table of
-    samples; `artifacts` is {name of a study: its files}; `axes` is {glob: step metric}.
+    samples; `artifacts` is {name of a study: its files}; `weights` is {step: aliases}; `axes` is {glob: step metric}.
     """
     return [_run(path) for path in sorted(Path(folder).rglob("*.wandb"))]
+
+
+def wandb_runs_by_id(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Those of `wandb_runs` by their ids; a run that was resumed has several, in order."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for run in wandb_runs(folder):
+        found.setdefault(run["id"], []).append(run)
+    return found
 
 
 def _run(path: Path) -> dict[str, Any]:
@@ -27,6 +46,10 @@ def _run(path: Path) -> dict[str, Any]:
     return {
         "id": run["run_id"],
         "name": run.get("display_name"),
+        "project": run.get("project"),
+        "entity": run.get("entity"),
+        "notes": run.get("notes"),
+        "commit": run.get("git", {}).get("commit"),
         "group": run.get("run_group"),
         "job_type": run.get("job_type"),
         "tags": run.get("tags", []),
@@ -40,6 +63,11 @@ def _run(path: Path) -> dict[str, Any]:
         ],
         "summary": {
             key: value for record in records.get("summary", []) for key, value in _own(record["update"]).items()
+        },
+        "weights": {
+            json.loads(record["metadata"])["step"]: sorted({*record["aliases"]} - {"latest"})
+            for record in records.get("artifact", [])
+            if record["type"] == "model"
         },
         "artifacts": {
             record["name"]: [file["path"] for file in record["manifest"]["contents"]]

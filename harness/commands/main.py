@@ -4,7 +4,7 @@ import sys
 from types import ModuleType
 
 import harness
-from harness.commands import analyze, ask, convert, dashboard, export, runs, study, success, sync, tasks, train
+from harness.commands import analyze, ask, convert, dashboard, export, runs, study, success, tasks, train
 from harness.core.errors import nearest
 
 COMMANDS: dict[str, ModuleType] = {
@@ -17,7 +17,6 @@ COMMANDS: dict[str, ModuleType] = {
     "success": success,
     "export": export,
     "convert": convert,
-    "sync": sync,
     "dashboard": dashboard,
 }
 

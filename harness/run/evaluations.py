@@ -13,7 +13,10 @@ from harness.core.flops import Spent
 from harness.core.seeding import keys
 from harness.evaluate import Cell, CellResult, at_budgets, build_suite, cell_row, evaluate, problem_rows
 from harness.run.folder import Member, Stack
+from harness.run.samples import samples_path
 from harness.train.state import TrainState
+
+VERIFIED_ACCURACY = "eval/verified/mean@1"
 
 
 def evaluation_suite(config: Config) -> tuple[Cell, ...]:
@@ -45,7 +48,7 @@ def _write_scores(member: Member, scores: list[CellResult], spent: Spent, path: 
          "prompt": s.cell.problems[0].prompt, "answer": s.cell.problems[0].answer, "completions": list(s.sample)}
         for s in scores
     ]  # fmt: skip
-    kept = member.folder.path / "samples" / f"step-{spent.step:08d}.jsonl"
+    kept = samples_path(member.folder.path, spent.step)
     if not kept.is_file():  # those of the first evaluation stay
         write_jsonl(kept, samples)
     made_by = {"code_version": code_version(), "backend": backend}
@@ -72,6 +75,32 @@ def eval_metrics(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
                 measure = column.replace("_at_", "@")
                 out[f"eval/{name}/{measure}"] = sum(r[column] for r in cells) / len(cells)
     return out
+
+
+def pooled_accuracy(config: Config, rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Role -> mean@1 over its tasks, each counting the same. Difficulties that are only evaluated are tasks of their
+    own, which are unverified; a role without tasks is absent."""
+    verified = {task.name for task in select(config.tasks.verified)}
+    tasks: dict[tuple[str, str, bool], list[float]] = {}
+    for row in rows:
+        held_out = row["difficulty"] in config.tasks.held_out_difficulties
+        role = "verified" if row["task"] in verified and not held_out else "unverified"
+        tasks.setdefault((role, row["task"], held_out), []).append(row["n_correct"] / (row["n_problems"] * row["k"]))
+    means = {key: sum(cells) / len(cells) for key, cells in tasks.items()}
+    pooled = {role: [mean for key, mean in means.items() if key[0] == role] for role in ("verified", "unverified")}
+    return {role: sum(values) / len(values) for role, values in pooled.items() if values}
+
+
+def budget_metrics(member: Member, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """eval_metrics; eval/{verified, unverified}/mean@1 over all tasks of a role; and eval/transfer_gain, that of the
+    unverified ones minus what it was before RL, where that was measured."""
+    pooled = pooled_accuracy(member.config, rows)
+    metrics = eval_metrics(rows) | {f"eval/{role}/mean@1": value for role, value in pooled.items()}
+    before = read_json(member.folder.evaluation(evaluation_id(member.config), 0))
+    if before and "unverified" in pooled:
+        was = pooled_accuracy(member.config, before["rows"])["unverified"]
+        metrics["eval/transfer_gain"] = pooled["unverified"] - was
+    return metrics
 
 
 def role_accuracy(rows: Iterable[Mapping[str, Any]], tasks: set[str]) -> float:

@@ -39,7 +39,7 @@ from harness.run.checkpoint import (
     save_weights,
     step_folder,
 )
-from harness.run.evaluations import eval_metrics, evaluate_budget, evaluation_suite, role_accuracy
+from harness.run.evaluations import VERIFIED_ACCURACY, budget_metrics, evaluate_budget, evaluation_suite
 from harness.run.folder import Member, Stack, record_outcome, run_folder
 from harness.run.lock import hold_lock
 from harness.run.remaining import RemainingWork, remaining_work
@@ -245,11 +245,11 @@ def _train(callbacks: StepCallbacks, state: TrainState, budgets: Sequence[int]) 
         for i, member in enumerate(members):
             save_weights(member.folder.budgets, member.folder.run_id, state.policy, state.spent[i], i)
         scores = evaluate_budget(members, suite, state, state.spent)
-        callbacks.log([compute_metrics(spent) | eval_metrics(rows) for spent, rows in zip(state.spent, scores)])
+        metrics = [budget_metrics(member, rows) for member, rows in zip(members, scores)]
+        callbacks.log([compute_metrics(spent) | own for spent, own in zip(state.spent, metrics)])
         if state.step == 0:
-            names = {task.name for task in mixture.tasks}
-            for member, rows in zip(members, scores):
-                callbacks.warn(member, diagnostics.before_rl(role_accuracy(rows, names)))
+            for member, own in zip(members, metrics):
+                callbacks.warn(member, diagnostics.before_rl(own[VERIFIED_ACCURACY]))
 
     def after(state: TrainState, step: StepReport) -> None:
         callbacks.after_step(state, step, on_budget)
@@ -292,7 +292,7 @@ def _evaluate_frozen(members: Stack, report: ReportRow) -> None:
             scores = evaluate_budget(members, suite, state, spent)
             for i, tracker in enumerate(trackers):
                 if step not in logged[i]:
-                    tracker.log(compute_metrics(spent[i]) | eval_metrics(scores[i]))
+                    tracker.log(compute_metrics(spent[i]) | budget_metrics(members[i], scores[i]))
             for member in members:
                 member.folder.set_status("running", max(step, member.folder.status().get("step", 0)))
                 report(member.job, {"step": step, "until": member.job.until})

@@ -6,24 +6,18 @@ compute/flops … in every row. Values that are not finite are written as null: 
 
 import json
 import math
-import os
-import warnings
-from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from harness.config.schema import NoTracker, WandbTracker
-from harness.core.dotted import flatten
 from harness.core.files import write_jsonl
+from harness.run.wandb_run import is_base_of_sweep, log_weights, samples_table, wandb_run
 
 STEP = "compute/step"
 METRICS = "metrics.jsonl"
-SAMPLES = "samples"  # folder of a run, one file a budget
-SAMPLE_COLUMNS = ("step", "task", "difficulty", "prompt", "answer", "completion", "times")
-METRIC_GROUPS = ("train", "optim", "eval", "time", "perf", "reward")
 
 Row = Mapping[str, Any]
 
@@ -54,19 +48,20 @@ def open_tracker(
 ) -> Generator[Tracker]:
     """The tracker of one run: appends to its metrics.jsonl; the W&B run has id `run_id` and ends with the context.
 
-    `labels`: study (the W&B group), arm (its job_type), name, tags; the others become configuration "labels.…".
-    W&B gets sample completions too, as a table, when the run ends well.
-    A W&B failure gives one warning, and training goes on without it.
+    `labels`: study (the W&B group), arm (its job_type), name, tags; they are part of its configuration too.
+    W&B gets a table of samples with each row of scores and, if the configuration asks for them, the weights when the
+    run ends well. A W&B failure gives one warning, and training goes on without it.
     """
     path = Path(run_dir) / METRICS
     _drop_torn_line(path)
     with path.open("a", buffering=1) as file:
-        if config.name == "none" or _is_base_of_sweep(labels):
+        if isinstance(config, NoTracker) or is_base_of_sweep(labels):
             yield Tracker(file)
             return
-        with wandb_run(config, run_dir, run_id, run_config, labels, f"All metrics are in {path}") as act:
-            yield Tracker(file, lambda row: act(lambda run: run.log(row)))
-            act(lambda run: _log_samples(run, run_dir))
+        with wandb_run(config, run_id, run_config, labels, f"All metrics are in {path}") as act:
+            yield Tracker(file, lambda row: act(lambda run: run.log({**row, **samples_table(run_dir, row)})))
+            if config.log_model:
+                act(lambda run: log_weights(run, run_dir, read_metrics(run_dir)))
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
@@ -110,112 +105,3 @@ def _drop_torn_line(path: Path) -> None:
         data = file.read()
         if not data.endswith(b"\n"):
             file.truncate(data.rfind(b"\n") + 1)
-
-
-@contextmanager
-def wandb_run(
-    config: WandbTracker,
-    run_dir: Path,
-    run_id: str,
-    run_config: Mapping[str, Any],
-    labels: Mapping[str, Any],
-    kept: str,
-) -> Generator[Callable[[Callable[[Any], Any]], None]]:
-    """Opens a W&B run and yields what applies an action to it. Its first failure gives a warning that ends
-    with what is `kept` without it; later actions are then left out, and the caller goes on."""
-    os.environ.setdefault("WANDB_SILENT", "true")
-    import wandb  # here, since it takes most of a second
-
-    broken: list[BaseException] = []
-    failures = (wandb.Error, OSError, ValueError)
-
-    def guarded(action: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        if broken:
-            return None
-        try:
-            return action(*args, **options)
-        except failures as error:
-            broken.append(error)
-            warnings.warn(
-                f"run {run_id}: W&B failed ({type(error).__name__}: {error}); it goes on without. {kept}", stacklevel=2
-            )
-
-    run = guarded(_start, wandb, config, run_dir, run_id, run_config, labels)
-    status = 1
-    try:
-        yield lambda action: guarded(action, run) if run else None
-        status = 0
-    finally:
-        if run:
-            guarded(run.finish, exit_code=status)
-
-
-def _is_base_of_sweep(labels: Mapping[str, Any]) -> bool:
-    """A W&B agent has one W&B run for each command, that of the RL run: the base that comes first stays out of it."""
-    return "WANDB_SWEEP_ID" in os.environ and labels.get("arm") == "base"
-
-
-def _log_samples(run: Any, run_dir: Path) -> None:
-    """All sample completions of the run so far as one table: a table is an artifact, and one a budget would be many."""
-    paths = sorted((Path(run_dir) / SAMPLES).glob("step-*.jsonl"))
-    if paths:
-        import wandb
-
-        table = wandb.Table(columns=[*SAMPLE_COLUMNS])
-        for path in paths:
-            for row in sample_rows(path):
-                table.add_data(*row)
-        run.log({"samples": table})
-
-
-def sample_rows(path: Path, most: int = 3) -> list[list[Any]]:
-    """Rows of SAMPLE_COLUMNS from a run's samples/step-*.jsonl: the `most` frequent completions of each prompt, with
-    how often each was sampled."""
-    step = int(path.stem.removeprefix("step-"))
-    rows = []
-    for sample in map(json.loads, path.read_text().splitlines()):
-        about = [step, sample["task"], sample["difficulty"], sample["prompt"], sample["answer"]]
-        rows += [[*about, *found] for found in Counter(sample["completions"]).most_common(most)]
-    return rows
-
-
-def _start(
-    wandb: Any,
-    config: WandbTracker,
-    run_dir: Path,
-    run_id: str,
-    run_config: Mapping[str, Any],
-    labels: Mapping[str, Any],
-) -> Any:
-    """The W&B run. Timeouts keep a lost network from holding up training; what is not sent stays on disk."""
-    rest = {f"labels.{key}": value for key, value in labels.items() if key not in ("study", "arm", "tags", "name")}
-    run = wandb.init(
-        mode=os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline"),
-        dir=run_dir,
-        id=run_id,
-        name=labels.get("name", run_id),
-        resume="allow",
-        project=config.project,
-        entity=config.entity,
-        group=labels.get("study"),
-        job_type=labels.get("arm"),
-        tags=_tags(config.tags, labels.get("tags", ())),
-        config=flatten(run_config) | rest,
-        settings=wandb.Settings(
-            silent=True,
-            console="off",
-            disable_git=True,
-            disable_code=True,
-            x_disable_stats=True,
-            init_timeout=20,
-            finish_timeout=60,
-        ),
-    )
-    run.define_metric("compute/*")
-    for group in METRIC_GROUPS:
-        run.define_metric(f"{group}/*", step_metric=config.axis)
-    return run
-
-
-def _tags(fixed: Sequence[str], given: Sequence[str]) -> list[str]:
-    return sorted({*fixed, *given})

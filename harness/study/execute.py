@@ -10,7 +10,7 @@ from rich.table import Table as RichTable
 
 from envs.registry import select
 from harness.config.identity import code_version, evaluation_id, run_id
-from harness.config.schema import Config
+from harness.config.schema import Config, WandbTracker
 from harness.core.errors import UserError
 from harness.core.files import read_json, write_json
 from harness.launch.jobs import Job, JobResult, Progress
@@ -177,7 +177,7 @@ def _run_analysis(folder: Path, study: Study, overrides: Sequence[str], notice: 
     options = default_options(**{"warmup": warmup_x(study, folder), **study.config.analysis})
     found = analyze(folder, folder, options, context=report_context(study, overrides) | {"notice": notice})
     tracker = study.entries[0].config.tracker
-    if tracker.name == "wandb":
+    if isinstance(tracker, WandbTracker):
         publish(tracker, folder, study.config.name, found["verdicts"], found["transfer"])
     write_json(folder / "analysis.json", _fingerprint(folder, study))
     return found

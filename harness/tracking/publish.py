@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.analysis.data.wandb_table import ARTIFACT
 from harness.config.schema import WandbTracker
-from harness.run.tracker import wandb_run
+from harness.run.wandb_run import wandb_run
 
 FILES = (
     "table.parquet", "problems.parquet", "manifest.json", "verdicts.json", "transfer.json", "allocation.json",
@@ -22,7 +22,7 @@ def publish(
     `scripts/analyze.py table=wandb:ENTITY/PROJECT/STUDY` reads it back. A W&B failure gives a warning.
     """
     labels = {"study": study, "arm": "analysis"}
-    with wandb_run(config, folder, f"analysis-{study}", {}, labels, f"All results are in {folder}") as act:
+    with wandb_run(config, f"analysis-{study}", {}, labels, f"All results are in {folder}") as act:
         act(lambda run: run.log_artifact(_artifact(folder, study)))
         act(lambda run: run.summary.update(summary_of(records, transfer)))
 

@@ -22,7 +22,7 @@ from harness.study.tables import build_tables
 from tests.launch.works import act
 from tests.test_scripts import SETTINGS, runs_of, script
 from tests.toys import base_job, rl_job, silent, tiny
-from tests.wandb_files import wandb_runs
+from tests.wandb_files import wandb_runs_by_id
 
 # A learning rate of 1e38 spoils the policy in its first update; the second step then has no sample of any probability.
 SPOILING = 1e38
@@ -101,12 +101,12 @@ def test_a_sweep_of_8_jobs_of_which_2_raise_gives_8_w_and_b_runs_the_two_marked_
     assert ended.returncode == 2, ended.stderr + ended.stdout
     said = " ".join(ended.stdout.split())  # lines are wrapped
     assert said.count("NonFinite: step 1: sampler_logprobs is not finite") == 2 * 2  # at once, and in full at the end
-    found = {}
+    found, mirrors = {}, wandb_runs_by_id(tmp_path)
     for folder in runs_of(tmp_path, "rl-"):
-        (mirror,) = wandb_runs(folder)
+        (mirror,) = mirrors[folder.name]
         config = json.loads((folder / "config.json").read_text())
         assert mirror["id"] == folder.name
-        assert (mirror["config"]["seed"], mirror["config"]["optim.lr"]) == (config["seed"], config["optim"]["lr"])
+        assert (mirror["config"]["seed"], mirror["config"]["optim"]["lr"]) == (config["seed"], config["optim"]["lr"])
         assert mirror["rows"] == [{k: v for k, v in row.items() if v is not None} for row in read_metrics(folder)]
         steps = [row["compute/step"] for row in mirror["rows"] if "train/loss" in row]
         found[config["seed"], config["optim"]["lr"]] = (mirror["exit_code"], steps)

@@ -1,7 +1,6 @@
 """metrics.jsonl is the truth, and W&B mirrors it without ever getting in the way."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -13,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.config.schema import NoTracker, WandbTracker
-from harness.run.tracker import METRICS, cut_back, flatten, open_tracker, read_metrics, sample_rows
-from tests.wandb_files import wandb_runs
+from harness.config.identity import code_version
+from harness.config.schema import NoTracker
+from harness.run.tracker import METRICS, cut_back, open_tracker, read_metrics
+from tests.wandb_files import wandb_runs, wandb_tracker
 
 NONE = NoTracker("none")
-WANDB = WandbTracker("wandb", "test-project", None, "compute/step", ("toy",))
 LABELS = {"study": "quick", "arm": "true_reward", "tags": ["verified"], "seed_group": 3, "name": "quick-true_reward-s1"}
 
 
@@ -52,6 +51,7 @@ def test_a_logged_row_survives_sigkill(tmp_path):
     code = f"""
 import os, signal, sys
 from pathlib import Path
+from harness.config.identity import code_version
 from harness.config.schema import NoTracker
 from harness.run.tracker import open_tracker
 with open_tracker(NoTracker("none"), Path({str(tmp_path)!r}), "r", {{}}, {{}}) as tracker:
@@ -90,10 +90,6 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path):
         read_metrics(tmp_path)
 
 
-def test_flatten_joins_names_with_dots():
-    assert flatten({"a": {"b": 1, "c": {"d": [2]}}, "e": {}}) == {"a.b": 1, "a.c.d": [2], "e": {}}
-
-
 # ---- the mirror, read back from the files that W&B itself writes offline
 
 
@@ -104,39 +100,17 @@ def offline(monkeypatch):
 
 @pytest.mark.slow
 def test_w_and_b_mirrors_every_row_with_the_axes_of_the_design(tmp_path, offline):
-    log_rows(tmp_path, [row(1), row(2)], WANDB)
+    log_rows(tmp_path, [row(1), row(2)], wandb_tracker(tmp_path, tags=("toy",)))
     (run,) = wandb_runs(tmp_path)
     assert run["rows"] == read_metrics(tmp_path) == [row(1), row(2)]
     assert (run["id"], run["group"], run["job_type"]) == ("run-1", "quick", "true_reward")
     assert run["name"] == "quick-true_reward-s1"
     assert run["tags"] == ["toy", "verified"]
-    assert run["config"] == {"optim.lr": 1e-4, "seed": 1, "labels.seed_group": 3}
+    assert (run["config"]["optim"], run["config"]["seed"]) == ({"lr": 1e-4}, 1)
+    assert (run["config"]["labels"], run["config"]["code_version"]) == (LABELS, code_version())
+    assert run["commit"] == subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     assert run["axes"]["train/*"] == run["axes"]["eval/*"] == "compute/step"
     assert run["exit_code"] == 0
-
-
-def write_samples(run_dir, step, completions):
-    (run_dir / "samples").mkdir(exist_ok=True)
-    sample = {"task": "maximum", "difficulty": 2, "prompt": "max 3 9=", "answer": "9", "completions": completions}
-    (run_dir / "samples" / f"step-{step:08d}.jsonl").write_text(json.dumps(sample) + "\n")
-
-
-def test_sample_rows_count_the_most_frequent_completions(tmp_path):
-    write_samples(tmp_path, 64, ["9", "3", "9", "1", "3", "9", "7"])
-    about = [64, "maximum", 2, "max 3 9=", "9"]
-    path = tmp_path / "samples" / "step-00000064.jsonl"
-    assert sample_rows(path, most=2) == [[*about, "9", 3], [*about, "3", 2]]
-
-
-@pytest.mark.slow
-def test_w_and_b_gets_one_table_with_the_samples_of_every_budget(tmp_path, offline, monkeypatch):
-    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
-    write_samples(tmp_path, 0, ["9", "3"])
-    write_samples(tmp_path, 4, ["9", "9"])
-    log_rows(tmp_path, [row(1), row(4)], WANDB)
-    (run,) = wandb_runs(tmp_path)
-    assert run["tables"] == [3]
-    assert run["rows"] == [row(1), row(4)]
 
 
 @pytest.mark.slow
@@ -145,7 +119,7 @@ def test_runs_of_one_process_stay_apart_and_the_one_that_raises_is_marked_failed
         (tmp_path / str(number)).mkdir()
         with (
             contextlib.suppress(ZeroDivisionError),
-            open_tracker(WANDB, tmp_path / str(number), f"run-{number}", {}, LABELS) as tracker,
+            open_tracker(wandb_tracker(tmp_path), tmp_path / str(number), f"run-{number}", {}, LABELS) as tracker,
         ):
             tracker.log(row(number))
             tracker.log(row(number + 1, ratio=1 / (number - 1)))
@@ -157,9 +131,9 @@ def test_runs_of_one_process_stay_apart_and_the_one_that_raises_is_marked_failed
 
 @pytest.mark.slow
 def test_a_resumed_run_keeps_its_w_and_b_id_though_its_steps_go_back(tmp_path, offline):
-    log_rows(tmp_path, [row(1), row(2), row(3)], WANDB)
+    log_rows(tmp_path, [row(1), row(2), row(3)], wandb_tracker(tmp_path))
     cut_back(tmp_path, 1)
-    log_rows(tmp_path, [row(2), row(3)], WANDB)
+    log_rows(tmp_path, [row(2), row(3)], wandb_tracker(tmp_path))
     first, second = wandb_runs(tmp_path)
     assert first["id"] == second["id"] == "run-1"
     assert second["rows"] == [row(2), row(3)]
@@ -179,7 +153,7 @@ def test_a_w_and_b_failure_warns_once_and_loses_no_row(tmp_path, monkeypatch, br
         setattr(run, broken_at, lost)
         monkeypatch.setattr(wandb, "init", lambda **options: run)
     with pytest.warns(UserWarning, match="W&B failed") as caught:
-        log_rows(tmp_path, [row(1), row(2), row(3)], WANDB)
+        log_rows(tmp_path, [row(1), row(2), row(3)], wandb_tracker(tmp_path))
     assert len(caught) == 1
     assert len(read_metrics(tmp_path)) == 3
 
@@ -190,11 +164,11 @@ def test_killing_the_w_and_b_service_does_not_stop_the_run(tmp_path):
     code = f"""
 import os, signal, subprocess, warnings
 from pathlib import Path
-from harness.config.schema import WandbTracker
 from harness.run.tracker import open_tracker
+from tests.wandb_files import wandb_tracker
 warnings.simplefilter("always")
-config = WandbTracker("wandb", "p", None, "compute/step", ())
-with open_tracker(config, Path({str(tmp_path)!r}), "r", {{}}, {{}}) as tracker:
+folder = Path({str(tmp_path)!r})
+with open_tracker(wandb_tracker(folder), folder, "r", {{}}, {{}}) as tracker:
     tracker.log({{"compute/step": 1}})
     table = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True).stdout.splitlines()
     service = [line for line in table if "wandb-core" in line and line.endswith(f"--pid {{os.getpid()}}")]
@@ -216,5 +190,5 @@ def test_without_a_login_w_and_b_stays_offline(tmp_path, monkeypatch):
     for name in ("WANDB_MODE", "WANDB_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-    log_rows(tmp_path, [row(1)], WANDB)
+    log_rows(tmp_path, [row(1)], wandb_tracker(tmp_path))
     assert [run["rows"] for run in wandb_runs(tmp_path)] == [[row(1)]]

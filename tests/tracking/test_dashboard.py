@@ -11,13 +11,13 @@ import yaml
 
 from harness.config.compose import plain
 from harness.config.parse import parse
-from harness.config.schema import WandbTracker
 from harness.core.errors import UserError
 from harness.run.tracker import open_tracker
 from harness.tracking.dashboard import read_study, save, workspace, write
 from harness.tracking.publish import summary_of
 from tests.analysis.study_tables import study_frame
 from tests.toys import CONFIGS
+from tests.wandb_files import wandb_tracker
 
 # wandb-workspaces 0.4.13 still writes validators in pydantic's old way.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")
@@ -125,7 +125,7 @@ def test_the_base_of_an_agents_run_stays_out_of_its_w_and_b_run(tmp_path, monkey
     monkeypatch.setattr(wandb, "init", init)
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
-    config = WandbTracker("wandb", "p", None, "compute/step", ())
+    config = wandb_tracker(tmp_path)
     with open_tracker(config, tmp_path, "base-1", {}, {"arm": "base"}) as tracker:
         tracker.log({"compute/step": 1})
     with pytest.warns(UserWarning, match="no server here"), open_tracker(config, tmp_path, "rl-1", {}, {"arm": "x"}):

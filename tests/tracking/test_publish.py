@@ -5,11 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.config.schema import WandbTracker
 from harness.tracking.publish import FILES, present, publish, summary_of
-from tests.wandb_files import wandb_runs
+from tests.wandb_files import wandb_runs, wandb_tracker
 
-WANDB = WandbTracker("wandb", "p", None, "compute/step", ())
 RECORDS = [
     {"arm": "true_reward", "role": "verified", "task": "all", "verdict": "log_linear", "withheld": False,
      "slope_per_decade": 0.05, "slope_ci": [0.04, 0.06]},
@@ -52,7 +50,7 @@ def test_only_the_results_of_a_study_are_sent(tmp_path):
 def test_a_study_is_recorded_offline_as_one_artifact_with_its_verdicts(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
-    publish(WANDB, study_folder(tmp_path), "toy", RECORDS, TRANSFER)
+    publish(wandb_tracker(tmp_path), study_folder(tmp_path), "toy", RECORDS, TRANSFER)
     (run,) = wandb_runs(tmp_path)
     assert (run["id"], run["group"], run["job_type"]) == ("analysis-toy", "toy", "analysis")
     assert run["artifacts"] == {"toy": ["report.html", "table.parquet", "verdicts.json"]}
@@ -72,5 +70,5 @@ def test_a_w_and_b_failure_is_said_with_where_the_results_lie(tmp_path, monkeypa
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
     folder = study_folder(tmp_path)
     with pytest.warns(UserWarning, match=f"connection lost.*All results are in {folder}") as caught:
-        publish(WANDB, folder, "toy", RECORDS, TRANSFER)
+        publish(wandb_tracker(tmp_path), folder, "toy", RECORDS, TRANSFER)
     assert len(caught) == 1

@@ -9,7 +9,7 @@ from harness.analysis.data.table_checks import TableError
 PREFIX = "wandb:"
 ARTIFACT = "study"  # the type of artifact that holds a study's tables; its name is the study's
 TIMEOUT = 30  # seconds for each answer of the server
-_HOW = "`python scripts/study.py study=NAME report=true tracker=wandb` (then scripts/sync.py, if offline)"
+_HOW = "`python scripts/study.py study=NAME report=true tracker=wandb` (then `wandb sync`, if offline)"
 SOURCE_FORM = "wandb:ENTITY/PROJECT, or wandb:ENTITY/PROJECT/STUDY where the project holds several studies"
 
 

@@ -1,8 +1,18 @@
 """Where and how jobs run, and what they keep: sections `launcher`, `tracker`, `save`. None of it changes weights."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+)
 from pydantic.dataclasses import dataclass as schema
 
 from harness.config.schema.fields import FORBID_EXTRA
@@ -78,18 +88,39 @@ class NoTracker:
     name: Literal["none"]
 
 
+def _split_tags(tags: Any) -> Any:
+    """As W&B reads WANDB_TAGS: "a,b" is two tags."""
+    return tuple(filter(None, tags.split(","))) if isinstance(tags, str) else tags or ()
+
+
 @schema(frozen=True, config=FORBID_EXTRA)
 class WandbTracker:
-    """A mirror in W&B: online when logged in, otherwise offline; the variable WANDB_MODE overrides."""
+    """A mirror in W&B. `name` and `group` replace the run's display name and its study; mode None: as the variable
+    WANDB_MODE says, else online when logged in, otherwise offline. axis: the metric that charts use as x; every axis is
+    in every row. dir: recordings lie in its folder wandb. log_model: whether the weights at the last and the best
+    budget become an artifact."""
 
-    name: Literal["wandb"]
+    name: str | None
     project: str
     entity: str | None
-    axis: str  # the metric that charts use as x; every axis is in every row
-    tags: tuple[str, ...]
+    group: str | None
+    notes: str | None
+    tags: Annotated[tuple[str, ...], BeforeValidator(_split_tags)]
+    mode: Literal["online", "offline", "disabled"] | None
+    dir: str
+    axis: str
+    log_model: bool
+    system_metrics: bool
 
 
-TrackerConfig = Annotated[NoTracker | WandbTracker, Field(discriminator="name")]
+def _tracker(value: Any) -> str:
+    """Which of the two: only W&B has projects."""
+    return "wandb" if isinstance(value, WandbTracker) or (isinstance(value, Mapping) and "project" in value) else "none"
+
+
+TrackerConfig = Annotated[
+    Annotated[NoTracker, Tag("none")] | Annotated[WandbTracker, Tag("wandb")], Discriminator(_tracker)
+]
 
 
 @schema(frozen=True, config=FORBID_EXTRA)
