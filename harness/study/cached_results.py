@@ -51,13 +51,19 @@ class CachedResults:
         for row in self.table[run_id].iter_rows(named=True):
             scores[row["step"]]["spent"] = {axis: row[axis] for axis in AXES}
             scores[row["step"]] |= {name: row.get(name) for name in MADE_BY}
-            own = {k: v for k, v in _own(row).items() if k not in LABELS and v is not None}
-            scores[row["step"]]["rows"].append(own)
+            scores[row["step"]]["rows"].append(_score(row))
             step_of[row["x"]] = row["step"]
         for row in self.problems[run_id].iter_rows(named=True):
             own = {k: v for k, v in _own(row).items() if k not in ("run_id", "arm", "seed", "x")}
             scores[step_of[row["x"]]]["problems"].append(own)
         return scores
+
+    def rows_before_rl(self, run_id: str, evaluation_id: str) -> list[dict[str, Any]]:
+        """Those of the run table at budget 0; [] where they hold none."""
+        if 0 not in self.steps(run_id, evaluation_id):
+            return []
+        table = self.table[run_id]
+        return [_score(row) for row in table.filter(table["step"] == 0).iter_rows(named=True)]
 
     def base(self, run_id: str) -> Mapping[str, Any] | None:
         """The columns that describe a run's base."""
@@ -83,6 +89,11 @@ class RunLabels(NamedTuple):
 
 def _own(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"task": row["task"].removesuffix(LONGER)}
+
+
+def _score(row: dict[str, Any]) -> dict[str, Any]:
+    """What was measured, without labels."""
+    return {k: v for k, v in _own(row).items() if k not in LABELS and v is not None}
 
 
 def read_cached_results(folder: Path) -> CachedResults:

@@ -1,8 +1,9 @@
 """What the scripts do with jobs: print the plan, launch, show progress, print and report the results."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -18,35 +19,42 @@ from harness.launch.launch import launch, max_parallel_jobs
 from harness.run.evaluations import eval_metrics
 from harness.run.folder import run_folder
 from harness.run.torchrun import is_main_process, launch_on_all_ranks, started_by_torchrun
-from harness.study.cached_results import EMPTY, CachedResults
 from harness.study.expand import Study, expand_to_jobs, is_done, pending_jobs
 from harness.study.plan import plan_table
 from harness.study.progress import ProgressView, job_name
+from harness.study.reach import Reach, reach_of, refuse_out_of_reach
+from harness.study.reach_table import reach_table
 from harness.study.requirements import require_memory, require_writable
 from harness.study.tables import report_context, runs_left_out, warmup_x, write_tables
 
 LAST_LINES = 20
+NO_NOTES: Mapping[str, str] = MappingProxyType({})
 
 
-def run_jobs(
-    jobs: Sequence[Job],
-    config: Config,
-    console: Console,
-    cached: CachedResults = EMPTY,
-    reused: str = "",
-) -> list[JobResult] | None:
-    """Runs what is missing of `jobs`, with a progress view; None if only the plan was asked for. `reused`: the
-    plan's line on results that are taken from elsewhere. Raises UserError where this machine cannot run them."""
-    missing = pending_jobs(jobs, cached)
+def run_jobs(jobs: Sequence[Job], config: Config, console: Console) -> list[JobResult] | None:
+    """Plans and runs what is missing of `jobs`; None if only the plan was asked for."""
+    missing = pending_jobs(jobs)
+    print_plan(jobs, missing, config, console)
+    return None if config.plan else run_missing(missing, config, console)
+
+
+def print_plan(
+    jobs: Sequence[Job], missing: Sequence[Job], config: Config, console: Console, notes: Mapping[str, str] = NO_NOTES
+) -> None:
+    """What a launch takes; only that nothing is to be done, where the plan was not asked for. notes: more rows. Raises
+    UserError where this machine cannot run what is missing."""
     if missing:
         require_writable(config.out)
         require_memory(missing)
     if missing or config.plan:
-        console.print(plan_table(jobs, missing, max_parallel_jobs(config.launcher, max(1, len(missing))), reused))
+        console.print(plan_table(jobs, missing, max_parallel_jobs(config.launcher, max(1, len(missing))), notes))
     else:
-        console.print(f"all {len(jobs)} jobs are done already" + (f": {reused}" if reused else ""), highlight=False)
-    if config.plan:
-        return None
+        reused = f": {notes['reused']}" if "reused" in notes else ""
+        console.print(f"all {len(jobs)} jobs are done already{reused}", highlight=False)
+
+
+def run_missing(missing: Sequence[Job], config: Config, console: Console) -> list[JobResult]:
+    """Runs jobs, with a progress view."""
     results = []
     with ProgressView(missing, console) as view:
         for result in _launch(missing, config, view.update):
@@ -113,15 +121,43 @@ def require_done(results: Sequence[JobResult]) -> None:
 
 
 def run_study(study: Study, jobs: Sequence[Job], overrides: Sequence[str], console: Console) -> None:
-    """Runs what is missing of the study's `jobs`, prints what failed, and reports. Raises UserError, before anything is
-    spent, where the tables could not be written."""
+    """Runs what is missing of the study's `jobs`, prints what failed, and reports. Raises UserError before any RL where
+    the tables could not be written, or the registered primary measure is out of reach."""
     runs_left_out(study)
-    results = run_jobs(jobs, study.entries[0].config, console, study.cached, reuse_notice(study, jobs))
-    if results is not None and is_main_process():
+    config, missing = study.entries[0].config, pending_jobs(jobs, study.cached)
+    print_plan(jobs, missing, config, console, plan_notes(study, jobs))
+    needed = {need for job in missing for need in job.needs}
+    bases = [job for job in missing if job.run_id in needed]
+    if bases and not config.plan:  # so that their reach is known before any RL is paid for
+        run_missing(bases, config, console)
+    if missing or config.plan:
+        reaches = show_reach(study, console)
+        if missing:
+            refuse_out_of_reach(study.config, reaches)
+    if config.plan:
+        return
+    results = run_missing(pending_jobs(jobs, study.cached), config, console)
+    if is_main_process():
         print_failures(results, console)
         if not print_queued(results, console):
             report_study(study, overrides, console)
         require_done(results)
+
+
+def show_reach(study: Study, console: Console) -> list[Reach]:
+    """Prints what the study's bases can reach, and returns it."""
+    reaches = reach_of(study.entries, study.cached)
+    for reach in reaches:
+        console.print(reach_table(reach), highlight=False)
+    return reaches
+
+
+def plan_notes(study: Study, jobs: Sequence[Job]) -> dict[str, str]:
+    """The plan's rows on a study, by name."""
+    from harness.study.design import verdict_note
+
+    notes = {"verdicts": verdict_note(study), "reused": reuse_notice(study, jobs)}
+    return {name: text for name, text in notes.items() if text}
 
 
 def reuse_notice(study: Study, jobs: Sequence[Job]) -> str:
@@ -175,7 +211,9 @@ def _run_analysis(folder: Path, study: Study, overrides: Sequence[str], notice: 
 
     (folder / "analysis.json").unlink(missing_ok=True)
     options = default_options(**{"warmup": warmup_x(study, folder), **study.config.analysis})
-    found = analyze(folder, folder, options, context=report_context(study, overrides) | {"notice": notice})
+    reach = [one.record() for one in reach_of(study.entries, study.cached) if one.cells]
+    context = report_context(study, overrides) | {"notice": notice, "reach": reach}
+    found = analyze(folder, folder, options, context=context)
     tracker = study.entries[0].config.tracker
     if isinstance(tracker, WandbTracker):
         publish(tracker, folder, study.config.name, found["verdicts"], found["transfer"])

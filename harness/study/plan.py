@@ -1,8 +1,9 @@
 """What a launch would do: jobs, weights, tokens, FLOPs, time and disk, before any of it is spent."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from rich.table import Table as RichTable
@@ -94,8 +95,10 @@ def cost(job: Job, rates: Rates) -> Cost:
     return Cost(tokens, per_token * n * tokens, 2 * n * scored, seconds, weights * (budgets + 6))
 
 
-def plan_table(jobs: Sequence[Job], pending: Sequence[Job], parallel: int, reused: str = "") -> RichTable:
-    """The derived numbers that a launch starts with."""
+def plan_table(
+    jobs: Sequence[Job], pending: Sequence[Job], parallel: int, notes: Mapping[str, str] = MappingProxyType({})
+) -> RichTable:
+    """The derived numbers that a launch starts with; notes: more rows, by name."""
     from harness.policy.backends.backend import choose_backend
     from harness.policy.transformer import parameter_count
     from harness.run.job import device_of
@@ -118,8 +121,7 @@ def plan_table(jobs: Sequence[Job], pending: Sequence[Job], parallel: int, reuse
         "memory": f"at least {need:,.2f} GB a job" + (f", of {here:,.1f} GB free here" if here else ""),
         "disk": f"about {sum(c.bytes for c in costs) / 1e6:.0f} MB in {os.path.abspath(config.out)}",
     }
-    if reused:
-        rows["reused"] = reused
+    rows |= notes
     backend, reason = choose_backend(config.backend, config.model, config.precision, device_of(config))
     rows["backend"] = f"{backend.name}: {reason}"
     if few := few_problems(config):

@@ -78,11 +78,12 @@ def _axes(
     return spent
 
 
-def _asked(config: Config, cell: Mapping[str, Any], verified: set[str]) -> dict[str, str]:
-    """Task and role of a cell. Difficulties that are only evaluated make a task of their own, which is unverified."""
+def task_and_role(config: Config, cell: Mapping[str, Any], verified: set[str]) -> tuple[str, str]:
+    """Task and role of a cell in the run table; verified: names of the tasks that are rewarded.
+    Difficulties that are only evaluated make a task of their own, which is unverified."""
     if cell["difficulty"] in config.tasks.held_out_difficulties:
-        return {"task": cell["task"] + LONGER, "role": "unverified"}
-    return {"task": cell["task"], "role": "verified" if cell["task"] in verified else "unverified"}
+        return cell["task"] + LONGER, "unverified"
+    return cell["task"], "verified" if cell["task"] in verified else "unverified"
 
 
 def _rows_of(
@@ -102,9 +103,11 @@ def _rows_of(
         x = {"x": float(axes[study.config.axis])}
         made = labels | {name: content[name] for name in MADE_BY}
         for row in content["rows"]:
-            rows.append(made | row | _asked(config, row, verified) | {"split": config.evaluation.split} | x | axes)
+            task, role = task_and_role(config, row, verified)
+            asked = {"task": task, "role": role, "split": config.evaluation.split}
+            rows.append(made | row | asked | x | axes)
         for row in content["problems"]:
-            problems.append(run | x | row | {"task": _asked(config, row, verified)["task"]})
+            problems.append(run | x | row | {"task": task_and_role(config, row, verified)[0]})
     return rows, problems
 
 

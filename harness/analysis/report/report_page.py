@@ -16,6 +16,7 @@ from harness.analysis.report.html import Section, paragraphs
 from harness.analysis.report.learning_section import learning_section
 from harness.analysis.report.matplotlib_figures import save_figures
 from harness.analysis.report.plotly_layout import x_axis
+from harness.analysis.report.reach_section import reach_section
 from harness.analysis.report.sections import (
     allocation_section,
     curves_section,
@@ -41,7 +42,8 @@ def write_report(
 
     verdicts and transfer as written to their JSON files. context, all optional: title, question, notice (what a reader
     must read first), commands, versions (name -> version), runs (run_id -> address of its folder relative to `out`),
-    allocation (as in allocation.json), registered (hypotheses, primary, margins, exclusions, sizes, decided_later).
+    allocation (as in allocation.json), registered (hypotheses, primary, margins, exclusions, sizes, decided_later),
+    reach (records of what the bases could do before RL).
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,6 +58,7 @@ def write_report(
         laws_section(pools, {role: series[0] for role, series in drawn.items() if series}, axes),
         transfer_section(transfer),
         *([registered_section(context["registered"])] if context.get("registered") else []),
+        *([reach_section(context["reach"])] if context.get("reach") else []),
         difficulty_section(by_task, axes, real),
         *([learning] if (learning := learning_section(pools)) else []),
         *([allocation_section(context["allocation"])] if context.get("allocation") else []),

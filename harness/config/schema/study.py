@@ -14,7 +14,8 @@ Overrides = tuple[str, ...]
 
 @schema(frozen=True, config=FORBID_EXTRA)
 class Preregistration:
-    """What was fixed before the first run of the study, in plain words, and apart from it what was decided later."""
+    """What was fixed before the first run of the study, in plain words, and apart from it what was decided later.
+    primary_role: the tasks that the primary measure is over, all of this role; null: those of both."""
 
     hypotheses: tuple[str, ...]
     primary: str
@@ -22,13 +23,15 @@ class Preregistration:
     exclusions: str
     sizes: str
     decided_later: tuple[str, ...]
+    primary_role: Literal["verified", "unverified"] | None = None
 
 
 @schema(frozen=True, config=FORBID_EXTRA)
 class StudyConfig:
     """One run per arm, base seed and seed. axis: which budget is x of the run table. arms: name -> overrides, or a list
     of such lists for an arm that is several runs of a seed (sizes of the policy, or one run for each budget).
-    base_seeds "same": each seed has its own base. analysis: changes of its options."""
+    base_seeds "same": each seed has its own base. analysis: changes of its options.
+    accept_out_of_reach: whether a registered primary measure may have more than a quarter of its cells out of reach."""
 
     name: str
     question: str
@@ -38,6 +41,7 @@ class StudyConfig:
     arms: Mapping[str, Overrides | tuple[Overrides, ...]]
     analysis: Mapping[str, Any] = field(default_factory=dict)
     registered: Preregistration | None = None
+    accept_out_of_reach: bool = False
 
     def variants(self, arm: str) -> tuple[Overrides, ...]:
         """The arm's lists of overrides, one for each run of a seed."""

@@ -1,0 +1,246 @@
+"""Reach: what the bases of a study do before any RL, and so which cells RL can raise.
+
+A cell in which no completion is right gives no reward, so no group carries signal; a cell that is solved has no room.
+Successes are those of the evaluations at budget 0, where the study has them, else of a probe of the bases there are.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
+
+from envs.registry import select
+from harness.config.identity import base_id, evaluation_id
+from harness.config.schema import Config, StudyConfig
+from harness.core.errors import UserError
+from harness.core.files import read_json
+from harness.core.seeding import keys
+from harness.evaluate import Cell, cell_row, evaluate
+from harness.run.checkpoint import load_weights, step_folder
+from harness.run.evaluations import evaluation_suite
+from harness.run.folder import run_folder
+from harness.run.job import new_state
+from harness.study.cached_results import EMPTY, CachedResults
+from harness.study.expand import Entry
+from harness.study.tables import task_and_role
+
+PROBE_PROBLEMS, PROBE_SAMPLES = 16, 4  # of each cell, all bases together: about what one run's evaluation takes
+SOLVED = 0.95
+MOST_OUT_OF_REACH = 0.25  # of a primary measure's cells
+
+
+class CellName(NamedTuple):
+    """task as the run table has it: " longer" follows where the difficulty is only evaluated."""
+
+    task: str
+    difficulty: int
+    setting: str
+
+
+@dataclass(frozen=True)
+class CellReach:
+    """A cell before RL: `correct` of `completions` completions. arm: the first that evaluates it; its role is there."""
+
+    name: CellName
+    arm: str
+    role: str
+    correct: int
+    completions: int
+
+    @property
+    def success(self) -> float:
+        return self.correct / self.completions
+
+    @property
+    def state(self) -> str:
+        """out of reach, solved, or within reach."""
+        if self.correct == 0:
+            return "out of reach"
+        return "solved" if self.success >= SOLVED else "within reach"
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Of bases that differ in their seeds alone. source: where the successes were counted. cells: () where no base is
+    pretrained yet."""
+
+    policy: str
+    source: str
+    group_size: int
+    cells: tuple[CellReach, ...]
+
+    def of_first_arm(self, role: str | None) -> list[CellReach]:
+        """The cells of the study's roles, those of its first arm; of one role or of both."""
+        return [cell for cell in self.cells if cell.arm == self.cells[0].arm and role in (None, cell.role)]
+
+    def record(self) -> dict[str, Any]:
+        """Plain, for JSON and the report."""
+        cells = [
+            {**asdict(cell), **cell.name._asdict(), "success": cell.success, "state": cell.state,
+             "signal": signal_share(cell.success, self.group_size)}
+            for cell in self.cells
+        ]  # fmt: skip
+        return {**asdict(self), "cells": cells, "sentences": reach_sentences(self)}
+
+
+def signal_share(success: float, group_size: int) -> float:
+    """Share of groups that hold both right and wrong completions, 1 - q^G - (1 - q)^G: the others have zero advantage.
+    q is the same for all problems of a cell: where they differ, it is an upper bound."""
+    return 1.0 - success**group_size - (1.0 - success) ** group_size
+
+
+def reach_of(entries: Sequence[Entry], cached: CachedResults = EMPTY) -> list[Reach]:
+    """One Reach for each kind of base that RL runs of `entries` start from; the group size is its first arm's."""
+    kinds: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.config.objective == "rl" and not entry.before_rl:
+            kinds.setdefault(_without_seed(entry.config), []).append(entry)
+    models = [alike[0].config.model.name for alike in kinds.values()]
+    return [_reach_of_kind(alike, cached, models.count(alike[0].config.model.name) > 1) for alike in kinds.values()]
+
+
+def _without_seed(config: Config) -> str:
+    return base_id(replace(config, base=replace(config.base, seed=0)))
+
+
+def _reach_of_kind(entries: Sequence[Entry], cached: CachedResults, named_by_arm: bool) -> Reach:
+    first = entries[0]
+    policy = f"{first.config.model.name} of arm {first.arm}" if named_by_arm else first.config.model.name
+    measured = _measured(entries, cached)
+    bases = {} if measured else _bases_there(entries)
+    cells, source = measured, "evaluated at budget 0"
+    if bases:
+        cells, source = _probe(entries, list(bases.values())), f"a probe of {len(bases)} of its bases"
+    elif not measured:
+        source = "no base is pretrained yet"
+    return Reach(policy, source, first.config.rl.group_size, tuple(cells))
+
+
+def _pooled(counts: Iterable[CellReach]) -> list[CellReach]:
+    """Summed over each cell; the first arm and role count."""
+    found: dict[CellName, CellReach] = {}
+    for one in counts:
+        known = found.get(one.name, replace(one, correct=0, completions=0))
+        summed = {name: getattr(known, name) + getattr(one, name) for name in ("correct", "completions")}
+        found[one.name] = replace(known, **summed)
+    return list(found.values())
+
+
+def _counts(entry: Entry, rows: Iterable[Mapping[str, Any]]) -> Iterator[CellReach]:
+    verified = {task.name for task in select(entry.config.tasks.verified)}
+    for row in rows:
+        task, role = task_and_role(entry.config, row, verified)
+        name = CellName(task, row["difficulty"], row["setting"])
+        yield CellReach(name, entry.arm, role, row["n_correct"], row["n_problems"] * row["k"])
+
+
+def _measured(entries: Sequence[Entry], cached: CachedResults) -> list[CellReach]:
+    """From evaluations at budget 0; [] unless every arm has one. Arms that share base and seed drew the same
+    completions there, which count once."""
+    counts: dict[tuple, CellReach] = {}
+    arms = set()
+    for entry in entries:
+        replicate = entry.replicate  # an identity takes a millisecond
+        for count in _counts(entry, _rows_before_rl(entry, cached)):
+            arms.add(entry.arm)
+            counts.setdefault((count.name, replicate), count)
+    return _pooled(counts.values()) if arms == {entry.arm for entry in entries} else []
+
+
+def _rows_before_rl(entry: Entry, cached: CachedResults) -> Sequence[Mapping[str, Any]]:
+    which = evaluation_id(entry.config)
+    own = read_json(run_folder(entry.config.out, entry.run_id).evaluation(which, 0))
+    return own["rows"] if own else cached.rows_before_rl(entry.run_id, which)
+
+
+def _bases_there(entries: Sequence[Entry]) -> dict[str, Config]:
+    """Of each base whose weights are kept, by its id."""
+    configs = {base_id(entry.config): entry.config for entry in entries}
+    return {
+        name: config
+        for name, config in configs.items()
+        if step_folder(run_folder(config.out, name).budgets, config.base.steps).is_dir()
+    }
+
+
+def _probe(entries: Sequence[Entry], bases: Sequence[Config]) -> list[CellReach]:
+    """Few problems of the validation split, so that what is planned by them is not what is reported."""
+    settings = replace(
+        bases[0].evaluation,
+        split="validation",
+        problems=PROBE_PROBLEMS,
+        samples=max(1, PROBE_SAMPLES // len(bases)),
+        ks=(1,),
+    )
+    first: dict[str, Entry] = {}
+    for entry in entries:
+        first.setdefault(entry.arm, entry)
+    suite: dict[tuple, tuple[Cell, Entry]] = {}
+    for entry in first.values():
+        for cell in evaluation_suite(replace(entry.config, evaluation=settings)):
+            suite.setdefault((cell.task, cell.difficulty, cell.thinking), (cell, entry))
+    cells, owners = zip(*sorted(suite.values(), key=lambda pair: pair[0].thinking or 0))
+    seeds = tuple(config.base.seed for config in bases)
+    state = new_state(bases[0], bases[0].optim, seeds)
+    sources = [run_folder(config.out, base_id(config)) for config in bases]
+    load_weights([(folder.budgets, folder.run_id) for folder in sources], state.policy, bases[0].base.steps)
+    results = evaluate(state.backend, state.policy, cells, settings, keys("evaluation", seeds, 0))
+    rows = [(owner, cell_row(result, settings.ks)) for own in results for result, owner in zip(own, owners)]
+    return _pooled(count for owner, row in rows for count in _counts(owner, [row]))
+
+
+def out_of_reach(cells: Iterable[CellReach]) -> list[CellReach]:
+    """Those without a success."""
+    return [cell for cell in cells if cell.state == "out of reach"]
+
+
+def reach_sentences(reach: Reach) -> list[str]:
+    """What is out of reach and what is solved, named."""
+    groups: dict[tuple[str, str], list[CellReach]] = {}
+    for cell in reach.cells:
+        groups.setdefault((cell.arm, cell.role), []).append(cell)
+    sentences = []
+    for (arm, role), cells in groups.items():
+        where = "" if arm == reach.cells[0].arm else f" of arm {arm}"
+        sentences += _sentences_of(f"{role} tasks{where}", cells)
+    return sentences or ["Every cell is within reach, and none is solved."] * bool(reach.cells)
+
+
+def _sentences_of(what: str, cells: Sequence[CellReach]) -> Iterator[str]:
+    tasks, dead = {cell.name.task for cell in cells}, out_of_reach(cells)
+    whole = tasks - {cell.name.task for cell in cells if cell.correct}
+    if whole:
+        names = named([cell for cell in dead if cell.name.task in whole])
+        yield f"{len(whole)} of {len(tasks)} {what} are out of reach, no completion right: {names}."
+    if rest := [cell for cell in dead if cell.name.task not in whole]:
+        yield f"Out of reach are also {len(rest)} cells of {what}: {named(rest)}."
+    if solved := [cell for cell in cells if cell.state == "solved"]:
+        yield f"Solved ({SOLVED:.0%} right or more) are {len(solved)} cells of {what}: {named(solved)}."
+
+
+def named(cells: Sequence[CellReach]) -> str:
+    """The cells by task, with their difficulties and settings: "gcd.worded (4, 5)"."""
+    tasks: dict[str, list[str]] = {}
+    for cell in cells:
+        words = " ".join(filter(None, (str(cell.name.difficulty), cell.name.setting)))
+        tasks.setdefault(cell.name.task, []).append(words)
+    return ", ".join(f"{task} ({', '.join(each)})" for task, each in tasks.items())
+
+
+def refuse_out_of_reach(study: StudyConfig, reaches: Sequence[Reach]) -> None:
+    """Raises UserError for a registered primary measure with more than a quarter of its cells out of reach."""
+    registered = study.registered
+    if registered is None or study.accept_out_of_reach:
+        return
+    role = registered.primary_role
+    for reach in reaches:
+        cells = reach.of_first_arm(role)
+        dead = out_of_reach(cells)
+        if len(dead) > MOST_OUT_OF_REACH * len(cells):
+            tasks = f"{role} tasks" if role else "all tasks"
+            raise UserError(
+                f"study {study.name}: {len(dead)} of {len(cells)} cells of its primary measure ({tasks})",
+                f"out of reach: the base ({reach.policy}) got none of their completions right, so that no arm can gain "
+                f"there. They are {named(dead)}",
+                "lower tasks.difficulties, choose other tasks, or pretrain further (base.steps); "
+                "study.accept_out_of_reach=true runs it as it is",
+            )

@@ -1,0 +1,151 @@
+"""What a base can do before RL is known before RL is paid for, and a primary measure out of its reach is refused."""
+
+import io
+import itertools
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from harness.core.errors import UserError
+from harness.run.job import run_job
+from harness.study.execute import run_study
+from harness.study.expand import expand_to_jobs
+from harness.study.reach import CellName, CellReach, Reach, reach_of, reach_sentences, refuse_out_of_reach, signal_share
+from harness.study.reach_table import reach_table
+from harness.study.tables import write_tables
+from tests.study.test_expand_and_tables import launched, study
+from tests.toys import silent
+
+# The toy base is right now and then in its own task, and never in addition.
+TASKS = ["tasks.unverified=[toy.worded,addition.symbolic]"]
+REGISTERED = dict.fromkeys(("primary", "margins", "exclusions", "sizes"), "")
+REGISTERED |= {"hypotheses": [], "decided_later": [], "primary_role": "unverified"}
+
+
+def registered(tmp_path, role="unverified", user=(), **more):
+    about = {**REGISTERED, "primary_role": role}
+    return study(tmp_path, user=[*TASKS, *user], registered=about, analysis={"bootstraps": 20}, **more)
+
+
+def run(found):
+    console = Console(file=io.StringIO(), width=200)
+    try:
+        run_study(found, expand_to_jobs(found.entries, {"study": "toy"}), [], console)
+    finally:
+        text = console.file.getvalue()
+    return text
+
+
+def cell(task, difficulty, correct, role="verified", arm="true_reward"):
+    return CellReach(CellName(task, difficulty, ""), arm, role, correct, 100)
+
+
+def test_the_share_of_groups_with_signal_is_that_of_all_groups_that_could_be_drawn():
+    q, size = 0.3, 4
+    groups = itertools.product((True, False), repeat=size)
+    mixed = sum(q ** sum(g) * (1 - q) ** (size - sum(g)) for g in groups if len(set(g)) > 1)
+    assert signal_share(q, size) == pytest.approx(mixed)
+    assert signal_share(0.0, 8) == signal_share(1.0, 8) == signal_share(0.5, 1) == 0
+
+
+def test_what_is_out_of_reach_and_what_is_solved_is_named():
+    cells = (cell("a", 1, 96), cell("a", 2, 40), cell("a", 3, 0), cell("b", 1, 0, "unverified"))
+    dead, whole, solved = (next(s for s in reach_sentences(Reach("nano", "", 8, cells)) if word in s)
+                           for word in ("also 1 cells", "1 of 1 unverified tasks", "Solved"))  # fmt: skip
+    assert ("a (3)" in dead, "b (1)" in whole, "a (1)" in solved) == (True, True, True)
+    assert reach_sentences(Reach("nano", "", 8, cells[1:2])) == ["Every cell is within reach, and none is solved."]
+
+
+def test_a_registered_study_out_of_reach_is_refused_after_its_bases_and_before_any_rl(tmp_path):
+    found = registered(tmp_path, base_seeds=[0, 1])
+    with pytest.raises(UserError, match=r"2 of 4 cells.*addition\.symbolic \(1, 2\)[^$]*accept_out_of_reach=true"):
+        run(found)
+    assert {path.name.split("-")[0] for path in (tmp_path / "runs").iterdir()} == {"base"}
+    accepted = registered(tmp_path, base_seeds=[0, 1], accept_out_of_reach=True)
+    assert "1 of 2 unverified tasks are out of reach, no completion right: addition.symbolic (1, 2)" in run(accepted)
+
+
+def test_a_study_is_not_refused_for_what_its_primary_measure_leaves_out_or_once_nothing_is_left_to_run(tmp_path):
+    refuse_out_of_reach(registered(tmp_path, "verified").config, [])
+    assert "verdict" in run(registered(tmp_path, "verified"))
+    assert "all" in run(registered(tmp_path))  # the same runs, which are done
+
+
+def test_a_quarter_of_the_cells_may_be_out_of_reach(tmp_path):
+    config = registered(tmp_path).config
+    cells = [cell("a", d, int(d > 1), "unverified") for d in (1, 2, 3, 4)]
+    refuse_out_of_reach(config, [Reach("nano", "", 8, tuple(cells))])
+    with pytest.raises(UserError, match="2 of 5 cells"):
+        refuse_out_of_reach(config, [Reach("nano", "", 8, (*cells, cell("a", 5, 0, "unverified")))])
+
+
+def test_cells_of_other_arms_do_not_count_in_the_primary_measure(tmp_path):
+    cells = [cell("a", 1, 9, "unverified"), *(cell("b", d, 0, "unverified", "placebo") for d in range(9))]
+    refuse_out_of_reach(registered(tmp_path).config, [Reach("nano", "", 8, tuple(cells))])
+    assert "of arm placebo" in " ".join(reach_sentences(Reach("nano", "", 8, tuple(cells))))
+
+
+def test_the_plan_shows_the_reach_of_a_cached_base_and_writes_nothing(tmp_path):
+    planned = study(tmp_path, user=[*TASKS, "plan=true"])
+    assert "no base is pretrained yet" in run(planned)
+    assert not (tmp_path / "runs").exists()
+    run_job(expand_to_jobs(planned.entries, {})[0], silent)
+    text = run(planned)
+    assert "a probe of 1 of its bases" in text
+    assert "addition.symbolic (1, 2)" in text
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+def test_a_probe_looks_at_validation_and_pools_all_bases(tmp_path, monkeypatch):
+    from harness.study import reach as module
+
+    seen, evaluate = [], module.evaluate
+    monkeypatch.setattr(module, "evaluate", lambda *args: (seen.append(args), evaluate(*args))[1])
+    found = study(tmp_path, base_seeds=[0, 1, 2], user=TASKS)
+    for job in expand_to_jobs(found.entries, {})[:3]:
+        run_job(job, silent)
+    (one,) = reach_of(found.entries)
+    ((_, policy, suite, settings, _),) = seen
+    assert (settings.split, policy.seeds) == ("validation", 3)
+    assert [c.completions for c in one.cells] == [3 * settings.samples * len(c.problems) for c in suite]
+
+
+def test_successes_that_the_study_has_measured_are_counted_once_for_all_arms(tmp_path):
+    found = study(tmp_path, user=[*TASKS, "tasks.held_out_difficulties=[3]"])
+    launched(found)
+    (one,) = reach_of(found.entries)
+    table = pl.read_parquet(write_tables(found) / "table.parquet")
+    before = table.filter((pl.col("x") == 0) & (pl.col("arm") == "true_reward"))
+    counts = before.group_by("task", "role").agg(pl.col("n_correct").sum(), (pl.col("n_problems") * pl.col("k")).sum())
+    expected = {(task, role): (correct, n) for task, role, correct, n in counts.rows()}
+    by_task: dict = {}
+    for c in one.cells:
+        correct, n = by_task.get((c.name.task, c.role), (0, 0))
+        by_task[c.name.task, c.role] = correct + c.correct, n + c.completions
+    assert by_task == expected
+    assert ("toy.symbolic longer", "unverified") in by_task
+
+
+def test_the_report_and_the_terminal_hold_the_table(tmp_path):
+    found = study(tmp_path, user=TASKS, analysis={"bootstraps": 20})
+    text = run(found)
+    page = (found.folder / "report.html").read_text()
+    assert "What was within reach" in page
+    sentence = "1 of 2 unverified tasks are out of reach, no completion right: addition.symbolic (1, 2)."
+    assert sentence in page
+    assert sentence in text
+    assert "groups with signal" in text
+
+
+def test_bases_of_two_kinds_have_a_table_each_and_frozen_arms_none(tmp_path):
+    arms = {"a": [], "b": ["base.steps=2"], "frozen": ["objective=frozen", "base.steps=4"]}
+    found = study(tmp_path, arms, seeds=(0,))
+    assert [one.policy for one in reach_of(found.entries)] == ["nano of arm a", "nano of arm b"]
+    assert reach_of([entry for entry in found.entries if entry.arm == "frozen"]) == []
+
+
+def test_a_success_below_one_in_a_hundred_is_not_shown_as_none():
+    console = Console(file=io.StringIO(), width=100)
+    console.print(reach_table(Reach("nano", "probe", 8, (CellReach(CellName("a", 1, ""), "x", "verified", 1, 999),))))
+    assert "<.01" in console.file.getvalue()
