@@ -5,11 +5,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import torch
 
 from benchmarks.ours import Shape, Stepper, config_of, stepper
 from benchmarks.timing import CEILING, ROUNDS, in_turn, median, products, rate
 from envs.registry import TASKS
+from harness.analysis.report.chart_style import Chart, arm_channels, inline, log_x, only
+from harness.analysis.report.figures import Figure, write_figure
 
 ENOUGH = 8.0  # seconds of a step beyond which a curve is not followed further
 SIZES = (
@@ -114,25 +117,27 @@ def section(measured: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def draw(measured: dict[str, Any], path: Path) -> None:
-    """The curves, each with the time that its FLOPs would take at the ceiling."""
-    from matplotlib.figure import Figure
+def draw(measured: dict[str, Any], stem: Path) -> None:
+    """Writes the curves, each with the time that its FLOPs would take at the ceiling, to `stem`.png and .pdf."""
+    panels = {f"{curve['label']}, {name} grow": _cost(name, curve) for name, curve in measured["curves"].items()}
+    figure = Figure("Seconds a step beside its FLOPs at the machine's ceiling", "Median of rounds.", panels, columns=2)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    write_figure(stem, figure)
 
-    drawing = Figure(figsize=(9, 6), layout="constrained")
-    for panel, (name, curve) in zip(drawing.subplots(2, 2).flat, measured["curves"].items()):
-        xs = [point["x"] for point in curve["points"]]
-        panel.plot(xs, [median({"": p["seconds"]})[""] for p in curve["points"]], marker="o", label="a step")
-        panel.plot(
-            xs,
-            [p["flops"] / curve["ceiling"] for p in curve["points"]],
-            linestyle="--",
-            label="its FLOPs at the ceiling",
+
+def _cost(name: str, curve: dict[str, Any]) -> Chart:
+    rows = [
+        {name: point["x"], "seconds": seconds, "label": label}
+        for point in curve["points"]
+        for label, seconds in (
+            ("a step", median({"": point["seconds"]})[""]),
+            ("its FLOPs at the ceiling", point["flops"] / curve["ceiling"]),
         )
-        panel.set(xscale="log", yscale="log", xlabel=name, ylabel="seconds", title=curve["label"])
-        panel.title.set_fontsize(9)
-        if max(xs) < 100:  # so few that each can be named
-            panel.set_xticks(xs, [f"{x:g}" for x in xs])
-            panel.minorticks_off()
-    drawing.axes[0].legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    drawing.savefig(path, dpi=120)
+    ]
+    y = alt.Y("seconds:Q", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(format="~g"))
+    base = alt.Chart(inline(rows)).encode(log_x(name, name), y)
+    channels = arm_channels(["a step", "its FLOPs at the ceiling"])
+    line, points = only(channels, "color", "strokeDash"), only(channels, "color", "shape")
+    return alt.layer(base.mark_line().encode(**line), base.mark_point(filled=True).encode(**points)).properties(
+        height=200
+    )

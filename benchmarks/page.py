@@ -29,7 +29,7 @@ def measure(part: str, docs: Path, progress: Callable[[str], None]) -> None:
     stored.write_text(json.dumps({name: known[name] for name in PARTS if name in known}, indent=1) + "\n")
     (docs / "bench.md").write_text(text(known))
     if "growth" in known:
-        growth.draw(known["growth"], docs / "images" / "bench_growth.png")
+        growth.draw(known["growth"], docs / "images" / "bench_growth")
 
 
 def text(known: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ if [ "${1:-}" = --slow ]; then
 fi
 cores=$("$PYTHON" -c 'from harness.launch.local import cores; print(cores())') || exit 1
 workers=$((cores > 1 ? 2 : 1))
-export OMP_NUM_THREADS=$((cores / workers)) WANDB_MODE=offline WANDB_SILENT=true MPLBACKEND=Agg
+export OMP_NUM_THREADS=$((cores / workers)) WANDB_MODE=offline WANDB_SILENT=true
 spread=()
 [ "$workers" -gt 1 ] && spread=(-n "$workers" --dist worksteal)
 

@@ -17,7 +17,6 @@ from harness.analysis.data.table_checks import TableError
 from harness.analysis.data.wandb_table import PREFIX, local_path
 from harness.analysis.report.analyze import analyze, provenance
 from harness.analysis.transfer.before_after import before_after_rows, markdown
-from harness.analysis.transfer.breadth import write_breadth
 from harness.analysis.verdict.record import json_schema
 from harness.config.run_names import find
 
@@ -61,6 +60,8 @@ def run(container: Any) -> None:
         case "before_after":
             _before_after(command)
         case "breadth":
+            from harness.analysis.report.breadth_page import write_breadth
+
             print(write_breadth(load_table(_paths(command), command.split), Path(command.out), command.analysis))
         case "calibrate":
             calibrate(command.calibrate, command.analysis)

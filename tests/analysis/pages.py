@@ -28,6 +28,16 @@ def report_of(table: Table, out: Path, **context) -> Path:
     return write_report(table, strict(verdicts(table, options)), transfer, out, context)
 
 
+def chart_rows(chart) -> list[dict]:
+    """The rows of all of a chart's data sets, in turn."""
+    return [row for rows in chart.to_dict()["datasets"].values() for row in rows]
+
+
+def layers(chart, mark: str) -> list[dict]:
+    """The layers of a chart that draw this mark."""
+    return [layer for layer in chart.to_dict()["layer"] if layer["mark"]["type"] == mark]
+
+
 @contextmanager
 def opened(path: Path, profile: Path, width: int = 1280, scheme: str = "light") -> Iterator[tuple]:
     """The page drawn in headless Chromium, and its console messages and requests: (page, complaints)."""

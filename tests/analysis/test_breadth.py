@@ -7,7 +7,9 @@ from omegaconf import OmegaConf
 
 from harness.analysis.data.table import check_table
 from harness.analysis.data.table_checks import TableError
-from harness.analysis.transfer.breadth import breadth, draw, markdown
+from harness.analysis.report.breadth_page import breadth_figure, breadth_title
+from harness.analysis.report.figures import write_figures
+from harness.analysis.transfer.breadth import breadth, markdown
 from tests.toys import CONFIGS
 
 STEPS, WHOLE, PROBLEMS = (0, 2, 4, 8), 4, 10_000
@@ -105,8 +107,9 @@ def test_page_and_figure_show_each_number_of_families(tmp_path):
     text = markdown(found)
     assert all(f"| {k} |" in text for k in (1, 2, 4))
     assert "| a.x | +0.020" in text
-    draw(found, tmp_path / "figures" / "breadth.png")
+    write_figures(tmp_path / "figures", {"breadth": breadth_figure(found)})
     assert (tmp_path / "figures" / "breadth.png").stat().st_size > 10_000
+    assert breadth_title(found).endswith("raises families never rewarded by 0.030")  # .02 and .04 of two tasks
 
 
 def test_the_orders_of_the_study_are_the_random_ones_that_it_names():

@@ -1,17 +1,21 @@
 """Figures: what is drawn is what was measured, on every axis, with budget 0 in its own place."""
 
+import json
+
 import numpy as np
-import plotly.graph_objects as go
 import polars as pl
 import pytest
 
 from harness.analysis.data.table import check_table
-from harness.analysis.report import matplotlib_figures as figures
-from harness.analysis.report import plotly_charts as charts
+from harness.analysis.report import budget_charts as charts
+from harness.analysis.report.chart_style import colour_of, inline, readable
 from harness.analysis.report.curve_series import arm_series, fill_missing_axes, shared_axes, tick_label
+from harness.analysis.report.figures import Figure, as_columns, compact_json, printed, write_figures
+from harness.analysis.report.gain_charts import gain_forest
 from harness.analysis.report.report_page import role_series
+from harness.analysis.report.sections import accuracy_title
 from harness.analysis.transfer.transfer_report import transfer_report
-from tests.analysis.pages import default_options
+from tests.analysis.pages import chart_rows, default_options, layers
 from tests.analysis.study_tables import starred, study_frame, study_table
 
 FITS = {
@@ -39,13 +43,18 @@ def test_budget_zero_lies_left_of_every_budget_on_every_axis(series):
         assert all(value >= first * 0.99 for value, _ in axis.ticks[1:])
 
 
-def test_every_trace_can_be_switched_to_every_axis_of_the_page(series):
+def test_every_row_can_be_switched_to_every_axis_of_the_page(series):
     axes = shared_axes(series)
-    assert [axis.name for axis in axes] == ["x", "step", "completions", "tokens", "flops", "seconds"]
-    for spec in (charts.learning_curves(series, axes), charts.law_fits(series[0], axes, FITS)):
-        for trace in spec["data"]:
-            assert set(trace["meta"]["axes"]) == {axis.name for axis in axes}
-            assert len({len(x) for x in trace["meta"]["axes"].values()} | {len(trace["y"])}) == 1
+    names = [axis.name for axis in axes]
+    assert names == ["x", "step", "completions", "tokens", "flops", "seconds"]
+    for chart in (
+        charts.learning_curves(series, axes, "verified"),
+        charts.law_fits(series[0], axes, FITS),
+        charts.residuals(series[0], axes, FITS),
+        charts.cell_panel(series, axes),
+    ):
+        rows = [row for row in chart_rows(chart) if "level" not in row]
+        assert all(np.isfinite([row[name] for name in names]).all() for row in rows)
 
 
 def test_the_axis_that_x_is_takes_its_name():
@@ -64,44 +73,82 @@ def test_budgets_map_between_axes_as_in_the_table(series):
     assert series[0].on("tokens", np.array([2.4e9 * 3])) == pytest.approx([6000 * 3])
 
 
-def test_every_chart_is_valid_plotly(series):
-    axes = shared_axes(series)
-    report = transfer_report(study_table(), default_options())
-    gains = [(row["task"], "verified", row["gain"]) for row in report["verified"]["tasks"]]
-    for spec in (
-        charts.learning_curves(series, axes),
-        charts.law_fits(series[0], axes, FITS),
-        charts.gain_forest(gains),
-        charts.residuals(series[0], axes, FITS),
-        charts.cell_panel(series, axes, "addition"),
-    ):
-        go.Figure(spec)
-
-
 def test_residuals_are_measured_minus_law(series):
-    (trace,) = charts.residuals(series[0], shared_axes(series), {"log_linear": FITS["log_linear"]})["data"]
+    chart = charts.residuals(series[0], shared_axes(series), {"log_linear": FITS["log_linear"]})
+    drawn = [row["residual"] for row in chart_rows(chart) if "residual" in row]
     law = -0.2 + 0.06 * np.log10(series[0].x)
-    assert trace["y"] == pytest.approx(series[0].mean - law, abs=1e-6)
+    assert drawn == pytest.approx(series[0].mean - law, rel=1e-4)
 
 
 def test_points_hidden_by_the_extrapolation_are_open(series):
-    spec = charts.law_fits(series[0], shared_axes(series), FITS)
-    hidden = next(trace for trace in spec["data"] if trace["name"] == "hidden")
-    assert len(hidden["x"]) == 2  # budgets 128 and 256 of 1 … 256: the last factor of four
-    assert hidden["marker"]["symbol"].endswith("open")
-
-
-def test_matplotlib_draws_the_same_numbers(series):
-    lines = figures.figure_curves(series).axes[0].get_lines()
-    assert any(np.array_equal(line.get_ydata(), series[0].mean) for line in lines)
+    chart = charts.law_fits(series[0], shared_axes(series), FITS)
+    hidden = [row for row in chart_rows(chart) if row.get("kind") == "hidden"]
+    assert [row["step"] for row in hidden] == [128, 256]  # of 1 … 256: the last factor of four
+    (drawn,) = (layer for layer in layers(chart, "point") if "hidden" in str(layer.get("transform")))
+    assert drawn["mark"]["filled"] is False
 
 
 @pytest.mark.parametrize(("arms", "spread"), [(4, 4), (5, 2)])
 def test_of_many_arms_the_first_two_alone_show_their_spread(series, arms, spread):
     many = (list(series) * arms)[:arms]
-    traces = charts.learning_curves(many, shared_axes(series))["data"]
-    assert sum(trace.get("fill") == "toself" for trace in traces) == spread
-    assert len(figures.figure_curves(many).axes[0].collections) == spread
+    chart = charts.learning_curves(many, shared_axes(many), "verified")
+    assert len(layers(chart, "area")) == spread
+
+
+def test_no_two_arms_share_a_colour():
+    assert len({colour_of(i) for i in range(60)}) == 60
+
+
+def test_the_title_says_what_the_real_arm_and_the_control_did(series):
+    title = accuracy_title({"verified": series})
+    first, last = series[0].before.mean(), series[0].mean[-1]
+    assert f"True reward takes verified accuracy from {first:.2f} to {last:.2f}" in title
+    assert readable("shuffled_within_group") in title
+
+
+def test_a_printed_figure_holds_all_panels_and_the_measured_numbers(series, tmp_path):
+    axes = shared_axes(series)
+    panels = {role: charts.learning_curves(series, axes, role) for role in ("verified", "unverified")}
+    spec = printed(Figure("A title <b> of $x_1$ that is " + "long " * 30, "", panels, columns=2))
+    assert [panel["title"] for panel in spec["concat"]] == ["verified", "unverified"]
+    assert len(spec["title"]["text"]) > 1
+    measured = [row["accuracy"] for rows in spec["datasets"].values() for row in rows if row.get("step") == 256]
+    assert float(series[0].mean[-1]) == pytest.approx(
+        min(measured, key=lambda y: abs(y - series[0].mean[-1])), rel=1e-5
+    )
+    paths = write_figures(tmp_path, {"one": Figure("$a_b$ <!--<script>", "", {"": panels["verified"]})})
+    assert [path.read_bytes()[:4] for path in paths] == [b"\x89PNG", b"%PDF"]
+
+
+def test_parts_that_occur_again_stand_once_and_no_markup_is_left():
+    part = {"field": "accuracy", "title": "accuracy on verified tasks </script><!--<script>"}
+    content = {"a": part, "b": [part, {"c": part}], "d": 1}
+    text = compact_json(content)
+    assert "<" not in text
+    found = json.loads(text)
+
+    def whole(value):
+        if isinstance(value, list):
+            return [whole(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        return whole(found["parts"][value["$"]]) if "$" in value else {k: whole(v) for k, v in value.items()}
+
+    assert whole(found["content"]) == content
+    assert text.count("accuracy on verified") == 1
+
+
+def test_what_is_not_finite_is_a_gap():
+    data = inline(pl.DataFrame({"y": [1.0, float("nan"), float("inf")], "name": ["a", "b", "c"]}))
+    assert as_columns(data.to_dict()["values"]) == {"y": [1.0, None, None], "name": ["a", "b", "c"]}
+
+
+def test_the_forest_has_a_row_for_each_gain():
+    report = transfer_report(study_table(), default_options())
+    gains = [(row["task"], "verified", row["gain"]) for row in report["verified"]["tasks"]]
+    drawn = [row for row in chart_rows(gain_forest(gains, "gain")) if "task" in row]
+    assert [row["task"] for row in drawn] == ["addition symbolic", "reversal symbolic", "sorting symbolic"]
+    assert [row["gain"] for row in drawn] == pytest.approx([gain["mean"] for _, _, gain in gains], rel=1e-5)
 
 
 @pytest.mark.parametrize(("exponent", "text"), [(0, "1"), (np.log10(20), "20"), (3, "1k"), (12, "10¹²"), (-3, "10⁻³")])
@@ -109,9 +156,9 @@ def test_tick_labels_use_prefixes_and_powers(exponent, text):
     assert tick_label(exponent) == text
 
 
-def test_a_single_budget_and_seed_can_be_drawn():
+def test_a_single_budget_and_seed_can_be_drawn(tmp_path):
     table = check_table(starred(study_frame(seeds=1, budgets=(0, 4))))
     one = arm_series(table, "true_reward", table.tasks("true_reward", "verified"))
     assert one is not None
-    go.Figure(charts.learning_curves(fill_missing_axes([one]), shared_axes([one])))
-    figures.figure_curves([one])
+    chart = charts.learning_curves(fill_missing_axes([one]), shared_axes([one]), "verified")
+    write_figures(tmp_path, {"one": Figure("One", "", {"": chart})})

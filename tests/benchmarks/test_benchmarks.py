@@ -103,7 +103,7 @@ def test_growth_is_measured_along_a_curve_and_drawn(grown, tmp_path):
     points = grown["curves"]["group size"]["points"]
     assert [point["x"] for point in points] == [2, 4]
     assert points[0]["flops"] < points[1]["flops"] < 3 * points[0]["flops"]
-    growth.draw(grown, tmp_path / "images" / "growth.png")
+    growth.draw(grown, tmp_path / "images" / "growth")
     assert (tmp_path / "images" / "growth.png").stat().st_size > 10_000
     assert "| group size |" in growth.section(grown)
 

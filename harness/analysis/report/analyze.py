@@ -36,9 +36,7 @@ def analyze(
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "verdicts.json", records)
     write_json(out / "transfer.json", transfer)
-    from harness.analysis.report.report_page import (
-        write_report,  # plotly takes a second to import: not for a table in error
-    )
+    from harness.analysis.report.report_page import write_report  # a second of imports: not for a table in error
 
     spend = strict(allocation(table, options))
     write_json(out / "allocation.json", spend)
@@ -48,7 +46,7 @@ def analyze(
 
 def provenance() -> dict[str, Any]:
     """The exact commands and the versions, for the report."""
-    packages = ("rl-scaling", "numpy", "scipy", "polars", "plotly")
+    packages = ("rl-scaling", "numpy", "scipy", "polars", "altair")
     return {
         "commands": [shlex.join(["python", *sys.argv])],
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},

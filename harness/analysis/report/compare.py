@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from harness.analysis.data.table import Table, load_table
 from harness.analysis.data.table_checks import TableError
-from harness.analysis.report import plotly_charts as charts
+from harness.analysis.report.budget_charts import metric_panel
+from harness.analysis.report.chart_style import Chart, colour_of, dash_of
 from harness.analysis.report.curve_series import AXES, Axis, Series, arm_series, log_axis
+from harness.analysis.report.figures import Figure
 from harness.analysis.report.html import Section, figure_slot, html_table, line_swatch
-from harness.analysis.report.plotly_layout import DASHES, Spec, colour_of, dash_of
 from harness.analysis.report.report_page import render_page
 from harness.analysis.stats.formatting import format_significant
 from harness.config.run_names import name_of
@@ -139,7 +140,7 @@ def differences(runs: Sequence[Run]) -> Section:
     for i, run in enumerate(runs):
         settings = [str(run.config.get(key, "–")) for key in differing]
         ends = [format_significant(float(run.metrics[name][1][-1])) if name in run.metrics else "–" for name in scores]
-        rows.append([line_swatch(colour_of(i), DASHES[dash_of(i)]), run.label, *settings, *ends])
+        rows.append([line_swatch(colour_of(i), " ".join(map(str, dash_of(i)))), run.label, *settings, *ends])
     caption = "Settings that differ, and the last value of each accuracy."
     return Section("runs", "Runs", html_table(caption, ["line", "run", *differing, *scores], rows, 2 + len(differing)))
 
@@ -151,16 +152,25 @@ def _place(group: str) -> int:
 def _group(group: str, metrics: Sequence[str], runs: Sequence[Run], axes: Sequence[Axis]) -> Section:
     """A small multiple for each metric of a group."""
     own = [name for name in metrics if name.split("/")[0] == group]
-    figures = {f"{group}-{i}": overlay(name, runs, axes) for i, name in enumerate(own)}
-    plots = "".join(figure_slot(key, name, shown=False) for key, name in zip(figures, own))
-    return Section(group, group, f'<div class="multiples">{plots}</div>', figures)
+    caption = "Each line a run, in the colour and dashes of the table above."
+    figure = Figure(f"{len(own)} metrics of {group}", caption, {name: overlay(name, runs, axes) for name in own}, 4)
+    return Section(group, group, figure_slot(group, figure, files=False), {group: figure})
 
 
-def overlay(metric: str, runs: Sequence[Run], axes: Sequence[Axis]) -> Spec:
+def overlay(metric: str, runs: Sequence[Run], axes: Sequence[Axis]) -> Chart:
     """One metric of every run that has it."""
-    lines = [(i, run.label, run.metrics[metric]) for i, run in enumerate(runs) if metric in run.metrics]
-    placed = [
-        (i, label, {axis.name: np.where(x[axis.name] > 0, x[axis.name], axis.zero) for axis in axes}, y)
-        for i, label, (x, y) in lines
+    places = {name: i for i, name in enumerate(line_names(runs))}
+    lines = {name: runs[i].metrics[metric] for name, i in places.items() if metric in runs[i].metrics}
+    placed = {
+        name: ({axis.name: np.where(x[axis.name] > 0, x[axis.name], axis.zero) for axis in axes}, y)
+        for name, (x, y) in lines.items()
+    }
+    return metric_panel(placed, axes, list(places))
+
+
+def line_names(runs: Sequence[Run]) -> list[str]:
+    """The runs' labels, numbered where two are alike."""
+    labels = [run.label for run in runs]
+    return [
+        name if labels.count(name) == 1 else f"{name} ({labels[:i].count(name) + 1})" for i, name in enumerate(labels)
     ]
-    return charts.metric_panel(placed, axes, metric)

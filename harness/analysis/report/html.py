@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
+
+from harness.analysis.report.figures import Figure
 
 
 class Html(str):
@@ -14,12 +15,12 @@ class Html(str):
 
 @dataclass(frozen=True)
 class Section:
-    """One section of the page: its HTML, and the Plotly specifications of its figures by id."""
+    """One section of the page: its HTML, and its figures by the names of their files."""
 
     id: str
     title: str
     html: str
-    figures: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    figures: Mapping[str, Figure] = field(default_factory=dict)
 
     def render(self) -> str:
         heading = f'<h2 id="{self.id}-title">{escape(self.title)}</h2>'
@@ -50,12 +51,30 @@ def html_table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]
     )
 
 
-def figure_slot(name: str, caption: str, shown: bool = True) -> str:
-    """A place for the Plotly figure `name`; the caption is read aloud, and shown below."""
-    label = escape(caption)
-    below = f"<figcaption>{label}</figcaption>" if shown else ""
-    plot = f'<div class="plot" data-figure="{name}" role="img" aria-label="{label}"></div>'
-    return f"<figure>{plot}{below}</figure>"
+def figure_slot(name: str, figure: Figure, files: bool = True) -> str:
+    """A place for each panel of a figure, its title above; the caption below.
+
+    files: whether PNG and PDF of this name lie in the folder figures beside the page.
+    """
+    panels = "".join(_panel(name, i, heading, figure) for i, heading in enumerate(figure.panels))
+    kinds = (Html(f'<a href="figures/{name}.{kind}">{kind.upper()}</a>') for kind in ("png", "pdf"))
+    links = f' <span class="files">{" ".join(kinds)}</span>' if files else ""
+    title = f'<p class="title">{escape(figure.title)}</p>' if figure.title else ""
+    return (
+        f'<figure id="{name}">{title}<div class="panels of{min(figure.columns, len(figure.panels))}">{panels}</div>'
+        f"<figcaption>{escape(figure.caption)}{links}</figcaption></figure>"
+    )
+
+
+def panel_id(name: str, i: int) -> str:
+    return f"{name}-{i}"
+
+
+def _panel(name: str, i: int, heading: str, figure: Figure) -> str:
+    label = escape(". ".join(part for part in (figure.title, heading) if part))
+    above = f'<p class="heading">{escape(heading)}</p>' if heading else ""
+    plot = f'<div class="plot" data-figure="{panel_id(name, i)}" role="img" aria-label="{label}"></div>'
+    return f'<div class="panel">{above}{plot}</div>'
 
 
 def definition_list(pairs: Mapping[str, str]) -> str:

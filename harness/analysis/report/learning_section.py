@@ -4,16 +4,26 @@ a threshold grow with difficulty, and gain against base success."""
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import altair as alt
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from harness.analysis.report.chart_style import (
+    Chart,
+    colour_of,
+    inline,
+    level,
+    line_channels,
+    log_x,
+    readable,
+)
+from harness.analysis.report.figures import Figure, single
 from harness.analysis.report.html import Section, figure_slot, html_table, paragraphs
-from harness.analysis.report.plotly_layout import LEGEND, Spec, colour_of, json_numbers
 from harness.analysis.stats.formatting import format_number, format_significant, format_with_interval
 
 Record = Mapping[str, Any]
 Array = NDArray[np.float64]
+HEIGHT = 240
 X_TITLE = "x at half of a cell's own rise"
 
 
@@ -25,24 +35,38 @@ def learning_section(pools: Sequence[Record]) -> Section | None:
         return None
     figures, parts = {}, []
     for pool in known:
-        times, role = pool["learning_times"], pool["role"]
-        figures[f"learning-{role}"] = learned_share(times)
-        figures[f"rebuilt-{role}"] = rebuilt_pool(pool)
+        own = learning_figures(pool)
+        figures |= own
         parts += [
-            f"<h3>{role} tasks</h3>",
-            paragraphs([times["sentence"]]),
-            figure_slot(
-                f"learning-{role}",
-                "Share of cells and replicates learned by x; dashed, the log-uniform distribution of the same spread.",
-            ),
-            figure_slot(f"rebuilt-{role}", "The pool, and the pool rebuilt from steps at the learning times."),
-            _cell_table(times),
+            f"<h3>{pool['role'].capitalize()} tasks</h3>",
+            paragraphs([pool["learning_times"]["sentence"]]),
+            *(figure_slot(name, figure) for name, figure in own.items()),
+            _cell_table(pool["learning_times"]),
             _difficulty_table(pool.get("difficulty_scaling") or []),
         ]
-        if pool.get("gain_by_base_success"):
-            figures[f"base-{role}"] = base_success_chart(pool["gain_by_base_success"])
-            parts.append(figure_slot(f"base-{role}", "Gain of each cell against its success before RL, 95% intervals."))
     return Section("learning", "When each cell is learned", "".join(parts), figures)
+
+
+def learning_figures(pool: Record) -> dict[str, Figure]:
+    """The learned share beside the rebuilt pool; gain against base success, where it was computed."""
+    times, role, cells = pool["learning_times"], pool["role"], pool.get("gain_by_base_success")
+    spread = times["spread_decades"]
+    over = "" if spread is None else f", their times spread over {format_number(spread, 1)} decades"
+    found = {
+        f"learning_times_{role}": Figure(
+            f"{times['observed']} learning times on {role} tasks{over}",
+            "Left: share of cells and replicates that have reached half of their own rise; dashed, the log-uniform "
+            "distribution of the same spread. Right: the pool, and the pool rebuilt from steps at these times.",
+            {"Share learned": learned_share(times), "The pool rebuilt": rebuilt_pool(pool)},
+            columns=2,
+        )
+    }
+    if cells:
+        most = max(cells, key=lambda cell: cell["gain"]["mean"])
+        title = f"The {role} cell that gains most starts at {format_number(most['base_success'], 2)}"
+        caption = "Gain of each cell (task, difficulty, setting) against its success before RL, with 95% intervals."
+        found[f"gain_by_base_success_{role}"] = single(title, caption, base_success_chart(cells))
+    return found
 
 
 def learned(times: Record) -> tuple[Array, Array]:
@@ -61,77 +85,58 @@ def log_uniform_line(times: Record) -> tuple[Array, Array] | None:
     return 10.0 ** (middle + (ends - at) * times["spread_decades"]), ends
 
 
-def learned_share(times: Record) -> Spec:
-    """Plotly figure of the learned share."""
+def learned_share(times: Record) -> Chart:
+    """The learned share over x, and the log-uniform distribution of the same spread."""
     x, share = learned(times)
-    line = {"shape": "hv", "color": colour_of(0), "width": 2}
-    traces = [_trace(x, share, "learned", line=line)]
+    rows = [{"budget": at, "share": y, "label": "learned"} for at, y in zip(x, share)]
     if (uniform := log_uniform_line(times)) is not None:
-        traces.append(_trace(*uniform, "log-uniform", line={"color": colour_of(1), "width": 2, "dash": "dash"}))
-    return {"data": traces, "layout": _layout(X_TITLE, "share learned") | {"height": 320}}
+        rows += [{"budget": at, "share": y, "label": "log-uniform"} for at, y in zip(*uniform)]
+    return _two_lines(rows, "share", "share of cells learned", X_TITLE, interpolate="step-after")
 
 
-def rebuilt_pool(pool: Record) -> Spec:
-    """Plotly figure of the measured pool beside the rebuilt one."""
-    x, measured = (np.array(pool["curve"][name]) for name in ("x", "mean"))
-    rebuilt = np.array(pool["learning_times"]["rebuilt"]["mean"])
-    traces = [
-        _trace(x, measured, "measured", mode="lines+markers", line={"color": colour_of(0), "width": 2}),
-        _trace(x, rebuilt, "rebuilt from steps", line={"color": colour_of(1), "width": 2, "dash": "dash"}),
+def rebuilt_pool(pool: Record) -> Chart:
+    """The measured pool beside the rebuilt one."""
+    x, rebuilt = pool["curve"]["x"], pool["learning_times"]["rebuilt"]["mean"]
+    rows = [{"budget": at, "accuracy": y, "label": "measured"} for at, y in zip(x, pool["curve"]["mean"])]
+    rows += [{"budget": at, "accuracy": y, "label": "rebuilt from steps"} for at, y in zip(x, rebuilt)]
+    return _two_lines(rows, "accuracy", "accuracy", "x, the budget", point=alt.OverlayMarkDef(size=25))
+
+
+def _two_lines(rows: Sequence[Record], y: str, y_title: str, x_title: str, **style: Any) -> Chart:
+    """The first label as a solid line of this style, the second, where there is one, as a dashed one."""
+    labels = list(dict.fromkeys(row["label"] for row in rows))
+    told = ["label:N", alt.Tooltip("budget:Q", format=",.4~g"), alt.Tooltip(f"{y}:Q", format=".3f")]
+    channels = line_channels(labels)
+    vertical = alt.Y(f"{y}:Q", title=y_title, scale=alt.Scale(zero=False))
+    lines = [
+        alt.Chart(inline([row for row in rows if row["label"] == label]))
+        .mark_line(strokeWidth=2, **own)
+        .encode(log_x("budget", x_title), vertical, tooltip=told, **channels)
+        for label, own in zip(labels, (style, {}))
     ]
-    return {"data": traces, "layout": _layout("x", "accuracy") | {"height": 320}}
+    return alt.layer(*lines).properties(height=HEIGHT)
 
 
-def base_success_chart(cells: Sequence[Record]) -> Spec:
-    """Plotly figure of each cell's gain against its base success."""
-    means = np.array([cell["gain"]["mean"] for cell in cells])
-    half = [0.0 if cell["gain"]["low"] is None else cell["gain"]["mean"] - cell["gain"]["low"] for cell in cells]
-    trace = _trace(np.array([cell["base_success"] for cell in cells]), means, "cells", mode="markers")
-    trace["text"] = [" ".join(part for part in (c["task"], c["difficulty"], c["setting"]) if part) for c in cells]
-    trace["hovertemplate"] = "%{text}: %{x:.3f}, gain %{y:+.3f}<extra></extra>"
-    trace["marker"] = {"color": colour_of(0), "size": 6}
-    trace["error_y"] = {"type": "data", "array": json_numbers(np.array(half)), "thickness": 1, "width": 0}
-    layout: Spec = {**_layout("success before RL", "gain"), "height": 320}
-    layout["xaxis"]["type"] = "linear"
-    return {"data": [trace], "layout": layout}
-
-
-def figure_learning(pool: Record) -> Figure:
-    """Three panels for papers: the learned share, the pool with the rebuilt one, gain against base success."""
-    times, cells = pool["learning_times"], pool.get("gain_by_base_success") or []
-    drawing = Figure(figsize=(10.4, 3.2), layout="constrained")
-    left, right, base = drawing.subplots(1, 3)
-    base.plot([c["base_success"] for c in cells], [c["gain"]["mean"] for c in cells], ".", color=colour_of(0))
-    base.axhline(0, color="0.6", linewidth=0.8)
-    base.set(xlabel="success before RL", ylabel="gain")
-    left.step(*learned(times), where="post", color=colour_of(0), label="learned")
-    if (uniform := log_uniform_line(times)) is not None:
-        left.plot(*uniform, "--", color=colour_of(1), label="log-uniform")
-    left.set(xlabel=X_TITLE, ylabel="share learned")
-    right.plot(pool["curve"]["x"], pool["curve"]["mean"], "o-", color=colour_of(0), markersize=4, label="measured")
-    right.plot(pool["curve"]["x"], times["rebuilt"]["mean"], "--", color=colour_of(1), label="rebuilt from steps")
-    right.set(xlabel="x", ylabel="accuracy")
-    for panel in (left, right):
-        panel.set_xscale("log")
-        panel.legend(frameon=False, fontsize=8)
-        panel.spines[["top", "right"]].set_visible(False)
-    return drawing
-
-
-def _trace(x: Array, y: Array, name: str, mode: str = "lines", **style: Any) -> Spec:
-    hover = "%{y:.3f}<extra>" + name + "</extra>"
-    points = {"x": json_numbers(x), "y": json_numbers(y)}
-    return {"type": "scatter", **points, "name": name, "mode": mode, "hovertemplate": hover, **style}
-
-
-def _layout(x_title: str, y_title: str) -> Spec:
-    return {
-        "margin": {"l": 56, "r": 12, "t": 10, "b": 52},
-        "xaxis": {"type": "log", "dtick": 1, "exponentformat": "power", "title": {"text": x_title}},
-        "yaxis": {"title": {"text": y_title}, "zeroline": False, "automargin": True},
-        "legend": LEGEND,
-        "shapes": [],
-    }
+def base_success_chart(cells: Sequence[Record]) -> Chart:
+    """Each cell's gain against its success before RL, with 95% intervals."""
+    rows = [
+        {
+            "cell": readable(" ".join(part for part in (c["task"], c["difficulty"], c["setting"]) if part)),
+            "before": c["base_success"],
+            "gain": c["gain"]["mean"],
+            "low": c["gain"]["low"],
+            "high": c["gain"]["high"],
+        }
+        for c in cells
+    ]
+    x = alt.X("before:Q", title="success before RL", scale=alt.Scale(zero=True))
+    told = ["cell:N", alt.Tooltip("before:Q", format=".3f"), alt.Tooltip("gain:Q", format="+.3f")]
+    base = alt.Chart(inline(rows)).encode(x, color=alt.value(colour_of(0)), tooltip=told)
+    return alt.layer(
+        level(),
+        base.mark_rule(opacity=0.35).encode(alt.Y("low:Q"), alt.Y2("high:Q")),
+        base.mark_point(filled=True, size=35, opacity=0.9).encode(alt.Y("gain:Q", title="gain in accuracy")),
+    ).properties(height=HEIGHT)
 
 
 def _cell_table(times: Record) -> str:

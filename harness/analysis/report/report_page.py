@@ -1,21 +1,18 @@
 """One self-contained report.html that opens offline, figures for papers, and the summary for a terminal."""
 
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
 
-import plotly.offline
-
 from harness.analysis.data.curves import cell_curves
 from harness.analysis.data.table import Table
+from harness.analysis.report.chart_style import CONFIG, budget_x, readable
 from harness.analysis.report.curve_series import Axis, Series, arm_series, fill_missing_axes, series_of, shared_axes
-from harness.analysis.report.html import Section, paragraphs
+from harness.analysis.report.figures import compact_json, page_library, page_spec, write_figures
+from harness.analysis.report.html import Section, panel_id, paragraphs
 from harness.analysis.report.learning_section import learning_section
-from harness.analysis.report.matplotlib_figures import save_figures
-from harness.analysis.report.plotly_layout import x_axis
 from harness.analysis.report.reach_section import reach_section
 from harness.analysis.report.sections import (
     allocation_section,
@@ -29,6 +26,7 @@ from harness.analysis.report.sections import (
 )
 from harness.analysis.report.transfer_section import transfer_section
 from harness.analysis.report.verdict_cards import answer_cards
+from harness.analysis.stats.formatting import format_count
 
 Record = Mapping[str, Any]
 ROLES = ("verified", "unverified")
@@ -69,15 +67,20 @@ def write_report(
     ]
     path = folder / "report.html"
     path.write_text(render_page(context.get("title") or "RL scaling report", _lead(context), sections, axes))
-    save_figures(folder / "figures", drawn, pools, transfer, by_task)
+    write_figures(folder / "figures", {name: one for section in sections for name, one in section.figures.items()})
     return path
 
 
 def render_page(title: str, lead: str, sections: Sequence[Section], axes: Sequence[Axis]) -> str:
     """The whole page as text: nothing in it is fetched from anywhere."""
-    figures = {name: spec for section in sections for name, spec in section.figures.items()}
-    axis_data = [{"name": a.name, "title": a.title, "gap": a.gap, "layout": x_axis(a)} for a in axes]
-    data = json.dumps({"figures": figures, "axes": axis_data}, allow_nan=False).replace("</", "<\\/")
+    figures = {
+        panel_id(name, i): page_spec(chart)
+        for section in sections
+        for name, figure in section.figures.items()
+        for i, chart in enumerate(figure.panels.values())
+    }
+    axis_data = [{"name": axis.name, "title": axis.title, "x": budget_x(axis).to_dict()} for axis in axes]
+    data = compact_json({"figures": figures, "axes": axis_data, "config": CONFIG})
     links = "".join(f'<li><a href="#{one.id}">{escape(one.title)}</a></li>' for one in sections)
     answer, *rest = [section.render() for section in sections]
     header = f"<h1>{escape(title)}</h1>{lead}<nav aria-label='Sections'><ul>{links}</ul></nav>"
@@ -88,7 +91,7 @@ def render_page(title: str, lead: str, sections: Sequence[Section], axes: Sequen
         header=header,
         body="\n".join([answer, axis_choice(axes), *rest]),
         figures=data,
-        plotly=plotly.offline.get_plotlyjs(),
+        library=page_library(),
     )
 
 
@@ -108,10 +111,11 @@ def role_series(table: Table, real: str, role: str) -> list[Series]:
     """Every arm on the tasks that have this role in the real arm, the real arm first; one series a model size, the
     largest first: the real arm's is that of `main_pools`."""
     tasks = table.tasks(real, role)
-    found = []
+    found, unlike = [], len({readable(arm) for arm in table.arms}) == len(table.arms)
     for arm in sorted(table.arms, key=lambda name: name != real):
         sizes = table.sizes(arm)[::-1]
-        labels = [arm if len(sizes) == 1 else f"{arm}, {size:,} parameters" for size in sizes]
+        name = readable(arm) if unlike else arm
+        labels = [name if len(sizes) == 1 else f"{name}, {format_count(size)} parameters" for size in sizes]
         found += [arm_series(table, arm, tasks, size, label) for size, label in zip(sizes, labels)]
     known = [one for one in found if one is not None]
     return fill_missing_axes(known) if known and known[0].arm == real else []

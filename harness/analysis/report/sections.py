@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from harness.analysis.data.table import Table
-from harness.analysis.report import plotly_charts as charts
+from harness.analysis.report import budget_charts as charts
+from harness.analysis.report.chart_style import readable, sentence_case
 from harness.analysis.report.curve_series import Axis, Series
+from harness.analysis.report.figures import Figure
 from harness.analysis.report.html import (
     Section,
     bullet_list,
@@ -40,44 +43,72 @@ VERDICT_HEADER = (
 
 
 def curves_section(drawn: Mapping[str, Sequence[Series]], axes: Sequence[Axis]) -> Section:
-    """Learning curves of every arm, one figure a role."""
-    figures = {f"curves-{role}": charts.learning_curves(series, axes) for role, series in drawn.items() if series}
-    html = "".join(
-        figure_slot(
-            f"curves-{role}",
-            f"Accuracy on all {role} tasks, each arm: mean, 95% t-band over seeds, each seed (thin)"
-            f"{', these of the first two arms only' * (len(series) > charts.MANY)}. "
-            "0, left of the dotted line: before RL.",
-        )
-        for role, series in drawn.items()
-        if series
+    """Learning curves of every arm, a panel for each role."""
+    shown = {role: series for role, series in drawn.items() if series}
+    if not shown:
+        return Section("curves", "Learning curves", "<p>Nothing was evaluated above budget 0.</p>")
+    labels = list(dict.fromkeys(one.label for series in shown.values() for one in series))
+    panels = {
+        f"{role.capitalize()} tasks": charts.learning_curves(series, axes, role, labels)
+        for role, series in shown.items()
+    }
+    few = ", these of the first two arms only" if len(labels) > charts.MANY else ""
+    caption = (
+        f"Accuracy over all tasks of a role, each arm: mean, 95% t-band over seeds, each seed (thin){few}. "
+        "0, left of the dotted line: before RL."
     )
-    return Section("curves", "Learning curves", html or "<p>Nothing was evaluated above budget 0.</p>", figures)
+    figures = {"accuracy": Figure(accuracy_title(shown), caption, panels, columns=2)}
+    return Section("curves", "Learning curves", figure_slot("accuracy", figures["accuracy"]), figures)
+
+
+def accuracy_title(drawn: Mapping[str, Sequence[Series]]) -> str:
+    """What the real arm did on each role's tasks, beside the next arm."""
+    found = [sentence_case(readable(next(iter(drawn.values()))[0].arm)) + " takes"]
+    parts = []
+    for role, series in drawn.items():
+        real = series[0]
+        others = [one for one in series[1:] if one.arm != real.arm]
+        moved = f"{role} accuracy from {format_number(_start(real), 2)} to {format_number(float(real.mean[-1]), 2)}"
+        if others:
+            moved += f" ({others[0].label} to {format_number(float(others[0].mean[-1]), 2)})"
+        parts.append(moved)
+    return f"{found[0]} {', '.join(parts)}"
+
+
+def _start(one: Series) -> float:
+    known = one.before[np.isfinite(one.before)]
+    return float(known.mean() if len(known) else one.mean[0])
 
 
 def laws_section(pools: Sequence[Record], drawn: Mapping[str, Series], axes: Sequence[Axis]) -> Section:
     """Every candidate law on the real arm's pools, residuals, held-out extrapolation and the table of laws."""
     parts, figures = [], {}
     for record in pools:
-        one, fits = drawn.get(record["role"]), record.get("laws") or {}
+        one, fits, role = drawn.get(record["role"]), record.get("laws") or {}, record["role"]
+        parts.append(f"<h3>{role.capitalize()} tasks</h3>")
         if one is None or not fits:
-            parts.append(f"<h3>{record['role']} tasks</h3><p>No law has fewer parameters than there are budgets.</p>")
+            parts.append("<p>No law has fewer parameters than there are budgets.</p>")
             continue
-        name = record["role"]
-        figures[f"laws-{name}"] = charts.law_fits(one, axes, fits)
-        figures[f"residuals-{name}"] = charts.residuals(one, axes, fits)
+        figures[f"laws_{role}"] = law_figure(role, one, fits, axes)
         parts += [
-            f"<h3>{name} tasks</h3>",
-            figure_slot(
-                f"laws-{name}",
-                "Every candidate law, fitted to the mean curve; open points are hidden in the held-out extrapolation. "
-                "Laws explain; they do not decide.",
-            ),
-            figure_slot(f"residuals-{name}", "What each law leaves over."),
+            figure_slot(f"laws_{role}", figures[f"laws_{role}"]),
             law_fit_table(fits, record.get("rejections") or {}),
             extrapolation_table(record.get("extrapolation") or {}),
         ]
     return Section("laws", "Candidate laws", "".join(parts), figures)
+
+
+def law_figure(role: str, one: Series, fits: Mapping[str, Record], axes: Sequence[Axis]) -> Figure:
+    """The laws on the mean curve, and what each leaves over."""
+    known = {name: fit["aicc"] for name, fit in fits.items() if fit.get("aicc") is not None}
+    best = f": {readable(min(known, key=known.__getitem__))} describes it best" if known else ""
+    return Figure(
+        f"{len(fits)} laws on {role} accuracy{best}",
+        "Left: every candidate law, fitted to the mean curve; bars are 95% intervals, open points are hidden in the "
+        "held-out extrapolation. Right: what each law leaves over. Laws explain; they do not decide.",
+        {"Measured and fitted": charts.law_fits(one, axes, fits), "Residuals": charts.residuals(one, axes, fits)},
+        columns=2,
+    )
 
 
 def law_fit_table(fits: Mapping[str, Record], rejections: Mapping[str, float]) -> str:
@@ -170,10 +201,16 @@ def _verdict_row(v: Record, sized: bool) -> list[str]:
 
 def difficulty_section(parts: Mapping[str, Sequence[Series]], axes: Sequence[Axis], arm: str) -> Section:
     """Small multiples: each task, a line per difficulty or setting."""
-    figures = {f"cells-{i}": charts.cell_panel(series, axes, task) for i, (task, series) in enumerate(parts.items())}
-    plots = "".join(figure_slot(f"cells-{i}", task, shown=False) for i, task in enumerate(parts))
-    lead = f'<p class="soft">{escape(arm)}, mean over seeds, a line for each difficulty or setting.</p>'
-    return Section("difficulties", "By task and difficulty", f'{lead}<div class="multiples">{plots}</div>', figures)
+    if not parts:
+        return Section("difficulties", "By task and difficulty", "<p>Nothing was evaluated above budget 0.</p>")
+    figure = Figure(
+        f"Accuracy of {readable(arm)} on each task, by difficulty",
+        "Mean over seeds, a line for each difficulty or setting; 0: before RL.",
+        {readable(task): charts.cell_panel(series, axes) for task, series in parts.items()},
+        columns=4,
+    )
+    figures = {"difficulties": figure}
+    return Section("difficulties", "By task and difficulty", figure_slot("difficulties", figure), figures)
 
 
 def runs_section(data: Table, links: Mapping[str, str]) -> Section:

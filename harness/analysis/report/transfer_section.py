@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.analysis.report import plotly_charts as charts
+from harness.analysis.report.chart_style import readable
+from harness.analysis.report.figures import Figure, single
+from harness.analysis.report.gain_charts import gain_forest
 from harness.analysis.report.html import Section, bullet_list, figure_slot, html_table, paragraphs
 from harness.analysis.stats.formatting import format_interval, format_number, format_p
 
@@ -15,16 +17,24 @@ def transfer_section(transfer: Record) -> Section:
     html = [paragraphs(transfer["sentences"])]
     if transfer["missing"]:
         html.append('<div class="note"><p>Missing for a full answer:</p>' + bullet_list(transfer["missing"]) + "</div>")
-    rows = forest(transfer)
-    figures = {"gains": charts.gain_forest(rows)} if rows else {}
-    if rows:
-        minus = f" minus {transfer['control']}, paired by seed" if transfer["control"] else " (no control arm)"
-        html.append(
-            figure_slot("gains", f"Change of {transfer['real_arm']} from before RL{minus}, with 95% t-intervals.")
-        )
+    figures = {"transfer": forest_figure(transfer)} if forest(transfer) else {}
+    html += [figure_slot(name, figure) for name, figure in figures.items()]
     html += [gain_table(transfer), direct_table(transfer), contrast_table(transfer), matrix_table(transfer)]
     html.append(sharpening_table(transfer["sharpening"]))
     return Section("transfer", "Transfer", "".join(html), figures)
+
+
+def forest_figure(transfer: Record) -> Figure:
+    """The gain of every task and pool."""
+    rows, control = forest(transfer), transfer["control"]
+    own = [gain for name, role, gain in rows if name != f"all {role}"]
+    clear = sum(gain["low"] is not None and gain["low"] > 0 for gain in own)
+    minus = f" minus {readable(control)}, paired by seed" if control else " (no control arm)"
+    return single(
+        f"{clear} of {len(own)} tasks gain clearly",
+        f"Change of {readable(transfer['real_arm'])} from before RL{minus}, with 95% t-intervals.",
+        gain_forest(rows, f"gain in accuracy over {readable(control)}" if control else "change in accuracy"),
+    )
 
 
 def forest(transfer: Record) -> list[tuple[str, str, Record]]:

@@ -8,10 +8,8 @@ Held-out are the real arm's unverified tasks. Where the arms of an order are eva
 rewards, though the real arm does, these are reported too (`left_out`), without the real arm.
 """
 
-import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from harness.analysis.data.grids import Grid, align_arms, arm_grids
-from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.stats.contrasts import mean_record, two_way_record
@@ -136,40 +133,3 @@ def _lines(modes: Mapping[str, Any]) -> list[str]:
         *lines,
         f"| per doubling | {' | '.join(_format(modes[mode]['slope']) for mode in MODES)} |",
     ]
-
-
-def draw(found: Mapping[str, Any], path: Path) -> None:
-    """Change on held-out families by number of families rewarded; beside it on those that an order leaves out."""
-    from matplotlib.figure import Figure
-
-    kinds = {"held out of all arms": {mode: found["modes"][mode] for mode in MODES}}
-    if found["left_out"]:
-        kinds["rewarded in no arm of an order"] = found["left_out"]
-    drawing = Figure(figsize=(1 + 4.5 * len(kinds), 4), layout="constrained")
-    panels = drawing.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
-    for panel, (title, modes) in zip(panels, kinds.items()):
-        for i, (mode, label) in enumerate(MODES.items()):
-            rows = modes[mode]["by_families"]
-            x = [row["families"] for row in rows]
-            mean = np.array([row["mean"] for row in rows])
-            bounds = [(row["low"], row["high"]) if row["low"] is not None else (row["mean"],) * 2 for row in rows]
-            low, high = np.array(bounds).T
-            beside = np.array(x) * (1.04 if i else 1 / 1.04)  # so that no interval hides another
-            panel.errorbar(beside, mean, yerr=(mean - low, high - mean), marker="o", capsize=3, label=label)
-        panel.axhline(0, color="0.6", linewidth=0.8)
-        panel.set_xscale("log", base=2)
-        panel.set_xticks(x, [str(k) for k in x])
-        panel.set(title=title, xlabel="families rewarded")
-    panels[0].set_ylabel("change in accuracy on families never rewarded")
-    panels[0].legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    drawing.savefig(path, dpi=150)
-
-
-def write_breadth(table: Table, out: Path, options: Options) -> str:
-    """Writes `out/breadth.json` and `out/figures/breadth.png`; returns the tables as Markdown. Raises TableError."""
-    found = breadth(table, options.real_arm, options.primary_control)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "breadth.json").write_text(json.dumps(found, indent=1) + "\n")
-    draw(found, out / "figures" / "breadth.png")
-    return markdown(found)

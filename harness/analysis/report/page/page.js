@@ -1,49 +1,89 @@
 "use strict";
-// Draws every figure of the page, switches their axis, and follows the reader's light or dark setting.
-const page = JSON.parse(document.getElementById("figures").textContent);
+// Draws every figure of the page, switches their axis, and follows the reader's width and light or dark setting.
+const { content, parts } = JSON.parse(document.getElementById("figures").textContent);
+const page = whole(content);
 const plots = [...document.querySelectorAll(".plot")];
 const dark = matchMedia("(prefers-color-scheme: dark)");
+const axes = new Map(page.axes.map((axis) => [axis.name, axis]));
+let axis = page.axes[0]?.name;
+
+// The content with the parts that it shares in their places.
+function whole(value) {
+  if (Array.isArray(value)) return value.map(whole);
+  if (value === null || typeof value !== "object") return value;
+  return "$" in value ? whole(parts[value.$]) : Object.fromEntries(Object.entries(value).map(([key, each]) => [key, whole(each)]));
+}
 
 function theme() {
   const style = getComputedStyle(document.documentElement);
-  const [ink, grid, rule] = ["--ink", "--grid", "--rule"].map((name) => style.getPropertyValue(name).trim());
-  const lines = { gridcolor: grid, linecolor: rule, zerolinecolor: rule };
-  return { ink, lines };
-}
-
-function dressed(layout) {
-  const { ink, lines } = theme();
-  // On a phone the legend takes two columns of small type, and the figure grows by its rows.
-  const small = innerWidth < 640 ? { font: { size: 10 }, entrywidthmode: "fraction", entrywidth: 0.46 } : {};
+  const [ink, soft, grid, rule] = ["--ink", "--soft", "--grid", "--rule"]
+    .map((name) => style.getPropertyValue(name).trim());
+  const { axis, legend, title, ...rest } = page.config;
+  const lines = { gridColor: grid, domainColor: rule, tickColor: rule, labelColor: ink, titleColor: ink };
   return {
-    ...layout, autosize: true, legend: { ...layout.legend, ...small }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    font: { color: ink, family: "system-ui, sans-serif", size: 13 },
-    xaxis: { ...layout.xaxis, ...lines }, yaxis: { ...layout.yaxis, ...lines },
+    ...rest, background: "transparent", font: "system-ui, sans-serif",
+    axis: { ...axis, ...lines }, legend: { ...legend, labelColor: ink, titleColor: soft }, title: { ...title, color: ink },
   };
 }
 
-function draw(plot) {
-  const spec = page.figures[plot.dataset.figure];
-  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
-  return Plotly.newPlot(plot, spec.data, dressed(spec.layout), config);
+const asRows = (columns) => {
+  const names = Object.keys(columns);
+  return names.length ? columns[names[0]].map((_, i) => Object.fromEntries(names.map((name) => [name, columns[name][i]]))) : [];
+};
+
+// On a phone fewer entries of a legend stand beside one another (as legend_columns in chart_style.py).
+function fitLegend(channel, width) {
+  const labels = channel.scale?.domain;
+  if (!channel.legend || !labels?.length) return channel;
+  const longest = Math.max(...labels.map((label) => String(label).length));
+  const columns = Math.max(1, Math.min(labels.length, Math.floor(width / (6.2 * longest + 34))));
+  return { ...channel, legend: { ...channel.legend, columns, labelLimit: width - 40 } };
 }
 
-function switchAxis(name) {
-  const axis = page.axes.find((each) => each.name === name);
-  for (const plot of plots) {
-    const spec = page.figures[plot.dataset.figure];
-    if (!spec.data.some((trace) => trace.meta && trace.meta.axes)) continue;
-    for (const trace of spec.data) trace.x = trace.meta.axes[name] || [];
-    Object.assign(spec.layout.xaxis, axis.layout);
-    if (plot.closest(".multiples")) spec.layout.xaxis.title = { text: "" };
-    for (const shape of spec.layout.shapes) shape.x0 = shape.x1 = axis.gap;
-    Plotly.react(plot, spec.data, dressed(spec.layout));
+function onAxis(channel) {
+  if (!axes.has(channel.field)) return channel;
+  const { x, title } = axes.get(axis);
+  if (!channel.scale) return { ...channel, field: axis, title };
+  return channel.axis?.title === null ? { ...x, axis: { ...x.axis, title: null } } : x;
+}
+
+function placed(spec, width) {
+  const view = { ...spec };
+  if (spec.layer) view.layer = spec.layer.map((each) => placed(each, width));
+  if (spec.encoding) {
+    view.encoding = { ...spec.encoding };
+    if (spec.encoding.x) view.encoding.x = onAxis(spec.encoding.x);
+    if (Array.isArray(spec.encoding.tooltip)) view.encoding.tooltip = spec.encoding.tooltip.map(onAxis);
+    for (const name of ["color", "shape", "strokeDash", "fill"])
+      if (spec.encoding[name]) view.encoding[name] = fitLegend(spec.encoding[name], width);
   }
+  return view;
+}
+
+async function draw(plot) {
+  const spec = page.figures[plot.dataset.figure];
+  const width = plot.clientWidth;
+  const datasets = Object.fromEntries(Object.entries(spec.datasets).map(([name, columns]) => [name, asRows(columns)]));
+  const fitted = { ...placed(spec, width), datasets, width: "container", autosize: { type: "fit-x", contains: "padding" } };
+  const options = { mode: "vega-lite", actions: false, renderer: "svg", config: theme(), tooltip: { theme: dark.matches ? "dark" : "light" } };
+  plot.view?.finalize();
+  plot.view = (await vegaEmbed(plot, fitted, options)).view;
+  plot.drawnWidth = width;
+}
+
+async function drawAll() {
+  for (const plot of plots) await draw(plot);
+  document.body.dataset.drawn = axis ?? "";
+}
+
+let waiting;
+function later() {
+  clearTimeout(waiting);
+  waiting = setTimeout(() => plots.some((plot) => plot.clientWidth !== plot.drawnWidth) && drawAll(), 200);
 }
 
 for (const select of document.querySelectorAll("select.axes"))
-  select.addEventListener("change", () => switchAxis(select.value));
-dark.addEventListener("change", () =>
-  plots.forEach((plot) => Plotly.react(plot, page.figures[plot.dataset.figure].data,
-    dressed(page.figures[plot.dataset.figure].layout))));
-Promise.all(plots.map(draw)).then(() => document.body.setAttribute("data-drawn", plots.length));
+  select.addEventListener("change", () => { axis = select.value; drawAll(); });
+dark.addEventListener("change", drawAll);
+addEventListener("resize", later);
+drawAll();

@@ -1,0 +1,75 @@
+"""What `action=breadth` writes: the numbers, and their figure."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+
+from harness.analysis.data.options import Options
+from harness.analysis.data.table import Table
+from harness.analysis.report.chart_style import Chart, arm_channels, inline, level, only
+from harness.analysis.report.figures import Figure, write_figures
+from harness.analysis.transfer.breadth import MODES, breadth, markdown
+
+Record = Mapping[str, Any]
+
+
+def write_breadth(table: Table, out: Path, options: Options) -> str:
+    """Writes `out/breadth.json` and `out/figures/breadth.png, .pdf`; returns the tables as Markdown.
+
+    Raises TableError.
+    """
+    found = breadth(table, options.real_arm, options.primary_control)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "breadth.json").write_text(json.dumps(found, indent=1) + "\n")
+    write_figures(out / "figures", {"breadth": breadth_figure(found)})
+    return markdown(found)
+
+
+def breadth_figure(found: Record) -> Figure:
+    """Change on held-out families by number of families rewarded; beside it on those that an order leaves out."""
+    panels = {"Held out of all arms": families_chart({mode: found["modes"][mode] for mode in MODES})}
+    if found["left_out"]:
+        panels["Rewarded in no arm of an order"] = families_chart(found["left_out"])
+    caption = "Mean over tasks with 95% intervals that take seeds and orders both as drawn."
+    return Figure(breadth_title(found), caption, panels, columns=2)
+
+
+def breadth_title(found: Record) -> str:
+    """What a doubling of the families brought at matched compute."""
+    slope = found["modes"]["compute"]["slope"]
+    if slope["low"] is None or slope["low"] <= 0 <= slope["high"]:
+        return "Rewarding more families does not clearly change families that are never rewarded"
+    word = "raises" if slope["mean"] > 0 else "lowers"
+    return f"Each doubling of the families rewarded {word} families never rewarded by {abs(slope['mean']):.3f}"
+
+
+def families_chart(modes: Mapping[str, Record]) -> Chart:
+    """Change against the number of families on a log axis, a line for each mode; intervals beside one another."""
+    rows = [
+        {
+            "label": label,
+            "families": row["families"] * (1.04 if i else 1 / 1.04),  # so that no interval hides another
+            **{name: row[name] for name in ("mean", "low", "high")},
+        }
+        for i, (mode, label) in enumerate(MODES.items())
+        for row in modes[mode]["by_families"]
+    ]
+    counts = sorted({row["families"] for row in modes["compute"]["by_families"]})
+    channels = arm_channels(list(MODES.values()))
+    x = alt.X(
+        "families:Q",
+        title="families rewarded",
+        scale=alt.Scale(type="log", base=2, nice=False, padding=12),
+        axis=alt.Axis(values=counts, format="d"),
+    )
+    base = alt.Chart(inline(rows)).encode(x, tooltip=["label:N", alt.Tooltip("mean:Q", format="+.3f")])
+    y = alt.Y("mean:Q", title="change in accuracy")
+    return alt.layer(
+        level(),
+        base.mark_rule(strokeWidth=1.5).encode(alt.Y("low:Q"), alt.Y2("high:Q"), **only(channels, "color")),
+        base.mark_line().encode(y, **only(channels, "color", "strokeDash")),
+        base.mark_point(filled=True, size=50, opacity=1).encode(y, **only(channels, "color", "shape")),
+    ).properties(height=260)
