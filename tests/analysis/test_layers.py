@@ -26,8 +26,8 @@ def test_a_layer_imports_only_itself_and_what_lies_below(layer: str) -> None:
     assert used <= ALLOWED[layer]
 
 
-def test_every_file_of_the_analysis_lies_in_a_layer_or_is_the_command() -> None:
-    assert {path.name for path in ANALYSIS.glob("*.py")} == {"__init__.py", "command.py"}
+def test_every_file_of_the_analysis_lies_in_a_layer_or_opens_them() -> None:
+    assert {path.name for path in ANALYSIS.glob("*.py")} == {"__init__.py", "analysis.py", "command.py"}
     assert {path.name for path in ANALYSIS.iterdir() if path.is_dir() and path.name != "__pycache__"} == set(LAYERS)
 
 
