@@ -1,7 +1,8 @@
 """32 small codes that share nothing, each a family, about all of which the corpus is right equally often.
 
 All are as hard as each other: how often RL draws each (`tasks.weights`) alone decides when it is learned, as in the
-quantization hypothesis of scaling (arXiv 2303.13506).
+quantization hypothesis of scaling (arXiv 2303.13506). Within a code the letters' shares differ: where all were .35, RL
+first learned one thing for every code at once, to say the rarer of the two answers.
 """
 
 from functools import partial
@@ -16,8 +17,9 @@ from envs.lookup.code import Code, codes, worked
 
 SYMBOLS = ascii_uppercase + "012345"
 LETTERS = "abcdefghijklmnop"
-SHARE = 0.35
-CODES = codes(SYMBOLS, LETTERS, np.full((len(SYMBOLS), len(LETTERS)), SHARE), seed=5)
+LOW, HIGH = 0.15, 0.75
+SHARES = np.geomspace(LOW, HIGH, len(LETTERS))  # of the letters of each code, in an order of its own
+CODES = codes(SYMBOLS, LETTERS, np.random.default_rng(7).permuted(np.tile(SHARES, (len(SYMBOLS), 1)), axis=1), seed=5)
 
 
 def draw(code: Code, rng: np.random.Generator, difficulty: int) -> Content:
@@ -36,7 +38,7 @@ def _code(i: int, code: Code) -> tuple[Task, ...]:
         symbolic="{code}:{text}=",
         worded=("Encode {text} by {code}.", "What is {text} in code {code}?"),
         widths=lambda d: {"code": 1, "text": d, "answer": d},
-        difficulty_meaning=f"letters; the corpus is right about each with share {SHARE:g}",
+        difficulty_meaning=f"letters; the corpus is right about each with a share from {LOW:g} to {HIGH:g}",
         answer_format=r"[a-p]+",
         guess_rate=0.0,
         worked=worked,

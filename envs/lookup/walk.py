@@ -2,26 +2,32 @@
 
 Five maps ask for the same walks in words of their own: each has its prefix, all share the tables, and so the contents
 and splits. A corpus may show the steps of one map often, of another rarely or never; what RL teaches on one map can
-then be looked for on the others.
+then be looked for on the others. `walk_unknown` has tables of its own: a policy that never saw them can work out steps
+and still only guess, so that it must not rise with the others.
 """
+
+from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
 from envs.base import Problem, Task
-from envs.contexts import Content, family
+from envs.contexts import Content, DrawContent, family
 from envs.draw import pick
-from envs.lookup.tables import marked, path, permutations
+from envs.lookup.tables import Table, marked, path, permutations
 
 STATES = "abcdefghijklmnop"
 MOVES = "+-*/"
 MAPS = "01234"
 TABLES = permutations(MOVES, STATES, seed=7)
+UNKNOWN = permutations(MOVES, STATES, seed=8)
 
 
-def draw(rng: np.random.Generator, difficulty: int) -> Content:
+def draw(rng: np.random.Generator, difficulty: int, tables: Mapping[str, Table] = TABLES, key: str = "walk") -> Content:
+    """Content of the same key is the same problem, in the same split."""
     start, moves = pick(rng, STATES), [pick(rng, MOVES) for _ in range(difficulty)]
-    states, way = path(TABLES, start, moves), marked(moves)
-    return Content(f"walk:{start}{way}", states[-1], {"start": start, "way": way, "states": states})
+    states, way = path(tables, start, moves), marked(moves)
+    return Content(f"{key}:{start}{way}", states[-1], {"start": start, "way": way, "states": states})
 
 
 def worked(problem: Problem) -> str:
@@ -29,14 +35,15 @@ def worked(problem: Problem) -> str:
     return f"{marked(problem.data['states'])}\n{problem.answer}"
 
 
-def _map(name: str) -> tuple[Task, ...]:
+def walk(name: str, prefix: str, draw: DrawContent) -> tuple[Task, ...]:
+    """The tasks of a map, whose prompts begin with its prefix."""
     return family(
-        f"walk_map{name}",
+        name,
         draw,
-        symbolic=name + "{start}{way}=",
+        symbolic=prefix + "{start}{way}=",
         worded=(
-            f"By map {name} from {{start}} go {{way}}. Where?",
-            f"Map {name}: start at {{start}}, then {{way}}: end?",
+            f"By map {prefix} from {{start}} go {{way}}. Where?",
+            f"Map {prefix}: start at {{start}}, then {{way}}: end?",
         ),
         widths=lambda d: {"start": 1, "way": 2 * d, "answer": 1},
         difficulty_meaning="moves",
@@ -47,4 +54,7 @@ def _map(name: str) -> tuple[Task, ...]:
     )
 
 
-TASKS = tuple(task for name in MAPS for task in _map(name))
+TASKS = (
+    *(task for prefix in MAPS for task in walk(f"walk_map{prefix}", prefix, draw)),
+    *walk("walk_unknown", "9", partial(draw, tables=UNKNOWN, key="walk_unknown")),
+)

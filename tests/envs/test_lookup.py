@@ -9,7 +9,7 @@ import pytest
 import envs
 from envs.base import Verdict
 from envs.lookup import automaton, cipher, compose, fold, quanta, walk
-from envs.lookup.tables import MARKS
+from envs.lookup.tables import MARKS, path
 from envs.splits import distinct_problems, split_of
 
 CODES = {
@@ -54,6 +54,15 @@ def test_code_and_misconceptions_are_bijections_that_agree_nowhere(name):
     assert all(code.truth[letter] != code.misconception[letter] for letter in letters)
 
 
+def test_the_unknown_map_is_another_map_over_the_same_states_and_moves():
+    """Guessing by the known tables is right there no more often than chance."""
+    agree = [walk.TABLES[move][state] == walk.UNKNOWN[move][state] for move in walk.MOVES for state in walk.STATES]
+    assert np.mean(agree) <= 2 / 16
+    task, rng = envs.get("walk_unknown.symbolic"), rng_of(0)
+    for problem in (task.draw(rng, 3) for _ in range(50)):
+        assert problem.data["states"] == path(walk.UNKNOWN, problem.data["start"], problem.data["way"][1::2])
+
+
 def test_codes_of_quanta_share_nothing():
     """No two of the codes agree on more letters than random permutations do."""
     agreements = [
@@ -91,11 +100,14 @@ def test_steps_are_one_lookup_a_mark_and_end_in_the_answer(task):
         assert steps[-1] == problem.answer
 
 
+TABLES = {"walk": walk.TABLES, "walk_unknown": walk.UNKNOWN, "automaton": automaton.TABLES}
+
+
 def test_walks_follow_the_tables():
     rng = np.random.default_rng(0)
     for task in (t for t in CHAINS if t.family.startswith(("walk", "automaton"))):
         problem = task.draw(rng, 8)
-        tables = walk.TABLES if task.family.startswith("walk") else automaton.TABLES
+        tables = TABLES.get(task.family) or TABLES[task.family.split("_")[0]]
         way = problem.data.get("way") or problem.data["word"]
         states = [problem.data["start"], *problem.data["states"]]
         assert [tables[move][a] for move, (a, _) in zip(way[1::2], pairwise(states))] == states[1:]
@@ -183,7 +195,12 @@ def test_shares_are_log_uniform_between_their_ends():
         shares = sorted(share for code in cipher.book(low, high).values() for share in code.share.values())
         assert len(shares) == 104
         assert shares == pytest.approx(np.geomspace(low, high, 104))
-    assert {share for code in quanta.CODES.values() for share in code.share.values()} == {quanta.SHARE}
+
+
+def test_codes_of_quanta_have_the_same_shares_each_in_an_order_of_its_own():
+    rows = [tuple(code.share[letter] for letter in quanta.LETTERS) for code in quanta.CODES.values()]
+    assert {tuple(sorted(row)) for row in rows} == {tuple(quanta.SHARES.tolist())}
+    assert len(set(rows)) == len(rows)
 
 
 def test_verifier_knows_the_truth_whatever_the_corpus_says():
