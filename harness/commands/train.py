@@ -14,8 +14,9 @@ def train(containers) -> list[str]:
 
     from harness.config.parse import parse
     from harness.run.torchrun import is_main_process
-    from harness.study.execute import accuracy_table, print_failures, print_queued, require_done, run_jobs
+    from harness.study.execute import print_failures, print_queued, require_done, run_jobs
     from harness.study.expand import Entry, expand_to_jobs
+    from harness.study.run_summary import accuracy_table, samples_table
     from harness.study.sweep import sweep_arms, sweep_table
 
     configs, console = [parse(container) for container in containers], Console(quiet=not is_main_process())
@@ -26,6 +27,8 @@ def train(containers) -> list[str]:
         print_failures(results, console)
         print_queued(results, console)
         console.print(accuracy_table(configs[0]) if len(configs) == 1 else sweep_table(configs))
+        if len(configs) == 1 and (samples := samples_table(configs[0])):
+            console.print(samples)
         console.print(f"run folders: {configs[0].out}/runs", highlight=False)
         require_done(results)
     return [entry.run_id for entry in entries]

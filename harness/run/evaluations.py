@@ -7,6 +7,7 @@ from typing import Any
 
 from envs.registry import select
 from harness.config.identity import code_version, evaluation_id
+from harness.config.roles import ROLES, roles_of
 from harness.config.schema import Config
 from harness.core.files import read_json, write_hashed_json, write_jsonl
 from harness.core.flops import Spent
@@ -78,16 +79,13 @@ def eval_metrics(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def pooled_accuracy(config: Config, rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Role -> mean@1 over its tasks, each counting the same. Difficulties that are only evaluated are tasks of their
-    own, which are unverified; a role without tasks is absent."""
-    verified = {task.name for task in select(config.tasks.verified)}
-    tasks: dict[tuple[str, str, bool], list[float]] = {}
+    """Role -> mean@1 over its tasks, each counting the same; a role without tasks is absent."""
+    role_and_task, tasks = roles_of(config), {}
     for row in rows:
-        held_out = row["difficulty"] in config.tasks.held_out_difficulties
-        role = "verified" if row["task"] in verified and not held_out else "unverified"
-        tasks.setdefault((role, row["task"], held_out), []).append(row["n_correct"] / (row["n_problems"] * row["k"]))
+        key = role_and_task(row["task"], row["difficulty"])
+        tasks.setdefault(key, []).append(row["n_correct"] / (row["n_problems"] * row["k"]))
     means = {key: sum(cells) / len(cells) for key, cells in tasks.items()}
-    pooled = {role: [mean for key, mean in means.items() if key[0] == role] for role in ("verified", "unverified")}
+    pooled = {role: [mean for key, mean in means.items() if key[0] == role] for role in ROLES}
     return {role: sum(values) / len(values) for role, values in pooled.items() if values}
 
 

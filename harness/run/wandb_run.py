@@ -91,7 +91,8 @@ def _name(asked: str | None, run_id: str, labels: Mapping[str, Any]) -> str:
     shown = labels.get("name", run_id)
     if asked is None:
         return shown
-    return asked if labels.get("arm") == "single" else f"{asked}-{shown}"
+    alone = labels.get("study") == "single" and labels.get("arm") != "base"
+    return asked if alone else f"{asked}-{shown}"
 
 
 def is_base_of_sweep(labels: Mapping[str, Any]) -> bool:

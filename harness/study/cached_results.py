@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.config.identity import SCHEMA_VERSION
+from harness.config.roles import LONGER
 from harness.config.schema.study import arm_variants
 from harness.core.errors import UserError
 from harness.core.files import read_json
 from harness.core.flops import Spent
 
-LONGER = " longer"  # joins the name of a task at difficulties that are only evaluated
 AXES = tuple(asdict(Spent()))
 BASE_COLUMNS = ("base_id", "base_seed", "model", "model_params", "pretrain_tokens", "pretrain_loss", "budgets_mode")
 CELL = ("task", "difficulty", "setting")

@@ -3,12 +3,11 @@
 import math
 from collections.abc import Sequence
 
-from envs.registry import select
 from harness.analysis.data.options import default_options
 from harness.analysis.verdict.design import Design, reachable_verdicts
+from harness.config.roles import roles_of
 from harness.run.evaluations import evaluation_suite
 from harness.study.expand import Entry, Study
-from harness.study.tables import task_and_role
 
 
 def verdict_note(study: Study) -> str:
@@ -26,10 +25,10 @@ def design_of(entries: Sequence[Entry]) -> Design:
     above = [step for step in config.budget_steps() if step > 0]
     window = [step for step in above if step >= 2 * config.schedule.warmup]
     window = window if len(window) > 1 else above  # as tables.warmup_x does
-    verified = {task.name for task in select(config.tasks.verified)}
+    role_and_task = roles_of(config)
     completions = {"verified": 0, "unverified": 0}
     for cell in evaluation_suite(config):
-        _, role = task_and_role(config, {"task": cell.task, "difficulty": cell.difficulty}, verified)
+        role, _ = role_and_task(cell.task, cell.difficulty)
         completions[role] += len(cell.problems) * config.evaluation.samples
     return Design(
         replicates=len(entries),

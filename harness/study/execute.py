@@ -7,16 +7,13 @@ from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table as RichTable
 
-from envs.registry import select
-from harness.config.identity import code_version, evaluation_id, run_id
+from harness.config.identity import code_version
 from harness.config.schema import Config, WandbTracker
 from harness.core.errors import UserError
 from harness.core.files import read_json, write_json
 from harness.launch.jobs import Job, JobResult, Progress
 from harness.launch.launch import launch, max_parallel_jobs
-from harness.run.evaluations import eval_metrics
 from harness.run.folder import run_folder
 from harness.run.torchrun import is_main_process, launch_on_all_ranks, started_by_torchrun
 from harness.study.expand import Study, expand_to_jobs, is_done, pending_jobs
@@ -219,27 +216,3 @@ def _run_analysis(folder: Path, study: Study, overrides: Sequence[str], notice: 
         publish(tracker, folder, study.config.name, found["verdicts"], found["transfer"])
     write_json(folder / "analysis.json", _fingerprint(folder, study))
     return found
-
-
-def accuracy_table(config: Config) -> RichTable:
-    """Accuracy of one run at its budgets: mean@1 per task over its cells, verified tasks first; below a task that was
-    scored in several settings, each of them."""
-    folder, which = run_folder(config.out, run_id(config)), evaluation_id(config)
-    table = RichTable(title=f"held-out accuracy ({config.evaluation.split})", title_justify="left")
-    table.add_column("task")
-    columns = {}
-    for step in config.budget_steps():
-        content = read_json(folder.evaluation(which, step))
-        if content is not None:
-            columns[step] = eval_metrics(content["rows"])
-            table.add_column(f"step {step}", justify="right")
-    names = list(dict.fromkeys(name for column in columns.values() for name in column))
-    for role in ("verified", "unverified"):
-        for task in select(getattr(config.tasks, role)):
-            of_task = [name for name in names if name.startswith(f"eval/{task.name}/") and name.endswith("/mean@1")]
-            for name in of_task:
-                _, _, *setting, _ = name.split("/")
-                values = (columns[step].get(name) for step in columns)
-                label = f"  {setting[0]}" if setting else f"{task.name} ({role})"
-                table.add_row(label, *("-" if v is None else f"{v:.3f}" for v in values))
-    return table

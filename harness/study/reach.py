@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
-from envs.registry import select
 from harness.config.identity import base_id, evaluation_id
+from harness.config.roles import roles_of
 from harness.config.schema import Config, StudyConfig
 from harness.core.errors import UserError
 from harness.core.files import read_json
@@ -21,7 +21,6 @@ from harness.run.folder import run_folder
 from harness.run.job import new_state
 from harness.study.cached_results import EMPTY, CachedResults
 from harness.study.expand import Entry
-from harness.study.tables import task_and_role
 
 PROBE_PROBLEMS, PROBE_SAMPLES = 16, 4  # of each cell, all bases together: about what one run's evaluation takes
 SOLVED = 0.95
@@ -126,9 +125,9 @@ def _pooled(counts: Iterable[CellReach]) -> list[CellReach]:
 
 
 def _counts(entry: Entry, rows: Iterable[Mapping[str, Any]]) -> Iterator[CellReach]:
-    verified = {task.name for task in select(entry.config.tasks.verified)}
+    role_and_task = roles_of(entry.config)
     for row in rows:
-        task, role = task_and_role(entry.config, row, verified)
+        role, task = role_and_task(row["task"], row["difficulty"])
         name = CellName(task, row["difficulty"], row["setting"])
         yield CellReach(name, entry.arm, role, row["n_correct"], row["n_problems"] * row["k"])
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from harness.config.identity import SCHEMA_VERSION, base_id, code_version, evaluation_id
-from harness.config.schema import Config, StudyConfig
+from harness.config.roles import roles_of
+from harness.config.schema import StudyConfig
 from harness.core.errors import UserError
 from harness.core.files import read_json, write_json
 from harness.run.folder import run_folder
 from harness.run.tracker import read_metrics
-from harness.study.cached_results import BASE_COLUMNS, LONGER, MADE_BY, Scores
+from harness.study.cached_results import BASE_COLUMNS, MADE_BY, Scores
 from harness.study.expand import Entry, Study
 
 if TYPE_CHECKING:
@@ -78,22 +79,12 @@ def _axes(
     return spent
 
 
-def task_and_role(config: Config, cell: Mapping[str, Any], verified: set[str]) -> tuple[str, str]:
-    """Task and role of a cell in the run table; verified: names of the tasks that are rewarded.
-    Difficulties that are only evaluated make a task of their own, which is unverified."""
-    if cell["difficulty"] in config.tasks.held_out_difficulties:
-        return cell["task"] + LONGER, "unverified"
-    return cell["task"], "verified" if cell["task"] in verified else "unverified"
-
-
 def _rows_of(
     study: Study, entry: Entry, reference: Mapping[tuple, dict[int, Scores]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """A run's rows of the run table and of the problems table."""
-    from envs.registry import select
-
     config, rows, problems = entry.config, [], []
-    verified = {task.name for task in select(config.tasks.verified)}
+    role_and_task = roles_of(config)
     run = {"run_id": entry.run_id, "arm": entry.arm, "seed": config.seed}  # an identity takes a millisecond
     labels = {"study": study.config.name, **run, **_base_columns(study, entry)}
     for step, content in _scores(study, entry).items():
@@ -103,11 +94,11 @@ def _rows_of(
         x = {"x": float(axes[study.config.axis])}
         made = labels | {name: content[name] for name in MADE_BY}
         for row in content["rows"]:
-            task, role = task_and_role(config, row, verified)
+            role, task = role_and_task(row["task"], row["difficulty"])
             asked = {"task": task, "role": role, "split": config.evaluation.split}
             rows.append(made | row | asked | x | axes)
         for row in content["problems"]:
-            problems.append(run | x | row | {"task": task_and_role(config, row, verified)[0]})
+            problems.append(run | x | row | {"task": role_and_task(row["task"], row["difficulty"])[1]})
     return rows, problems
 
 

@@ -13,7 +13,7 @@ from harness.policy.logprobs import token_logprobs
 from harness.policy.tokenizer import ANSWER, EOS, encode, encode_prompt
 from harness.run.evaluations import eval_metrics, role_accuracy
 from harness.run.tracker import read_metrics
-from harness.study.execute import accuracy_table
+from harness.study.run_summary import accuracy_table
 from harness.study.tables import build_tables
 from tests.study.test_expand_and_tables import launched, study
 from tests.toys import tiny, toy_state, train
@@ -99,7 +99,8 @@ def test_rl_of_a_thinking_policy_is_on_policy_and_scored_at_each_budget(tmp_path
     assert {"eval/toy.worded/thinking=0/pass@2", "eval/toy.worded/thinking=6/mean@1"} <= set(rows[0])
     shown = accuracy_table(config).columns[0]._cells
     settings = ["  thinking=0", "  thinking=6"]
-    assert shown == ["toy.symbolic (verified)", *settings, "toy.worded (unverified)", *settings]
+    means = ["all verified tasks", "all unverified tasks"]
+    assert shown == [*means, "toy.symbolic (verified)", *settings, "toy.worded (unverified)", *settings]
 
 
 def table_of(tmp_path, arms, *settings, seeds=(0,)):

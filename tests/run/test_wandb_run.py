@@ -16,7 +16,7 @@ VARIABLES = {
     "PROJECT": "mine", "ENTITY": "us", "RUN_GROUP": "grid", "NAME": "first", "NOTES": "why", "TAGS": "a,b",
     "MODE": "offline",
 }  # fmt: skip
-ALONE = {"study": "single", "arm": "single", "name": "single-s0"}
+ALONE = {"study": "single", "arm": "true_reward", "name": "true_reward-s0"}
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,7 @@ def test_what_was_asked_for_stands_in_the_recording_and_wandb_sync_finds_it(tmp_
     monkeypatch.chdir(tmp_path)
     with open_tracker(tracker(), tmp_path, "rl-1", {}, ALONE) as opened:
         opened.log({"compute/step": 1})
-    with open_tracker(tracker(), tmp_path, "rl-2", {}, {**ALONE, "arm": "lr=1e-3", "name": "lr=1e-3-s0"}):
+    with open_tracker(tracker(), tmp_path, "rl-2", {}, {"study": "sweep", "arm": "lr=1e-3", "name": "lr=1e-3-s0"}):
         pass
     run, other = wandb_runs(tmp_path)
     assert (run["project"], run["entity"], run["group"], run["name"]) == ("mine", "us", "grid", "first")
