@@ -1,7 +1,7 @@
 """What happens around the steps of a run: rows of metrics, checkpoints, warnings, dumps, progress for the parent."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
@@ -122,14 +122,20 @@ def dump_on_nonfinite(members: Stack, state: TrainState) -> Generator[None]:
 
 
 @contextmanager
-def open_trackers(members: Stack) -> Generator[list[Tracker]]:
-    """A tracker for each member, under the labels that its run was first launched with."""
+def open_trackers(members: Stack, report: ReportRow) -> Generator[list[Tracker]]:
+    """A tracker for each member, under the labels that its run was first launched with. What fails in W&B is reported
+    as an alarm: what a worker prints is not seen once its job has ended well."""
     with ExitStack() as stack:
-        opened = (
-            open_tracker(m.config.tracker, m.folder.path, m.folder.run_id, dump(m.config), _labels(m.folder))
-            for m in members
-        )
-        yield [stack.enter_context(tracker) for tracker in opened]
+        yield [stack.enter_context(_open_tracker(member, report)) for member in members]
+
+
+def _open_tracker(member: Member, report: ReportRow) -> AbstractContextManager[Tracker]:
+    folder, config = member.folder, member.config
+
+    def warn(text: str) -> None:
+        report(member.job, {"alarm": text})
+
+    return open_tracker(config.tracker, folder.path, folder.run_id, dump(config), _labels(folder), warn)
 
 
 def _labels(folder: RunFolder) -> dict[str, Any]:

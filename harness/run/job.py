@@ -158,7 +158,7 @@ def _pretrain(members: Stack, work: RemainingWork, report: ReportRow) -> None:
         _import(config.base.folder, members, state)
         return
     _resume(members, state, work.start)
-    with open_trackers(members) as trackers, defer_signals() as stop, dump_on_nonfinite(members, state):
+    with open_trackers(members, report) as trackers, defer_signals() as stop, dump_on_nonfinite(members, state):
         folders = [member.folder.checkpoints for member in members]
         callbacks = StepCallbacks(members, work.until, folders, trackers, report, stop)
 
@@ -204,7 +204,7 @@ def _rl(members: Stack, work: RemainingWork, report: ReportRow) -> None:
         state = from_bases(members)
         _resume(members, state, work.start)
         budgets = [step for step in members[0].job.budgets if step > work.start or work.start == 0]
-        with open_trackers(members) as trackers, defer_signals() as stop, dump_on_nonfinite(members, state):
+        with open_trackers(members, report) as trackers, defer_signals() as stop, dump_on_nonfinite(members, state):
             folders = [member.folder.checkpoints for member in members]
             _train(
                 StepCallbacks(members, work.until, folders, trackers, report, synchronised_stop(stop)), state, budgets
@@ -286,7 +286,7 @@ def _evaluate_frozen(members: Stack, report: ReportRow) -> None:
     state, suite, budgets = from_bases(members), evaluation_suite(members[0].config), members[0].job.budgets
     logged = [{row[STEP] for row in read_metrics(member.folder.path)} for member in members]
     is_new = any(set(budgets) - steps for steps in logged)
-    with open_trackers(members) if is_new else nullcontext([]) as trackers, defer_signals() as stop:
+    with open_trackers(members, report) if is_new else nullcontext([]) as trackers, defer_signals() as stop:
         for step in budgets:
             spent = (Spent(step=step),) * len(members)
             scores = evaluate_budget(members, suite, state, spent)

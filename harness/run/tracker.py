@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from harness.config.schema import NoTracker, WandbTracker
 from harness.core.files import write_jsonl
-from harness.run.wandb_run import is_base_of_sweep, log_weights, samples_table, wandb_run
+from harness.run.wandb_run import Warn, is_base_of_sweep, log_weights, samples_table, wandb_run, warn_here
 
 STEP = "compute/step"
 METRICS = "metrics.jsonl"
@@ -45,12 +45,13 @@ def open_tracker(
     run_id: str,
     run_config: Mapping[str, Any],
     labels: Mapping[str, Any],
+    warn: Warn = warn_here,
 ) -> Generator[Tracker]:
     """The tracker of one run: appends to its metrics.jsonl; the W&B run has id `run_id` and ends with the context.
 
     `labels`: study (the W&B group), arm (its job_type), name, tags; they are part of its configuration too.
     W&B gets a table of samples with each row of scores and, if the configuration asks for them, the weights when the
-    run ends well. A W&B failure gives one warning, and training goes on without it.
+    run ends well. Its first failure is given to `warn`, and training goes on without it.
     """
     path = Path(run_dir) / METRICS
     _drop_torn_line(path)
@@ -58,7 +59,7 @@ def open_tracker(
         if isinstance(config, NoTracker) or is_base_of_sweep(labels):
             yield Tracker(file)
             return
-        with wandb_run(config, run_id, run_config, labels, f"All metrics are in {path}") as act:
+        with wandb_run(config, run_id, run_config, labels, f"All metrics are in {path}", warn) as act:
             yield Tracker(file, lambda row: act(lambda run: run.log({**row, **samples_table(run_dir, row)})))
             if config.log_model:
                 act(lambda run: log_weights(run, run_dir, read_metrics(run_dir)))

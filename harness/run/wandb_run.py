@@ -18,14 +18,25 @@ from harness.run.samples import COLUMNS, sample_rows
 METRIC_GROUPS = ("train", "optim", "eval", "time", "perf", "reward")
 
 Act = Callable[[Callable[[Any], Any]], None]
+Warn = Callable[[str], None]
+
+
+def warn_here(text: str) -> None:
+    """A warning of Python's, which the user of this process reads."""
+    warnings.warn(text, stacklevel=2)
 
 
 @contextmanager
 def wandb_run(
-    config: WandbTracker, run_id: str, run_config: Mapping[str, Any], labels: Mapping[str, Any], kept: str
+    config: WandbTracker,
+    run_id: str,
+    run_config: Mapping[str, Any],
+    labels: Mapping[str, Any],
+    kept: str,
+    warn: Warn = warn_here,
 ) -> Generator[Act]:
-    """Opens a W&B run and yields what applies an action to it. Its first failure gives a warning that ends
-    with what is `kept` without it; later actions are then left out, and the caller goes on."""
+    """Opens a W&B run and yields what applies an action to it. Its first failure is given to `warn`, in a text that
+    ends with what is `kept` without it; later actions are then left out, and the caller goes on."""
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
@@ -39,9 +50,7 @@ def wandb_run(
             return action(*args, **options)
         except failures as error:
             broken.append(error)
-            warnings.warn(
-                f"run {run_id}: W&B failed ({type(error).__name__}: {error}); it goes on without. {kept}", stacklevel=2
-            )
+            warn(f"run {run_id}: W&B failed ({type(error).__name__}: {error}); it goes on without. {kept}")
 
     run = guarded(_start, wandb, config, run_id, run_config, labels)
     status = 1

@@ -51,6 +51,21 @@ def test_without_variables_the_defaults_stand(monkeypatch):
         tracker("tracker.mode=of")
 
 
+def test_a_w_and_b_failure_of_a_job_that_ends_well_is_reported_to_the_launch(tmp_path):
+    """Its recordings cannot be written: their folder is a file."""
+    (tmp_path / "file").touch()
+    alarms = []
+    folder = train(
+        tiny("tracker=wandb", f"tracker.dir={tmp_path}/file", out=tmp_path),
+        lambda row: alarms.append(row["alarm"]) if "alarm" in row else None,
+    )
+    assert len(read_metrics(folder)) == 8
+    assert [text.partition(" (")[0] for text in alarms] == [
+        *(f"run {path.name}: W&B failed" for path in sorted((tmp_path / "runs").iterdir()))
+    ]
+    assert all(text.endswith("metrics.jsonl") for text in alarms)
+
+
 @pytest.mark.slow
 def test_what_was_asked_for_stands_in_the_recording_and_wandb_sync_finds_it(tmp_path, monkeypatch):
     for name, value in VARIABLES.items():

@@ -98,12 +98,12 @@ def test_in_a_log_file_each_end_is_one_plain_line_and_a_failure_is_said():
     jobs = expand_to_jobs([Entry("true_reward", config)], {})
     with ProgressView(jobs, out) as view:
         view.update(jobs[0], {"step": 1, "until": 3, "train/loss": 2.0})
-        view.update(jobs[0], {"alarm": "planted"})
+        view.update(jobs[0], {"alarm": "planted [/here]"})
         view.finish(JobResult(jobs[0], "done", 2.0))
         view.finish(JobResult(jobs[1], "failed", error="Traceback\nZeroDivisionError: planted"))
     text = out.file.getvalue()
     assert "base seed 0 done in 2 s" in text
-    assert "alarm base seed 0: planted" in text
+    assert "alarm base seed 0: planted [/here]" in text
     assert "failed true_reward seed 0: ZeroDivisionError: planted" in text
 
 
