@@ -26,7 +26,7 @@ from pathlib import Path
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch")
 ACCOUNTING_DAEMONS = ("slurmdbd", "mariadbd", "mariadb-install-db")
 NODES = ("n1", "n2")
-START_SECONDS = 60.0
+WAIT_SECONDS = 180.0  # for a machine that is busy with other things
 NODE_VARIABLE = "TOY_NODE"
 
 SLURM_CONF = """\
@@ -120,6 +120,11 @@ class Cluster:
     def kill_controller(self) -> None:
         _kill_all(f"{NODE_VARIABLE}=controller", within=self._mark)
 
+    def queue(self) -> dict[str, str]:
+        """{id: state} of the jobs that have not ended."""
+        lines = self.run("squeue", "--noheader", "--array", "--format=%i|%T").split()
+        return dict(line.split("|") for line in lines)
+
     def is_idle(self) -> bool:
         """Whether every node answers and runs nothing."""
         return self.run("sinfo", "-h", "-p", "low", "-t", "idle", "-r", "-o", "%D").strip() == f"{len(NODES)}"
@@ -185,17 +190,24 @@ class Cluster:
             subprocess.Popen(command, env={**self.env, **env}, stdout=out, stderr=out, start_new_session=True)
 
     def _wait(self, what: str, ready: Callable[[], object]) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                if ready():
-                    return
-            except subprocess.CalledProcessError:
-                pass
-            if time.monotonic() > deadline:
-                logs = "\n".join(f"{path.name}: {path.read_text()[-500:]}" for path in self.folder.glob("*.out"))
-                raise TimeoutError(f"{what}: not up after {START_SECONDS:.0f} s\n{logs}")
-            time.sleep(0.2)
+        def answers() -> object:
+            with contextlib.suppress(subprocess.CalledProcessError):
+                return ready()
+
+        try:
+            wait_until(answers)
+        except TimeoutError:
+            logs = "\n".join(f"{path.name}: {path.read_text()[-500:]}" for path in self.folder.glob("*.out"))
+            raise TimeoutError(f"{what}: not up after {WAIT_SECONDS:.0f} s\n{logs}") from None
+
+
+def wait_until(reached: Callable[[], object]) -> None:
+    """Raises TimeoutError after WAIT_SECONDS."""
+    end = time.monotonic() + WAIT_SECONDS
+    while not reached():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not reached within {WAIT_SECONDS:.0f} s")
+        time.sleep(0.1)
 
 
 def _kill_all(*any_of: str, within: str) -> None:

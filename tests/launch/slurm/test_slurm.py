@@ -17,41 +17,10 @@ from harness.config.schema import SubmititConfig
 from harness.core.errors import UserError
 from harness.launch.jobs import Job
 from harness.launch.launch import launch
-from tests.launch.slurm.cluster import Cluster, missing
+from tests.launch.slurm.cluster import WAIT_SECONDS, wait_until
 from tests.launch.works import act
 
-pytest.importorskip("submitit")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        bool(missing()), reason=f"no Slurm here: apt-get install slurm-wlm munge ({', '.join(missing())} missing)"
-    ),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
-KINDS = ["without accounting"]
-KINDS += [] if missing(accounting=True) else ["with accounting"]
-DEADLINE = 60.0
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def cluster(request, tmp_path_factory):
-    """Its folder is short: the path of a socket is limited to 108 characters."""
-    cluster = Cluster(tmp_path_factory.mktemp("slurm"))
-    try:
-        cluster.start(request.param == "with accounting")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
-            yield cluster
-    finally:
-        cluster.stop()
-
-
-@pytest.fixture(autouse=True)
-def idle(cluster):
-    """Every test begins and ends with an idle cluster."""
-    yield
-    cluster.run("scancel", "--me")
-    wait_until(lambda: queue(cluster) == {} and cluster.is_idle())
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
 def config(folder, pack=1, wait=True, retries=0, minutes=5, grace=10.0, partition="low"):
@@ -70,19 +39,6 @@ def results(jobs, settings, on_progress=None):
 
 def statuses(ended):
     return {run_id: result.status for run_id, result in ended.items()}
-
-
-def queue(cluster):
-    """{id: state} of the jobs that have not ended."""
-    lines = cluster.run("squeue", "--noheader", "--array", "--format=%i|%T").split()
-    return dict(line.split("|") for line in lines)
-
-
-def wait_until(reached, seconds=DEADLINE):
-    end = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < end, "not reached in time"
-        time.sleep(0.1)
 
 
 def starts(folder, run_id):
@@ -139,17 +95,17 @@ def test_packs_failures_needs_and_retries_end_as_on_the_local_launcher(cluster, 
 def test_after_sigterm_running_packs_save_pending_ones_leave_the_queue_and_the_launch_ends(cluster, tmp_path):
     jobs = [job(f"{i}", "save_when_stopped", saved=str(tmp_path / f"saved{i}")) for i in range(4)]
     with launching(jobs, config(tmp_path)) as process:
-        wait_until(lambda: sorted(queue(cluster).values()) == ["PENDING", "PENDING", "RUNNING", "RUNNING"])
+        wait_until(lambda: sorted(cluster.queue().values()) == ["PENDING", "PENDING", "RUNNING", "RUNNING"])
         wait_until(lambda: len(list(tmp_path.glob("*.messages"))) == 2)
         time.sleep(2)
         process.send_signal(signal.SIGTERM)
-        printed, _ = process.communicate(timeout=DEADLINE)
+        printed, _ = process.communicate(timeout=WAIT_SECONDS)
     assert printed.splitlines() == [
         *(line for line in printed.splitlines() if line.endswith(" cancelled")),
         "status 143",
     ]
     assert len(printed.splitlines()) == 5
-    assert queue(cluster) == {}
+    assert cluster.queue() == {}
     assert len(list(tmp_path.glob("saved*"))) == 2
 
 
@@ -160,12 +116,12 @@ def interrupt(cluster, tmp_path, how):
 
     def once_ready(job, row):
         if not called:
-            (job_id,) = queue(cluster)
+            (job_id,) = cluster.queue()
             called.append(job_id)
             how(job_id)
 
     ended = results([job("a", "save_and_resume", saved=saved)], config(tmp_path), once_ready)
-    wait_until(lambda: queue(cluster) == {})
+    wait_until(lambda: cluster.queue() == {})
     return ended["a"]
 
 
@@ -179,7 +135,7 @@ def test_a_preempted_job_is_waited_for_and_goes_on(cluster, tmp_path):
         cluster.run("sbatch", "--partition=high", "--nodes=2", "--output=/dev/null", "--wrap=sleep 3")
 
     ended = interrupt(cluster, tmp_path, preempt)
-    wait_until(lambda: queue(cluster) == {})
+    wait_until(lambda: cluster.queue() == {})
     assert (ended.status, ended.value, ended.attempts) == ("done", "resumed from whole step", 1)
 
 
@@ -193,7 +149,7 @@ def test_a_job_out_of_time_saves_and_is_requeued(cluster, tmp_path):
 def test_what_scancel_took_is_cancelled_and_runs_in_the_next_launch(cluster, tmp_path):
     saved = str(tmp_path / "saved")
     jobs = [job("a", "save_and_resume", saved=saved)]
-    ended = results(jobs, config(tmp_path, retries=3), lambda *_: cluster.run("scancel", *queue(cluster)))
+    ended = results(jobs, config(tmp_path, retries=3), lambda *_: cluster.run("scancel", *cluster.queue()))
     assert (ended["a"].status, ended["a"].attempts) == ("cancelled", 1)
     assert "scancel" in ended["a"].error
     assert results(jobs, config(tmp_path))["a"].value == "resumed from whole step"
@@ -240,7 +196,7 @@ def test_nothing_is_queued_while_slurm_does_not_say_what_runs(cluster, tmp_path)
 def test_the_launch_after_a_killed_one_waits_for_its_jobs_and_queues_none_twice(cluster, tmp_path):
     jobs = [job(f"{i}", "sleep", seconds=6, dir=str(tmp_path)) for i in range(3)]
     with launching(jobs, config(tmp_path)) as process:
-        wait_until(lambda: len(queue(cluster)) == 3)
+        wait_until(lambda: len(cluster.queue()) == 3)
         process.kill()
         process.wait()
     assert statuses(results(jobs, config(tmp_path))) == dict.fromkeys("012", "done")
@@ -258,12 +214,12 @@ def test_a_launch_killed_as_soon_as_slurm_has_its_jobs_has_queued_none_unseen(cl
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
         with launching(jobs, config(tmp_path)) as process:
-            process.communicate(timeout=DEADLINE)
-    assert len(queue(cluster)) == 2
+            process.communicate(timeout=WAIT_SECONDS)
+    assert len(cluster.queue()) == 2
     assert set(statuses(results(jobs, config(tmp_path, wait=False))).values()) == {"submitted"}
-    assert len(queue(cluster)) == 2
+    assert len(cluster.queue()) == 2
     cluster.run("scancel", "--me")  # submitit's part of them was not written
-    wait_until(lambda: queue(cluster) == {})
+    wait_until(lambda: cluster.queue() == {})
     assert statuses(results(jobs, config(tmp_path))) == dict.fromkeys("01", "done")
     assert [starts(tmp_path, run_id) for run_id in "01"] == [1, 1]
 
@@ -274,10 +230,10 @@ def test_a_requeued_job_is_not_queued_again_by_the_next_launch(cluster, tmp_path
     assert statuses(results(jobs, config(tmp_path, wait=False))) == {"a": "submitted"}
     wait_until(lambda: starts(tmp_path, "a") == 1)
     time.sleep(1)
-    cluster.run("scontrol", "requeue", *queue(cluster))
+    cluster.run("scontrol", "requeue", *cluster.queue())
     wait_until((tmp_path / "saved").exists)
     assert statuses(results(jobs, config(tmp_path, wait=False))) == {"a": "submitted"}
-    assert len(queue(cluster)) == 1
+    assert len(cluster.queue()) == 1
     assert results(jobs, config(tmp_path))["a"].value == "resumed from whole step"
     assert starts(tmp_path, "a") == 2
 
