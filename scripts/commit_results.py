@@ -14,7 +14,10 @@ from typing import Any
 
 import polars as pl
 
-COPIED = ("README.md", "manifest.json", "transfer.json", "breadth.json")
+from harness.core.files import read_json, sha256, write_hashed_json
+from harness.study.table_files import TABLES
+
+COPIED = ("README.md", "transfer.json", "breadth.json")
 PROBLEM_ORDER = ("task", "setting", "difficulty", "problem", "seed", "arm", "x", "run_id")
 # Of a single task only what it gained and what was concluded; of a pool of tasks all but what can be drawn again.
 TASK_FIELDS = (
@@ -61,6 +64,9 @@ def commit(source: Path, target: Path, figures: list[str]) -> None:
     compress(source / "table.parquet", target / "table.parquet")
     if (source / "problems.parquet").is_file():
         compress(source / "problems.parquet", target / "problems.parquet", PROBLEM_ORDER)
+    if (manifest := read_json(source / "manifest.json")) is not None:
+        hashes = {name: sha256((target / name).read_bytes()) for name in TABLES if (target / name).is_file()}
+        write_hashed_json(target / "manifest.json", {**manifest, "files": hashes})
     if (source / "verdicts.json").is_file():
         records = [rounded(short(record)) for record in json.loads((source / "verdicts.json").read_text())]
         lines = ",\n".join(json.dumps(record) for record in records)

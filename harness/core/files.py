@@ -83,6 +83,16 @@ def is_intact(path: Path) -> bool:
     return path.is_file() and read_json(path) is not None
 
 
+def is_unchanged(path: Path, expected: str) -> bool:
+    """Whether the file is there and has this `sha256`; one that has another is set aside."""
+    if not path.is_file():
+        return False
+    if sha256(path.read_bytes()) == expected:
+        return True
+    set_aside(path, "its content does not match its hash")
+    return False
+
+
 def damaged_copy(path: Path) -> Path:
     return path.with_name(f"{path.name}.damaged")
 

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from torch import Tensor
 from harness.config.identity import SCHEMA_VERSION
 from harness.config.schema import ModelConfig
 from harness.core.errors import UserError, nearest
+from harness.core.files import read_json
 from harness.core.flops import Spent
 from harness.policy.export import write_folder
 from harness.policy.transformer import Transformer
@@ -105,11 +106,27 @@ def save_checkpoint(folder: Path, run_id: str, state: TrainState, keep: int, mem
         shutil.rmtree(step_folder(folder, step))
 
 
-def save_weights(folder: Path, run_id: str, policy: Transformer, spent: Spent, member: int = 0) -> None:
-    """The policy of one run of a stack at a budget; written once."""
+def save_weights(
+    folder: Path,
+    run_id: str,
+    policy: Transformer,
+    spent: Spent,
+    member: int = 0,
+    about: Mapping[str, float] | None = None,
+) -> None:
+    """The policy of one run of a stack at a budget; written once. about: what else meta.json is to hold."""
     if not step_folder(folder, spent.step).is_dir():
-        meta = {"run_id": run_id, "spent": asdict(spent)}
+        meta = {**(about or {}), "run_id": run_id, "spent": asdict(spent)}
         _write(step_folder(folder, spent.step), {"policy.safetensors": _weights(policy, member)}, meta)
+
+
+def read_meta(folder: Path) -> dict[str, Any] | None:
+    """meta.json of a checkpoint; None if there is none, or it is damaged."""
+    try:
+        meta = json.loads((folder / "meta.json").read_bytes())
+        return meta if meta["hash"] == _hash_of(meta) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _read(folder: Path, run_id: str) -> tuple[dict[str, bytes], dict[str, Any]]:
@@ -189,9 +206,13 @@ def export_run(run: Path, step: int | None, out: Path) -> int:
         raise UserError(f"{run}" + ("" if step is None else f", step {step}"), kept, "name a run folder and its step")
     step = steps[-1] if step is None else step
     files, meta = _read(step_folder(run / "budgets", step), run.name)
-    described = json.loads((run / "config.json").read_text())["model"]
+    config = read_json(run / "config.json")
+    if config is None:
+        raise UserError(str(run), "holds no config.json", "launch the run again: it is then written anew")
     made_by = {"run_id": run.name, "step": step, "spent": meta["spent"], "schema": SCHEMA_VERSION}
-    write_folder(out, load(files["policy.safetensors"]), TypeAdapter(ModelConfig).validate_python(described), made_by)
+    write_folder(
+        out, load(files["policy.safetensors"]), TypeAdapter(ModelConfig).validate_python(config["model"]), made_by
+    )
     return step
 
 

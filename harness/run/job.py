@@ -43,7 +43,7 @@ from harness.run.evaluations import VERIFIED_ACCURACY, budget_metrics, evaluate_
 from harness.run.folder import Member, Stack, record_outcome, run_folder
 from harness.run.lock import hold_lock
 from harness.run.remaining import RemainingWork, remaining_work
-from harness.run.tracker import STEP, cut_back, read_metrics
+from harness.run.tracker import STEP, check_metrics, cut_back, metrics_record, read_metrics
 from harness.train.critic import add_critic
 from harness.train.distributed import synchronised_stop
 from harness.train.optim import make_optimizer
@@ -90,7 +90,8 @@ def run_stack(jobs: Sequence[Job], report: ReportRow) -> list[str]:
         for work, group in alike.items():
             _run_members(group, work, report)
         for member in members:
-            member.folder.set_status("done", max(member.job.until, member.folder.status().get("step", 0)))
+            step = max(member.job.until, member.folder.status().get("step", 0))
+            member.folder.set_status("done", step, metrics=metrics_record(member.folder.path))
     return [str(member.folder.path) for member in members]
 
 
@@ -114,6 +115,7 @@ def _open_member(job: Job, stack: ExitStack) -> Member:
     stack.enter_context(hold_lock(folder))
     stack.enter_context(record_outcome(folder))
     folder.remove_unfinished()
+    check_metrics(folder.path, folder.status())
     folder.set_status("running", folder.status().get("step", 0))
     folder.add_labels(job.labels)
     return Member(job, config, folder)
@@ -167,7 +169,9 @@ def _pretrain(members: Stack, work: RemainingWork, report: ReportRow) -> None:
 
         pretrain(config.base, state, corpus_of(config.base), work.until, after)
     for i, member in enumerate(members):
-        save_weights(member.folder.budgets, member.folder.run_id, state.policy, state.spent[i], i)
+        last = [row["train/loss"] for row in read_metrics(member.folder.path)[-20:]]
+        about = {"loss": sum(last) / len(last)} if last else {}
+        save_weights(member.folder.budgets, member.folder.run_id, state.policy, state.spent[i], i, about)
 
 
 def _import(folder: str, members: Stack, state: TrainState) -> None:

@@ -8,6 +8,7 @@ from harness.core.files import damaged_copy, is_intact
 from harness.launch.jobs import Job
 from harness.run.checkpoint import saved_steps, step_folder
 from harness.run.folder import RunFolder, run_folder
+from harness.run.tracker import check_metrics
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class RemainingWork:
     """Steps start + 1 … until are to be trained, none where they are equal; budgets `evaluate` have no scores. replay:
     those of them that the run has passed without keeping weights; they are trained for again from the checkpoint of
     replay_start, beside the run. base_weights: whether those of a base are still to be saved. damaged: whether the run
-    lacks a file that was set aside and can be made again without training."""
+    lacks a file that was set aside."""
 
     start: int
     until: int
@@ -28,6 +29,11 @@ class RemainingWork:
     @property
     def is_empty(self) -> bool:
         return self.start == self.until and not (self.evaluate or self.base_weights or self.damaged)
+
+    @property
+    def only_mends(self) -> bool:
+        """Whether nothing is to be trained, and a damaged file to be made again."""
+        return self.damaged and self.start == self.until and not (self.base_weights or self.replay)
 
     @property
     def steps(self) -> int:
@@ -45,6 +51,7 @@ def remaining_work(job: Job) -> RemainingWork:
     config = parse(job.run)
     folder = run_folder(config.out, job.run_id)
     checkpoints, damaged = saved_steps(folder.checkpoints), folder.lacks_damaged_file()
+    check_metrics(folder.path, folder.status())
     newest = max(checkpoints, default=0)
     if job.run_id == base_id(config):
         kept = step_folder(folder.budgets, job.until).is_dir()
@@ -58,5 +65,5 @@ def remaining_work(job: Job) -> RemainingWork:
     passed = [step for step in evaluate if start == job.until or step <= start > 0]
     replay = tuple(step for step in passed if not step_folder(folder.budgets, step).is_dir())
     usable = [step for step in (*checkpoints, *saved_steps(folder.replay)) if replay and step <= replay[0]]
-    damaged = damaged or bool(set_aside - {*replay})
+    damaged = damaged or bool(set_aside)
     return RemainingWork(start, job.until, evaluate, replay, max(usable, default=0), damaged=damaged)

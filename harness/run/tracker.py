@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from harness.config.schema import NoTracker, WandbTracker
-from harness.core.files import write_jsonl
+from harness.core.files import set_aside, sha256, write_jsonl
 from harness.run.wandb_run import Warn, is_base_of_sweep, log_weights, samples_table, wandb_run, warn_here
 
 STEP = "compute/step"
@@ -80,6 +80,35 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}, line {number} is not JSON ({error.msg}); was the file edited?") from None
     return rows
+
+
+def metrics_record(run_dir: Path) -> dict[str, Any]:
+    """What a run's status keeps of its metrics, to find out later that they are damaged."""
+    path = Path(run_dir) / METRICS
+    data = path.read_bytes() if path.is_file() else b""
+    return {"bytes": len(data), "sha256": sha256(data)}
+
+
+def check_metrics(run_dir: Path, status: Mapping[str, Any]) -> None:
+    """Sets metrics.jsonl aside if it is not what the run's status says. Statuses of older versions, and those of runs
+    that are not done, do not say: then rows must be JSON, and those of a run that is done must reach its step."""
+    path = Path(run_dir) / METRICS
+    if path.is_file() and (reason := _damage(path, status)):
+        set_aside(path, reason)
+
+
+def _damage(path: Path, status: Mapping[str, Any]) -> str:
+    """What is wrong; "" if nothing is. Rows that were logged later follow the bytes on record."""
+    if record := status.get("metrics"):
+        whole = sha256(path.read_bytes()[: record["bytes"]]) == record["sha256"]
+        return "" if whole else "its content does not match its hash"
+    try:
+        steps = [row[STEP] for row in read_metrics(path.parent)]
+    except (ValueError, TypeError, KeyError) as error:
+        return str(error)
+    if steps and status.get("state") == "done" and max(steps) < status["step"]:
+        return f"its rows end at step {max(steps)}, and the run came to step {status['step']}"
+    return ""
 
 
 def cut_back(run_dir: Path, step: int) -> None:

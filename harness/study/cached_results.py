@@ -14,8 +14,8 @@ from harness.config.identity import SCHEMA_VERSION
 from harness.config.roles import LONGER
 from harness.config.schema.study import arm_variants
 from harness.core.errors import UserError
-from harness.core.files import read_json
 from harness.core.flops import Spent
+from harness.study.table_files import read_manifest
 
 AXES = tuple(asdict(Spent()))
 BASE_COLUMNS = ("base_id", "base_seed", "model", "model_params", "pretrain_tokens", "pretrain_loss", "budgets_mode")
@@ -98,8 +98,8 @@ def _score(row: dict[str, Any]) -> dict[str, Any]:
 
 def read_cached_results(folder: Path) -> CachedResults:
     """All that the tables of a study's folder hold; EMPTY where there are none."""
-    manifest = read_json(folder / "manifest.json")
-    if manifest is None or not all((folder / f"{name}.parquet").is_file() for name in ("table", "problems")):
+    manifest = read_manifest(folder)
+    if manifest is None:
         return CachedResults()
     import polars as pl
 
@@ -115,8 +115,8 @@ def read_cached_results(folder: Path) -> CachedResults:
 def read_reused_results(folder: Path, wanted: Mapping[RunLabels, tuple[str, str]]) -> CachedResults:
     """The results of `folder` under the (run_id, evaluation_id) that `wanted` gives to labels, where its manifest was
     written under another version of identities; else under its own. Raises UserError if it holds no tables."""
-    manifest, found = read_json(folder / "manifest.json"), read_cached_results(folder)
-    if not found.table:
+    manifest, found = read_manifest(folder), read_cached_results(folder)
+    if manifest is None or not found.table:
         reason = "it holds no manifest.json with table.parquet and problems.parquet"
         raise UserError(f"reuse={folder}", reason, "name the folder of a study, such as docs/results/transfer")
     if manifest.get("identity_version", 1) == SCHEMA_VERSION:

@@ -11,7 +11,7 @@ from rich.console import Console
 from harness.config.identity import code_version
 from harness.config.schema import Config, WandbTracker
 from harness.core.errors import UserError
-from harness.core.files import read_json, write_json
+from harness.core.files import is_unchanged, read_json, sha256, write_hashed_json
 from harness.launch.jobs import Job, JobResult, Progress
 from harness.launch.launch import launch, max_parallel_jobs
 from harness.run.folder import run_folder
@@ -26,6 +26,7 @@ from harness.study.tables import report_context, runs_left_out, warmup_x, write_
 
 LAST_LINES = 20
 NO_NOTES: Mapping[str, str] = MappingProxyType({})
+ANALYSED = ("verdicts.json", "transfer.json", "allocation.json", "report.html")
 
 
 def run_jobs(jobs: Sequence[Job], config: Config, console: Console) -> list[JobResult] | None:
@@ -195,8 +196,12 @@ def _fingerprint(folder: Path, study: Study) -> str:
 
 
 def _cached_analysis(folder: Path, study: Study) -> dict[str, Any] | None:
-    """The analysis in the folder, if it was made whole from these tables by this code."""
-    if read_json(folder / "analysis.json") != _fingerprint(folder, study):
+    """The analysis in the folder, if it was made whole from these tables by this code and is so still."""
+    record = read_json(folder / "analysis.json")
+    if not isinstance(record, dict) or record["made_from"] != _fingerprint(folder, study):
+        return None  # one of an older version is a fingerprint alone
+    intact = [is_unchanged(folder / name, expected) for name, expected in record["files"].items()]
+    if not all(intact):
         return None
     return {name: read_json(folder / f"{name}.json") for name in ("verdicts", "transfer")}
 
@@ -214,5 +219,6 @@ def _run_analysis(folder: Path, study: Study, overrides: Sequence[str], notice: 
     tracker = study.entries[0].config.tracker
     if isinstance(tracker, WandbTracker):
         publish(tracker, folder, study.config.name, found["verdicts"], found["transfer"])
-    write_json(folder / "analysis.json", _fingerprint(folder, study))
+    hashes = {name: sha256((folder / name).read_bytes()) for name in ANALYSED}
+    write_hashed_json(folder / "analysis.json", {"made_from": _fingerprint(folder, study), "files": hashes})
     return found

@@ -159,16 +159,19 @@ def _check_shared(entry: Entry, shared: Job) -> None:
 
 def is_done(job: Job, cached: CachedResults = EMPTY) -> bool:
     """Whether nothing of the job remains: its run has come to its step or beyond and has all evaluations, or these are
-    cached."""
-    if job.needs and set(job.budgets) <= cached.steps(job.run_id, evaluation_id(parse(job.run))):
+    cached and no file of it was set aside as damaged that can be made again without training."""
+    work = remaining_work(job)
+    if work.is_empty:
         return True
-    return remaining_work(job).is_empty
+    is_cached = bool(job.needs) and set(job.budgets) <= cached.steps(job.run_id, evaluation_id(parse(job.run)))
+    return is_cached and not work.only_mends
 
 
 def pending_jobs(jobs: Sequence[Job], cached: CachedResults = EMPTY) -> list[Job]:
     """Jobs that are not done, without needs that are."""
     left = {job.run_id: job for job in jobs if not is_done(job, cached)}
     # A base whose runs are all done is not needed, be it there or not.
-    wanted = {need for job in left.values() for need in job.needs} | {i for i, job in left.items() if job.needs}
+    wanted = {need for job in left.values() for need in job.needs}
+    wanted |= {run_id for run_id, job in left.items() if job.needs or remaining_work(job).only_mends}
     left = {run_id: job for run_id, job in left.items() if run_id in wanted}
     return [replace(job, needs=tuple(need for need in job.needs if need in left)) for job in left.values()]

@@ -13,11 +13,12 @@ from harness.config.identity import SCHEMA_VERSION, base_id, code_version, evalu
 from harness.config.roles import roles_of
 from harness.config.schema import StudyConfig
 from harness.core.errors import UserError
-from harness.core.files import read_json, write_json
+from harness.core.files import read_json, remove_unfinished
 from harness.run.folder import run_folder
-from harness.run.tracker import read_metrics
+from harness.run.tracker import check_metrics, read_metrics
 from harness.study.cached_results import BASE_COLUMNS, MADE_BY, Scores
 from harness.study.expand import Entry, Study
+from harness.study.table_files import TABLES, write_table_files
 
 if TYPE_CHECKING:
     import polars as pl
@@ -41,19 +42,27 @@ def warmup_x(study: Study, folder: Path) -> float:
 
 def _base_columns(study: Study, entry: Entry) -> Mapping[str, Any]:
     from harness.policy.transformer import parameter_count
+    from harness.run.checkpoint import read_meta, step_folder
 
     config = entry.config
-    rows = read_metrics(run_folder(config.out, base_id(config)).path)
-    if not rows and (cached := study.cached.base(entry.run_id)):
+    base = run_folder(config.out, base_id(config))
+    meta = read_meta(step_folder(base.budgets, config.base.steps)) or {}
+    check_metrics(base.path, base.status())
+    rows = read_metrics(base.path)
+    if "loss" not in meta and not rows and (cached := study.cached.base(entry.run_id)):
         return {name: cached[name] for name in BASE_COLUMNS} | {"base_id": base_id(config)}
-    last = rows[-20:]
+    if "loss" in meta:
+        tokens, loss = meta["spent"]["tokens"], meta["loss"]
+    else:  # an imported base, or one of an older version
+        last = [row["train/loss"] for row in rows[-20:]]
+        tokens, loss = (rows[-1]["compute/tokens"], sum(last) / len(last)) if rows else (None, None)
     return {
         "base_id": base_id(config),
         "base_seed": config.base.seed,
         "model": config.model.name,
         "model_params": parameter_count(config.model),
-        "pretrain_tokens": rows[-1]["compute/tokens"] if rows else None,
-        "pretrain_loss": sum(r["train/loss"] for r in last) / len(last) if rows else None,
+        "pretrain_tokens": tokens,
+        "pretrain_loss": loss,
         "budgets_mode": "decay" if config.schedule.has_horizon else "prefix",
     }
 
@@ -144,20 +153,15 @@ def write_tables(study: Study) -> Path:
         raise UserError(f"study {study.config.name}: nothing was measured", "no run reached a budget", fix)
     folder = study.folder
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in (("table", table), ("problems", problems)):
-        beside = folder / f".{name}.parquet"
-        content.write_parquet(beside)
-        beside.replace(folder / f"{name}.parquet")
+    remove_unfinished(folder)
     entries = [
         {"arm": e.arm, "seed": e.config.seed, "base_seed": e.config.base.seed, "run_id": e.run_id,
          "base_id": base_id(e.config), "evaluation_id": evaluation_id(e.config), "budgets": e.budgets}
         for e in study.entries
     ]  # fmt: skip
     plain = TypeAdapter(StudyConfig).dump_python(study.config, mode="json")
-    write_json(
-        folder / "manifest.json",
-        {"study": plain, "identity_version": SCHEMA_VERSION, "code_version": code_version(), "runs": entries},
-    )
+    about = {"study": plain, "identity_version": SCHEMA_VERSION, "code_version": code_version(), "runs": entries}
+    write_table_files(folder, dict(zip(TABLES, (table, problems))), about)
     return folder
 
 

@@ -4,7 +4,6 @@ Built from what lies in the study's folder, with no network; saving it needs a l
 `dashboard`) writes the format that the W&B page reads.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from harness.core.errors import UserError
-from harness.core.files import write_json
+from harness.core.files import read_json, write_json
 
 PER_SECTION = 24  # panels: more make a section slow to open
 
@@ -31,15 +30,15 @@ class StudyContents:
 
 def read_study(folder: Path) -> StudyContents:
     """Reads manifest.json, table.parquet and verdicts.json of a study's folder. Raises UserError if one is missing."""
+    manifest, records = read_json(folder / "manifest.json"), read_json(folder / "verdicts.json")
     missing = [name for name in ("manifest.json", "table.parquet", "verdicts.json") if not (folder / name).is_file()]
     if missing:
         fix = "name the folder of a study that has run, such as folder=outputs/studies/quickstart"
         raise UserError(str(folder), f"holds no {' and no '.join(missing)}", fix)
-    study = json.loads((folder / "manifest.json").read_text())["study"]["name"]
+    study = manifest["study"]["name"]
     rows = pl.read_parquet(folder / "table.parquet", columns=["task", "family", "role"]).unique().sort("task")
     of = {role: rows.filter(pl.col("role") == role) for role in ("verified", "unverified")}
     pairs = of["verified"].join(of["unverified"], on="family").sort("task", "task_right")
-    records = json.loads((folder / "verdicts.json").read_text())
     slopes = dict.fromkeys(f"slope/{r['arm']}/{r['role']}" for r in records if r["task"] == "all")
     tasks = {role: part["task"].to_list() for role, part in of.items()}
     return StudyContents(study, tasks, pairs.select("task", "task_right").rows(), tuple(slopes))

@@ -99,15 +99,23 @@ def read_frame(path: Path) -> pl.DataFrame:
     if not path.exists():
         raise TableError(f"{path} does not exist: give a CSV or Parquet file, or a folder that holds table.parquet")
     if path.is_dir():
-        return pl.concat([pl.read_parquet(table) for table in _tables(path)], how="diagonal_relaxed")
+        return pl.concat([_read_parquet(table) for table in _tables(path)], how="diagonal_relaxed")
     if path.suffix not in (".csv", ".tsv", ".parquet"):
         raise TableError(f"{path}: unknown kind of file {path.suffix!r}; use .csv, .tsv or .parquet")
+    if path.suffix == ".parquet":
+        return _read_parquet(path)
     try:
-        if path.suffix == ".parquet":
-            return pl.read_parquet(path)
         return pl.read_csv(path, separator="," if path.suffix == ".csv" else "\t", infer_schema=False)
     except (pl.exceptions.ComputeError, pl.exceptions.NoDataError) as error:
         raise TableError(f"{path} cannot be read as a table: {error}") from error
+
+
+def _read_parquet(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        fix = "a study writes its tables again when it is launched again"
+        raise TableError(f"{path} is damaged: {error}; {fix}") from error
 
 
 def _tables(folder: Path) -> list[Path]:
@@ -122,7 +130,7 @@ def _problems_of(path: Path) -> list[pl.DataFrame]:
     """Every problems.parquet that lies beside a table.parquet of this source."""
     tables = _tables(path) if path.is_dir() else [path] * (path.name == "table.parquet")
     beside = [table.with_name("problems.parquet") for table in tables]
-    return [pl.read_parquet(file) for file in beside if file.exists()]
+    return [_read_parquet(file) for file in beside if file.exists()]
 
 
 def rows_of(

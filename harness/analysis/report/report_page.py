@@ -27,6 +27,7 @@ from harness.analysis.report.sections import (
 from harness.analysis.report.transfer_section import transfer_section
 from harness.analysis.report.verdict_cards import answer_cards
 from harness.analysis.stats.formatting import format_count
+from harness.core.files import write_whole
 
 Record = Mapping[str, Any]
 ROLES = ("verified", "unverified")
@@ -66,7 +67,8 @@ def write_report(
         provenance_section(table, context),
     ]
     path = folder / "report.html"
-    path.write_text(render_page(context.get("title") or "RL scaling report", _lead(context), sections, axes))
+    page = render_page(context.get("title") or "RL scaling report", _lead(context), sections, axes)
+    write_whole(path, page.encode())
     write_figures(folder / "figures", {name: one for section in sections for name, one in section.figures.items()})
     return path
 
