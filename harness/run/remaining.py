@@ -8,7 +8,7 @@ from harness.core.files import damaged_copy, is_intact
 from harness.launch.jobs import Job
 from harness.run.checkpoint import saved_steps, step_folder
 from harness.run.folder import RunFolder, run_folder
-from harness.run.tracker import check_metrics
+from harness.run.tracker import STEP, check_metrics, read_metrics
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,12 @@ def reached_step(folder: RunFolder) -> int:
     return max([folder.status().get("step", 0), *saved_steps(folder.checkpoints)])
 
 
+def _logged_step(folder: RunFolder) -> int:
+    """The last step in the run's metrics: beyond its newest checkpoint where its process was killed. One that goes on
+    from there comes at least as far, so that no row is lost."""
+    return int(max((row[STEP] for row in read_metrics(folder.path)), default=0))
+
+
 def remaining_work(job: Job) -> RemainingWork:
     """What the job still takes. Nothing that its run has is ever trained or measured anew in the run's own folder."""
     config = parse(job.run)
@@ -62,8 +68,9 @@ def remaining_work(job: Job) -> RemainingWork:
     if config.objective == "frozen":
         return RemainingWork(job.until, job.until, evaluate, damaged=damaged or bool(set_aside))
     start = job.until if reached_step(folder) >= job.until else newest
+    until = max(job.until, _logged_step(folder)) if start < job.until else job.until
     passed = [step for step in evaluate if start == job.until or step <= start > 0]
     replay = tuple(step for step in passed if not step_folder(folder.budgets, step).is_dir())
     usable = [step for step in (*checkpoints, *saved_steps(folder.replay)) if replay and step <= replay[0]]
     damaged = damaged or bool(set_aside)
-    return RemainingWork(start, job.until, evaluate, replay, max(usable, default=0), damaged=damaged)
+    return RemainingWork(start, until, evaluate, replay, max(usable, default=0), damaged=damaged)

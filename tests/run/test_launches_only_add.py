@@ -110,12 +110,12 @@ def test_a_launch_only_adds_to_a_run_whatever_the_sequence(base, unbroken, launc
 
 def test_a_longer_run_is_recorded_under_its_first_labels_and_a_shorter_one_not_at_all(tmp_path, monkeypatch):
     opened, real = [], callbacks.open_tracker
-    monkeypatch.setattr(callbacks, "open_tracker", lambda *args: (opened.append(args[-1]), real(*args))[1])
+    monkeypatch.setattr(callbacks, "open_tracker", lambda *args: (opened.append(args[4]), real(*args))[1])
     run_job(base_job(tiny(out=tmp_path)), silent)
     opened.clear()
     for steps, arm in ((2, "first"), (4, "second"), (3, "third")):
         run_job(replace(rl_job(tiny(f"rl.steps={steps}", out=tmp_path)), labels={"arm": arm}), silent)
-    assert opened == [{"arm": "first"}, {"arm": "first"}]
+    assert [labels["arm"] for labels in opened] == ["first", "first"]
     folder = run_folder(tmp_path, run_id(tiny(out=tmp_path)))
     assert [labels["arm"] for labels in folder.labels()] == ["first", "second", "third"]
 
@@ -154,3 +154,33 @@ def test_a_stack_of_runs_that_have_come_less_and_farther_shortens_none(tmp_path)
     assert paths[0].read_text() == before[0]
     assert paths[1].read_text().startswith(before[1])
     assert [saved_steps(path.parent / "checkpoints")[-1] for path in paths] == [6, 4]
+
+
+class Killed(BaseException):
+    """In the place of a signal that leaves a process no time to save."""
+
+
+def test_rows_after_the_last_checkpoint_of_a_killed_process_survive_a_shorter_request(
+    base, unbroken, tmp_path, monkeypatch
+):
+    """No weights are behind them: the steps are trained again, as far as the killed process had come."""
+    shutil.copytree(base, tmp_path, dirs_exist_ok=True)
+    settings = (f"rl.steps={LAST}", "budgets=[0,1,2,3,4,5]")
+
+    def kill(row):
+        if row.get("step") == 4:
+            raise Killed
+
+    monkeypatch.setattr(callbacks, "SECONDS_BETWEEN_REPORTS", 0.0)
+    with pytest.raises(Killed):
+        run_job(rl_job(tiny(*settings, out=tmp_path)), kill)
+    folder = run_folder(tmp_path, run_id(tiny(*settings, out=tmp_path)))
+    assert saved_steps(folder.checkpoints) == []
+    before = [row["compute/step"] for row in read_metrics(folder.path)]
+    assert before[-1] == 4
+    run_job(rl_job(tiny("rl.steps=2", "budgets=[0,2]", out=tmp_path)), silent)
+    trained = [row["compute/step"] for row in read_metrics(folder.path) if "train/loss" in row]
+    assert trained == [1, 2, 3, 4]
+    assert saved_steps(folder.checkpoints)[-1] == folder.status()["step"] == 4
+    run_job(rl_job(tiny(*settings, out=tmp_path)), silent)
+    assert_same_weights(folder.path, unbroken)
