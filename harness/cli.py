@@ -21,12 +21,12 @@ from omegaconf import DictConfig
 from pydantic_core import ValidationError
 
 from harness.config.hints import from_validation
-from harness.config.overrides import explain, known_settings, overrides_among
+from harness.config.overrides import explain, known_settings, overrides_among, refuse_run_dir
 from harness.core.errors import UserError, as_write_error
 from harness.core.signals import raise_on_signals
 from harness.core.threads import BLAS_VARIABLES
 
-Body = Callable[[DictConfig], None]
+Body = Callable[[DictConfig], Any]
 Sweep = Callable[[Sequence[dict[str, Any]]], Sequence[Any]]
 
 
@@ -59,6 +59,7 @@ def _run(body: Body, config_name: str, config_module: str) -> int:
     raise_on_signals()
     overrides = overrides_among(sys.argv[1:])
     try:
+        refuse_run_dir(overrides)
         _run_with_hydra(body, config_name, config_module)
     except UserError as error:
         return print_error(error)
@@ -92,11 +93,12 @@ def _run_with_hydra(body: Body, config_name: str, config_module: str) -> None:
     errors: list[UserError | ValidationError] = []
 
     @functools.wraps(body)
-    def keeping_errors(config: DictConfig) -> None:
+    def keeping_errors(config: DictConfig) -> Any:
         try:
-            body(config)
+            return body(config)
         except (UserError, ValidationError) as error:
             errors.append(error)
+        return None
 
     hydra.main(version_base="1.3", config_path=f"pkg://{config_module}", config_name=config_name)(keeping_errors)()
     if errors:

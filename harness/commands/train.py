@@ -8,8 +8,10 @@ torchrun --nproc-per-node 2 scripts/train.py seed=1
 from harness.cli import app
 
 
-def train(containers) -> list[str]:
-    """Runs all given configurations on one pool; a base that several need is made once. Returns their run_ids."""
+def train(containers) -> list:
+    """Runs all given configurations on one pool; a base that several need is made once. Returns for each its objective,
+    or the UserError of a launch in which it failed; None for a plan and for what waits in a queue."""
+    from hydra.core.hydra_config import HydraConfig
     from rich.console import Console
 
     from harness.config.parse import parse
@@ -17,21 +19,36 @@ def train(containers) -> list[str]:
     from harness.study.execute import print_failures, print_queued, require_done, run_jobs
     from harness.study.expand import Entry, expand_to_jobs
     from harness.study.run_summary import accuracy_table, samples_table
-    from harness.study.sweep import sweep_arms, sweep_table
+    from harness.study.sweep import refuse_tuning_on_test, sweep_arms, sweep_table
 
     configs, console = [parse(container) for container in containers], Console(quiet=not is_main_process())
+    for config in configs:
+        refuse_tuning_on_test(config, HydraConfig.get().sweeper["_target_"])
     label = "single" if len(configs) == 1 else "sweep"
     entries = [Entry(arm or _arm(config), config) for arm, config in zip(sweep_arms(configs), configs)]
     results = run_jobs(expand_to_jobs(entries, {"study": label}), configs[0], console)
-    if results is not None:
-        print_failures(results, console)
-        print_queued(results, console)
-        console.print(accuracy_table(configs[0]) if len(configs) == 1 else sweep_table(configs))
-        if len(configs) == 1 and (samples := samples_table(configs[0])):
-            console.print(samples)
-        console.print(f"run folders: {configs[0].out}/runs", highlight=False)
+    if results is None:
+        return [None] * len(configs)
+    print_failures(results, console)
+    print_queued(results, console)
+    console.print(accuracy_table(configs[0]) if len(configs) == 1 else sweep_table(configs))
+    if len(configs) == 1 and (samples := samples_table(configs[0])):
+        console.print(samples)
+    console.print(f"run folders: {configs[0].out}/runs", highlight=False)
+    return _objectives(entries, results, require_done)
+
+
+def _objectives(entries, results, require_done) -> list:
+    from harness.core.errors import UserError
+    from harness.study.sweep import objective
+
+    status = {result.job.run_id: result.status for result in results}
+    found = {entry.run_id: objective(entry.config) for entry in entries if status.get(entry.run_id, "done") == "done"}
+    try:
         require_done(results)
-    return [entry.run_id for entry in entries]
+        return [found.get(entry.run_id) for entry in entries]
+    except UserError as error:
+        return [found.get(entry.run_id, error) for entry in entries]
 
 
 def _arm(config) -> str:
@@ -40,7 +57,10 @@ def _arm(config) -> str:
 
 
 @app("train", sweep=train)
-def main(container) -> None:
+def main(container) -> float | None:
     from harness.config.compose import plain
 
-    train([plain(container)])
+    (outcome,) = train([plain(container)])
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome

@@ -40,6 +40,7 @@ def explain(error: HydraException, config_name: str, config_module: str, texts: 
 def explain_in_context(error: HydraException, config_name: str, texts: Sequence[str]) -> UserError:
     """As `explain`, within an initialised Hydra, which stays as it is."""
     try:
+        _refuse_interval(parse_overrides(texts))
         known, groups = known_settings_in_context(config_name, texts)
         _check_settings(parse_overrides(texts), known, groups)
     except UserError as found:
@@ -86,6 +87,31 @@ def overrides_among(arguments: Sequence[str]) -> list[str]:
     """The overrides among a script's arguments: all but Hydra's own flags and what follows them."""
     pairs = zip(["", *arguments], arguments)
     return [text for before, text in pairs if not text.startswith("-") and before not in FLAGS_WITH_VALUE]
+
+
+def refuse_run_dir(texts: Sequence[str]) -> None:
+    """Raises UserError for a folder of Hydra's: it would be made and stay empty."""
+    for text in texts:
+        if text.startswith("hydra.run.dir="):
+            raise UserError(
+                text,
+                "run folders are named by the harness, under one output folder",
+                f"set out={text.partition('=')[2]}",
+            )
+
+
+def _refuse_interval(overrides: Sequence[Override]) -> None:
+    """Raises UserError for an interval that no sweeper chooses from."""
+    if any(override.key_or_group == "hydra/sweeper" for override in overrides):
+        return
+    for override in overrides:
+        if override.is_interval_sweep():
+            raise UserError(
+                override.input_line or "",
+                "only a sweeper that optimises chooses values in an interval; Hydra's own takes lists",
+                f"list values: -m {override.key_or_group}=1e-4,2e-4\n  or pip install -e '.[sweep]' and add: "
+                "-m hydra/sweeper=optuna evaluation.split=validation",
+            )
 
 
 def _loader() -> ConfigLoader:

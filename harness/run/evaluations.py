@@ -13,7 +13,7 @@ from harness.core.files import read_json, write_hashed_json, write_jsonl
 from harness.core.flops import Spent
 from harness.core.seeding import keys
 from harness.evaluate import Cell, CellResult, at_budgets, build_suite, cell_row, evaluate, problem_rows
-from harness.run.folder import Member, Stack
+from harness.run.folder import Member, RunFolder, Stack
 from harness.run.samples import samples_path
 from harness.train.state import TrainState
 
@@ -89,20 +89,12 @@ def pooled_accuracy(config: Config, rows: Iterable[Mapping[str, Any]]) -> dict[s
     return {role: sum(values) / len(values) for role, values in pooled.items() if values}
 
 
-def budget_metrics(member: Member, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def budget_metrics(config: Config, folder: RunFolder, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """eval_metrics; eval/{verified, unverified}/mean@1 over all tasks of a role; and eval/transfer_gain, that of the
     unverified ones minus what it was before RL, where that was measured."""
-    pooled = pooled_accuracy(member.config, rows)
+    pooled = pooled_accuracy(config, rows)
     metrics = eval_metrics(rows) | {f"eval/{role}/mean@1": value for role, value in pooled.items()}
-    before = read_json(member.folder.evaluation(evaluation_id(member.config), 0))
+    before = read_json(folder.evaluation(evaluation_id(config), 0))
     if before and "unverified" in pooled:
-        was = pooled_accuracy(member.config, before["rows"])["unverified"]
-        metrics["eval/transfer_gain"] = pooled["unverified"] - was
+        metrics["eval/transfer_gain"] = pooled["unverified"] - pooled_accuracy(config, before["rows"])["unverified"]
     return metrics
-
-
-def role_accuracy(rows: Iterable[Mapping[str, Any]], tasks: set[str]) -> float:
-    """mean@1 over the given tasks, each counting the same."""
-    found = eval_metrics(rows)
-    values = [found[f"eval/{task}/mean@1"] for task in tasks if f"eval/{task}/mean@1" in found]
-    return sum(values) / len(values)

@@ -249,7 +249,7 @@ def _train(callbacks: StepCallbacks, state: TrainState, budgets: Sequence[int]) 
         for i, member in enumerate(members):
             save_weights(member.folder.budgets, member.folder.run_id, state.policy, state.spent[i], i)
         scores = evaluate_budget(members, suite, state, state.spent)
-        metrics = [budget_metrics(member, rows) for member, rows in zip(members, scores)]
+        metrics = [budget_metrics(m.config, m.folder, rows) for m, rows in zip(members, scores)]
         callbacks.log([compute_metrics(spent) | own for spent, own in zip(state.spent, metrics)])
         if state.step == 0:
             for member, own in zip(members, metrics):
@@ -296,7 +296,9 @@ def _evaluate_frozen(members: Stack, report: ReportRow) -> None:
             scores = evaluate_budget(members, suite, state, spent)
             for i, tracker in enumerate(trackers):
                 if step not in logged[i]:
-                    tracker.log(compute_metrics(spent[i]) | budget_metrics(members[i], scores[i]))
+                    tracker.log(
+                        compute_metrics(spent[i]) | budget_metrics(members[i].config, members[i].folder, scores[i])
+                    )
             for member in members:
                 member.folder.set_status("running", max(step, member.folder.status().get("step", 0)))
                 report(member.job, {"step": step, "until": member.job.until})

@@ -123,6 +123,7 @@ LABELS = {
     "launcher.memory_gb": 2.0,
     "launcher.retries": 3,
     "launcher.grace": 3.0,
+    "objective_metric": "train/accuracy",
     "out": "elsewhere",
     "plan": True,
 }

@@ -11,7 +11,7 @@ from harness.core.seeding import keys
 from harness.evaluate import at_budgets, build_suite, cell_row, evaluate, problem_rows
 from harness.policy.logprobs import token_logprobs
 from harness.policy.tokenizer import ANSWER, EOS, encode, encode_prompt
-from harness.run.evaluations import eval_metrics, role_accuracy
+from harness.run.evaluations import eval_metrics, pooled_accuracy
 from harness.run.tracker import read_metrics
 from harness.study.run_summary import accuracy_table
 from harness.study.tables import build_tables
@@ -81,7 +81,7 @@ def test_metrics_tell_the_mean_over_budgets_and_each_of_several():
     for n in (0, 6):
         mine = [r for r in own if r["setting"] == f"thinking={n}"]
         assert told[f"eval/toy.symbolic/thinking={n}/mean@1"] == pytest.approx(by_hand(mine))
-    assert role_accuracy(rows, {"toy.symbolic"}) == pytest.approx(by_hand(own))
+    assert pooled_accuracy(tiny(), rows)["verified"] == pytest.approx(by_hand(own))
     assert not [name for name in eval_metrics(rows[:4]) if "thinking" in name]
 
 

@@ -65,7 +65,8 @@ class EvaluationConfig:
 @schema(frozen=True, config=FORBID_EXTRA)
 class Config:
     """All of one run. `budgets`: steps at which it is evaluated, or "log2" for 0, 1, 2, 4 … rl.steps. `backend`: which
-    implementation computes; backends agree to rounding, so it is no part of a run's identity."""
+    implementation computes; backends agree to rounding, so it is no part of a run's identity. `objective_metric`: the
+    metric at the last budget that a sweeper which optimises is given."""
 
     objective: Literal["rl", "continued_pretraining", "frozen"]
     seed: NonNegativeInt
@@ -89,6 +90,7 @@ class Config:
     out: str
     plan: bool
     backend: Literal["auto", "eager", "native", "cuda_graphs"] = "auto"
+    objective_metric: str = "eval/verified/mean@1"
 
     @property
     def has_scratchpad(self) -> bool:
