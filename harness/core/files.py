@@ -60,27 +60,33 @@ def write_hashed_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def read_json(path: Path) -> Any:
     """The content, without its hash. None if there is no such file, or if it was damaged: then it is set aside."""
+    text = _intact_text(path)
+    return None if text is None else json.loads(text)
+
+
+def is_intact(path: Path) -> bool:
+    """Whether the JSON file is there and whole; a damaged one is set aside."""
+    return _intact_text(path) is not None
+
+
+def _intact_text(path: Path) -> bytes | None:
+    """The JSON text without its hash; of a file that has one nothing else is looked at, so this takes no time."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
     hashed = _HASHED.fullmatch(data)
+    if hashed and hashed[2].decode() == sha256(hashed[1]):
+        return hashed[1] + b"\n}"
     try:
-        if hashed and hashed[2].decode() == sha256(hashed[1]):
-            return json.loads(hashed[1] + b"\n}")
-        content = json.loads(data)  # says where, if it is no JSON
+        json.loads(data)
     except ValueError as error:
         set_aside(path, f"it is not JSON ({error})")
         return None
     if hashed or _DAMAGED_HASH.fullmatch(data[-80:]):
         set_aside(path, "its content does not match its hash")
         return None
-    return content
-
-
-def is_intact(path: Path) -> bool:
-    """Whether the JSON file is there and whole; a damaged one is set aside."""
-    return path.is_file() and read_json(path) is not None
+    return data
 
 
 def is_unchanged(path: Path, expected: str) -> bool:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.core.files import set_aside
+
 SAMPLES = "samples"  # folder of a run, one file a budget
 COLUMNS = ("step", "task", "difficulty", "setting", "prompt", "answer", "before RL", "completion", "times")
 Place = tuple[str, int, str]  # task, difficulty, setting
@@ -41,10 +43,14 @@ def samples_path(run_dir: Path, step: int) -> Path:
 
 
 def read_samples(path: Path) -> list[Sample]:
-    """The samples of a budget; [] if there is no such file."""
+    """The samples of a budget; [] if there is no such file, or it is damaged: then it is set aside."""
     if not path.is_file():
         return []
-    return [_sample(json.loads(line)) for line in path.read_text().splitlines()]
+    try:
+        return [_sample(json.loads(line)) for line in path.read_text().splitlines()]
+    except (ValueError, KeyError, TypeError) as error:
+        set_aside(path, f"{type(error).__name__}: {error}")
+        return []
 
 
 def _sample(fields: Mapping[str, Any]) -> Sample:

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from harness.analysis.analysis import Analysis, analyze, verdict_frame
-from harness.analysis.data.table import load_table
+from harness.analysis.data.table import load_table, read_frame
 from harness.core.errors import UserError, nearest
 from harness.core.files import read_json
 from harness.run.load import Run, with_accuracy
@@ -32,15 +32,18 @@ class Study:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """The study's configuration, and its runs with arm, seed and id."""
-        return read_json(self.path / "manifest.json")
+        manifest = read_json(self.path / "manifest.json")
+        if manifest is None:
+            raise UserError(str(self.path), "holds no manifest.json", "launch the study again: it is then written anew")
+        return manifest
 
     @cached_property
     def table(self) -> pl.DataFrame:
-        return with_accuracy(pl.read_parquet(self.path / "table.parquet"))
+        return with_accuracy(read_frame(self.path / "table.parquet"))
 
     @cached_property
     def problems(self) -> pl.DataFrame:
-        return pl.read_parquet(self.path / "problems.parquet")
+        return read_frame(self.path / "problems.parquet")
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:
