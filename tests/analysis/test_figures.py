@@ -146,9 +146,9 @@ def test_what_is_not_finite_is_a_gap():
 def test_the_forest_has_a_row_for_each_gain():
     report = transfer_report(study_table(), default_options())
     gains = [(row["task"], "verified", row["gain"]) for row in report["verified"]["tasks"]]
-    drawn = [row for row in chart_rows(gain_forest(gains, "gain")) if "task" in row]
-    assert [row["task"] for row in drawn] == ["addition symbolic", "reversal symbolic", "sorting symbolic"]
-    assert [row["gain"] for row in drawn] == pytest.approx([gain["mean"] for _, _, gain in gains], rel=1e-5)
+    drawn = [row for row in chart_rows(gain_forest(gains, "gain")) if "row" in row]
+    assert [row["row"] for row in drawn] == ["addition symbolic", "reversal symbolic", "sorting symbolic"]
+    assert [row["value"] for row in drawn] == pytest.approx([gain["mean"] for _, _, gain in gains], rel=1e-5)
 
 
 @pytest.mark.parametrize(("exponent", "text"), [(0, "1"), (np.log10(20), "20"), (3, "1k"), (12, "10¹²"), (-3, "10⁻³")])

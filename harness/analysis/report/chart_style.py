@@ -117,10 +117,20 @@ def budget_x(axis: Axis, titled: bool = True) -> alt.X:
     return alt.X(f"{axis.name}:Q", scale=scale, axis=ticks)
 
 
+def log_ticks(title: str) -> alt.Axis:
+    """A log axis whose powers of ten are written as such from a million on, other ticks as numbers."""
+    power = "round(log(datum.value) / LN10)"
+    digit = "slice('⁰¹²³⁴⁵⁶⁷⁸⁹', {0}, {0} + 1)"
+    tens, ones = digit.format(f"floor({power} / 10)"), digit.format(f"({power} % 10)")
+    raised = f"'10' + ({power} > 9 ? {tens} : '') + {ones}"
+    whole = f"abs(log(datum.value) / LN10 - {power}) < 1e-6"
+    labels = f"datum.value < 1e6 ? format(datum.value, '~g') : {whole} ? {raised} : ''"
+    return alt.Axis(title=title, labelExpr=labels, labelOverlap=True, tickCount=5)
+
+
 def log_x(field: str, title: str) -> alt.X:
     """A log axis of one chart alone: its field is none of the axes that the page switches."""
-    ticks = alt.Axis(title=title, format="~g", labelOverlap=True, tickCount=6)
-    return alt.X(f"{field}:Q", scale=alt.Scale(type="log", nice=False), axis=ticks)
+    return alt.X(f"{field}:Q", scale=alt.Scale(type="log", nice=False), axis=log_ticks(title))
 
 
 def before_rule(axes: Sequence[Axis]) -> alt.Chart:

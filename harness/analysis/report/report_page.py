@@ -10,15 +10,16 @@ from harness.analysis.data.curves import cell_curves
 from harness.analysis.data.table import Table
 from harness.analysis.report.chart_style import CONFIG, budget_x, readable
 from harness.analysis.report.curve_series import Axis, Series, arm_series, fill_missing_axes, series_of, shared_axes
+from harness.analysis.report.factor_charts import factor_figures
 from harness.analysis.report.figures import compact_json, page_library, page_spec, write_figures
 from harness.analysis.report.html import Section, panel_id, paragraphs
+from harness.analysis.report.law_section import laws_section
 from harness.analysis.report.learning_section import learning_section
 from harness.analysis.report.reach_section import reach_section
 from harness.analysis.report.sections import (
     allocation_section,
     curves_section,
     difficulty_section,
-    laws_section,
     provenance_section,
     registered_section,
     runs_section,
@@ -27,6 +28,7 @@ from harness.analysis.report.sections import (
 from harness.analysis.report.transfer_section import transfer_section
 from harness.analysis.report.verdict_cards import answer_cards
 from harness.analysis.stats.formatting import format_count
+from harness.analysis.transfer.pass_at_k import pass_curves
 from harness.core.files import write_whole
 
 Record = Mapping[str, Any]
@@ -54,11 +56,11 @@ def write_report(
     sections = [
         Section("answer", "The answer", answer_cards(pools, transfer)),
         curves_section(drawn, axes),
-        laws_section(pools, {role: series[0] for role, series in drawn.items() if series}, axes),
-        transfer_section(transfer),
+        laws_section(verdicts, pools, drawn, axes),
+        transfer_section(transfer, pass_curves(table, real, table.sizes(real)[-1])),
         *([registered_section(context["registered"])] if context.get("registered") else []),
         *([reach_section(context["reach"])] if context.get("reach") else []),
-        difficulty_section(by_task, axes, real),
+        difficulty_section(by_task, axes, real, factor_figures(table, real)),
         *([learning] if (learning := learning_section(pools)) else []),
         *([allocation_section(context["allocation"])] if context.get("allocation") else []),
         verdicts_section(verdicts),

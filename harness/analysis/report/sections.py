@@ -80,91 +80,6 @@ def _start(one: Series) -> float:
     return float(known.mean() if len(known) else one.mean[0])
 
 
-def laws_section(pools: Sequence[Record], drawn: Mapping[str, Series], axes: Sequence[Axis]) -> Section:
-    """Every candidate law on the real arm's pools, residuals, held-out extrapolation and the table of laws."""
-    parts, figures = [], {}
-    for record in pools:
-        one, fits, role = drawn.get(record["role"]), record.get("laws") or {}, record["role"]
-        parts.append(f"<h3>{role.capitalize()} tasks</h3>")
-        if one is None or not fits:
-            parts.append("<p>No law has fewer parameters than there are budgets.</p>")
-            continue
-        figures[f"laws_{role}"] = law_figure(role, one, fits, axes)
-        parts += [
-            figure_slot(f"laws_{role}", figures[f"laws_{role}"]),
-            law_fit_table(fits, record.get("rejections") or {}),
-            extrapolation_table(record.get("extrapolation") or {}),
-        ]
-    return Section("laws", "Candidate laws", "".join(parts), figures)
-
-
-def law_figure(role: str, one: Series, fits: Mapping[str, Record], axes: Sequence[Axis]) -> Figure:
-    """The laws on the mean curve, and what each leaves over."""
-    known = {name: fit["aicc"] for name, fit in fits.items() if fit.get("aicc") is not None}
-    best = f": {readable(min(known, key=known.__getitem__))} describes it best" if known else ""
-    return Figure(
-        f"{len(fits)} laws on {role} accuracy{best}",
-        "Left: every candidate law, fitted to the mean curve; bars are 95% intervals, open points are hidden in the "
-        "held-out extrapolation. Right: what each law leaves over. Laws explain; they do not decide.",
-        {"Measured and fitted": charts.law_fits(one, axes, fits), "Residuals": charts.residuals(one, axes, fits)},
-        columns=2,
-    )
-
-
-def law_fit_table(fits: Mapping[str, Record], rejections: Mapping[str, float]) -> str:
-    """Parameters with intervals, AICc differences, held-out error and rejection p of each law."""
-    known = [fit["aicc"] for fit in fits.values() if fit.get("aicc") is not None]
-    best = min(known, default=None)
-    rows = []
-    for name, fit in sorted(fits.items(), key=lambda item: (item[1].get("aicc") is None, item[1].get("aicc"))):
-        words = [_parameter(key, value, fit["intervals"].get(key)) for key, value in fit["parameters"].items()]
-        flags = [
-            flag
-            for flag, on in (("at bound", fit.get("at_bound")), ("not converged", fit.get("converged") is False))
-            if on
-        ]
-        away = None if best is None or fit.get("aicc") is None else fit["aicc"] - best
-        rows.append(
-            [
-                name,
-                "; ".join(words),
-                ", ".join(flags) or "–",
-                format_number(away, 1),
-                format_number(fit.get("held_out_error")),
-                format_p(rejections.get(name)),
-            ]
-        )
-    header = ["law", "parameters (95%)", "flags", "ΔAICc", "held-out error", "rejection p"]
-    return html_table("Laws by ΔAICc (display only); held-out error relative to the gain.", header, rows, 3)
-
-
-def _parameter(name: str, value: float | None, interval: Sequence[float] | str | None) -> str:
-    if isinstance(interval, str) or interval is None:
-        return f"{name} {format_significant(value)} (not identified)"
-    return (
-        f"{name} {format_significant(value)} ({format_significant(interval[0])} to {format_significant(interval[1])})"
-    )
-
-
-def extrapolation_table(found: Mapping[str, Record]) -> str:
-    """The line's prediction of hidden budgets beside the two baselines."""
-    names = {"last_4x": "last factor of 4", "top_half": "top half of the decades"}
-    rows = [
-        [
-            names.get(key, key),
-            str(e["hidden"]),
-            format_number(e["line"]),
-            format_number(e["last_value"]),
-            format_number(e["last_slope"]),
-            {True: "yes", False: "no", None: "–"}[e["covers"]],
-            {True: "yes", False: "no", None: "–"}[e["passed"]],
-        ]
-        for key, e in found.items()
-    ]
-    header = ["hidden", "budgets", "line", "last value", "last slope", "line covers", "passed"]
-    return html_table("Held-out extrapolation: error relative to the gain.", header, rows) if rows else ""
-
-
 def verdicts_section(verdicts: Sequence[Record]) -> Section:
     """The pools in a table, every task's record in a folded one."""
     pools, tasks = ([v for v in verdicts if (v["task"] == "all") == pooled] for pooled in (True, False))
@@ -199,8 +114,10 @@ def _verdict_row(v: Record, sized: bool) -> list[str]:
     ]
 
 
-def difficulty_section(parts: Mapping[str, Sequence[Series]], axes: Sequence[Axis], arm: str) -> Section:
-    """Small multiples: each task, a line per difficulty or setting."""
+def difficulty_section(
+    parts: Mapping[str, Sequence[Series]], axes: Sequence[Axis], arm: str, factors: Mapping[str, Figure]
+) -> Section:
+    """Small multiples: each task, a line per difficulty or setting; heat maps of gain over two factors."""
     if not parts:
         return Section("difficulties", "By task and difficulty", "<p>Nothing was evaluated above budget 0.</p>")
     figure = Figure(
@@ -209,8 +126,9 @@ def difficulty_section(parts: Mapping[str, Sequence[Series]], axes: Sequence[Axi
         {readable(task): charts.cell_panel(series, axes) for task, series in parts.items()},
         columns=4,
     )
-    figures = {"difficulties": figure}
-    return Section("difficulties", "By task and difficulty", figure_slot("difficulties", figure), figures)
+    figures = {"difficulties": figure, **factors}
+    html = "".join(figure_slot(name, one) for name, one in figures.items())
+    return Section("difficulties", "By task and difficulty", html, figures)
 
 
 def runs_section(data: Table, links: Mapping[str, str]) -> Section:

@@ -5,23 +5,83 @@ from typing import Any
 
 from harness.analysis.report.chart_style import readable
 from harness.analysis.report.figures import Figure, single
-from harness.analysis.report.gain_charts import gain_forest
+from harness.analysis.report.gain_charts import gain_forest, heat_maps, pass_chart
 from harness.analysis.report.html import Section, bullet_list, figure_slot, html_table, paragraphs
 from harness.analysis.stats.formatting import format_interval, format_number, format_p
 
 Record = Mapping[str, Any]
 
 
-def transfer_section(transfer: Record) -> Section:
-    """Sentences, what is missing, a forest of gains, and the tables behind them."""
+def transfer_section(transfer: Record, passes: Sequence[Record]) -> Section:
+    """Sentences, what is missing, a forest of gains, and the tables behind them.
+
+    passes: of pass_curves, may be empty.
+    """
     html = [paragraphs(transfer["sentences"])]
     if transfer["missing"]:
         html.append('<div class="note"><p>Missing for a full answer:</p>' + bullet_list(transfer["missing"]) + "</div>")
     figures = {"transfer": forest_figure(transfer)} if forest(transfer) else {}
     html += [figure_slot(name, figure) for name, figure in figures.items()]
-    html += [gain_table(transfer), direct_table(transfer), contrast_table(transfer), matrix_table(transfer)]
+    html += [gain_table(transfer), direct_table(transfer), contrast_table(transfer)]
+    if (matrix := matrix_figure(transfer)) is not None:
+        figures["transfer_matrix"] = matrix
+        html.append(figure_slot("transfer_matrix", matrix))
+    html.append(matrix_table(transfer))
+    if passes:
+        figures["pass_at_k"] = pass_figure(passes)
+        html.append(figure_slot("pass_at_k", figures["pass_at_k"]))
     html.append(sharpening_table(transfer["sharpening"]))
     return Section("transfer", "Transfer", "".join(html), figures)
+
+
+def matrix_figure(transfer: Record) -> Figure | None:
+    """Gain of each arm on each family evaluated, a panel for each role; None where the table names no families."""
+    panels = {}
+    for role in ("verified", "unverified"):
+        cells = [
+            {
+                "y": readable(row["arm"]),
+                "x": readable(cell["family"] or "–"),
+                "gain": cell["gain"]["mean"],
+                "clear": is_clear(cell["gain"]),
+            }
+            for row in transfer["matrix"]["rows"]
+            for cell in row["evaluated"]
+            if cell["role"] == role
+        ]
+        if cells:
+            panels[f"{role.capitalize()} families"] = cells
+    if not panels:
+        return None
+    clear = sum(is_clear(cell["gain"]) for row in transfer["matrix"]["rows"] for cell in row["evaluated"])
+    cells = sum(len(row["evaluated"]) for row in transfer["matrix"]["rows"])
+    return Figure(
+        f"{clear} of {cells} pairs of an arm and a family change clearly",
+        "Gain by arm and family evaluated, less that of the control where there is one; * marks 95% intervals off 0.",
+        heat_maps(panels),
+        columns=2,
+    )
+
+
+def is_clear(gain: Record) -> bool:
+    return gain["low"] is not None and (gain["low"] > 0 or gain["high"] < 0)
+
+
+def pass_figure(rows: Sequence[Record]) -> Figure:
+    """pass@k against k before and after RL, a panel for each role."""
+    roles = list(dict.fromkeys(row["role"] for row in rows))
+    most = max(row["k"] for row in rows)
+    gains = []
+    for role in roles:
+        ends = {(row["label"], row["k"]): row["value"] for row in rows if row["role"] == role}
+        before, after = dict.fromkeys(label for label, _ in ends)
+        gains.append(
+            f"{role} pass@1 by {format_number(ends[after, 1] - ends[before, 1], sign=True)}, "
+            f"pass@{most} by {format_number(ends[after, most] - ends[before, most], sign=True)}"
+        )
+    panels = {f"{role.capitalize()} tasks": pass_chart([row for row in rows if row["role"] == role]) for role in roles}
+    caption = "Chance that one of k completions is right, mean over tasks, with 95% t-intervals over replicates."
+    return Figure(f"RL moves {'; '.join(gains)}", caption, panels, columns=2)
 
 
 def forest_figure(transfer: Record) -> Figure:
@@ -133,8 +193,7 @@ def _matrix_cell(cell: Record | None) -> str:
     if cell is None:
         return "–"
     gain = cell["gain"]
-    clear = gain["low"] is not None and (gain["low"] > 0 or gain["high"] < 0)
-    return format_number(gain["mean"], sign=True) + "*" * clear + "†" * (not cell["corrected"])
+    return format_number(gain["mean"], sign=True) + "*" * is_clear(gain) + "†" * (not cell["corrected"])
 
 
 def sharpening_table(rows: Sequence[Record]) -> str:

@@ -2,6 +2,7 @@
 and after (arXiv 2504.13837: pass@1 may rise while pass@k at large k does not)."""
 
 from collections.abc import Sequence
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -89,3 +90,37 @@ def _coverage(
         before, after = (np.stack([(end[i] >= tau).mean(axis=1) for end in known], axis=1) for i in (0, 1))
         rows.append({"measure": f"coverage at {tau}", "role": role, **_ends(before, after, alone[0], options)})
     return rows
+
+
+def pass_curves(table: Table, arm: str, size: int | None) -> list[dict[str, Any]]:
+    """pass@k of an arm before and after RL at k = 1, 2, 4 … up to the completions of a problem, pooled over each role's
+    tasks: rows {role, label, k, value, low, high}, t-intervals over replicates. Empty without a problems table.
+
+    The unbiased estimate of Chen et al. 2021 (arXiv 2107.03374), 1 - C(n - c, k) / C(n, k), of n completions c right.
+    """
+    needed = {"run_id", "x", "task", "k", "n_correct"}
+    if table.problems is None or not needed <= set(table.problems.columns):
+        return []
+    runs = table.frame.filter((pl.col("arm") == arm) & (True if size is None else pl.col("model_params") == size))
+    ends = runs.filter((pl.col("x") == 0) | (pl.col("x") == pl.col("x").max().over("run_id")))
+    ends = ends.select("run_id", "x", "task", "role", "base_id", "seed").unique()
+    scored = table.problems.join(ends, on=["run_id", "x", "task"]).filter(pl.col("k") == pl.col("k").max())
+    if scored.is_empty():
+        return []
+    n = int(scored["k"][0])
+    ks = [2**i for i in range(n.bit_length())]
+    ways = {k: np.array([1 - comb(n - c, k) / comb(n, k) for c in range(n + 1)]) for k in ks}
+    own = [pl.Series(f"pass_{k}", ways[k][scored["n_correct"].to_numpy()]) for k in ks]
+    unit = ["role", "base_id", "seed", pl.col("x") > 0]
+    by_task = scored.with_columns(own).group_by(*unit, "task").agg(pl.col("^pass_.*$").mean())
+    by_unit = by_task.group_by("role", "base_id", "seed", "x").agg(pl.col("^pass_.*$").mean()).sort("role", "x", "seed")
+    rows = []
+    for role in ("verified", "unverified"):
+        for label, trained in (("before RL", False), ("after RL", True)):
+            values = by_unit.filter(pl.col("role") == role, pl.col("x") == trained)
+            for k in ks if values.height else []:
+                one = mean_record(values[f"pass_{k}"].to_numpy())
+                rows.append(
+                    {"role": role, "label": label, "k": k, "value": one["mean"]} | {e: one[e] for e in ("low", "high")}
+                )
+    return [row for row in rows if len({other["label"] for other in rows if other["role"] == row["role"]}) == 2]

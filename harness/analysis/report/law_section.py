@@ -1,0 +1,234 @@
+"""The section on laws: fits and residuals, their parameters by arm, and what is predicted of hidden budgets."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.analysis.report import budget_charts as charts
+from harness.analysis.report.chart_style import GREY, Chart, arm_channels, inline, only, readable, sentence_case
+from harness.analysis.report.curve_series import Axis, Series
+from harness.analysis.report.figures import Figure, single
+from harness.analysis.report.gain_charts import forest_chart
+from harness.analysis.report.html import Section, figure_slot, html_table
+from harness.analysis.stats.formatting import format_number, format_p, format_significant
+from harness.analysis.stats.slopes import slope_weights
+
+Array = NDArray[np.float64]
+Record = Mapping[str, Any]
+LEAST_SHOWN = 3  # budgets that a line is drawn through
+# Panels by arm: heading → (parameter of the hill law, or "" for the slope; whether the axis is logarithmic).
+PARAMETERS = {
+    "Slope per decade": ("", False),
+    "Ceiling A": ("A", False),
+    "Steepness B": ("B", False),
+    "x at half of the gain": ("x_mid", True),
+}
+
+
+def laws_section(
+    verdicts: Sequence[Record], pools: Sequence[Record], drawn: Mapping[str, Sequence[Series]], axes: Sequence[Axis]
+) -> Section:
+    """Every candidate law on the real arm's pools, residuals, held-out extrapolation and the table of laws; then the
+    parameters of every arm, and predicted against measured at hidden budgets."""
+    parts, figures = [], {}
+    for record in pools:
+        role, fits = record["role"], record.get("laws") or {}
+        one = next(iter(drawn[role]), None)
+        parts.append(f"<h3>{role.capitalize()} tasks</h3>")
+        if one is None or not fits:
+            parts.append("<p>No law has fewer parameters than there are budgets.</p>")
+            continue
+        figures[f"laws_{role}"] = law_figure(role, one, fits, axes)
+        parts += [
+            figure_slot(f"laws_{role}", figures[f"laws_{role}"]),
+            law_fit_table(fits, record.get("rejections") or {}),
+            extrapolation_table(record.get("extrapolation") or {}),
+        ]
+    arms = law_parameters(verdicts, pools)
+    if arms is not None:
+        figures["law_parameters"] = arms
+        parts += ["<h3>Every arm</h3>", figure_slot("law_parameters", arms)]
+    predicted = prediction_figure(verdicts, drawn)
+    if predicted is not None:
+        figures["predicted"] = predicted
+        parts += ["<h3>Hidden budgets</h3>", figure_slot("predicted", predicted)]
+    return Section("laws", "Candidate laws", "".join(parts), figures)
+
+
+def law_figure(role: str, one: Series, fits: Mapping[str, Record], axes: Sequence[Axis]) -> Figure:
+    """The laws on the mean curve, and what each leaves over."""
+    known = {name: fit["aicc"] for name, fit in fits.items() if fit.get("aicc") is not None}
+    best = f": {readable(min(known, key=known.__getitem__))} describes it best" if known else ""
+    return Figure(
+        f"{len(fits)} laws on {role} accuracy{best}",
+        "Left: every candidate law, fitted to the mean curve; bars are 95% intervals, open points are hidden in the "
+        "held-out extrapolation. Right: what each law leaves over. Laws explain; they do not decide.",
+        {"Measured and fitted": charts.law_fits(one, axes, fits), "Residuals": charts.residuals(one, axes, fits)},
+        columns=2,
+    )
+
+
+def law_fit_table(fits: Mapping[str, Record], rejections: Mapping[str, float]) -> str:
+    """Parameters with intervals, AICc differences, held-out error and rejection p of each law."""
+    known = [fit["aicc"] for fit in fits.values() if fit.get("aicc") is not None]
+    best = min(known, default=None)
+    rows = []
+    for name, fit in sorted(fits.items(), key=lambda item: (item[1].get("aicc") is None, item[1].get("aicc"))):
+        words = [_parameter(key, value, fit["intervals"].get(key)) for key, value in fit["parameters"].items()]
+        flags = [
+            flag
+            for flag, on in (("at bound", fit.get("at_bound")), ("not converged", fit.get("converged") is False))
+            if on
+        ]
+        away = None if best is None or fit.get("aicc") is None else fit["aicc"] - best
+        rows.append(
+            [
+                name,
+                "; ".join(words),
+                ", ".join(flags) or "–",
+                format_number(away, 1),
+                format_number(fit.get("held_out_error")),
+                format_p(rejections.get(name)),
+            ]
+        )
+    header = ["law", "parameters (95%)", "flags", "ΔAICc", "held-out error", "rejection p"]
+    return html_table("Laws by ΔAICc (display only); held-out error relative to the gain.", header, rows, 3)
+
+
+def _parameter(name: str, value: float | None, interval: Sequence[float] | str | None) -> str:
+    if isinstance(interval, str) or interval is None:
+        return f"{name} {format_significant(value)} (not identified)"
+    return (
+        f"{name} {format_significant(value)} ({format_significant(interval[0])} to {format_significant(interval[1])})"
+    )
+
+
+def extrapolation_table(found: Mapping[str, Record]) -> str:
+    """The line's prediction of hidden budgets beside the two baselines."""
+    names = {"last_4x": "last factor of 4", "top_half": "top half of the decades"}
+    rows = [
+        [
+            names.get(key, key),
+            str(e["hidden"]),
+            format_number(e["line"]),
+            format_number(e["last_value"]),
+            format_number(e["last_slope"]),
+            {True: "yes", False: "no", None: "–"}[e["covers"]],
+            {True: "yes", False: "no", None: "–"}[e["passed"]],
+        ]
+        for key, e in found.items()
+    ]
+    header = ["hidden", "budgets", "line", "last value", "last slope", "line covers", "passed"]
+    return html_table("Held-out extrapolation: error relative to the gain.", header, rows) if rows else ""
+
+
+def law_parameters(verdicts: Sequence[Record], real: Sequence[Record]) -> Figure | None:
+    """The slope and the hill law's parameters of each arm's pools, those of the real arm in the title; None where there
+    are fewer than two arms."""
+    pools = [v for v in verdicts if v["task"] == "all" and v["slope_ci"]]
+    if len({pool["arm"] for pool in pools}) < 2:
+        return None
+    sizes = len({pool["model_params"] for pool in pools}) > 1
+    panels, roles = {}, list(dict.fromkeys(pool["role"] for pool in pools))
+    for heading, (name, log) in PARAMETERS.items():
+        rows = [row for pool in pools if (row := _parameter_row(pool, name, sizes)) is not None]
+        if rows:
+            panels[heading] = forest_chart(rows, roles, heading if name else "accuracy per decade", log=log)
+    slopes = [f"{format_number(v['slope_per_decade'], sign=True)} a decade on {v['role']} tasks" for v in real]
+    return Figure(
+        f"{sentence_case(readable(real[0]['arm']))}: {', '.join(slopes)}" if real else "Slopes and parameters by arm",
+        "Least-squares slope, and ceiling, steepness and middle of the hill law, of each pool, with 95% intervals; "
+        "parameters that the data do not identify are left out.",
+        panels,
+        columns=2,
+    )
+
+
+def _parameter_row(pool: Record, name: str, sizes: bool) -> dict[str, Any] | None:
+    """The pool's value and interval of a parameter of the hill law, or of the slope for ""; None if not identified."""
+    if name:
+        fit = (pool.get("laws") or {}).get("hill")
+        value, interval = (fit["parameters"][name], fit["intervals"].get(name)) if fit else (None, None)
+    else:
+        value, interval = pool["slope_per_decade"], pool["slope_ci"]
+    if value is None or interval is None or isinstance(interval, str):
+        return None
+    arm = readable(pool["arm"]) + (f", {pool['model_params']:,}" if sizes else "")
+    return {"row": arm, "label": pool["role"], "value": value, "low": interval[0], "high": interval[1]}
+
+
+def hidden_predictions(x: Array, values: Array) -> tuple[Array, Array, Array] | None:
+    """At budgets x [K] with values [n, K]: the budgets of the last factor of four [H], what a line in log x through the
+    budgets before predicts there and what the last of these gives, [n, H] each; None with fewer than three before."""
+    hidden = x > x[-1] / charts.HIDDEN_FACTOR * (1 + 1e-9)
+    z, seen = np.log10(x), values[:, ~hidden]
+    if (~hidden).sum() < LEAST_SHOWN:
+        return None
+    slopes = seen @ slope_weights(z[~hidden])
+    line = seen.mean(1, keepdims=True) + np.outer(slopes, z[hidden] - z[~hidden].mean())
+    return x[hidden], line, np.repeat(seen[:, -1:], hidden.sum(), axis=1)
+
+
+def prediction_rows(verdicts: Sequence[Record], drawn: Mapping[str, Sequence[Series]]) -> list[dict[str, Any]]:
+    """A row for each hidden budget of every seed of every arm's pools, and of every task of the real arm."""
+    curves = [
+        (one.label, f"{role}, {seed}", "a seed of a pool", one.x, values)
+        for role, series in drawn.items()
+        for one in series
+        for seed, values in zip(one.seeds, one.accuracy)
+    ]
+    real = {series[0].arm: series[0].label for series in drawn.values() if series}
+    curves += [
+        (real[v["arm"]], readable(v["task"]), "a task, mean", np.array(v["curve"]["x"]), np.array(v["curve"]["mean"]))
+        for v in verdicts
+        if v["task"] != "all" and v["arm"] in real and v.get("curve")
+    ]
+    rows = []
+    for label, name, kind, x, values in curves:
+        found = hidden_predictions(x, values[None])
+        if found is None:
+            continue
+        for at, predicted, last, measured in zip(found[0], found[1][0], found[2][0], values[-len(found[0]) :]):
+            rows.append(
+                {"label": label, "curve": name, "kind": kind, "at": at, "predicted": predicted, "last": last}
+                | {"measured": measured}
+            )
+    return rows
+
+
+def prediction_figure(verdicts: Sequence[Record], drawn: Mapping[str, Sequence[Series]]) -> Figure | None:
+    """Measured against predicted accuracy at the hidden budgets; None where no curve has budgets enough."""
+    rows = prediction_rows(verdicts, drawn)
+    if not rows:
+        return None
+    measured = np.array([row["measured"] for row in rows])
+    line, last = (
+        np.sqrt(np.mean((np.array([row[name] for row in rows]) - measured) ** 2)) for name in ("predicted", "last")
+    )
+    better = "better" if line < last else "no better"
+    return single(
+        f"A line through earlier budgets predicts hidden ones {better} than their last value: off by {line:.3f} "
+        f"against {last:.3f}",
+        "Accuracy at the budgets of the last factor of four, measured against the line through those before: each seed "
+        "of each arm's pools, and each task of the real arm. Errors are root mean squares.",
+        prediction_chart([{key: value for key, value in row.items() if key != "last"} for row in rows]),
+    )
+
+
+def prediction_chart(rows: Sequence[Record]) -> Chart:
+    labels = list(dict.fromkeys(row["label"] for row in rows))
+    ends = [min(min(row["predicted"], row["measured"]) for row in rows), max(row["measured"] for row in rows)]
+    diagonal = alt.Chart(inline([{"predicted": end, "measured": end} for end in ends]))
+    x = alt.X("predicted:Q", title="accuracy predicted", scale=alt.Scale(zero=False))
+    y = alt.Y("measured:Q", title="accuracy measured", scale=alt.Scale(zero=False))
+    told = ["label:N", "curve:N", alt.Tooltip("at:Q", title="x", format=",.4~g")]
+    told += [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("predicted", "measured")]
+    points = alt.Chart(inline(rows)).mark_point(filled=True, size=28, opacity=0.7)
+    shape = alt.Shape("kind:N", legend=alt.Legend(title=None, orient="top"))
+    return alt.layer(
+        diagonal.mark_line(color=GREY, strokeDash=[4, 4]).encode(x, y),
+        points.encode(x, y, shape=shape, tooltip=told, **only(arm_channels(labels), "color")),
+    ).properties(height=charts.HEIGHT)
