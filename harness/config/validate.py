@@ -16,6 +16,7 @@ def check(config: Config) -> None:
     """Raises UserError for the first combination that cannot work. Modules named in config.imports must be imported."""
     _check_sizes(config)
     _check_budgets(config)
+    _check_stop_at(config)
     try:
         verified, unverified = select(config.tasks.verified), select(config.tasks.unverified)
         corpus = select(config.base.tasks)
@@ -87,6 +88,16 @@ def _check_budgets(config: Config) -> None:
             f"{given} with rl.steps={config.rl.steps}",
             f"the run ends before {', '.join(map(str, late))}, so it would not be evaluated there",
             f"set rl.steps={max(late)}, or leave out the budgets above {config.rl.steps}",
+        )
+
+
+def _check_stop_at(config: Config) -> None:
+    stop_at = config.rl.stop_at
+    if config.launcher.name == "stacked" and (stop_at.accuracy, stop_at.seconds) != (None, None):
+        raise UserError(
+            "rl.stop_at with launcher=stacked",
+            "the runs of a stack share each step, and each would end at another",
+            "set rl.stop_at.accuracy=null and rl.stop_at.seconds=null, or choose launcher=local",
         )
 
 

@@ -74,6 +74,13 @@ class StepCallbacks:
             save_checkpoint(self.checkpoints[i], member.folder.run_id, state, self.save.keep, i)
             member.folder.set_status("running", max(state.step, member.folder.status().get("step", 0)))
 
+    def end_run(self, state: TrainState, reason: str) -> None:
+        """Before its last step, for good: no later job trains the run further."""
+        self.save_checkpoints(state)
+        for member in self.members:
+            member.folder.set_end(state.step, reason)
+            self.report(member.job, {"ended": f"ended at step {state.step} of {self.until}: {reason}"})
+
     def diagnose(self, rows: Sequence[dict[str, float]]) -> None:
         for i, row in enumerate(rows):
             self.recent[i] = [*self.recent[i], row][-diagnostics.WINDOW - 1 :]

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from envs.registry import select
-from harness.config.identity import code_version, evaluation_id
+from harness.config.identity import code_version, evaluation_id, run_id
 from harness.config.roles import ROLES, roles_of
 from harness.config.schema import Config
 from harness.core.files import read_json, write_hashed_json, write_jsonl
 from harness.core.flops import Spent
 from harness.core.seeding import keys
 from harness.evaluate import Cell, CellResult, at_budgets, build_suite, cell_row, evaluate, problem_rows
-from harness.run.folder import Member, RunFolder, Stack
+from harness.run.folder import Member, RunFolder, Stack, run_folder
 from harness.run.samples import samples_path
 from harness.train.state import TrainState
 
@@ -56,6 +56,14 @@ def _write_scores(member: Member, scores: list[CellResult], spent: Spent, path: 
     content = {**made_by, "spent": asdict(spent), "rows": rows, "problems": problems}
     write_hashed_json(path, content)
     return content
+
+
+def kept_evaluations(config: Config) -> dict[int, dict[str, Any]]:
+    """Step -> what a run of this configuration has measured at its budgets, and where rl.stop_at ended it."""
+    folder, which = run_folder(config.out, run_id(config)), evaluation_id(config)
+    steps = sorted({*config.budget_steps(), *([] if folder.end is None else [folder.end])})
+    contents = {step: read_json(folder.evaluation(which, step)) for step in steps}
+    return {step: content for step, content in contents.items() if content is not None}
 
 
 def eval_metrics(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:

@@ -7,6 +7,7 @@ out/runs/<run_id>/
     traceback.txt    of a failed run                        evaluations/     scores, by evaluation and budget
     dump/            batch of a step that gave no number    samples/         completions to read, by budget
     labels.json      study and arm of each launch           replay/          checkpoints of steps trained again
+    ended.json       step at which rl.stop_at ended it
 
 A damaged file is set aside as NAME.damaged (`harness.core.files`), and made again by the next job of the run.
 """
@@ -68,6 +69,19 @@ class RunFolder:
         content = {"state": state, "step": step, "time": time.time(), **more}
         write_hashed_json(self.path / "status.json", content)
 
+    @property
+    def end(self) -> int | None:
+        """The step at which rl.stop_at ended the run; None where it goes as far as it is asked to."""
+        found = read_json(self.path / "ended.json")
+        return found["step"] if found else None
+
+    def set_end(self, step: int, reason: str) -> None:
+        write_hashed_json(self.path / "ended.json", {"step": step, "reason": reason})
+
+    def within_end(self, step: int) -> int:
+        """How far the run comes of the steps asked for."""
+        return step if (end := self.end) is None else min(step, end)
+
     def remove_unfinished(self) -> None:
         """Deletes what processes that were killed while they wrote left behind; for the one that holds the run."""
         names = ("", "checkpoints", "budgets", "replay", "samples", "dump")
@@ -113,6 +127,11 @@ class Member:
     @property
     def is_base(self) -> bool:
         return self.job.run_id == base_id(self.config)
+
+    @property
+    def budgets(self) -> list[int]:
+        """Those asked for that the run comes to."""
+        return [step for step in self.job.budgets if step == self.folder.within_end(step)]
 
     @property
     def source(self) -> tuple[Path, str]:

@@ -22,7 +22,7 @@ from harness.policy.backends.eager import EagerBackend, pad_rows
 from harness.policy.tokenizer import ANSWER, EOS, decode, encode_completion, encode_prompt
 from harness.policy.transformer import Transformer
 from harness.run.checkpoint import load_weights, saved_steps
-from harness.run.job import training_mixture
+from harness.run.mixture import training_mixture
 
 _BACKEND = EagerBackend()
 

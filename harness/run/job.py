@@ -8,19 +8,16 @@ import copy
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from envs.base import Task
-from envs.mixture import Mixture
-from envs.registry import select
 from envs.vector import TextVectorEnv
-from envs.weights import distributed_weights
 from harness.config.identity import base_id, evaluation_id
 from harness.config.parse import dump, parse
-from harness.config.schema import Config, OptimConfig, TasksConfig
+from harness.config.schema import Config, OptimConfig
 from harness.core.files import is_intact, write_hashed_json
 from harness.core.flops import Spent
 from harness.core.seeding import keys
@@ -39,9 +36,11 @@ from harness.run.checkpoint import (
     save_weights,
     step_folder,
 )
+from harness.run.early_end import EarlyEnd, early_end, never
 from harness.run.evaluations import VERIFIED_ACCURACY, budget_metrics, evaluate_budget, evaluation_suite
 from harness.run.folder import Member, Stack, record_outcome, run_folder
 from harness.run.lock import hold_lock
+from harness.run.mixture import training_mixture
 from harness.run.remaining import RemainingWork, remaining_work
 from harness.run.tracker import STEP, check_metrics, cut_back, metrics_record, read_metrics
 from harness.train.critic import add_critic
@@ -90,7 +89,7 @@ def run_stack(jobs: Sequence[Job], report: ReportRow) -> list[str]:
         for work, group in alike.items():
             _run_members(group, work, report)
         for member in members:
-            step = max(member.job.until, member.folder.status().get("step", 0))
+            step = member.folder.within_end(max(member.job.until, member.folder.status().get("step", 0)))
             member.folder.set_status("done", step, metrics=metrics_record(member.folder.path))
     return [str(member.folder.path) for member in members]
 
@@ -182,23 +181,6 @@ def _import(folder: str, members: Stack, state: TrainState) -> None:
         save_weights(member.folder.budgets, member.folder.run_id, state.policy, Spent(step=member.job.until))
 
 
-def training_mixture(config: Config) -> Mixture:
-    """What RL draws: verified tasks alone, whatever else a study names."""
-    roles, tasks = config.tasks, select(config.tasks.verified)
-    return Mixture(tasks, _weights(roles, tasks), roles.difficulties, roles.difficulty_decay)
-
-
-def _weights(roles: TasksConfig, tasks: Sequence[Task]) -> tuple[float, ...]:
-    """Of each task: of the distribution, or of the first entry that stands for it; () where all are alike."""
-    if roles.weight_distribution is not None:
-        return distributed_weights(roles.weight_distribution.name, len(tasks), roles.weight_distribution.decades)
-    weight: dict[str, float] = {}
-    for entry, value in zip(roles.verified, roles.weights):
-        for task in select([entry]):
-            weight.setdefault(task.name, value)
-    return tuple(weight[task.name] for task in tasks) if weight else ()
-
-
 def _rl(members: Stack, work: RemainingWork, report: ReportRow) -> None:
     """RL from the bases, scored at each budget as it passes; budgets passed before are scored from their weights, or by
     a replay of the steps before them where no weights were kept."""
@@ -210,9 +192,8 @@ def _rl(members: Stack, work: RemainingWork, report: ReportRow) -> None:
         budgets = [step for step in members[0].job.budgets if step > work.start or work.start == 0]
         with open_trackers(members, report) as trackers, defer_signals() as stop, dump_on_nonfinite(members, state):
             folders = [member.folder.checkpoints for member in members]
-            _train(
-                StepCallbacks(members, work.until, folders, trackers, report, synchronised_stop(stop)), state, budgets
-            )
+            callbacks = StepCallbacks(members, work.until, folders, trackers, report, synchronised_stop(stop))
+            _train(callbacks, state, budgets, early_end(members[0].config))
     _evaluate_kept_weights(members)
 
 
@@ -225,7 +206,7 @@ def _replay(members: Stack, work: RemainingWork, report: ReportRow) -> None:
     folders = [member.folder.replay for member in members]
     with defer_signals() as stop, dump_on_nonfinite(members, state):
         callbacks = StepCallbacks(members, max(work.replay), folders, (), report, synchronised_stop(stop))
-        _train(callbacks, state, work.replay)
+        _train(callbacks, state, work.replay, never)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -236,16 +217,15 @@ def _replay_source(member: Member, step: int) -> Source:
     return (member.folder.checkpoints if kept else member.folder.replay), member.folder.run_id
 
 
-def _train(callbacks: StepCallbacks, state: TrainState, budgets: Sequence[int]) -> None:
-    """RL or continued pretraining to the callbacks' last step; keeps weights and scores at each of `budgets`."""
+def _train(callbacks: StepCallbacks, state: TrainState, budgets: Sequence[int], ends: EarlyEnd) -> None:
+    """RL or continued pretraining to the callbacks' last step, or to where the run ends; keeps weights and scores at
+    each of `budgets`, and there."""
     members, until = callbacks.members, callbacks.until
     config = members[0].config
     mixture, suite = training_mixture(config), evaluation_suite(config)
     env = TextVectorEnv(len(members) * config.rl.problems * config.rl.group_size, mixture.tasks[0])
 
-    def on_budget(state: TrainState) -> None:
-        if state.step not in budgets:
-            return
+    def keep(state: TrainState) -> None:
         for i, member in enumerate(members):
             save_weights(member.folder.budgets, member.folder.run_id, state.policy, state.spent[i], i)
         scores = evaluate_budget(members, suite, state, state.spent)
@@ -255,6 +235,10 @@ def _train(callbacks: StepCallbacks, state: TrainState, budgets: Sequence[int]) 
             for member, own in zip(members, metrics):
                 callbacks.warn(member, diagnostics.before_rl(own[VERIFIED_ACCURACY]))
 
+    def on_budget(state: TrainState) -> None:
+        if state.step in budgets:
+            keep(state)
+
     def after(state: TrainState, step: StepReport) -> None:
         callbacks.after_step(state, step, on_budget)
 
@@ -262,9 +246,15 @@ def _train(callbacks: StepCallbacks, state: TrainState, budgets: Sequence[int]) 
         train_reward_model(config, state, env, mixture, training_sampling(config, mixture))
     on_budget(state)
     if config.objective == "rl":
-        train_rl(config, state, env, mixture, until, after)
+        train = partial(train_rl, config, state, env, mixture)
     else:
-        continue_pretraining(config, state, corpus_of(config.base), mixture, until, after)
+        train = partial(continue_pretraining, config, state, corpus_of(config.base), mixture)
+    while state.step < until and not (reason := ends(state)):
+        train(state.step + 1, after)
+    if state.step < until:
+        if not all(is_intact(m.folder.evaluation(evaluation_id(m.config), state.step)) for m in members):
+            keep(state)
+        callbacks.end_run(state, reason)
 
 
 def _evaluate_kept_weights(members: Stack) -> None:
@@ -272,7 +262,7 @@ def _evaluate_kept_weights(members: Stack) -> None:
     config = members[0].config
     which = evaluation_id(config)
     missing = [
-        step for step in members[0].job.budgets
+        step for step in members[0].budgets
         if not all(is_intact(member.folder.evaluation(which, step)) for member in members)
     ]  # fmt: skip
     if not missing:

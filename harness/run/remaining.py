@@ -53,7 +53,8 @@ def _logged_step(folder: RunFolder) -> int:
 
 
 def remaining_work(job: Job) -> RemainingWork:
-    """What the job still takes. Nothing that its run has is ever trained or measured anew in the run's own folder."""
+    """What the job still takes. Nothing that its run has is ever trained or measured anew in the run's own folder; of a
+    run that rl.stop_at has ended, nothing beyond its end is asked."""
     config = parse(job.run)
     folder = run_folder(config.out, job.run_id)
     checkpoints, damaged = saved_steps(folder.checkpoints), folder.lacks_damaged_file()
@@ -62,14 +63,14 @@ def remaining_work(job: Job) -> RemainingWork:
     if job.run_id == base_id(config):
         kept = step_folder(folder.budgets, job.until).is_dir()
         return RemainingWork(job.until if kept else newest, job.until, base_weights=not kept, damaged=damaged)
-    which = evaluation_id(config)
-    evaluate = tuple(step for step in job.budgets if not is_intact(folder.evaluation(which, step)))
+    which, until = evaluation_id(config), folder.within_end(job.until)
+    evaluate = tuple(step for step in job.budgets if step <= until and not is_intact(folder.evaluation(which, step)))
     set_aside = {step for step in evaluate if damaged_copy(folder.evaluation(which, step)).exists()}
     if config.objective == "frozen":
         return RemainingWork(job.until, job.until, evaluate, damaged=damaged or bool(set_aside))
-    start = job.until if reached_step(folder) >= job.until else newest
-    until = max(job.until, _logged_step(folder)) if start < job.until else job.until
-    passed = [step for step in evaluate if start == job.until or step <= start > 0]
+    start = until if reached_step(folder) >= until else newest
+    until = max(until, _logged_step(folder)) if start < until else until
+    passed = [step for step in evaluate if start == until or step <= start > 0]
     replay = tuple(step for step in passed if not step_folder(folder.budgets, step).is_dir())
     usable = [step for step in (*checkpoints, *saved_steps(folder.replay)) if replay and step <= replay[0]]
     damaged = damaged or bool(set_aside)

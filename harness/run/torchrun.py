@@ -64,5 +64,6 @@ def _copy(out: Path, folder: Path, run_ids: Sequence[str]) -> None:
         for part in ("checkpoints", "budgets", "evaluations", "replay"):
             if (source := out / "runs" / run_id / part).is_dir():
                 shutil.copytree(source, folder / "runs" / run_id / part, ignore=shutil.ignore_patterns(".*"))
-        if (status := out / "runs" / run_id / "status.json").is_file():  # so that all ranks see the same work remain
-            shutil.copy(status, folder / "runs" / run_id / "status.json")
+        for name in ("status.json", "ended.json"):  # so that all ranks see the same work remain
+            if (source := out / "runs" / run_id / name).is_file():
+                shutil.copy(source, folder / "runs" / run_id / name)

@@ -22,7 +22,7 @@ BASE_COLUMNS = ("base_id", "base_seed", "model", "model_params", "pretrain_token
 CELL = ("task", "difficulty", "setting")
 # Of the run, the study or the arm rather than of one score; written anew from the study at hand.
 MADE_BY = ("code_version", "backend")  # of an evaluation: what computed it
-LABELS = {"study", "run_id", "arm", "seed", "role", "split", "x", *MADE_BY, *BASE_COLUMNS, *AXES}
+LABELS = {"study", "run_id", "arm", "seed", "role", "split", "x", "ended_step", *MADE_BY, *BASE_COLUMNS, *AXES}
 
 # Of a run at a step: {"spent": axes, "rows": of the run table, "problems": …, and MADE_BY}.
 Scores = dict[str, Any]
@@ -31,11 +31,12 @@ Scores = dict[str, Any]
 @dataclass(frozen=True)
 class CachedResults:
     """evaluations: run_id -> evaluation_id. table, problems: run_id -> its rows, a polars frame each: as Python objects
-    they would take thirty times the memory."""
+    they would take thirty times the memory. ends: run_id -> the step at which rl.stop_at ended it, of those it did."""
 
     evaluations: Mapping[str, str] = field(default_factory=dict)
     table: Mapping[str, Any] = field(default_factory=dict)
     problems: Mapping[str, Any] = field(default_factory=dict)
+    ends: Mapping[str, int] = field(default_factory=dict)
 
     def steps(self, run_id: str, evaluation_id: str) -> set[int]:
         """The steps of which the tables hold scores."""
@@ -71,7 +72,7 @@ class CachedResults:
 
     def __or__(self, other: "CachedResults") -> "CachedResults":
         """The runs of both; those of `other` where both hold a run."""
-        names = ("evaluations", "table", "problems")
+        names = ("evaluations", "table", "problems", "ends")
         return CachedResults(*({**getattr(self, name), **getattr(other, name)} for name in names))
 
 
@@ -109,7 +110,8 @@ def read_cached_results(folder: Path) -> CachedResults:
         return {part["run_id"][0]: part for part in whole.partition_by("run_id", maintain_order=True)}
 
     evaluations = {run["run_id"]: run["evaluation_id"] for run in manifest["runs"]}
-    return CachedResults(evaluations, by_run("table", ["step"]), by_run("problems", ["x", "problem"]))
+    ends = {run["run_id"]: run["ended_step"] for run in manifest["runs"] if run.get("ended_step") is not None}
+    return CachedResults(evaluations, by_run("table", ["step"]), by_run("problems", ["x", "problem"]), ends)
 
 
 def read_reused_results(folder: Path, wanted: Mapping[RunLabels, tuple[str, str]]) -> CachedResults:
@@ -121,12 +123,13 @@ def read_reused_results(folder: Path, wanted: Mapping[RunLabels, tuple[str, str]
         raise UserError(f"reuse={folder}", reason, "name the folder of a study, such as docs/results/transfer")
     if manifest.get("identity_version", 1) == SCHEMA_VERSION:
         return found
-    evaluations, table, problems = {}, {}, {}
+    evaluations, table, problems, ends = {}, {}, {}, {}
     for labels, old in _labelled_runs(manifest):
         if labels in wanted and old in found.table and old in found.problems:
             run_id, evaluations[run_id] = wanted[labels][0], wanted[labels][1]
             table[run_id], problems[run_id] = found.table[old], found.problems[old]
-    return CachedResults(evaluations, table, problems)
+            ends |= {run_id: found.ends[old]} if old in found.ends else {}
+    return CachedResults(evaluations, table, problems, ends)
 
 
 def _labelled_runs(manifest: Mapping[str, Any]) -> list[tuple[RunLabels, str]]:

@@ -22,7 +22,7 @@ from harness.study.progress import ProgressView, job_name
 from harness.study.reach import Reach, reach_of, refuse_out_of_reach
 from harness.study.reach_table import reach_table
 from harness.study.requirements import require_memory, require_writable
-from harness.study.tables import report_context, runs_left_out, warmup_x, write_tables
+from harness.study.tables import ended_step, report_context, runs_left_out, warmup_x, write_tables
 
 LAST_LINES = 20
 NO_NOTES: Mapping[str, str] = MappingProxyType({})
@@ -169,7 +169,7 @@ def report_study(study: Study, overrides: Sequence[str], console: Console) -> No
     W&B too, if that is the tracker. The analysis of a table that has not changed is not made again."""
     from harness.analysis.report.terminal import terminal_summary
 
-    others, notice = runs_left_out(study), unfinished_notice(study)
+    others, notice = runs_left_out(study), notice_of(study)
     folder = write_tables(study)
     found = _cached_analysis(folder, study) or _run_analysis(folder, study, overrides, notice)
     console.print(terminal_summary(found["verdicts"], found["transfer"]))
@@ -178,6 +178,22 @@ def report_study(study: Study, overrides: Sequence[str], console: Console) -> No
     if others:
         console.print(f"The tables held {len(others)} other runs before; study.name=… keeps both.", highlight=False)
     console.print(f"run table: {folder}/table.parquet\nreport: {folder}/report.html", highlight=False)
+
+
+def notice_of(study: Study) -> str:
+    """What a reader of the report must know first; "" if there is nothing."""
+    return " ".join(filter(None, (unfinished_notice(study), ended_notice(study))))
+
+
+def ended_notice(study: Study) -> str:
+    """How many runs rl.stop_at ended; "" if none."""
+    ends = {e.run_id: end for e in study.entries if (end := ended_step(study, e)) is not None}
+    if not ends:
+        return ""
+    count = (
+        f"{len(ends)} of {len({entry.run_id for entry in study.entries})} runs, the first at step {min(ends.values())}"
+    )
+    return f"rl.stop_at ended {count}: they are missing beyond, and each arm is analysed up to its first end."
 
 
 def unfinished_notice(study: Study) -> str:
@@ -190,7 +206,7 @@ def unfinished_notice(study: Study) -> str:
 def _fingerprint(folder: Path, study: Study) -> str:
     """Of the tables, the study, the code that reads them, and where the results go."""
     parts = [(folder / f"{name}.parquet").read_bytes() for name in ("table", "problems")]
-    about = (code_version(), study.config, study.entries[0].config.tracker, unfinished_notice(study))
+    about = (code_version(), study.config, study.entries[0].config.tracker, notice_of(study))
     parts += [repr(each).encode() for each in about]
     return hashlib.blake2b(b"".join(parts)).hexdigest()
 

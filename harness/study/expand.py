@@ -158,12 +158,13 @@ def _check_shared(entry: Entry, shared: Job) -> None:
 
 
 def is_done(job: Job, cached: CachedResults = EMPTY) -> bool:
-    """Whether nothing of the job remains: its run has come to its step or beyond and has all evaluations, or these are
-    cached and no file of it was set aside as damaged that can be made again without training."""
+    """Whether nothing of the job remains: its run has come to its step or its early end and has all evaluations up to
+    there, or these are cached and no file of it was set aside as damaged that can be made again without training."""
     work = remaining_work(job)
     if work.is_empty:
         return True
-    is_cached = bool(job.needs) and set(job.budgets) <= cached.steps(job.run_id, evaluation_id(parse(job.run)))
+    within = {step for step in job.budgets if step <= cached.ends.get(job.run_id, step)}
+    is_cached = bool(job.needs) and within <= cached.steps(job.run_id, evaluation_id(parse(job.run)))
     return is_cached and not work.only_mends
 
 

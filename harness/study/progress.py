@@ -60,9 +60,12 @@ class ProgressView:
         self.bars.stop()
 
     def update(self, job: Job, row: Mapping[str, Any]) -> None:
-        """One row of a worker: progress, or an alarm, which stays on the screen."""
+        """One row of a worker: progress, or an alarm or an early end, which stay on the screen."""
         if "alarm" in row:
             self.console.print(f"[bold yellow]alarm[/] {job_name(job)}: {escape(row['alarm'])}", highlight=False)
+            return
+        if "ended" in row:
+            self.console.print(f"{job_name(job)} {row['ended']}", highlight=False)
             return
         if job.run_id not in self.lines:
             self.lines[job.run_id] = self.bars.add_task(f"  {job_name(job)}", total=row["until"], brief="")

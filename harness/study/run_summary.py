@@ -6,11 +6,10 @@ from typing import Any
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from harness.config.identity import evaluation_id, run_id
+from harness.config.identity import run_id
 from harness.config.roles import ROLES, roles_of
 from harness.config.schema import Config
-from harness.core.files import read_json
-from harness.run.evaluations import pooled_accuracy
+from harness.run.evaluations import kept_evaluations, pooled_accuracy
 from harness.run.folder import run_folder
 from harness.run.samples import Sample, before_and_after
 
@@ -20,10 +19,9 @@ TASKS_SHOWN = 3  # of each role
 
 
 def first_and_last(config: Config) -> dict[int, Rows]:
-    """Step -> rows of the run table at the first and the last budget that were measured; {} if none was."""
-    folder, which = run_folder(config.out, run_id(config)), evaluation_id(config)
-    found = {step: read_json(folder.evaluation(which, step)) for step in config.budget_steps()}
-    measured = [step for step, content in found.items() if content]
+    """Step -> rows of the run table at the first and the last step that were measured; {} if none was."""
+    found = kept_evaluations(config)
+    measured = list(found)
     return {step: found[step]["rows"] for step in sorted({*measured[:1], *measured[-1:]})}
 
 

@@ -29,7 +29,7 @@ def job_state(job: Job, cached: CachedResults = EMPTY) -> tuple[str, int, str]:
     status = folder.status()
     step = min(job.until, reached_step(folder))
     if is_done(job, cached):
-        return "done", job.until, ""
+        return "done", folder.within_end(job.until), ""
     if is_locked(folder):
         return "running", step, ""
     if status.get("state") == "failed":
@@ -75,7 +75,7 @@ def prune(jobs: Sequence[Job]) -> tuple[int, int]:
         if not is_done(job) or is_locked(folder) or folder.status().get("state") != "done":
             continue
         doomed += [step_folder(folder.checkpoints, step) for step in saved_steps(folder.checkpoints)[:-1]]
-        needed = {*job.budgets, job.until}
+        needed = {*job.budgets, folder.within_end(job.until)}
         doomed += [step_folder(folder.budgets, step) for step in saved_steps(folder.budgets) if step not in needed]
     freed = sum(path.stat().st_size for each in doomed for path in each.rglob("*"))
     for each in doomed:

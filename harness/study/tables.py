@@ -78,6 +78,28 @@ def _scores(study: Study, entry: Entry) -> dict[int, Scores]:
     return {step: made_by.get(step, unknown) | content for step, content in found.items() if content is not None}
 
 
+def ended_step(study: Study, entry: Entry) -> int | None:
+    """Where rl.stop_at ended the run; None where it did not."""
+    if entry.config.objective == "frozen":
+        return None
+    end = run_folder(entry.config.out, entry.run_id).end
+    return study.cached.ends.get(entry.run_id) if end is None else end
+
+
+def _last_step(study: Study, entry: Entry) -> int | None:
+    """Beyond which no table will hold the run: where it ended, or, of a frozen one, where its reference did."""
+    if entry.config.objective != "frozen":
+        return ended_step(study, entry)
+    same = (e for e in _reference_entries(study) if e.replicate == entry.replicate)
+    return next((ended_step(study, e) for e in same), None)
+
+
+def _reference_entries(study: Study) -> list[Entry]:
+    """Runs of the first arm that trains, at whose budgets frozen runs stand."""
+    first = next((e.arm for e in study.entries if e.config.objective != "frozen"), None)
+    return [entry for entry in study.entries if entry.arm == first]
+
+
 def _axes(
     entry: Entry, reference: Mapping[tuple, dict[int, Scores]], step: int, spent: dict[str, Any]
 ) -> dict[str, Any] | None:
@@ -96,6 +118,8 @@ def _rows_of(
     role_and_task = roles_of(config)
     run = {"run_id": entry.run_id, "arm": entry.arm, "seed": config.seed}  # an identity takes a millisecond
     labels = {"study": study.config.name, **run, **_base_columns(study, entry)}
+    if (end := ended_step(study, entry)) is not None:
+        labels["ended_step"] = end
     for step, content in _scores(study, entry).items():
         axes = _axes(entry, reference, step, content["spent"])
         if axes is None:
@@ -115,11 +139,9 @@ def build_tables(study: Study) -> tuple["pl.DataFrame", "pl.DataFrame"]:
     """The run table and the problems table of all that was measured so far; empty where nothing was."""
     import polars as pl
 
-    first = next((e.arm for e in study.entries if e.config.objective != "frozen"), None)
     reference = {
         e.replicate: {step: {"spent": content["spent"]} for step, content in _scores(study, e).items()}
-        for e in study.entries
-        if e.arm == first
+        for e in _reference_entries(study)
     }
     tables: tuple[list[pl.DataFrame], list[pl.DataFrame]] = ([], [])
     for entry in study.entries:  # one at a time: as Python objects the problems of a run take 30 MB
@@ -156,7 +178,8 @@ def write_tables(study: Study) -> Path:
     remove_unfinished(folder)
     entries = [
         {"arm": e.arm, "seed": e.config.seed, "base_seed": e.config.base.seed, "run_id": e.run_id,
-         "base_id": base_id(e.config), "evaluation_id": evaluation_id(e.config), "budgets": e.budgets}
+         "base_id": base_id(e.config), "evaluation_id": evaluation_id(e.config), "budgets": e.budgets,
+         "ended_step": _last_step(study, e)}
         for e in study.entries
     ]  # fmt: skip
     plain = TypeAdapter(StudyConfig).dump_python(study.config, mode="json")

@@ -56,6 +56,8 @@ OTHER = {
     "rl.problems": 8,
     "rl.group_size": 8,
     "rl.off_policy_steps": 2,
+    "rl.stop_at.accuracy": 0.9,
+    "rl.stop_at.seconds": 60.0,
     "sampling.temperature": 0.9,
     "sampling.max_new_tokens": 2,
     "sampling.thinking": 8,

@@ -12,7 +12,7 @@ from harness.config.parse import parse
 from harness.core.seeding import Key
 from harness.evaluate import build_suite
 from harness.run import job as run_module
-from harness.run.job import training_mixture
+from harness.run.mixture import training_mixture
 from tests.toys import container, tiny, train
 
 FREE_FORM = [f"{family}.symbolic" for family in envs.graders.GRADERS]

@@ -9,7 +9,7 @@ from envs.registry import select
 from harness.core.seeding import Key
 from harness.core.types import VerifierResults
 from harness.policy.tokenizer import decode
-from harness.run.job import training_mixture
+from harness.run.mixture import training_mixture
 from harness.train.curriculum import (
     DECAY,
     MIN_SHARE,

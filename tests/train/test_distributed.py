@@ -11,7 +11,7 @@ import torch
 
 from envs.vector import TextVectorEnv
 from harness.policy.backends.eager import EagerBackend
-from harness.run.job import training_mixture
+from harness.run.mixture import training_mixture
 from harness.train.critic import add_critic
 from harness.train.distributed import process_group
 from harness.train.rl import train_rl

@@ -10,7 +10,7 @@ from harness.config.schema import Config
 from harness.core.errors import UserError
 from harness.core.seeding import Key
 from harness.policy.tokenizer import ANSWER, TURN, decode
-from harness.run.job import training_mixture
+from harness.run.mixture import training_mixture
 from harness.train.pretrain import corpus_of, draw_documents, label_noise_of, scratchpad_share_of
 from tests.toys import container, tiny
 

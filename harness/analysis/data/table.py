@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from harness.analysis.data.early_ends import cut_at_first_end
 from harness.analysis.data.table_checks import (
     ROLES,
     TableError,
@@ -89,9 +90,10 @@ def check_table(
     check_values(frame, source)
     frame, mode_notes = pair_independent_budgets(frame)
     check_keys(frame, source)
+    frame, end_notes = cut_at_first_end(frame)
     frame, others, split_notes = choose_split(frame, split)
     count = f"{frame.height} rows, {frame['run_id'].n_unique()} runs, {frame['arm'].n_unique()} arms"
-    return Table(frame, problems, source, (count, *notes, *split_notes, *mode_notes), others)
+    return Table(frame, problems, source, (count, *notes, *split_notes, *mode_notes, *end_notes), others)
 
 
 def read_frame(path: Path) -> pl.DataFrame:

@@ -31,6 +31,7 @@ OPTIONAL = {
     "split": pl.String,
     "budgets_mode": pl.String,
     "step": pl.Int64,
+    "ended_step": pl.Int64,
     "n_correct_sq": pl.Int64,
 }
 

@@ -91,14 +91,24 @@ class BaseConfig:
 
 
 @schema(frozen=True, config=FORBID_EXTRA)
+class StopAt:
+    """What ends a run before rl.steps, for good, whichever comes first: this accuracy on validation problems of the
+    verified tasks (harness/run/early_end.py), or so many seconds of training, evaluations not counted. null: never."""
+
+    accuracy: Annotated[float, Field(gt=0, le=1)] | None = None
+    seconds: PositiveFloat | None = None
+
+
+@schema(frozen=True, config=FORBID_EXTRA)
 class RLConfig:
-    """One step samples problems x group_size completions; a run takes `steps`. The weights that sample are
-    `off_policy_steps` updates older than those that are trained, as where sampling and training overlap."""
+    """One step samples problems x group_size completions; a run takes `steps`, or fewer by `stop_at`. The weights that
+    sample are `off_policy_steps` updates older than those that are trained, as where sampling and training overlap."""
 
     steps: PositiveInt
     problems: PositiveInt
     group_size: PositiveInt
     off_policy_steps: NonNegativeInt = 0
+    stop_at: StopAt = StopAt()
 
 
 @schema(frozen=True, config=FORBID_EXTRA)
