@@ -56,10 +56,10 @@ def test_each_job_of_a_multirun_is_a_w_and_b_run_of_its_own_that_mirrors_its_met
 
 @pytest.mark.slow
 def test_a_study_runs_to_its_report_and_a_second_time_does_nothing(tmp_path):
-    settings = [*SETTINGS, f"out={tmp_path}", "tracker=none", "study.seeds=[0,1]", "launcher.jobs=1"]
+    settings = ["study=skills", *SETTINGS, f"out={tmp_path}", "tracker=none", "study.seeds=[0,1]", "launcher.jobs=1"]
     ended = script("study", *settings, cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr + ended.stdout
-    folder = tmp_path / "studies" / "quickstart"
+    folder = tmp_path / "studies" / "skills"
     present = {path.name for path in folder.iterdir()}
     assert {"table.parquet", "problems.parquet", "manifest.json", "verdicts.json", "report.html"} <= present
     verdicts = json.loads((folder / "verdicts.json").read_text())

@@ -51,6 +51,8 @@ TINY = (
     "optim.lr=1e-2",
 )
 
+STUDY = ("study=skills",)  # answers at once, as the toy's are
+
 
 @functools.cache
 def _composed(config_name: str, choices: tuple[str, ...]) -> DictConfig:
@@ -62,7 +64,7 @@ def container(*overrides: str, config_name: str = "train") -> dict[str, Any]:
     """The composed container, without Hydra's own part. Choices of groups go through Hydra, the rest, which is most and
     would take it half a second each time, is set afterwards."""
     choices = tuple(o for o in overrides if "." not in o.split("=")[0] and (CONFIGS / o.split("=")[0]).is_dir())
-    composed = _composed(config_name, choices)
+    composed = _composed(config_name, STUDY + choices if config_name == "study" else choices)
     return plain(OmegaConf.merge(composed, OmegaConf.from_dotlist([o for o in overrides if o not in choices])))
 
 

@@ -18,6 +18,7 @@ from tests.test_scripts import ROOT, SETTINGS, script
 
 pytestmark = pytest.mark.slow
 LONGER = [
+    "study=skills",
     *(setting for setting in SETTINGS if not setting.startswith(("base.steps", "rl.steps"))),
     "tracker=none",
     "base.steps=60",
@@ -30,7 +31,7 @@ LONGER = [
 
 def table(out, name="table"):
     """Rows without times, and without the version: a commit made while the test runs is not its concern."""
-    frame = pl.read_parquet(out / "studies" / "quickstart" / f"{name}.parquet")
+    frame = pl.read_parquet(out / "studies" / "skills" / f"{name}.parquet")
     return frame.drop("seconds", "code_version", strict=False)
 
 
