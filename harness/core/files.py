@@ -73,7 +73,7 @@ def _intact_text(path: Path) -> bytes | None:
     """The JSON text without its hash; of a file that has one nothing else is looked at, so this takes no time."""
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     hashed = _HASHED.fullmatch(data)
     if hashed and hashed[2].decode() == sha256(hashed[1]):
