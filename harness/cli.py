@@ -19,9 +19,17 @@ import hydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from pydantic_core import ValidationError
+from yaml import YAMLError
 
 from harness.config.hints import from_validation
-from harness.config.overrides import explain, known_settings, overrides_among, refuse_run_dir
+from harness.config.overrides import (
+    config_folder_among,
+    explain,
+    flags_first,
+    known_settings,
+    overrides_among,
+    refuse_run_dir,
+)
 from harness.core.errors import UserError, as_write_error
 from harness.core.signals import raise_on_signals
 from harness.core.threads import BLAS_VARIABLES
@@ -57,16 +65,20 @@ def _run(body: Body, config_name: str, config_module: str) -> int:
         os.environ.setdefault(name, "1")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them and leaving
     raise_on_signals()
-    overrides = overrides_among(sys.argv[1:])
+    overrides, folder = overrides_among(sys.argv[1:]), None
     try:
         refuse_run_dir(overrides)
+        folder = config_folder_among(sys.argv[1:])
+        sys.argv[1:] = flags_first(sys.argv[1:])
         _run_with_hydra(body, config_name, config_module)
     except UserError as error:
         return print_error(error)
     except ValidationError as error:
-        return print_error(from_validation(error, known_settings(config_name, config_module, overrides)[0]))
+        return print_error(from_validation(error, known_settings(config_name, config_module, overrides, folder)[0]))
     except HydraException as error:
-        return print_error(explain(error, config_name, config_module, overrides))
+        return print_error(explain(error, config_name, config_module, overrides, folder))
+    except YAMLError as error:
+        return print_error(UserError("a configuration file is no YAML", str(error), "mend it there"))
     except KeyboardInterrupt as error:
         resume = shlex.join([*_program(config_name), *sys.argv[1:]])
         print(f"{error or 'stopped'}. To resume: {resume}", file=sys.stderr)

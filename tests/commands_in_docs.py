@@ -5,8 +5,8 @@ A block after a line `<!-- not run: REASON -->` is left out. Tokens with an elli
 
 import re
 import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PROGRAMS = ("python", "bash", "torchrun", "rl-scaling")
@@ -20,12 +20,14 @@ INLINE = re.compile(r"`([^`]+)`")
 
 @dataclass(frozen=True)
 class Command:
-    """Text as in the page, its words as bash passes them on, and the Python blocks of the page."""
+    """Text as in the page, its words as bash passes them on, the Python blocks of the page, and the files that the page
+    gives whole: path -> content."""
 
     page: str
     text: str
     words: tuple[str, ...]
     python: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def program(self) -> str:
@@ -67,6 +69,12 @@ def texts_of(page: str) -> Iterator[str]:
             yield text
 
 
+def files_of(page: str) -> dict[str, str]:
+    """The blocks of a page that begin with a comment that is their path."""
+    named = ((re.match(r"# (\S+\.(?:py|yaml))\n", block[2]), block[2]) for block in FENCE.finditer(page))
+    return {found[1]: text.removeprefix(found[0]) for found, text in named if found}
+
+
 def pages(root: Path) -> list[Path]:
     return [root / "README.md", root / "CONTRIBUTING.md", *sorted((root / "docs").rglob("*.md"))]
 
@@ -78,5 +86,6 @@ def commands(root: Path) -> list[Command]:
         page = path.read_text()
         python = tuple(block[2] for block in FENCE.finditer(page) if block[1] == "python")
         for text in texts_of(page):
-            found.setdefault(text, Command(str(path.relative_to(root)), text, words_of(text), python))
+            name = str(path.relative_to(root))
+            found.setdefault(text, Command(name, text, words_of(text), python, files_of(page)))
     return list(found.values())

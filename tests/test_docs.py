@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from benchmarks.page import PARTS
 from harness.commands.ask import settings_of, split_arguments
 from harness.commands.main import COMMANDS
 from harness.config.compose import Composer, plain
+from harness.config.overrides import config_folder_among, hydra_with, overrides_among
 from harness.config.parse import parse
 from harness.study.expand import expand
 from tests.commands_in_docs import Command, commands, pages, texts_of
@@ -30,6 +31,14 @@ QUICK_MODULES = ("arms", "breadth")
 CONSOLE_COMMAND = "rl-scaling() { python -c 'from harness.commands.main import main; main()' \"$@\"; };"
 
 
+@pytest.fixture
+def checkout(tmp_path):
+    """A folder that looks like a checkout, in which commands leave their outputs."""
+    for name in ("scripts", "docs", "configs", "harness", "envs", "tests", "benchmarks"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    return tmp_path
+
+
 def app(command: Command) -> str | None:
     """The app that a command starts, by its script or by the console command; None for other programs."""
     path = Path(command.program)
@@ -41,9 +50,16 @@ def names(found: list[Command]):
     return pytest.mark.parametrize("command", found, ids=[f"{c.page}: {c.text[:60]}" for c in found])
 
 
+def write_files(command: Command, folder: Path) -> None:
+    """The files that the page of a command gives, under the folder."""
+    for name, text in command.files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
 def jobs(command: Command) -> list[list[str]]:
     """The overrides of each job of a command: more than one with -m."""
-    overrides = [argument for argument in command.arguments if argument != "-m"]
+    overrides = overrides_among(command.arguments)
     if app(command) == "ask":
         overrides, prompts = split_arguments(overrides, settings_of("ask"))
         assert prompts or overrides
@@ -58,10 +74,12 @@ def jobs(command: Command) -> list[list[str]]:
 
 
 @names([command for command in FOUND if app(command)])
-def test_the_settings_of_a_command_compose(command):
+def test_the_settings_of_a_command_compose(command, checkout, monkeypatch):
+    write_files(command, checkout)
+    monkeypatch.chdir(checkout)
     name = app(command)
     own_module = any("imports=" in argument for argument in command.arguments)  # only the slow test has it at hand
-    with initialize_config_module("configs", version_base="1.3"):
+    with hydra_with("configs", config_folder_among(command.arguments)):
         for overrides in jobs(command):
             config = plain(compose(name, overrides=overrides))
             if name == "train" and not own_module:
@@ -112,16 +130,9 @@ def test_commands_are_found_where_a_reader_copies_them(page, texts):
     assert list(texts_of(page)) == texts
 
 
-@pytest.fixture
-def checkout(tmp_path):
-    """A folder that looks like a checkout, in which commands leave their outputs."""
-    for name in ("scripts", "docs", "configs", "harness", "envs", "tests", "benchmarks"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    return tmp_path
-
-
 def started(command: Command, folder: Path, *more: str) -> subprocess.CompletedProcess:
     """Runs the text of a command in bash, with this Python, and `more` behind it."""
+    write_files(command, folder)
     for block in command.python if any("imports=" in argument for argument in command.arguments) else ():
         (folder / "my_tasks.py").write_text(block)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

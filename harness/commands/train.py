@@ -24,7 +24,7 @@ def train(containers) -> list:
     configs, console = [parse(container) for container in containers], Console(quiet=not is_main_process())
     for config in configs:
         refuse_tuning_on_test(config, HydraConfig.get().sweeper["_target_"])
-    label = "single" if len(configs) == 1 else "sweep"
+    label = configs[0].name or ("single" if len(configs) == 1 else "sweep")
     entries = [Entry(arm or _arm(config), config) for arm, config in zip(sweep_arms(configs), configs)]
     results = run_jobs(expand_to_jobs(entries, {"study": label}), configs[0], console)
     if results is None:

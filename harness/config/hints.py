@@ -44,7 +44,7 @@ ELSEWHERE = {
     "per_device_train_batch_size": "the batch is problems × group_size completions a step, whatever the devices",
     "gradient_accumulation_steps": "the loss does not depend on micro-batches here, so there is nothing to set",
     "report_to": "choose it by tracker=wandb or tracker=none",
-    "run_name": "runs are named by a hash of their configuration",
+    "run_name": "a run is called by study, arm and seed; name=… is what single runs are called beside these",
     "output_dir": "run folders are named by the harness, under the output folder",
 }
 
@@ -73,7 +73,7 @@ def unknown_setting_error(key: str, known: Iterable[str]) -> UserError:
     """The error for a setting `key` that is none of the dotted names `known`."""
     if new := new_key(key):
         return UserError(key, "this setting was renamed", f"write {new}")
-    near = nearest(key, known)
+    near = nearest(key, (name for name in known if name != key))  # a file of the user's may have brought it in
     hint = ELSEWHERE.get(key.rsplit(".", 1)[-1].lower())
     meant = f"did you mean {' or '.join(near)}?" if near else ""
     fix = "\n  ".join(filter(None, [hint, meant])) or "see all settings with --cfg job"

@@ -1,13 +1,19 @@
 """Command-line overrides that Hydra cannot apply: which one it is, and what would have been right."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import hydra
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
+from hydra.version import setbase
 from omegaconf import DictConfig, OmegaConf
 
 from harness.config.hints import unknown_setting_error
@@ -29,11 +35,28 @@ FLAGS_WITH_VALUE = (
 )
 
 
-def explain(error: HydraException, config_name: str, config_module: str, texts: Sequence[str]) -> UserError:
+@contextmanager
+def hydra_with(config_module: str, folder: str | None) -> Generator[None]:
+    """Within it Hydra composes from the package `config_module` and, with --config-dir, from a folder beside it."""
+    setbase("1.3")
+    GlobalHydra.instance().clear()
+    path = create_config_search_path(f"pkg://{config_module}")
+    if folder is not None:
+        own = f"file://{Path(folder).absolute()}"
+        path.prepend("command-line", own, SearchPathQuery(provider="schema", path=None))  # as hydra.main does
+    Hydra.create_main_hydra2("app", path)
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def explain(
+    error: HydraException, config_name: str, config_module: str, texts: Sequence[str], folder: str | None = None
+) -> UserError:
     """The UserError for the override that Hydra refused; Hydra's own message where each of them is right by itself.
     Starts Hydra anew."""
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_module(config_module, version_base="1.3"):
+    with hydra_with(config_module, folder):
         return explain_in_context(error, config_name, texts)
 
 
@@ -50,10 +73,11 @@ def explain_in_context(error: HydraException, config_name: str, texts: Sequence[
     return UserError(str(error))
 
 
-def known_settings(config_name: str, config_module: str, texts: Sequence[str]) -> tuple[list[str], list[str]]:
+def known_settings(
+    config_name: str, config_module: str, texts: Sequence[str], folder: str | None = None
+) -> tuple[list[str], list[str]]:
     """As `known_settings_in_context`; starts Hydra anew."""
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_module(config_module, version_base="1.3"):
+    with hydra_with(config_module, folder):
         return known_settings_in_context(config_name, texts)
 
 
@@ -112,6 +136,26 @@ def _refuse_interval(overrides: Sequence[Override]) -> None:
                 f"list values: -m {override.key_or_group}=1e-4,2e-4\n  or pip install -e '.[sweep]' and add: "
                 "-m hydra/sweeper=optuna evaluation.split=validation",
             )
+
+
+def flags_first(arguments: Sequence[str]) -> list[str]:
+    """A script's arguments with Hydra's own flags before the overrides: between overrides Hydra refuses them."""
+    overrides = overrides_among(arguments)
+    return [text for text in arguments if text not in overrides] + overrides
+
+
+def config_folder_among(arguments: Sequence[str]) -> str | None:
+    """The folder that --config-dir names among a script's arguments. Raises UserError where there is no such folder."""
+    found = None
+    for before, text in zip(["", *arguments], arguments):
+        if before in ("--config-dir", "-cd"):
+            found = text
+        elif text.startswith("--config-dir="):
+            found = text.partition("=")[2]
+    if found is not None and not Path(found).is_dir():
+        fix = "it is a folder of your own, with groups such as study/ in it (docs/extending.md)"
+        raise UserError(f"--config-dir {found}", "there is no such folder", fix)
+    return found
 
 
 def _loader() -> ConfigLoader:

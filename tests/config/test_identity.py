@@ -102,6 +102,7 @@ NEEDS = {
 }
 # These change no weight of any run.
 LABELS = {
+    "name": "mine",
     "tasks.unverified": [],
     "tasks.held_out_difficulties": [3],
     "rl.steps": 8,

@@ -64,9 +64,10 @@ class EvaluationConfig:
 
 @schema(frozen=True, config=FORBID_EXTRA)
 class Config:
-    """All of one run. `budgets`: steps at which it is evaluated, or "log2" for 0, 1, 2, 4 … rl.steps. `backend`: which
-    implementation computes; backends agree to rounding, so it is no part of a run's identity. `objective_metric`: the
-    metric at the last budget that a sweeper which optimises is given."""
+    """All of one run. `name`: what it is called where no study names it. `budgets`: steps at which it is evaluated, or
+    "log2" for 0, 1, 2, 4 … rl.steps. `backend`: which implementation computes; backends agree to rounding, so it is no
+    part of a run's identity. `objective_metric`: the metric at the last budget that a sweeper which optimises is
+    given."""
 
     objective: Literal["rl", "continued_pretraining", "frozen"]
     seed: NonNegativeInt
@@ -91,6 +92,7 @@ class Config:
     plan: bool
     backend: Literal["auto", "eager", "native", "cuda_graphs"] = "auto"
     objective_metric: str = "eval/verified/mean@1"
+    name: str | None = None
 
     @property
     def has_scratchpad(self) -> bool:

@@ -1,0 +1,106 @@
+"""Studies and presets in a folder of the user's own, as docs/extending.md gives them, and presets that are shipped."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose
+from hydra.errors import HydraException
+
+from harness import load_study
+from harness.config.compose import Composer, plain
+from harness.config.hints import unknown_setting_error
+from harness.config.overrides import config_folder_among, explain, flags_first, hydra_with
+from harness.config.parse import parse
+from harness.core.errors import UserError
+from harness.study.expand import expand
+from tests.commands_in_docs import files_of
+from tests.toys import CONFIGS, TINY
+
+ROOT = CONFIGS.parent
+PAGE = files_of((ROOT / "docs/extending.md").read_text())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The page's YAML files, pasted."""
+    for name, text in PAGE.items():
+        if name.endswith(".yaml"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+    return tmp_path / "my_configs"
+
+
+def train_config(*overrides, folder=None):
+    with hydra_with("configs", folder):
+        return parse(plain(compose("train", overrides=["device=cpu", *overrides])))
+
+
+def test_the_study_of_the_page_is_ten_lines_and_expands(folder):
+    assert PAGE["my_configs/study/group_size.yaml"].count("\n") <= 10
+    with hydra_with("configs", str(folder)):
+        study = expand(Composer("study"), ["study=group_size", "device=cpu"])
+    assert [(e.arm, e.config.rl.group_size * e.config.rl.problems) for e in study.entries] == [
+        (arm, 256) for arm in ("small", "large") for _ in range(5)
+    ]
+
+
+def test_the_preset_of_the_page_changes_what_it_says(folder):
+    config = train_config("experiment=long", folder=str(folder))
+    assert (config.name, config.algo.name, config.rl.steps, config.rl.group_size) == ("long", "grpo", 1024, 8)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted((CONFIGS / "experiment").glob("*.yaml"))])
+def test_a_shipped_preset_is_that_of_its_family_and_overrides_still_count(name):
+    config = train_config(f"experiment={name}", "rl.steps=3")
+    assert config.name == name
+    assert all(task.startswith((name, f"{name}_")) for task in config.tasks.verified)
+    assert config.rl.steps == 3
+
+
+def test_a_misspelt_choice_of_the_users_own_gets_the_near_one(folder):
+    said = str(explain(HydraException("?"), "study", "configs", ["study=group_sise"], str(folder)))
+    assert "did you mean group_size?" in said
+
+
+def test_a_setting_that_a_file_of_the_users_brought_in_is_not_offered_for_itself():
+    assert (
+        "study.sdeeds" not in str(unknown_setting_error("study.sdeeds", ["study.sdeeds", "study.seeds"])).split("\n")[1]
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--config-dir", "nowhere"], ["a=1", "--config-dir=nowhere"]])
+def test_a_folder_that_is_not_there_is_named(arguments):
+    with pytest.raises(UserError, match="--config-dir nowhere: there is no such folder"):
+        config_folder_among(arguments)
+
+
+def test_flags_may_stand_between_settings():
+    assert flags_first(["a=1", "--config-dir", "d", "b=2", "-m"]) == ["--config-dir", "d", "-m", "a=1", "b=2"]
+
+
+def script(name, *arguments, cwd):
+    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_the_study_of_the_page_runs_outside_the_repository_and_opens_in_python(folder, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'harness/launch/plugin'}")
+    settings = ["study=group_size", "--config-dir", "my_configs", *TINY, "study.seeds=[0,1]", "rl.steps=4"]
+    ended = script("study", *settings, "launcher.jobs=1", cwd=folder.parent)
+    assert ended.returncode == 0, ended.stderr
+    study = load_study("group_size", folder.parent / "outputs")
+    assert sorted(study.table["arm"].unique()) == ["large", "small"]
+    assert {run.name for run in study.runs} >= {"group_size-small-s0", "group_size-large-s1"}
+
+
+@pytest.mark.slow
+def test_a_file_that_is_no_yaml_is_named_without_a_traceback(folder):
+    (folder / "study" / "bad.yaml").write_text("study: {name: [}")
+    ended = script("study", "--config-dir", "my_configs", "study=bad", cwd=folder.parent)
+    assert ended.returncode == 2
+    assert "bad.yaml" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not Path(folder.parent, "outputs").exists()
