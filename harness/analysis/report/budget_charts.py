@@ -158,7 +158,7 @@ def residuals(one: Series, axes: Sequence[Axis], fits: Fits) -> Chart:
         for name, fit in fits.items()
         if name != "constant"
     ]
-    base = alt.Chart(inline(pl.concat(rows) if rows else [])).encode(
+    base = alt.Chart(inline(pl.concat(rows))).encode(
         budget_x(axes[0]),
         alt.Y("residual:Q", title="measured − law"),
         tooltip=["label:N", alt.Tooltip("residual:Q", format="+.3f")],
@@ -188,11 +188,14 @@ def cell_panel(series: Sequence[Series], axes: Sequence[Axis]) -> Chart:
 
 
 def metric_panel(
-    lines: Mapping[str, tuple[Mapping[str, Array], Array]], axes: Sequence[Axis], labels: Sequence[str]
+    lines: Mapping[str, tuple[Mapping[str, Array], Array]],
+    axes: Sequence[Axis],
+    labels: Sequence[str],
+    legend: bool = False,
 ) -> Chart:
     """A small multiple of label → (x on each axis, y). labels: all that the page compares, for colour and dash."""
     rows = [pl.DataFrame(dict(x) | {"value": y}).with_columns(label=pl.lit(name)) for name, (x, y) in lines.items()]
-    channels = arm_channels(labels, legend=False)
+    channels = arm_channels(labels, legend=legend)
     base = alt.Chart(inline(pl.concat(rows, how="diagonal"))).encode(
         budget_x(axes[0], titled=False),
         alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(format="~g")),

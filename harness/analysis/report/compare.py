@@ -1,6 +1,5 @@
 """Any runs over one another: run folders, study folders and run tables, every metric of theirs, on every axis."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.analysis.data.run_files import metrics_rows
 from harness.analysis.data.table import Table, load_table
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.report.budget_charts import metric_panel
@@ -68,8 +68,7 @@ def load_runs(path: Path) -> list[Run]:
 
 def run_folder(path: Path) -> Run:
     """A run from its metrics.jsonl; a last line torn by a kill is left out. Raises TableError naming a broken line."""
-    lines = (path / "metrics.jsonl").read_text().split("\n")
-    rows = [_row(path, i, line) for i, line in enumerate(lines[:-1])]  # what follows the last newline is torn or empty
+    rows = metrics_rows(path)
     if not rows:
         raise TableError(f"{path / 'metrics.jsonl'} has no rows yet: let the run log at least once")
     axes = {name: f"compute/{name}" for name in AXES if f"compute/{name}" in rows[0]}
@@ -81,13 +80,6 @@ def run_folder(path: Path) -> Run:
             x = {axis: np.array([row[key] for row in known], dtype=float) for axis, key in axes.items()}
             metrics[name] = (x, np.array([row[name] for row in known], dtype=float))
     return Run(name_of(path), metrics, flatten_config(read_json(path / "config.json") or {}))
-
-
-def _row(path: Path, i: int, line: str) -> dict[str, Any]:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise TableError(f"{path / 'metrics.jsonl'}, line {i + 1} is not JSON ({error}); cut the file there") from error
 
 
 def arms_of(data: Table, name: str) -> list[Run]:

@@ -14,7 +14,7 @@ import vl_convert
 
 from harness.analysis.report.chart_style import CONFIG, Chart
 
-PNG_SCALE = 2.5  # dots a point
+PNG_SCALE = 2.0  # dots a point
 SMALL = 220  # points: width of a panel among many
 WIDTH = 480
 WORTH_SHARING = 40  # characters of a part

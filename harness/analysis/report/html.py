@@ -86,6 +86,11 @@ def card(title: str, word: str, mood: str, body: str) -> str:
     return f'<article class="card {mood}"><h3>{escape(title)}</h3><p class="word">{escape(word)}</p>{body}</article>'
 
 
+def code(text: str) -> Html:
+    """Text as it was written, spaces and line ends kept."""
+    return Html(f"<code>{escape(text)}</code>")
+
+
 def hyperlink(address: str, text: str) -> Html:
     return Html(f'<a href="{escape(address)}">{escape(text)}</a>')
 

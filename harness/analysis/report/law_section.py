@@ -61,12 +61,15 @@ def laws_section(
 def law_figure(role: str, one: Series, fits: Mapping[str, Record], axes: Sequence[Axis]) -> Figure:
     """The laws on the mean curve, and what each leaves over."""
     known = {name: fit["aicc"] for name, fit in fits.items() if fit.get("aicc") is not None}
-    best = f": {readable(min(known, key=known.__getitem__))} describes it best" if known else ""
+    best = f": {readable(min(known, key=known.__getitem__))} describes it best" if len(known) > 1 else ""
+    panels = {"Measured and fitted": charts.law_fits(one, axes, fits)}
+    if set(fits) > {"constant"}:
+        panels["Residuals"] = charts.residuals(one, axes, fits)
     return Figure(
-        f"{len(fits)} laws on {role} accuracy{best}",
-        "Left: every candidate law, fitted to the mean curve; bars are 95% intervals, open points are hidden in the "
-        "held-out extrapolation. Right: what each law leaves over. Laws explain; they do not decide.",
-        {"Measured and fitted": charts.law_fits(one, axes, fits), "Residuals": charts.residuals(one, axes, fits)},
+        f"{len(fits)} law{'s' * (len(fits) > 1)} on {role} accuracy{best}",
+        "Every candidate law, fitted to the mean curve, and what each leaves over; bars are 95% intervals, open points "
+        "are hidden in the held-out extrapolation. Laws explain; they do not decide.",
+        panels,
         columns=2,
     )
 

@@ -25,6 +25,7 @@ from harness.analysis.report.sections import (
     runs_section,
     verdicts_section,
 )
+from harness.analysis.report.training_section import samples_section, training_section
 from harness.analysis.report.transfer_section import transfer_section
 from harness.analysis.report.verdict_cards import answer_cards
 from harness.analysis.stats.formatting import format_count
@@ -53,15 +54,20 @@ def write_report(
     axes = shared_axes([one for series in drawn.values() for one in series])
     pools = main_pools(verdicts, real)
     by_task = task_cells(table, real, drawn)
+    folders = {run: folder / address for run, address in (context.get("runs") or {}).items()}
+    labels = list(dict.fromkeys(one.label for series in drawn.values() for one in series))
+    samples, training = samples_section(table, folders, real), training_section(table, folders, axes, labels)
     sections = [
         Section("answer", "The answer", answer_cards(pools, transfer)),
         curves_section(drawn, axes),
+        *([samples] if samples else []),
         laws_section(verdicts, pools, drawn, axes),
         transfer_section(transfer, pass_curves(table, real, table.sizes(real)[-1])),
         *([registered_section(context["registered"])] if context.get("registered") else []),
         *([reach_section(context["reach"])] if context.get("reach") else []),
         difficulty_section(by_task, axes, real, factor_figures(table, real)),
         *([learning] if (learning := learning_section(pools)) else []),
+        *([training] if training else []),
         *([allocation_section(context["allocation"])] if context.get("allocation") else []),
         verdicts_section(verdicts),
         runs_section(table, context.get("runs") or {}),

@@ -35,7 +35,7 @@ def transfer_section(transfer: Record, passes: Sequence[Record]) -> Section:
 
 
 def matrix_figure(transfer: Record) -> Figure | None:
-    """Gain of each arm on each family evaluated, a panel for each role; None where the table names no families."""
+    """Gain of each arm on each family evaluated, a panel for each role; None where each has but one cell."""
     panels = {}
     for role in ("verified", "unverified"):
         cells = [
@@ -51,7 +51,7 @@ def matrix_figure(transfer: Record) -> Figure | None:
         ]
         if cells:
             panels[f"{role.capitalize()} families"] = cells
-    if not panels:
+    if sum(map(len, panels.values())) <= len(panels):  # a single cell is told by the forest
         return None
     clear = sum(is_clear(cell["gain"]) for row in transfer["matrix"]["rows"] for cell in row["evaluated"])
     cells = sum(len(row["evaluated"]) for row in transfer["matrix"]["rows"])
