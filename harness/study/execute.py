@@ -21,7 +21,7 @@ from harness.study.plan import plan_table
 from harness.study.progress import ProgressView, job_name
 from harness.study.reach import Reach, reach_of, refuse_out_of_reach
 from harness.study.reach_table import reach_table
-from harness.study.requirements import require_memory, require_writable
+from harness.study.requirements import require_fast_precision, require_memory, require_writable
 from harness.study.tables import ended_step, report_context, runs_left_out, warmup_x, write_tables
 
 LAST_LINES = 20
@@ -44,6 +44,7 @@ def print_plan(
     if missing:
         require_writable(config.out)
         require_memory(missing)
+        require_fast_precision(missing)
     if missing or config.plan:
         console.print(plan_table(jobs, missing, max_parallel_jobs(config.launcher, max(1, len(missing))), notes))
     else:

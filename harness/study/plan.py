@@ -33,7 +33,8 @@ class Cost:
 
 @dataclass(frozen=True)
 class Rates:
-    """FLOP/s of a policy on one thread: forward and backward over whole texts, and sampling token by token."""
+    """FLOP/s of a policy on one thread, or on the GPU: forward and backward over whole texts, and sampling token by
+    token."""
 
     update: float
     sampling: float
@@ -47,16 +48,17 @@ def measured_rates(config: Config) -> Rates:
     from harness.core.seeding import keys
     from harness.core.types import SampleRequest
     from harness.policy.transformer import Transformer, parameter_count
-    from harness.run.job import backend_of
+    from harness.run.job import backend_of, device_of
 
     def seconds(work: Callable[[], object]) -> float:
         return min(Timer("work()", globals={"work": work}, num_threads=1).blocked_autorange(min_run_time=0.25).times)
 
-    policy = Transformer(config.model, 1, config.precision).initialise(keys("warmup", (0,), 0))
-    texts, prompts = torch.zeros((1, 128, 24), dtype=torch.int64), torch.zeros((1, 16, 16), dtype=torch.int64)
-    length, uniforms = torch.full((1, 16), 16), torch.full((1, 128, 8), 0.5)
-    request = SampleRequest(prompts, length, uniforms, torch.ones((1, 128), dtype=torch.bool), 8, 8, 1.0)
+    policy = Transformer(config.model, 1, config.precision).initialise(keys("warmup", (0,), 0)).to(device_of(config))
     backend = backend_of(config)
+    with device_of(config):
+        texts, prompts = torch.zeros((1, 128, 24), dtype=torch.int64), torch.zeros((1, 16, 16), dtype=torch.int64)
+        length, uniforms = torch.full((1, 16), 16), torch.full((1, 128, 8), 0.5)
+        request = SampleRequest(prompts, length, uniforms, torch.ones((1, 128), dtype=torch.bool), 8, 8, 1.0)
     update = seconds(lambda: backend.token_logprobs(policy, texts, 1.0).sum().backward())
     sampling = seconds(lambda: backend.sample(policy, request))
     n, sampled = parameter_count(config.model, embedding=False), prompts.numel() + uniforms.numel()
@@ -111,13 +113,14 @@ def plan_table(
     # Bases come first, and seldom fill all processes.
     seconds = (max(bases, default=0) if len(bases) <= parallel else sum(bases) / parallel) + sum(runs) / parallel
     need, here = max(least_memory_gb(parse(job.run)) for job in pending or jobs), memory_here_gb(config)
+    where = "a thread" if device_of(config).type == "cpu" else "of the GPU"
     table = RichTable(show_header=False, box=None, padding=(0, 2))
     rows = {
         "jobs": f"{len(pending)} to do, {len(jobs) - len(pending)} done; {parallel} at once",
         "policy": f"{config.model.name}, {parameter_count(config.model):,} weights",
         "tokens": f"{sum(c.tokens for c in costs):.2g}",
         "FLOPs": f"{sum(c.flops for c in costs):.2g} training, {sum(c.evaluation_flops for c in costs):.2g} evaluation",
-        "time": f"about {seconds / 60:.1f} min, at {rates.update / 1e9:.0f} GFLOP/s a thread (measured now)",
+        "time": f"about {seconds / 60:.1f} min, at {rates.update / 1e9:.0f} GFLOP/s {where} (measured now)",
         "memory": f"at least {need:,.2f} GB a job" + (f", of {here:,.1f} GB free here" if here else ""),
         "disk": f"about {sum(c.bytes for c in costs) / 1e6:.0f} MB in {os.path.abspath(config.out)}",
     }

@@ -3,13 +3,14 @@
 import io
 
 import pytest
+import torch
 from rich.console import Console
 
 from harness.core.errors import UserError
 from harness.study import requirements
 from harness.study.execute import run_jobs
 from harness.study.expand import Entry, expand_to_jobs
-from harness.study.requirements import least_memory_gb, require_memory, require_writable
+from harness.study.requirements import least_memory_gb, require_fast_precision, require_memory, require_writable
 from tests.toys import tiny
 
 
@@ -59,3 +60,24 @@ def test_memory_of_this_machine_limits_no_cluster(monkeypatch):
     pytest.importorskip("ray")
     monkeypatch.setattr(requirements, "free_memory_gb", lambda: 0.0)
     require_memory(jobs_of(tiny("launcher=ray")))
+
+
+@pytest.mark.parametrize("has_amx", [False, True])
+def test_bf16_without_amx_is_refused_with_what_it_costs_unless_the_backend_is_named(has_amx, monkeypatch, tmp_path):
+    monkeypatch.setattr(requirements, "has_amx", lambda: has_amx)
+    config, console = tiny("precision=bf16", "plan=true", out=tmp_path), Console(file=io.StringIO())
+    if has_amx:
+        run_jobs(jobs_of(config), config, console)
+    else:
+        with pytest.raises(UserError, match=r"(?s)precision=bf16 .*1\.6 to 3\.7 times slower.*set precision=fp32"):
+            run_jobs(jobs_of(config), config, console)
+        assert console.file.getvalue() == ""
+    require_fast_precision(jobs_of(tiny("precision=bf16", "backend=eager"), tiny()))
+
+
+def test_bf16_on_a_cluster_or_a_gpu_is_not_judged_by_this_cpu(monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setattr(requirements, "has_amx", lambda: False)
+    require_fast_precision(jobs_of(tiny("precision=bf16", "launcher=ray")))
+    monkeypatch.setattr("harness.run.job.device_of", lambda config: torch.device("cuda"))
+    require_fast_precision(jobs_of(tiny("precision=bf16")))
