@@ -7,6 +7,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from scripts.commit_results import PROBLEM_ORDER, compress, rounded, short
+from scripts.results_page import results_page
 from tests.toys import CONFIGS
 
 RESULTS = CONFIGS.parent / "docs" / "results"
@@ -31,3 +32,8 @@ def test_committed_verdicts_are_short_and_name_a_verdict_for_every_task(path):
     assert records == [rounded(short(record)) for record in records]
     assert all({"arm", "task", "role", "verdict", "slope_per_decade"} <= set(record) for record in records)
     assert all("laws" in record for record in records if record["task"] == "all")
+
+
+def test_the_page_of_all_claims_is_made_from_the_pages_beside_it():
+    """`python scripts/results_page.py` after a study is committed."""
+    assert (RESULTS / "README.md").read_text() == results_page()
