@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -15,12 +15,16 @@ from harness.analysis.transfer.transfer_report import transfer_report
 from harness.analysis.verdict.record import INTERVALS, SINGLE_VALUES, VerdictRecord, typed_records
 from harness.analysis.verdict.verdicts import verdicts
 
+if TYPE_CHECKING:
+    from harness.analysis.report.figures import Figure
+
 
 @dataclass(frozen=True)
 class Analysis:
     """What `scripts/analyze.py` writes, as objects; computed when first looked at.
 
     records: verdicts.json, typed. verdicts: their single values as a frame, a row a record. transfer: transfer.json.
+    figures: those of the report, by name; a notebook shows one as a picture, and its `panels` are Altair charts.
     """
 
     table: Table
@@ -33,6 +37,13 @@ class Analysis:
     @cached_property
     def verdicts(self) -> pl.DataFrame:
         return verdict_frame(self._plain)
+
+    @cached_property
+    def figures(self) -> dict[str, "Figure"]:
+        from harness.analysis.report.report_page import report_sections  # Altair takes a second to import
+
+        sections, _ = report_sections(self.table, self._plain, self.transfer, Path(), {})
+        return {name: figure for section in sections for name, figure in section.figures.items()}
 
     @cached_property
     def _plain(self) -> list[dict[str, Any]]:

@@ -89,6 +89,14 @@ def test_a_frame_a_file_and_a_table_are_the_same(analysis, tmp_path):
     assert analysis.transfer["real_arm"] == "true_reward"
 
 
+def test_figures_are_objects_that_a_notebook_shows(analysis):
+    assert {"accuracy", "laws_verified"} <= analysis.figures.keys()
+    figure = analysis.figures["accuracy"]
+    assert figure.title
+    assert all(chart.to_dict()["$schema"] for chart in figure.panels.values())
+    assert figure._repr_png_().startswith(b"\x89PNG")
+
+
 def test_mistakes_are_named():
     with pytest.raises(TableError, match="the table has no rows"):
         analyze(study_frame().head(0))

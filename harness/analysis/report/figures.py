@@ -34,6 +34,10 @@ class Figure:
     def panel_width(self) -> int:
         return WIDTH if self.columns == 1 else max(SMALL, WIDTH * 3 // 2 // self.columns)
 
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        return vl_convert.svg_to_png(svg_of(self), scale=PNG_SCALE)
+
 
 def single(title: str, caption: str, chart: Chart) -> Figure:
     return Figure(title, caption, {"": chart})
@@ -59,8 +63,12 @@ def write_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
     return [path for name, figure in figures.items() for path in write_figure(folder / name, figure)]
 
 
+def svg_of(figure: Figure) -> str:
+    return raise_exponents(vl_convert.vegalite_to_svg(printed(figure)))
+
+
 def write_figure(stem: Path, figure: Figure) -> list[Path]:
-    svg = raise_exponents(vl_convert.vegalite_to_svg(printed(figure)))
+    svg = svg_of(figure)
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "pdf")]
     paths[0].write_bytes(vl_convert.svg_to_png(svg, scale=PNG_SCALE))
     paths[1].write_bytes(vl_convert.svg_to_pdf(svg))

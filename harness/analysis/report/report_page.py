@@ -49,6 +49,18 @@ def write_report(
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
+    sections, axes = report_sections(table, verdicts, transfer, folder, context)
+    path = folder / "report.html"
+    page = render_page(context.get("title") or "RL scaling report", _lead(context), sections, axes)
+    write_whole(path, page.encode())
+    write_figures(folder / "figures", {name: one for section in sections for name, one in section.figures.items()})
+    return path
+
+
+def report_sections(
+    table: Table, verdicts: Sequence[Record], transfer: Record, folder: Path, context: Mapping[str, Any]
+) -> tuple[list[Section], list[Axis]]:
+    """The sections of a report in `folder`, with their figures, and the axes that its figures switch between."""
     real = transfer["real_arm"] if transfer["real_arm"] in table.arms else table.arms[0]
     drawn = {role: role_series(table, real, role) for role in ROLES}
     axes = shared_axes([one for series in drawn.values() for one in series])
@@ -74,11 +86,7 @@ def write_report(
         Section("methods", "How each number was computed", PAGE.joinpath("methods.html").read_text()),
         provenance_section(table, context),
     ]
-    path = folder / "report.html"
-    page = render_page(context.get("title") or "RL scaling report", _lead(context), sections, axes)
-    write_whole(path, page.encode())
-    write_figures(folder / "figures", {name: one for section in sections for name, one in section.figures.items()})
-    return path
+    return sections, axes
 
 
 def render_page(title: str, lead: str, sections: Sequence[Section], axes: Sequence[Axis]) -> str:
