@@ -2,6 +2,7 @@
 
 import io
 import re
+from html import escape
 
 import numpy as np
 import polars as pl
@@ -14,9 +15,10 @@ from harness.analysis.report.html import html_table
 from harness.analysis.report.report_page import ROLES, main_pools, role_series
 from harness.analysis.report.sections import registered_section, verdicts_section
 from harness.analysis.report.terminal import terminal_summary
-from harness.analysis.report.verdict_cards import answer_word
+from harness.analysis.report.verdict_cards import answer_cards, answer_word, verdict_card
 from harness.analysis.stats.formatting import format_number, format_p
 from harness.analysis.transfer.transfer_report import transfer_report
+from harness.analysis.verdict.sentences import sentences
 from harness.analysis.verdict.verdicts import verdicts
 from tests.analysis.pages import CHROMIUM, opened, report_of
 from tests.analysis.study_tables import starred, study_frame
@@ -146,6 +148,31 @@ def test_the_terminal_summary_gives_verdict_and_transfer():
     assert "missing: no arm direct" in text
 
 
+def test_sentences_carry_no_notation_of_the_tests_behind_them():
+    record = next(v for v in verdicts(one_family(), default_options(bootstraps=50)) if v["task"] == "all")
+    unlike = "this is no line, for the thirds are not alike in slope (b1 - b2/2, b1 - b3/2 below 0), but open"
+    line = {"chi2": 395.0, "p": 0.0005, "deviation": 0.16, "df": 3, "rejects": True}
+    record = record | {
+        "verdict": "not_log_linear", "reason": unlike, "would_decide": None, "withheld": False, "is_log_linear": "no",
+        "line_fit": line, "line_window": None, "x_first": 1.79e10, "x_last": 1.79e13,
+    }  # fmt: skip
+    text = " ".join(sentences(record))
+    assert "not alike in slope, but open" in text
+    assert "(1.8·10¹⁰ to 1.8·10¹³)" in text
+    assert "misses the curve by up to 16% of the gain, more than noise explains" in text
+    assert not re.search(r"b\d|e\+\d|chi|hill", text)
+    assert "50% of the whole rise of the fitted curve" in verdict_card(record | {"share_of_gain": 0.5})
+
+
+def test_a_yes_to_transfer_carries_its_reservations_on_its_card():
+    options = default_options(bootstraps=50)
+    found = transfer_report(one_family(), options)
+    card = answer_cards([], found)
+    assert ">Yes<" in card
+    assert all(escape(f"Reservation: {lack}.") in card for lack in found["missing"])
+    assert "no arm direct" in card
+
+
 def test_pools_of_several_sizes_show_their_parameters_and_fit_a_terminal():
     options, frame = default_options(bootstraps=50), one_family().frame
     larger = frame.with_columns(model_params=pl.lit(1_243_168), run_id=pl.col("run_id") + "b")
@@ -155,9 +182,12 @@ def test_pools_of_several_sizes_show_their_parameters_and_fit_a_terminal():
     console.print(terminal_summary(records, transfer_report(data, options)))
     text, page = console.export_text(), verdicts_section(records).html
     assert "Of 1.24M parameters:" in text
-    first = [line for line in text.splitlines() if line.startswith("true_reward ")]
-    assert sorted(line.split()[1] for line in first) == ["1.24M", "1.24M", "115k", "115k"]
-    assert all(line.rstrip().endswith(")") for line in first)
+    first = [line.split() for line in text.splitlines() if line.startswith("true_reward ")]
+    assert sorted(words[1] for words in first) == ["1.24M", "1.24M", "115k", "115k"]
+    for _, _, before, after, change, *_ in first:
+        assert float(after) - float(before) == pytest.approx(float(change.replace("−", "-")), abs=2e-3)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
     assert "true_reward, 115k parameters" in page
     assert "true_reward, 1.24M parameters" in page
     others = [v | {"arm": "direct"} for v in records if v["arm"] == "true_reward"]  # a study without the real arm

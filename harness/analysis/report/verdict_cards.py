@@ -42,7 +42,8 @@ def answer_cards(pools: Sequence[Record], transfer: Record) -> str:
     """One card for the verdict of each role's pool, one for transfer."""
     cards = [verdict_card(record) for record in pools]
     word, mood = FINDINGS[transfer_finding(transfer)]
-    body = paragraphs(transfer["sentences"][:1])
+    reservations = [f"Reservation: {lack}." for lack in transfer["missing"]] if word == "Yes" else []
+    body = paragraphs([*transfer["sentences"][:1], *reservations])
     role = transfer["unverified"]
     if role is not None:
         pooled = role["pooled"]
@@ -75,7 +76,7 @@ def verdict_card(record: Record) -> str:
             "window": f"{format_number(record['decades'], 1)} decades",
             "parameters": "–" if record.get("model_params") is None else f"{record['model_params']:,}",
             "seeds": f"{record['n_seeds']}" + (f" on {bases} base{'s' * (bases != 1)}" if bases else ""),
-            "gain seen": "share not identified" if share is None else f"{share:.0%} of the hill law's",
+            "gain seen": "–" if share is None else f"{share:.0%} of the whole rise of the fitted curve",
         }
     )
     title = f"{record['role'].capitalize()} tasks: log-linear in RL compute?"

@@ -24,6 +24,15 @@ def format_significant(value: float | None) -> str:
     return "–" if value is None or value != value else f"{value:.3g}".replace("-", MINUS)
 
 
+def format_power(value: float) -> str:
+    """A number to two figures, from a million on as a power of ten: 640, 15,000, 1.8·10¹⁰."""
+    if abs(value) < 1e6:
+        return f"{float(f'{value:.2g}'):,.10g}".replace("-", MINUS)
+    factor, exponent = f"{value:.1e}".split("e")
+    raised = str(int(exponent)).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{raised}" if factor == "1.0" else f"{factor}·10{raised}"
+
+
 def format_count(count: int | None) -> str:
     """A count in at most five signs: 640, 115k, 1.3M."""
     if count is None:

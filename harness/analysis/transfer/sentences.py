@@ -116,7 +116,7 @@ def _role(report: dict[str, Any], role: str) -> str:
                 f", part of it the control's own fall: by itself the arm changed by {format_record(pooled['change'])}"
             )
     clear = [row["task"] for row in block["tasks"] if row["gain"]["p_holm"] < 0.05 and row["gain"]["mean"] > 0]
-    text += f". {len(clear)} of {len(block['tasks'])} tasks gained clearly (Holm)"
+    text += f". {len(clear)} of {len(block['tasks'])} tasks gained clearly"
     new = pooled["gain_new_tasks"]
     if new["low"] is not None:
         text += f"; for other tasks of this kind the gain would be {format_record(new)}"
@@ -176,4 +176,4 @@ def _others(report: dict[str, Any]) -> str | None:
         return None
     clear = [row["arm"] for row in rows if row["real_minus_arm"]["p_holm"] < 0.05 and row["real_minus_arm"]["mean"] > 0]
     names = ", ".join(clear) or "none of them"
-    return f"On unverified tasks {report['real_arm']} is clearly above, of {len(rows)} other arms: {names} (Holm)."
+    return f"On unverified tasks {report['real_arm']} is clearly above, of {len(rows)} other arms: {names}."

@@ -1,8 +1,12 @@
 """A verdict record as plain sentences: the measurement, the reason of the verdict (or what would decide it), and the
 answers: does it rise, is it log-linear, and where."""
 
+import re
 from math import isnan
 
+from harness.analysis.stats.formatting import format_power
+
+CONTRASTS = r" \([^()]*\bb\d[^()]*\)"  # names of differences between slopes, which stand in a record's reason
 SEEN = {
     "log_linear": "rises log-linearly",
     "saturating": "rises and levels off",
@@ -29,15 +33,16 @@ def _seen(record: dict) -> str:
     size += "" if interval is None else f" (95% {interval[0]:+.3f} to {interval[1]:+.3f})"
     window = (
         f", from {record['accuracy_first']:.3f} to {record['accuracy_last']:.3f} over {record['decades']:.1f} decades"
-        f" ({record['x_first']:.3g} to {record['x_last']:.3g})"
+        f" ({format_power(record['x_first'])} to {format_power(record['x_last'])})"
     )
     return f"{record['arm']}: accuracy on {what} {SEEN[record['verdict']]}{size}{window}{record['given']}."
 
 
 def _why(record: dict) -> str:
-    reason = record["reason"][0].upper() + record["reason"][1:]
+    plain = re.sub(CONTRASTS, "", record["reason"])
+    reason = plain[0].upper() + plain[1:]
     if record["withheld"]:
-        return f"The claim is withheld: {record['withheld_reason']}. (Without that: {record['reason']}.)"
+        return f"The claim is withheld: {record['withheld_reason']}. (Without that: {plain}.)"
     if record["verdict"] == "insufficient_data" or record["would_decide"] is None:
         return f"{reason}."
     need = record["would_decide"]
@@ -59,10 +64,8 @@ def _answers(record: dict) -> str:
     line, window = record["line_fit"], record["line_window"]
     text = f"Does RL raise it: {record['rises']}. Log-linear over this window: {record['is_log_linear']}"
     if line is not None and record["verdict"] not in ("flat", "declining"):
-        text += (
-            f" (a line leaves chi-squared {line['chi2']:.0f}, p {line['p']:.4f}, and misses the mean by up to"
-            f" {line['deviation']:.2f} of the gain)"
-        )
+        noise = "more than noise explains" if line["p"] < 0.05 else "as noise would"
+        text += f" (the best line misses the curve by up to {line['deviation']:.0%} of the gain, {noise})"
     if window is not None and record["is_log_linear"] != "yes":
         text += (
             f"; log-linear from {window['accuracy_first']:.3f} to {window['accuracy_last']:.3f}"
