@@ -4,12 +4,13 @@ import sys
 from types import ModuleType
 
 import harness
-from harness.commands import analyze, ask, convert, dashboard, export, runs, study, success, tasks, train
+from harness.commands import analyze, ask, convert, dashboard, export, runs, study, success, tasks, train, watch
 from harness.core.errors import nearest
 
 COMMANDS: dict[str, ModuleType] = {
     "train": train,
     "study": study,
+    "watch": watch,
     "analyze": analyze,
     "runs": runs,
     "ask": ask,
