@@ -44,8 +44,8 @@ def _collapse(recent: Sequence[Row], problems: int) -> Alarms:
         return {}
     return {
         "collapse": f"Training accuracy fell from {was:.2f} to {now:.2f} at step {last['compute/step']:.0f}: an update "
-        f"was too large, and the policy is lost. Stop this run, and lower optim.lr (it is {rate:g}; try {rate / 4:g}), "
-        "or raise schedule.warmup if it came in the first steps."
+        f"was too large. Unless it recovers, stop this run and lower optim.lr (it is {rate:g}; try {rate / 4:g}), or "
+        "raise schedule.warmup if it came in the first steps."
     }
 
 

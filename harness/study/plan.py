@@ -8,6 +8,7 @@ from types import MappingProxyType
 import numpy as np
 from rich.table import Table as RichTable
 
+from harness.analysis.stats.formatting import format_power
 from harness.config.identity import base_id
 from harness.config.parse import parse
 from harness.config.schema import Config
@@ -118,8 +119,9 @@ def plan_table(
     rows = {
         "jobs": f"{len(pending)} to do, {len(jobs) - len(pending)} done; {parallel} at once",
         "policy": f"{config.model.name}, {parameter_count(config.model):,} weights",
-        "tokens": f"{sum(c.tokens for c in costs):.2g}",
-        "FLOPs": f"{sum(c.flops for c in costs):.2g} training, {sum(c.evaluation_flops for c in costs):.2g} evaluation",
+        "tokens": format_power(sum(c.tokens for c in costs)),
+        "FLOPs": f"{format_power(sum(c.flops for c in costs))} training, "
+        f"{format_power(sum(c.evaluation_flops for c in costs))} evaluation",
         "time": f"about {seconds / 60:.1f} min, at {rates.update / 1e9:.0f} GFLOP/s {where} (measured now)",
         "memory": f"at least {need:,.2f} GB a job" + (f", of {here:,.1f} GB free here" if here else ""),
         "disk": f"about {sum(c.bytes for c in costs) / 1e6:.0f} MB in {os.path.abspath(config.out)}",

@@ -16,7 +16,7 @@ from harness.analysis.report.report_page import ROLES, main_pools, role_series
 from harness.analysis.report.sections import registered_section, verdicts_section
 from harness.analysis.report.terminal import terminal_summary
 from harness.analysis.report.verdict_cards import answer_cards, answer_word, verdict_card
-from harness.analysis.stats.formatting import format_number, format_p
+from harness.analysis.stats.formatting import format_number, format_p, format_power
 from harness.analysis.transfer.transfer_report import transfer_report
 from harness.analysis.verdict.sentences import sentences
 from harness.analysis.verdict.verdicts import verdicts
@@ -146,6 +146,14 @@ def test_the_terminal_summary_gives_verdict_and_transfer():
     assert "Too little data" in text
     assert "Skill carried over" in text
     assert "missing: no arm direct" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0, "0"), (64, "64"), (15_360, "15,000"), (1e6, "10⁶"), (1.79e10, "1.8·10¹⁰"), (9.96e12, "10¹³"), (0.5, "0.5")],
+)
+def test_large_numbers_are_powers_of_ten_and_small_ones_are_plain(value, shown):
+    assert format_power(value) == shown
 
 
 def test_sentences_carry_no_notation_of_the_tests_behind_them():
