@@ -7,6 +7,7 @@ budgets and the table of runs, which the page takes every few seconds: a new mea
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -14,7 +15,7 @@ from harness.analysis.data.options import default_options
 from harness.analysis.data.table import check_table
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.report.curve_series import Axis, shared_axes
-from harness.analysis.report.html import Section, html_table, paragraphs
+from harness.analysis.report.html import Section, figure_slot, html_table, paragraphs
 from harness.analysis.report.report_page import ROLES, render_page, role_series
 from harness.analysis.report.sections import curves_section
 from harness.core.errors import UserError
@@ -87,7 +88,9 @@ def learning_curves(study: Study) -> tuple[Section, list[Axis]]:
     real = wanted if wanted in table.arms else table.arms[0]
     drawn = {role: role_series(table, real, role) for role in ROLES}
     axes = shared_axes([one for series in drawn.values() for one in series])
-    return curves_section(drawn, axes), axes
+    section = curves_section(drawn, axes)
+    shown = "".join(figure_slot(name, figure, files=False) for name, figure in section.figures.items())
+    return replace(section, html=shown or section.html), axes
 
 
 def runs_table(study: Study, jobs: Sequence[Job]) -> str:

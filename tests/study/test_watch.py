@@ -50,6 +50,7 @@ def test_the_state_counts_what_is_measured_and_shows_each_run(tmp_path):
         page = get(address)
         assert "Verified tasks" in page
         assert "Nothing is measured yet" not in page
+        assert 'href="figures/' not in page  # no links to files that are not served
 
 
 def test_it_is_reached_by_this_machine_under_its_own_name_alone(tmp_path):
