@@ -61,9 +61,10 @@ def _run(job: Job, on_progress: Progress) -> None:
 def _copy(out: Path, folder: Path, run_ids: Sequence[str]) -> None:
     """What a run is resumed from, and what it need not measure again."""
     for run_id in run_ids:
+        (folder / "runs" / run_id).mkdir(parents=True, exist_ok=True)
         for part in ("checkpoints", "budgets", "evaluations", "replay"):
             if (source := out / "runs" / run_id / part).is_dir():
                 shutil.copytree(source, folder / "runs" / run_id / part, ignore=shutil.ignore_patterns(".*"))
-        for name in ("status.json", "ended.json"):  # so that all ranks see the same work remain
+        for name in ("status.json", "ended.json", "metrics.jsonl"):  # so that all ranks see the same work remain
             if (source := out / "runs" / run_id / name).is_file():
                 shutil.copy(source, folder / "runs" / run_id / name)

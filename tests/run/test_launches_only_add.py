@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.config.identity import run_id
-from harness.run import callbacks
+from harness.config.identity import base_id, run_id
+from harness.run import callbacks, torchrun
 from harness.run.checkpoint import saved_steps
 from harness.run.folder import run_folder
 from harness.run.job import run_job
@@ -178,7 +178,10 @@ def test_rows_after_the_last_checkpoint_of_a_killed_process_survive_a_shorter_re
     assert saved_steps(folder.checkpoints) == []
     before = [row["compute/step"] for row in read_metrics(folder.path)]
     assert before[-1] == 4
-    run_job(rl_job(tiny("rl.steps=2", "budgets=[0,2]", out=tmp_path)), silent)
+    shorter = tiny("rl.steps=2", "budgets=[0,2]", out=tmp_path)
+    torchrun._copy(tmp_path, tmp_path / "rank-1", (folder.run_id, base_id(shorter)))
+    assert remaining_work(rl_job(replace(shorter, out=str(tmp_path / "rank-1")))) == remaining_work(rl_job(shorter))
+    run_job(rl_job(shorter), silent)
     trained = [row["compute/step"] for row in read_metrics(folder.path) if "train/loss" in row]
     assert trained == [1, 2, 3, 4]
     assert saved_steps(folder.checkpoints)[-1] == folder.status()["step"] == 4
