@@ -18,6 +18,7 @@ from typing import IO, Any
 import submitit
 from submitit.core.utils import JobPaths
 
+from harness.core.files import write_json
 from harness.core.signals import Stopped, defer_signals
 from harness.launch.jobs import Event
 from harness.launch.local import OUTPUT_BYTES, THREAD_VARIABLES
@@ -82,9 +83,7 @@ class QueuedPack:
         return QueuedPack(path.parent, path.stem, **json.loads(path.read_text()))
 
     def write(self) -> None:
-        beside = self._note.with_suffix(".tmp")
-        beside.write_text(json.dumps({"jobs": self.jobs, "job_id": self.job_id}))
-        beside.replace(self._note)
+        write_json(self._note, {"jobs": self.jobs, "job_id": self.job_id})
 
     def forget(self) -> None:
         self._note.unlink(missing_ok=True)

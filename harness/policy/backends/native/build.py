@@ -41,6 +41,12 @@ def library() -> ctypes.CDLL | None:
     return _load()[0]
 
 
+def compile_only() -> Path:
+    """Compiles the library into the user's cache without loading it: one with a sanitizer cannot be loaded by each
+    process. Raises OSError."""
+    return _verified_library(_user_cache(), _words("CC") or ["cc"], _words("RL_SCALING_CFLAGS"))
+
+
 def missing_reason() -> str:
     """Why `library` is None; "" if it is not."""
     return _load()[1]
