@@ -107,8 +107,9 @@ class QueuedPack:
         """Takes the state from a listing that was made after it was queued and that it has not seen."""
         if listing > self.looked_at:
             self.looked_at = listing
+            if not (self._gone and listed.ended):  # how it ended is listed for a while only
+                self.listed = listed
             self._gone = self._gone + 1 if listed.ended else 0
-            self.listed = listed
 
     def new_events(self) -> Iterator[Event]:
         if not self.messages.is_file():

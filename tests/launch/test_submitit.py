@@ -66,6 +66,18 @@ def test_without_waiting_the_queue_is_filled_once_and_collected_later(tmp_path):
     assert len(list(tmp_path.glob("a.*[0-9]"))) == 1
 
 
+def test_how_a_pack_ended_is_kept_when_slurm_no_longer_lists_it(tmp_path):
+    from harness.launch.packs import QueuedPack
+    from harness.launch.slurm_queue import NOT_LISTED, Listed
+
+    pack = QueuedPack(tmp_path, "rl-scaling-1", {"a": {}})
+    for listing, listed in enumerate([Listed("7", "PENDING"), Listed("7", "CANCELLED"), NOT_LISTED], start=1):
+        assert not pack.is_over
+        pack.look(listed, listing)
+    assert pack.is_over
+    assert pack.listed == Listed("7", "CANCELLED")
+
+
 def test_where_there_is_no_slurm_it_is_said_before_anything_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"launcher=submitit.*\n.*launcher.executor=local"):

@@ -50,7 +50,7 @@ MpiDefault=none
 ReturnToService=2
 SlurmdTimeout=10
 KillWait=10
-MinJobAge=5
+MinJobAge=20
 InactiveLimit=0
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0,sched_min_interval=0
 SelectType=select/cons_tres
