@@ -1,1 +1,1 @@
-"""The measurements behind docs/bench.md and docs/bench_envs.md; `python scripts/bench.py part=…` runs them."""
+"""The measurements behind bench.md and bench_envs.md of docs/reference; `python scripts/bench.py part=…` runs them."""

@@ -1,4 +1,4 @@
-"""docs/bench.md from what was measured, part by part."""
+"""docs/reference/bench.md from what was measured, part by part."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ PARTS: dict[str, ModuleType] = {
 
 
 def measure(part: str, docs: Path, progress: Callable[[str], None]) -> None:
-    """Measures a part and stores it beside the others in docs/bench.json; writes docs/bench.md and the plots anew.
+    """Measures a part and stores it beside the others in `docs`/bench.json; writes `docs`/bench.md and the plots anew.
     Raises UserError where what it needs is not installed."""
     found = PARTS[part].measure(progress)
     stored = docs / "bench.json"
@@ -42,7 +42,7 @@ def text(known: dict[str, Any]) -> str:
         "and are shared. The peer is TRL's GRPOTrainer on the same weights as a stock Llama, the same task, batch",
         "and dtype, without gradient checkpointing, in a process whose allocator keeps what is freed, as ours",
         "does. Untrained policies write random text, whose verdicts need no skill (benchmarks/task.py). All",
-        "numbers lie in docs/bench.json; what they mean for the goals is in [speed.md](speed.md).",
+        "numbers lie in docs/reference/bench.json; what they mean for the goals: [speed.md](../explanation/speed.md).",
     ]
     sections = [module.section(known[part]) for part, module in PARTS.items() if part in known]
     return "\n".join(head) + "\n\n" + "\n\n".join(sections) + "\n"

@@ -1,7 +1,7 @@
 """Measures what the docs quote, prints it and stores it under docs/. Examples:
 
-python scripts/bench.py part=envs    # docs/bench_envs.md: drawing and verifying beside an RL step; the sandbox
-python scripts/bench.py part=all     # docs/bench.md: rl, curves, sampling, memory (beside TRL) and more; 20 minutes
+python scripts/bench.py part=envs    # bench_envs.md in docs/reference: tasks beside an RL step; the sandbox
+python scripts/bench.py part=all     # bench.md: rl, curves, sampling, memory (beside TRL) and more; 20 minutes
 python scripts/bench.py part=rl threads=1
 """
 
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> None:
         sys.exit(USAGE)
     if part == "envs":
         text = envs.page(envs.measure(print))
-        Path("docs/bench_envs.md").write_text(text)
+        Path("docs/reference/bench_envs.md").write_text(text)
         print(text)
         return
     import torch
@@ -36,10 +36,10 @@ def main(arguments: list[str]) -> None:
     keep_freed_memory()
     try:
         for each in page.PARTS if part == "all" else (part,):
-            page.measure(each, Path("docs"), print)
+            page.measure(each, Path("docs/reference"), print)
     except UserError as error:
         sys.exit(str(error))
-    print(Path("docs/bench.md").read_text())
+    print(Path("docs/reference/bench.md").read_text())
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Initial success by difficulty of every task that the standard base was pretrained on. Examples:
 
-python scripts/success.py                      # pretrains the base (once), measures, writes docs/success/all.json
-python scripts/success.py base=skills model=nano model.context=128 file=docs/success/skills.json
-python scripts/tasks.py page=docs/tasks.md success=docs/success    # makes tables of all that lies there
+python scripts/success.py    # pretrains the base (once), measures, writes docs/reference/success/all.json
+python scripts/success.py base=skills model=nano model.context=128 file=docs/reference/success/skills.json
+python scripts/tasks.py page=docs/reference/tasks.md success=docs/reference/success    # tables
 """
 
 import sys

@@ -2,7 +2,7 @@
 
 python scripts/tasks.py show='[addition.*, store.symbolic]'
 python scripts/tasks.py imports='[my_package]' show='[mine.*]'
-python scripts/tasks.py page=docs/tasks.md success=docs/success
+python scripts/tasks.py page=docs/reference/tasks.md success=docs/reference/success
 """
 
 import sys

@@ -57,7 +57,7 @@ class Analysis:
 def analyze(
     table: Table | pl.DataFrame | str | Path, problems: pl.DataFrame | None = None, split: str = "test", **options: Any
 ) -> Analysis:
-    """Verdicts and transfer of a run table: a frame with the columns of docs/analysis.md, a file or a folder.
+    """Verdicts and transfer of a run table: a frame (docs/reference/run-table.md), a file or a folder.
 
     problems: counts per problem, of a frame. split: where the table holds several, the one to analyse. options: changes
     of the section `analysis` of configs/analyze.yaml. Raises TableError, and ValidationError for an unknown option.

@@ -1,8 +1,8 @@
 """Initial success by difficulty of every task that the standard base was pretrained on. Examples:
 
-rl-scaling success                      # pretrains the base (once), measures, writes docs/success/all.json
-rl-scaling success base=skills model=nano model.context=128 file=docs/success/skills.json
-rl-scaling tasks page=docs/tasks.md success=docs/success    # makes tables of all that lies there
+rl-scaling success    # pretrains the base (once), measures, writes docs/reference/success/all.json
+rl-scaling success base=skills model=nano model.context=128 file=docs/reference/success/skills.json
+rl-scaling tasks page=docs/reference/tasks.md success=docs/reference/success    # tables
 """
 
 import sys

@@ -2,7 +2,7 @@
 
 rl-scaling tasks show='[addition.*, store.symbolic]'
 rl-scaling tasks imports='[my_package]' show='[mine.*]'
-rl-scaling tasks page=docs/tasks.md success=docs/success
+rl-scaling tasks page=docs/reference/tasks.md success=docs/reference/success
 """
 
 from harness.cli import app

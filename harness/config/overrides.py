@@ -153,7 +153,7 @@ def config_folder_among(arguments: Sequence[str]) -> str | None:
         elif text.startswith("--config-dir="):
             found = text.partition("=")[2]
     if found is not None and not Path(found).is_dir():
-        fix = "it is a folder of your own, with groups such as study/ in it (docs/extending.md)"
+        fix = "it is a folder of your own, with groups such as study/ in it (docs/how-to/own-studies.md)"
         raise UserError(f"--config-dir {found}", "there is no such folder", fix)
     return found
 

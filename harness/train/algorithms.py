@@ -41,8 +41,8 @@ ALGORITHMS: dict[str, Algorithm] = {
 
 
 def register_algorithm(name: str, algorithm: Algorithm, traits: AlgorithmTraits) -> None:
-    """Makes algo.name=<name> valid (docs/extending.md). `traits` are what a configuration is checked by. Raises
-    ValueError for a name that is taken."""
+    """Makes algo.name=<name> valid (docs/tutorials/own-reward.md). `traits` are what a configuration is checked by.
+    Raises ValueError for a name that is taken."""
     if ALGORITHMS.get(name, algorithm) != algorithm:
         raise ValueError(f"there is an algorithm {name!r} already: choose another name")
     register_algorithm_traits(name, traits)

@@ -125,8 +125,8 @@ REWARDS: dict[str, Callable[[RewardInputs], Rewards]] = {
 
 
 def register_reward(name: str, reward: Callable[[RewardInputs], Rewards], traits: RewardTraits) -> None:
-    """Makes reward.name=<name> valid (docs/extending.md). `traits` are what a configuration is checked by. Raises
-    ValueError for a name that is taken."""
+    """Makes reward.name=<name> valid (docs/tutorials/own-reward.md). `traits` are what a configuration is checked by.
+    Raises ValueError for a name that is taken."""
     if REWARDS.get(name, reward) != reward:
         raise ValueError(f"there is a reward {name!r} already: choose another name")
     register_reward_traits(name, traits)

@@ -64,7 +64,7 @@ def test_an_unknown_entry_of_a_record_is_refused(plain):
 
 def test_the_schema_in_the_docs_is_the_one_of_the_types():
     """python scripts/analyze.py action=schema out=docs"""
-    assert json.loads((ROOT / "docs/verdicts.schema.json").read_text()) == json_schema()
+    assert json.loads((ROOT / "docs/reference/verdicts.schema.json").read_text()) == json_schema()
 
 
 def test_the_frame_has_a_row_a_record_with_intervals_in_two_columns(analysis):

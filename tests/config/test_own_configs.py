@@ -1,4 +1,4 @@
-"""Studies and presets in a folder of the user's own, as docs/extending.md gives them, and presets that are shipped."""
+"""Studies and presets in a folder of the user's own, as docs/how-to/own-studies.md gives them, and those shipped."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ from tests.commands_in_docs import files_of
 from tests.toys import CONFIGS, TINY
 
 ROOT = CONFIGS.parent
-PAGE = files_of((ROOT / "docs/extending.md").read_text())
+PAGE = files_of((ROOT / "docs/how-to/own-studies.md").read_text())
 
 
 @pytest.fixture

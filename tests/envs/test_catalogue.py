@@ -28,7 +28,7 @@ for task in envs.select(["doubling.*"]):
 
 
 def test_example_of_an_own_task_works_and_is_under_40_lines(tmp_path):
-    code = re.search(r"```python\n(.*?)```", (DOCS / "adding-a-task.md").read_text(), re.DOTALL)[1]
+    code = re.search(r"```python\n(.*?)```", (DOCS / "tutorials/own-task.md").read_text(), re.DOTALL)[1]
     assert len(code.splitlines()) < 40
     (tmp_path / "my_tasks.py").write_text(code)
     paths = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(DOCS.parent)!r}]"
@@ -42,13 +42,13 @@ def without_speed(line: str) -> str:
 
 @pytest.mark.parametrize("task", OWN, ids=lambda task: task.name)
 def test_page_of_tasks_is_up_to_date(task):
-    """docs/tasks.md says of each task what the code says, measured speeds aside."""
-    page = {without_speed(line) for line in (DOCS / "tasks.md").read_text().splitlines()}
+    """docs/reference/tasks.md says of each task what the code says, measured speeds aside."""
+    page = {without_speed(line) for line in (DOCS / "reference/tasks.md").read_text().splitlines()}
     assert [line for line in [summary(task), *rows(task)] if without_speed(line) not in page] == []
 
 
 def test_page_of_tasks_shows_every_measurement_of_initial_success():
-    page, files = (DOCS / "tasks.md").read_text(), sorted((DOCS / "success").glob("*.json"))
+    page, files = (DOCS / "reference/tasks.md").read_text(), sorted((DOCS / "reference/success").glob("*.json"))
     assert files
     for file in files:
         assert success_section(json.loads(file.read_text())) in page, file.name

@@ -1,4 +1,6 @@
-"""Prints the figures of docs/scale.md: python -m tests.launch.measure [efficiency overhead bookkeeping planning ray]
+"""Prints the figures of docs/explanation/scale.md:
+
+python -m tests.launch.measure [efficiency overhead bookkeeping planning ray]
 
 Two jobs at once, one thread each. Efficiency is the time that the jobs sleep, over places, over the wall clock, the
 start of the workers included. A minute in all; other work on the machine is part of what is measured.

@@ -1,4 +1,4 @@
-"""Rewards and algorithms from outside: the files of docs/extending.md as pasted, and names that are taken."""
+"""Rewards and algorithms from outside: docs/tutorials/own-reward.md as pasted, and names that are taken."""
 
 import re
 import sys
@@ -14,7 +14,8 @@ from harness.train.losses import clipped_policy_gradient
 from harness.train.rewards import REWARDS, register_reward, true_reward
 from tests.toys import CONFIGS, tiny, train
 
-BLOCKS = re.findall(r"```python\n# (\w+)\.py\n(.*?)```", (CONFIGS.parent / "docs/extending.md").read_text(), re.S)
+PAGE = CONFIGS.parent / "docs/tutorials/own-reward.md"
+BLOCKS = re.findall(r"```python\n# (\w+)\.py\n(.*?)```", PAGE.read_text(), re.S)
 
 
 def test_the_tables_and_what_configurations_are_checked_by_name_the_same():

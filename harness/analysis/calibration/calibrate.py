@@ -41,7 +41,7 @@ class CalibrationSizes:
     coverage: int = 1000
     power: int = 100
     seed: int = 1
-    page: str = "docs/calibration.md"
+    page: str = "docs/explanation/calibration.md"
     workers: int = 1
     progress: str = "outputs/calibration.jsonl"
 

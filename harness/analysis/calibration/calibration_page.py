@@ -1,4 +1,4 @@
-"""docs/calibration.md from the numbers of a calibration."""
+"""docs/explanation/calibration.md from the numbers of a calibration."""
 
 from collections.abc import Iterable, Sequence
 

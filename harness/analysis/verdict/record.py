@@ -1,4 +1,4 @@
-"""The records of verdicts.json as types: what each entry is. docs/verdicts.schema.json is made from these."""
+"""The records of verdicts.json as types: what each entry is. docs/reference/verdicts.schema.json is made from these."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -227,8 +227,8 @@ class TaskShares:
 
 @dataclass(frozen=True, config=STRICT)
 class VerdictRecord:
-    """A verdict on the curve of an arm on a task, or on the pool of its tasks in a role (task `all`). docs/analysis.md
-    explains the entries; what only pools have is null elsewhere."""
+    """A verdict on the curve of an arm on a task, or on the pool of its tasks in a role (task `all`).
+    docs/reference/verdicts-json.md explains the entries; what only pools have is null elsewhere."""
 
     schema_version: int
     arm: str

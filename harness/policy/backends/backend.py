@@ -93,7 +93,7 @@ def choose_backend(name: str, model: ModelConfig, precision: str, device: torch.
     if unsupported[fast]:
         return EagerBackend(), unsupported[fast]
     if fast == "native" and not has_avx512():
-        return EagerBackend(), "without AVX-512 it is faster than native (docs/speed.md)"
+        return EagerBackend(), "without AVX-512 it is faster than native (docs/explanation/speed.md)"
     return _BACKENDS[fast](), "the fastest that supports this policy"
 
 
