@@ -1,6 +1,6 @@
 """Copies what the repository keeps of a study: tables compressed, verdicts shortened, the figures named. Examples:
 
-python scripts/commit_results.py outputs/studies/transfer docs/results/transfer curves_unverified
+python scripts/commit_results.py outputs/studies/transfer docs/results/transfer accuracy
 python scripts/commit_results.py docs/results/transfer docs/results/transfer    # in place, without any figure
 
 The report, the other figures and the full verdicts come back with `python scripts/analyze.py table=docs/results/NAME`.

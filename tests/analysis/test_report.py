@@ -38,6 +38,10 @@ SECTIONS = [
 ]
 
 
+LABELS = "places => places.map(place => place.getAttribute('aria-label'))"
+PLOTS = 20
+
+
 def one_family() -> Table:
     """A study of one verified and one unverified task, which takes a third of the time."""
     return check_table(study_frame().filter(pl.col("family") == "addition"))
@@ -249,7 +253,9 @@ def test_numbers_are_written_without_false_precision():
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_in_a_browser_the_page_draws_all_figures_without_a_message_or_a_request(page, tmp_path, width, scheme):
     with opened(page, tmp_path, width, scheme) as (view, complaints):
-        assert view.locator(".plot svg").count() == view.locator(".plot").count() == 15
+        assert view.locator(".plot svg").count() == view.locator(".plot").count() == PLOTS
+        assert view.locator(".plot[role=img][aria-label] > [aria-hidden=true] svg").count() == PLOTS
+        assert len(set(regions := view.locator("[role=region]").evaluate_all(LABELS))) == len(regions)
         assert view.locator("section h2").count() == len(SECTIONS)
         assert view.evaluate("document.documentElement.scrollWidth") == width
         assert complaints == []

@@ -73,7 +73,9 @@ def panel_id(name: str, i: int) -> str:
 def _panel(name: str, i: int, heading: str, figure: Figure) -> str:
     label = escape(". ".join(part for part in (figure.title, heading) if part))
     above = f'<p class="heading">{escape(heading)}</p>' if heading else ""
-    plot = f'<div class="plot" data-figure="{panel_id(name, i)}" role="img" aria-label="{label}"></div>'
+    # An image to those who do not see it: Vega's own parts, which have no names, stay hidden from them.
+    place = '<div aria-hidden="true"></div>'
+    plot = f'<div class="plot" data-figure="{panel_id(name, i)}" role="img" aria-label="{label}">{place}</div>'
     return f'<div class="panel">{above}{plot}</div>'
 
 

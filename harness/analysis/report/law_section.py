@@ -44,8 +44,8 @@ def laws_section(
         figures[f"laws_{role}"] = law_figure(role, one, fits, axes)
         parts += [
             figure_slot(f"laws_{role}", figures[f"laws_{role}"]),
-            law_fit_table(fits, record.get("rejections") or {}),
-            extrapolation_table(record.get("extrapolation") or {}),
+            law_fit_table(role, fits, record.get("rejections") or {}),
+            extrapolation_table(role, record.get("extrapolation") or {}),
         ]
     arms = law_parameters(verdicts, pools)
     if arms is not None:
@@ -74,7 +74,7 @@ def law_figure(role: str, one: Series, fits: Mapping[str, Record], axes: Sequenc
     )
 
 
-def law_fit_table(fits: Mapping[str, Record], rejections: Mapping[str, float]) -> str:
+def law_fit_table(role: str, fits: Mapping[str, Record], rejections: Mapping[str, float]) -> str:
     """Parameters with intervals, AICc differences, held-out error and rejection p of each law."""
     known = [fit["aicc"] for fit in fits.values() if fit.get("aicc") is not None]
     best = min(known, default=None)
@@ -98,7 +98,9 @@ def law_fit_table(fits: Mapping[str, Record], rejections: Mapping[str, float]) -
             ]
         )
     header = ["law", "parameters (95%)", "flags", "ΔAICc", "held-out error", "rejection p"]
-    return html_table("Laws by ΔAICc (display only); held-out error relative to the gain.", header, rows, 3)
+    return html_table(
+        f"Laws of {role} tasks by ΔAICc (display only); held-out error relative to the gain.", header, rows, 3
+    )
 
 
 def _parameter(name: str, value: float | None, interval: Sequence[float] | str | None) -> str:
@@ -109,7 +111,7 @@ def _parameter(name: str, value: float | None, interval: Sequence[float] | str |
     )
 
 
-def extrapolation_table(found: Mapping[str, Record]) -> str:
+def extrapolation_table(role: str, found: Mapping[str, Record]) -> str:
     """The line's prediction of hidden budgets beside the two baselines."""
     names = {"last_4x": "last factor of 4", "top_half": "top half of the decades"}
     rows = [
@@ -125,7 +127,9 @@ def extrapolation_table(found: Mapping[str, Record]) -> str:
         for key, e in found.items()
     ]
     header = ["hidden", "budgets", "line", "last value", "last slope", "line covers", "passed"]
-    return html_table("Held-out extrapolation: error relative to the gain.", header, rows) if rows else ""
+    return (
+        html_table(f"Held-out extrapolation on {role} tasks: error relative to the gain.", header, rows) if rows else ""
+    )
 
 
 def law_parameters(verdicts: Sequence[Record], real: Sequence[Record]) -> Figure | None:

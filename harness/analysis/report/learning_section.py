@@ -41,8 +41,8 @@ def learning_section(pools: Sequence[Record]) -> Section | None:
             f"<h3>{pool['role'].capitalize()} tasks</h3>",
             paragraphs([pool["learning_times"]["sentence"]]),
             *(figure_slot(name, figure) for name, figure in own.items()),
-            _cell_table(pool["learning_times"]),
-            _difficulty_table(pool.get("difficulty_scaling") or []),
+            _cell_table(pool["role"], pool["learning_times"]),
+            _difficulty_table(pool["role"], pool.get("difficulty_scaling") or []),
         ]
     return Section("learning", "When each cell is learned", "".join(parts), figures)
 
@@ -139,7 +139,7 @@ def base_success_chart(cells: Sequence[Record]) -> Chart:
     ).properties(height=HEIGHT)
 
 
-def _cell_table(times: Record) -> str:
+def _cell_table(role: str, times: Record) -> str:
     rows = []
     for cell in times["by_cell"]:
         known = [x for x in cell["x_half"] if x is not None]
@@ -155,11 +155,11 @@ def _cell_table(times: Record) -> str:
             ]
         )
     header = ["task", "difficulty", "learned by", "median x at half", "at nine tenths", "sd over replicates, decades"]
-    body = html_table("Learning time of each cell.", header, rows, 2)
+    body = html_table(f"Learning time of each cell, {role} tasks.", header, rows, 2)
     return f"<details><summary>{len(rows)} of {times['cells']} cells</summary>{body}</details>"
 
 
-def _difficulty_table(tasks: Sequence[Record]) -> str:
+def _difficulty_table(role: str, tasks: Sequence[Record]) -> str:
     rows = [
         [
             " ".join(part for part in (one["task"], one["setting"]) if part),
@@ -172,7 +172,7 @@ def _difficulty_table(tasks: Sequence[Record]) -> str:
         for one in tasks
     ]
     header = ["task", "difficulties used", "γ (95%)", "largest solved, first → last budget"]
-    caption = "Budget to an accuracy of one half against difficulty, T ∝ D^γ."
+    caption = f"Budget to an accuracy of one half against difficulty on {role} tasks, T ∝ D^γ."
     return html_table(caption, header, rows, 1) if rows else ""
 
 

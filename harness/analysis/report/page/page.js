@@ -67,7 +67,7 @@ async function draw(plot) {
   const fitted = { ...placed(spec, width), datasets, width: "container", autosize: { type: "fit-x", contains: "padding" } };
   const options = { mode: "vega-lite", actions: false, renderer: "svg", config: theme(), tooltip: { theme: dark.matches ? "dark" : "light" } };
   plot.view?.finalize();
-  plot.view = (await vegaEmbed(plot, fitted, options)).view;
+  plot.view = (await vegaEmbed(plot.firstElementChild, fitted, options)).view;
   plot.drawnWidth = width;
 }
 
