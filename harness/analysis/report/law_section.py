@@ -18,6 +18,7 @@ from harness.analysis.stats.slopes import slope_weights
 
 Array = NDArray[np.float64]
 Record = Mapping[str, Any]
+SEED, TASK = "a seed of a pool", "a task, mean"
 LEAST_SHOWN = 3  # budgets that a line is drawn through
 # Panels by arm: heading → (parameter of the hill law, or "" for the slope; whether the axis is logarithmic).
 PARAMETERS = {
@@ -182,14 +183,14 @@ def hidden_predictions(x: Array, values: Array) -> tuple[Array, Array, Array] | 
 def prediction_rows(verdicts: Sequence[Record], drawn: Mapping[str, Sequence[Series]]) -> list[dict[str, Any]]:
     """A row for each hidden budget of every seed of every arm's pools, and of every task of the real arm."""
     curves = [
-        (one.label, f"{role}, {seed}", "a seed of a pool", one.x, values)
+        (one.label, f"{role}, {seed}", SEED, one.x, values)
         for role, series in drawn.items()
         for one in series
         for seed, values in zip(one.seeds, one.accuracy)
     ]
     real = {series[0].arm: series[0].label for series in drawn.values() if series}
     curves += [
-        (real[v["arm"]], readable(v["task"]), "a task, mean", np.array(v["curve"]["x"]), np.array(v["curve"]["mean"]))
+        (real[v["arm"]], readable(v["task"]), TASK, np.array(v["curve"]["x"]), np.array(v["curve"]["mean"]))
         for v in verdicts
         if v["task"] != "all" and v["arm"] in real and v.get("curve")
     ]
@@ -220,7 +221,7 @@ def prediction_figure(verdicts: Sequence[Record], drawn: Mapping[str, Sequence[S
         f"A line through earlier budgets predicts hidden ones {better} than their last value: off by {line:.3f} "
         f"against {last:.3f}",
         "Accuracy at the budgets of the last factor of four, measured against the line through those before: each seed "
-        "of each arm's pools, and each task of the real arm. Errors are root mean squares.",
+        "of each arm's pools (circles), and each task of the real arm (squares). Errors are root mean squares.",
         prediction_chart([{key: value for key, value in row.items() if key != "last"} for row in rows]),
     )
 
@@ -234,7 +235,7 @@ def prediction_chart(rows: Sequence[Record]) -> Chart:
     told = ["label:N", "curve:N", alt.Tooltip("at:Q", title="x", format=",.4~g")]
     told += [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("predicted", "measured")]
     points = alt.Chart(inline(rows)).mark_point(filled=True, size=28, opacity=0.7)
-    shape = alt.Shape("kind:N", legend=alt.Legend(title=None, orient="top"))
+    shape = alt.Shape("kind:N", scale=alt.Scale(domain=[SEED, TASK], range=["circle", "square"]), legend=None)
     return alt.layer(
         diagonal.mark_line(color=GREY, strokeDash=[4, 4]).encode(x, y),
         points.encode(x, y, shape=shape, tooltip=told, **only(arm_channels(labels), "color")),
