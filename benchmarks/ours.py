@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.task import FRAME
+from benchmarks.timing import synchronise
 from envs.vector import TextVectorEnv
 from harness.config.compose import plain
 from harness.config.parse import parse
@@ -50,7 +51,7 @@ def composed(overrides: Sequence[str]) -> Config:
         return parse(plain(compose("train", overrides=list(overrides))))
 
 
-def config_of(shape: Shape, task: str = "bench.half", precision: str = "fp32") -> Config:
+def config_of(shape: Shape, task: str = "bench.half", precision: str = "fp32", device: str = "cpu") -> Config:
     """The configuration of a step of this shape."""
     overrides = [
         "imports=[benchmarks.task]",
@@ -70,7 +71,7 @@ def config_of(shape: Shape, task: str = "bench.half", precision: str = "fp32") -
         f"sampling.max_new_tokens={shape.tokens}",
         f"precision={precision}",
         "tracker=none",
-        "device=cpu",
+        f"device={device}",
         *shape.overrides,
     ]
     return composed(overrides)
@@ -78,27 +79,30 @@ def config_of(shape: Shape, task: str = "bench.half", precision: str = "fp32") -
 
 @dataclass(frozen=True)
 class Stepper:
-    """An untrained policy and its steps, which use the cores as a run does that has the machine to itself."""
+    """Untrained policies and their steps, which use the cores as a run does that has the machine to itself."""
 
     config: Config
     state: TrainState
     step: Callable[[], Any]
 
     def flops(self) -> tuple[float, float]:
-        """What one more step spends: as computed, and by the field's convention."""
-        (before,) = self.state.spent
+        """What one more step of the first policy spends: as computed, and by the field's convention."""
+        before = self.state.spent[0]
         self.step()
-        (after,) = self.state.spent
+        after = self.state.spent[0]
         return after.flops - before.flops, after.flops_convention - before.flops_convention
 
 
-def stepper(config: Config) -> Stepper:
-    state, mixture = new_state(config, config.optim, (0,)), training_mixture(config)
-    env = TextVectorEnv(config.rl.problems * config.rl.group_size, mixture.tasks[0])
+def stepper(config: Config, seeds: int = 1) -> Stepper:
+    """Of so many seeds in one stack. A step ends when the device has done its work."""
+    state, mixture = new_state(config, config.optim, tuple(range(seeds))), training_mixture(config)
+    env = TextVectorEnv(seeds * config.rl.problems * config.rl.group_size, mixture.tasks[0])
 
     def step() -> StepReport:
         with as_in_a_run(state.backend):
-            return rl_step(config, state, env, mixture)
+            report = rl_step(config, state, env, mixture)
+            synchronise(config.device)
+            return report
 
     return Stepper(config, state, step)
 

@@ -17,6 +17,7 @@ import torch
 
 from benchmarks.ours import Shape, config_of
 from benchmarks.task import draw, is_right
+from benchmarks.timing import synchronise
 from harness.config.schema import Config
 from harness.core.errors import UserError
 from harness.core.seeding import keys
@@ -97,7 +98,7 @@ def grpo_trainer(
         logging_strategy="no",
         save_strategy="no",
         disable_tqdm=True,
-        use_cpu=True,
+        use_cpu=config.device == "cpu",
         **settings,
     )
     return GRPOTrainer(
@@ -110,9 +111,10 @@ class Peer:
     completions. It keeps its own loop, and is let go one step at a time: what is timed is all that it does from one
     step's end to the next."""
 
-    def __init__(self, shape: Shape, bf16: bool, compile: bool):
+    def __init__(self, shape: Shape, bf16: bool, compile: bool, device: str = "cpu"):
         ended, tell = os.pipe()
-        settings = {"shape": asdict(shape), "bf16": bf16, "compile": compile, "threads": torch.get_num_threads()}
+        settings = {"shape": asdict(shape), "bf16": bf16, "compile": compile, "device": device}
+        settings["threads"] = torch.get_num_threads()
         command = [sys.executable, "-m", __name__, str(tell), json.dumps(settings)]
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (held for as long as the process)
         self._process = subprocess.Popen(
@@ -157,7 +159,7 @@ def serve(tell: int, settings: dict[str, Any]) -> None:
     torch.set_num_threads(settings["threads"])
     keep_freed_memory()
     shape = Shape(**settings["shape"] | {"overrides": tuple(settings["shape"]["overrides"])})
-    config = config_of(shape)
+    config = config_of(shape, device=settings["device"])
     (task,), (letters,) = config.tasks.verified, config.tasks.difficulties
     name, rng = task.removeprefix("bench."), np.random.default_rng(0)
     prompts = [draw(name, rng, letters).prompt for _ in range(64 * shape.problems)]
@@ -166,6 +168,7 @@ def serve(tell: int, settings: dict[str, Any]) -> None:
         return [float(is_right(name, p, c)) for p, c in zip(prompts, completions)]
 
     def wait(control: Any) -> None:
+        synchronise(config.device)
         os.write(tell, b"ended\n")
         control.should_training_stop = sys.stdin.readline().strip() != "step"
 

@@ -97,7 +97,7 @@ def test_what_else_the_pages_start_exists(command):
     else:
         assert (ROOT / command.program).is_file(), command.text
     if command.program == "scripts/bench.py":
-        assert dict(argument.split("=") for argument in command.arguments)["part"] in ("all", "envs", *PARTS)
+        assert dict(argument.split("=") for argument in command.arguments)["part"] in ("all", "envs", "gpu", *PARTS)
     if command.program == "pytest":
         assert all((ROOT / argument).exists() for argument in command.arguments)
 

@@ -1,0 +1,211 @@
+"""What is measured of a GPU, part by part, each in a process of its own: `python -m benchmarks.gpu_parts NAME DEVICE
+FILE UNTIL` writes what is known so far to FILE, again and again, until the time UNTIL (as time.time gives it).
+
+A part is a generator of records, each of which holds all that the one before did.
+"""
+
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.gpu_equality import compare, random_batch
+from benchmarks.ours import Shape, config_of, stepper
+from benchmarks.peer import Peer
+from benchmarks.timing import Work, median, rounds_in_turn, synchronise
+from harness.core.files import write_whole
+from harness.policy.transformer import parameter_count
+from harness.run.job import new_state
+from harness.train.update import update
+
+TINY = ("model.layers=1", "model.width=32", "model.heads=2", "model.mlp=64")
+LARGE = ("model.layers=12", "model.width=832", "model.heads=8", "model.mlp=2224", "optim.micro_batch=16")
+PEERS = {"TRL, bf16": (True, False), "TRL, fp32": (False, False)}
+RUN_STEPS, TEN_MINUTES = 1000, 600.0
+TRIED, EACH = 5, 10  # steps by which stacks are compared; steps between two records
+PRODUCTS = 8
+
+Records = Iterator[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the parts are of. `square`: rows and columns of the matrices by whose product the device is rated; `rounds`
+    and `run_steps`: the most that are measured, however much time there is."""
+
+    device: str
+    equality: Shape
+    step: Shape
+    stacked: Shape
+    seeds: int
+    update: Shape
+    square: int
+    runs: Shape
+    stacks: Sequence[int]
+    rounds: int
+    run_steps: int
+
+
+SIZES = {
+    "cuda": Sizes(
+        "cuda",
+        equality=Shape("nano", 12, 16, 8, ("model.init_std=0.3",)),
+        step=Shape("mini", 32, 256, 8),
+        stacked=Shape("nano", 12),
+        seeds=32,
+        update=Shape("small", 64, 64, 8, LARGE),
+        square=8192,
+        runs=Shape("nano", 12),
+        stacks=(32, 128, 512),
+        rounds=40,
+        run_steps=10**6,
+    ),
+    "cpu": Sizes(  # the rehearsal
+        "cpu",
+        equality=Shape("nano", 6, 4, 4, (*TINY, "model.init_std=0.3")),
+        step=Shape("nano", 6, 4, 2, TINY),
+        stacked=Shape("nano", 6, 4, 2, TINY),
+        seeds=3,
+        update=Shape("nano", 6, 4, 2, (*TINY, "optim.micro_batch=2")),
+        square=64,
+        runs=Shape("nano", 6, 4, 2, TINY),
+        stacks=(1, 2),
+        rounds=2,
+        run_steps=20,
+    ),
+}
+
+
+def equality(sizes: Sizes) -> Records:
+    """Every backend beside the eager one on a CPU."""
+    recorder = None
+    if sizes.device == "cpu":
+        from tests.policy.rehearsal import new_recorder  # of tests, which a rehearsal alone needs
+
+        recorder = new_recorder()
+    rows: list[dict[str, Any]] = []
+    for row in compare(sizes.equality, sizes.device, recorder):
+        rows.append(row)
+        yield {"rows": rows, "agree": all(row["agrees"] for row in rows)}
+
+
+def step(sizes: Sizes) -> Records:
+    """Seconds of a step of ours in both precisions beside TRL's, in turn; of ours alone where TRL is not installed."""
+    shape, works = sizes.step, dict[str, Work]()
+    for precision in ("bf16", "fp32"):
+        works[f"ours, {precision}"] = stepper(config_of(shape, "bench.half", precision, sizes.device)).step
+    about = {"shape": _said(shape), "completions": shape.rows}
+    has_peer = importlib.util.find_spec("trl") is not None
+    with ExitStack() as stack:
+        for name in PEERS if has_peer else ():
+            peer = Peer(shape, *PEERS[name], device=sizes.device)
+            stack.callback(peer.close)
+            works[name] = peer.step
+        for seconds in islice(rounds_in_turn(works, warm=4), sizes.rounds):
+            medians = median(seconds)
+            ours, trl = (min((s for n, s in medians.items() if side in n), default=None) for side in ("ours", "TRL"))
+            ratio = {"times_trl": trl / ours} if trl and ours else {"no_peer": "TRL is not installed: extra `bench`"}
+            yield about | {"seconds": seconds} | ratio
+
+
+def stacked(sizes: Sizes) -> Records:
+    """Seconds of a step of many seeds in one stack beside one seed's, in turn."""
+    config = config_of(sizes.stacked, device=sizes.device)
+    one, many = "1 seed", f"{sizes.seeds} seeds"
+    works = {one: stepper(config).step, many: stepper(config, sizes.seeds).step}
+    for seconds in islice(rounds_in_turn(works, warm=4), sizes.rounds):
+        medians = median(seconds)
+        yield {"shape": _said(sizes.stacked), "seconds": seconds, "times_one": medians[many] / medians[one]}
+
+
+def large_update(sizes: Sizes) -> Records:
+    """Update of a large policy in bf16 beside the device's rate in products of bf16."""
+    shape, device = sizes.update, sizes.device
+    config = config_of(shape, "bench.full", "bf16", device)
+    state, batch = new_state(config, config.optim, (0,)), random_batch(config, shape, 1)
+    a, b = torch.randn((2, sizes.square, sizes.square), device=device, dtype=torch.bfloat16)
+
+    def products() -> None:
+        for _ in range(PRODUCTS):
+            torch.mm(a, b)
+        synchronise(device)
+
+    def one_update() -> None:
+        update(state, batch, config)
+        synchronise(device)
+
+    flops = 6.0 * parameter_count(config.model, embedding=False) * float(batch.update_tokens)
+    about = {"shape": _said(shape), "parameters": parameter_count(config.model), "flops": flops}
+    works = {"products": products, "update": one_update}
+    for seconds in islice(rounds_in_turn(works), sizes.rounds):
+        medians = median(seconds)
+        peak = 2.0 * sizes.square**3 * PRODUCTS / medians["products"]
+        yield about | {"seconds": seconds, "peak": peak, "share_of_peak": flops / medians["update"] / peak}
+
+
+def runs(sizes: Sizes) -> Records:
+    """RL steps of stacks of seeds, as many as there is time for, in the best of a few sizes of stacks. A run is 1,000
+    steps of one seed; its base, evaluation and files are not in it."""
+    config, rates = config_of(sizes.runs, device=sizes.device), dict[int, float]()
+    record: dict[str, Any] = {"shape": _said(sizes.runs), "seed_steps_per_second": rates}
+    for seeds in sizes.stacks:
+        try:
+            work = stepper(config, seeds).step
+            _seconds(work, TRIED)
+            rates[seeds] = TRIED * seeds / _seconds(work, TRIED)
+        except torch.OutOfMemoryError:
+            record["out_of_memory"] = seeds
+            break
+        yield _with_runs(record, rates[seeds])
+    best = max(rates, key=rates.__getitem__)
+    work, seconds, done = stepper(config, best).step, 0.0, 0
+    _seconds(work, TRIED)
+    while done < sizes.run_steps:
+        seconds, done = seconds + _seconds(work, EACH), done + EACH
+        record |= {"stack": best, "steps": done, "seconds": seconds, "finished": best * (done // RUN_STEPS)}
+        yield _with_runs(record, best * done / seconds)
+
+
+def _with_runs(record: dict[str, Any], seed_steps_per_second: float) -> dict[str, Any]:
+    return record | {"runs_in_ten_minutes": seed_steps_per_second * TEN_MINUTES / RUN_STEPS}
+
+
+def _seconds(work: Work, times: int) -> float:
+    began = time.perf_counter()
+    for _ in range(times):
+        work()
+    return time.perf_counter() - began
+
+
+def _said(shape: Shape) -> str:
+    changed = f" with {' '.join(shape.overrides)}" if shape.overrides else ""
+    return f"{shape.model}{changed}, {shape.problems} problems x {shape.group_size}, {shape.tokens} tokens"
+
+
+PARTS: dict[str, Callable[[Sizes], Records]] = {
+    "equality": equality,
+    "step": step,
+    "stacked": stacked,
+    "update": large_update,
+    "runs": runs,
+}
+
+
+def main(name: str, device: str, file: str, until: str) -> None:
+    """Stops after the first record past `until`; whoever started this process ends it if none comes."""
+    for record in PARTS[name](SIZES[device]):
+        write_whole(Path(file), json.dumps(record).encode())
+        if time.time() > float(until):
+            return
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
