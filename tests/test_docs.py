@@ -2,6 +2,7 @@
 
 import importlib.util
 import itertools
+import json
 import os
 import re
 import subprocess
@@ -14,12 +15,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from benchmarks.page import PARTS
 from harness.commands.ask import settings_of, split_arguments
-from harness.commands.main import COMMANDS
+from harness.commands.main import COMMANDS, summary
 from harness.config.compose import Composer, plain
 from harness.config.overrides import config_folder_among, hydra_with, overrides_among
 from harness.config.parse import parse
 from harness.study.expand import expand
+from scripts.config_page import config_page
 from tests.commands_in_docs import Command, commands, pages, texts_of
+from tests.toys import tiny, train
 
 ROOT = Path(__file__).parent.parent
 FOUND = commands(ROOT)
@@ -114,6 +117,35 @@ def test_the_files_and_links_that_a_page_names_exist(page):
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     assert [name for name in named if not (ROOT / name).exists()] == []
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_page_of_settings_is_made_from_the_configuration():
+    """`python scripts/config_page.py` after a setting has changed."""
+    assert (ROOT / "docs/reference/configs.md").read_text() == config_page()
+
+
+def test_the_page_of_commands_lists_all_with_what_they_do():
+    rows = (ROOT / "docs/reference/commands.md").read_text()
+    assert [
+        name for name, app in COMMANDS.items() if f"| `{name}` | {' '.join(summary(app).split())} |" not in rows
+    ] == []
+
+
+def test_the_page_of_metrics_has_all_that_a_step_gives(tmp_path):
+    metrics = (train(tiny("rl.steps=1", out=tmp_path)) / "metrics.jsonl").read_text()
+    given = {name for line in metrics.splitlines() for name in json.loads(line)}
+    page = (ROOT / "docs/reference/metrics.md").read_text()
+    assert "train/accuracy" in given
+    assert [name for name in given if name.split("/")[0] not in ("eval", "time") and f"`{name}`" not in page] == []
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning(tmp_path):
+    pytest.importorskip("material", reason="needs the extra docs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "tutorials/first-study.html").is_file()
 
 
 @pytest.mark.parametrize(
