@@ -1,4 +1,4 @@
-"""Ten minutes of one GPU: each part of gpu_parts.py for its share of the time; docs/bench_gpu.json and .md.
+"""Ten minutes of one GPU: each part of gpu_parts.py for its share of the time; docs/reference/bench_gpu.json and .md.
 
 A part runs in a process of its own, so that one that fails or hangs costs no other part more than its time.
 """
@@ -25,7 +25,7 @@ SHARES = {"equality": 0.12, "step": 0.25, "stacked": 0.1, "update": 0.13, "runs"
 LEAST = 0.3  # of its share: with less left a part is not begun
 GRACE = 0.03  # of the whole time: a part without a new record for so long past its end is stopped
 REHEARSAL = "a rehearsal on a CPU"
-DOCS = Path("docs")
+DOCS = Path("docs/reference")
 
 # part: (what is measured, its field, the goal, whether more is better)
 GOALS = {

@@ -28,6 +28,7 @@ SIZES = (
 )
 ROOM = 40  # characters of the longest prompt of the tasks that are mixed
 FULL = "bench.full"
+IMAGE = Path("images/bench_growth.png")  # of a CPU: with its name, beside the page
 
 
 def _of_size(layers: int, width: int, heads: int) -> Stepper:
@@ -103,7 +104,7 @@ def section(measured: dict[str, Any]) -> str:
         "FLOPs would take at the machine's ceiling. Where the cost grows no faster than the FLOPs, that factor does",
         "not rise. Completions of untrained policies end by chance after some 100 tokens, whatever their limit.",
         "",
-        "![seconds a step as each quantity grows](images/bench_growth.png)",
+        f"![seconds a step as each quantity grows]({IMAGE})",
         "",
         "| | what is the same | seconds a step, by the quantity (and over the ceiling) |",
         "|---|---|---|",
@@ -117,12 +118,12 @@ def section(measured: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def draw(measured: dict[str, Any], stem: Path) -> None:
-    """Writes the curves, each with the time that its FLOPs would take at the ceiling, to `stem`.png and .pdf."""
+def draw(measured: dict[str, Any], path: Path) -> None:
+    """Writes the curves, each with the time that its FLOPs would take at the ceiling, to `path`."""
     panels = {f"{curve['label']}, {name} grow": _cost(name, curve) for name, curve in measured["curves"].items()}
     figure = Figure("Seconds a step beside its FLOPs at the machine's ceiling", "Median of rounds.", panels, columns=2)
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    write_figure(stem, figure)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_figure(path.with_suffix(""), figure)
 
 
 def _cost(name: str, curve: dict[str, Any]) -> Chart:

@@ -1,10 +1,15 @@
 """docs/reference/bench.md from what was measured, part by part."""
 
 import json
+import os
+import platform
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import torch
 
 from benchmarks import curves, growth, memory, rl, sampling, starts
 
@@ -20,29 +25,58 @@ PARTS: dict[str, ModuleType] = {
 
 
 def measure(part: str, docs: Path, progress: Callable[[str], None]) -> None:
-    """Measures a part and stores it beside the others in `docs`/bench.json; writes `docs`/bench.md and the plots anew.
-    Raises UserError where what it needs is not installed."""
-    found = PARTS[part].measure(progress)
+    """Measures a part and stores it under this CPU in `docs`/bench.json, beside what was measured on others; writes
+    `docs`/bench.md and the plots anew. Raises UserError where what it needs is not installed."""
+    load = os.getloadavg()[0]
+    store(docs, cpu_label(), part, {"load": load, "measured": PARTS[part].measure(progress)})
+
+
+def store(docs: Path, cpu: str, part: str, record: dict[str, Any]) -> None:
+    """Adds a part to what is known of a CPU, {"measured", and "load": the load average before}, and writes the page."""
     stored = docs / "bench.json"
     known = json.loads(stored.read_text()) if stored.is_file() else {}
-    known[part] = found
-    stored.write_text(json.dumps({name: known[name] for name in PARTS if name in known}, indent=1) + "\n")
+    known.setdefault(cpu, {})[part] = record
+    stored.write_text(json.dumps(known, indent=1) + "\n")
     (docs / "bench.md").write_text(text(known))
-    if "growth" in known:
-        growth.draw(known["growth"], docs / "images" / "bench_growth")
+    if part == "growth":
+        growth.draw(record["measured"], docs / _image(cpu))
 
 
-def text(known: dict[str, Any]) -> str:
-    """The Markdown page."""
+def cpu_label() -> str:
+    """The model of this CPU, and which of the wide instructions that policies are computed with it has."""
+    found = torch.cpu.get_capabilities()
+    names = {"avx512_f": "AVX-512", "amx_bf16": "AMX"} if found.get("avx512_f") else {"avx2": "AVX2"}
+    wide = [label for name, label in names.items() if found.get(name)]
+    model = found.get("cpu_name") or platform.processor() or platform.machine()
+    return f"{model} ({', '.join(wide)})" if wide else model
+
+
+def text(known: dict[str, dict[str, Any]]) -> str:
+    """The Markdown page of {CPU: {part: record}}."""
     head = [
         "# Speed",
         "",
-        "Written by `python scripts/bench.py part=all` (or one part after the other). Whatever is compared was",
-        "timed in turn within one run, round after round; ratios hold where times do not, for machines differ",
-        "and are shared. The peer is TRL's GRPOTrainer on the same weights as a stock Llama, the same task, batch",
-        "and dtype, without gradient checkpointing, in a process whose allocator keeps what is freed, as ours",
-        "does. Untrained policies write random text, whose verdicts need no skill (benchmarks/task.py). All",
-        "numbers lie in docs/reference/bench.json; what they mean for the goals: [speed.md](../explanation/speed.md).",
+        "Written by `python scripts/bench.py part=all` (or one part after the other), which adds to the CPUs below the",
+        "one that it runs on. Whatever is compared was timed in turn within one run, round after round; ratios hold",
+        "where times do not, for machines differ and are shared. The peer is TRL's GRPOTrainer on the same weights as",
+        "a stock Llama, the same task, batch and dtype, without gradient checkpointing, in a process whose allocator",
+        "keeps what is freed, as ours does. Untrained policies write random text, whose verdicts need no skill",
+        "(benchmarks/task.py). All numbers: docs/reference/bench.json; what they mean for the goals:",
+        "[speed.md](../explanation/speed.md).",
     ]
-    sections = [module.section(known[part]) for part, module in PARTS.items() if part in known]
-    return "\n".join(head) + "\n\n" + "\n\n".join(sections) + "\n"
+    blocks = ["\n".join(head)]
+    for cpu, parts in known.items():
+        blocks.append(f"## {cpu}")
+        blocks += [_section(cpu, part, parts[part]) for part in PARTS if part in parts]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _section(cpu: str, part: str, record: dict[str, Any]) -> str:
+    """A part of one CPU, whose heading is below the CPU's."""
+    load = f"\n\nLoad average before it: {record['load']:.1f}." if "load" in record else ""
+    return "#" + PARTS[part].section(record["measured"]).replace(str(growth.IMAGE), str(_image(cpu))) + load
+
+
+def _image(cpu: str) -> Path:
+    name = re.sub("[^a-z0-9]+", "_", cpu.lower()).strip("_")
+    return growth.IMAGE.with_stem(f"{growth.IMAGE.stem}_{name}")

@@ -3,7 +3,7 @@
 python scripts/bench.py part=envs    # bench_envs.md in docs/reference: tasks beside an RL step; the sandbox
 python scripts/bench.py part=all     # bench.md: rl, curves, sampling, memory (beside TRL) and more; 20 minutes
 python scripts/bench.py part=rl threads=1
-python scripts/bench.py part=gpu minutes=10     # docs/bench_gpu.md: what fits ten minutes of one GPU
+python scripts/bench.py part=gpu minutes=10     # docs/reference/bench_gpu.md: what fits ten minutes of one GPU
 python scripts/bench.py part=gpu minutes=2 device=cpu    # its rehearsal at toy size, into outputs/bench_gpu
 """
 

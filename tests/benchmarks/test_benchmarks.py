@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ def test_growth_is_measured_along_a_curve_and_drawn(grown, tmp_path):
     points = grown["curves"]["group size"]["points"]
     assert [point["x"] for point in points] == [2, 4]
     assert points[0]["flops"] < points[1]["flops"] < 3 * points[0]["flops"]
-    growth.draw(grown, tmp_path / "images" / "growth")
+    growth.draw(grown, tmp_path / "images" / "growth.png")
     assert (tmp_path / "images" / "growth.png").stat().st_size > 10_000
     assert "| group size |" in growth.section(grown)
 
@@ -121,7 +122,36 @@ def test_parts_measured_one_by_one_share_a_page(grown, tmp_path, monkeypatch):
         page.measure(part, tmp_path, SILENT)
     text = (tmp_path / "bench.md").read_text()
     assert text.index("## Memory") < text.index("## Growth")
-    assert set(json.loads((tmp_path / "bench.json").read_text())) == {"memory", "growth"}
+    assert set(json.loads((tmp_path / "bench.json").read_text())[page.cpu_label()]) == {"memory", "growth"}
+
+
+def test_a_run_on_another_cpu_adds_to_the_page_and_replaces_nothing(tmp_path, monkeypatch):
+    found = {"model": "m", "tokens": 8, "rows": 4, "sides": {s: {"before": 1, "peak": 3} for s in memory.SIDES}}
+    monkeypatch.setattr(memory, "measure", lambda progress: found)
+    for cpu in ("A (AVX-512, AMX)", "B (AVX2)"):
+        monkeypatch.setattr(page, "cpu_label", lambda cpu=cpu: cpu)
+        page.measure("memory", tmp_path, SILENT)
+    assert list(json.loads((tmp_path / "bench.json").read_text())) == ["A (AVX-512, AMX)", "B (AVX2)"]
+    text = (tmp_path / "bench.md").read_text()
+    assert text.index("## A (AVX-512, AMX)") < text.index("### Memory") < text.index("## B (AVX2)")
+    assert text.count("### Memory") == text.count("Load average before it: ") == 2
+
+
+def test_a_cpu_is_named_with_the_instructions_that_matter(monkeypatch):
+    has = {"cpu_name": "C", "avx2": True, "avx512_f": True, "amx_bf16": True}
+    for missing, label in (
+        ([], "C (AVX-512, AMX)"),
+        (["amx_bf16"], "C (AVX-512)"),
+        (["amx_bf16", "avx512_f"], "C (AVX2)"),
+    ):
+        found = {name: value for name, value in has.items() if name not in missing}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: found)
+        assert page.cpu_label() == label
+
+
+def test_the_committed_page_is_that_of_the_committed_records():
+    docs = Path(__file__).parents[2] / "docs" / "reference"
+    assert page.text(json.loads((docs / "bench.json").read_text())) == (docs / "bench.md").read_text()
 
 
 def test_the_ratios_of_a_page_are_of_medians():
