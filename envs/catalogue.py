@@ -1,4 +1,4 @@
-"""What tasks there are, shown: families with examples, guess rates, small difficulties and speed, as Markdown."""
+"""All tasks with examples, guess rates, small difficulties and speed, as Markdown. In short: overview.py."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -18,11 +18,10 @@ LEVELS = range(1, 11)
 EASY, HARD = 0.8, 0.05
 INTRODUCTION = """# Tasks
 
-Written by `python scripts/tasks.py page=docs/reference/tasks.md success=docs/reference/success`. *Role*: a task with
-a verifier may be verified or unverified in a study; one without is only ever evaluated, by a hidden grader. *Guess
-rate*: success of the best answer that ignores the prompt, averaged over the difficulties. *Longest*: characters of
-prompt and answer at the highest difficulty. *Drawn*: problems a second on one core of the machine that wrote this
-page. A difficulty that has fewer than 512 problems in the test split is named with the number it has.
+*Role*: a task with a verifier may be verified or unverified in a study; one without is only ever evaluated, by a
+hidden grader. *Guess rate*: success of the best answer that ignores the prompt, averaged over the difficulties.
+*Longest*: characters of prompt and answer at the highest difficulty. *Drawn*: problems a second on one core of this
+machine. A difficulty that has fewer than 512 problems in the test split is named with the number it has.
 ↵ is a line break.
 """
 SUCCESS = """## Initial success

@@ -2,7 +2,7 @@
 
 rl-scaling tasks show='[addition.*, store.symbolic]'
 rl-scaling tasks imports='[my_package]' show='[mine.*]'
-rl-scaling tasks page=docs/reference/tasks.md success=docs/reference/success
+rl-scaling tasks page=docs/reference/tasks.md success=docs/reference/success    # in short
 """
 
 from harness.cli import app
@@ -15,6 +15,7 @@ def main(config) -> None:
     from pathlib import Path
 
     from envs.catalogue import page
+    from envs.overview import overview
     from envs.registry import UnknownTask, select
     from harness.core.errors import UserError
 
@@ -24,8 +25,8 @@ def main(config) -> None:
         files = sorted(Path(config.success).glob("*.json")) if config.success else []
         if config.success and not files:
             raise UserError(f"success={config.success}", "no measurement lies there", "run scripts/success.py")
-        success = [json.loads(file.read_text()) for file in files]
-        text = page(select(config.show), success)
+        success = {file.stem: json.loads(file.read_text()) for file in files}
+        text = overview(success) if config.page else page(select(config.show), list(success.values()))
     except UnknownTask as error:
         raise UserError(str(error)) from None
     except ModuleNotFoundError as error:

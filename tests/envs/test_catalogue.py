@@ -6,11 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import envs
-from envs.catalogue import few_problems, rows, spread, success_section, summary
-from tests.envs.own import OWN
+from envs.catalogue import few_problems, page, spread, success_row, summary
+from envs.overview import overview
+from envs.registry import MODULES
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -36,22 +35,28 @@ def test_example_of_an_own_task_works_and_is_under_40_lines(tmp_path):
     assert (result.returncode, result.stdout.split()) == (0, ["doubling.symbolic", "doubling.worded"]), result.stderr
 
 
-def without_speed(line: str) -> str:
-    return re.sub(r"\| [\d,]+/s \|$", "|", line)
+def test_page_of_tasks_is_what_the_code_and_the_measurements_give():
+    """`python scripts/tasks.py page=docs/reference/tasks.md success=docs/reference/success` writes it."""
+    files = sorted((DOCS / "reference/success").glob("*.json"))
+    success = {file.stem: json.loads(file.read_text()) for file in files}
+    assert (DOCS / "reference/tasks.md").read_text() == overview(success)
 
 
-@pytest.mark.parametrize("task", OWN, ids=lambda task: task.name)
-def test_page_of_tasks_is_up_to_date(task):
-    """docs/reference/tasks.md says of each task what the code says, measured speeds aside."""
-    page = {without_speed(line) for line in (DOCS / "reference/tasks.md").read_text().splitlines()}
-    assert [line for line in [summary(task), *rows(task)] if without_speed(line) not in page] == []
+def test_page_of_tasks_names_every_family_or_the_range_it_lies_in():
+    written = overview({})
+    for module in MODULES:
+        families = [task.family for task in module.TASKS]
+        assert f"`{families[0]}`" in written
+        assert f"`{families[-1]}`" in written
 
 
-def test_page_of_tasks_shows_every_measurement_of_initial_success():
-    page, files = (DOCS / "reference/tasks.md").read_text(), sorted((DOCS / "reference/success").glob("*.json"))
-    assert files
-    for file in files:
-        assert success_section(json.loads(file.read_text())) in page, file.name
+def test_catalogue_shows_every_context_with_examples_and_measured_success():
+    tasks = envs.select(["addition.*"])
+    success = {"command": "c", "base": "b", "tasks": {"addition.symbolic": {"1": [1, 4], "2": [0, 4]}}}
+    shown = page(tasks, [success])
+    assert all(f"| {task.name} | 1 | `" in shown for task in tasks)
+    assert summary(tasks[0]) in shown
+    assert success_row(tasks[0], success["tasks"]["addition.symbolic"]) in shown
 
 
 def test_spread_says_what_is_missing_and_why():
