@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from benchmarks.page import PARTS
+from harness.analysis.verdict.record import VerdictRecord
 from harness.commands.ask import settings_of, split_arguments
 from harness.commands.main import COMMANDS, summary
 from harness.config.compose import Composer, plain
@@ -137,6 +139,12 @@ def test_the_page_of_metrics_has_all_that_a_step_gives(tmp_path):
     page = (ROOT / "docs/reference/metrics.md").read_text()
     assert "train/accuracy" in given
     assert [name for name in given if name.split("/")[0] not in ("eval", "time") and f"`{name}`" not in page] == []
+
+
+def test_the_page_on_verdicts_names_every_entry_of_a_record():
+    page = (ROOT / "docs/reference/verdicts-json.md").read_text()
+    named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", page))))
+    assert [entry.name for entry in fields(VerdictRecord) if entry.name not in named] == []
 
 
 @pytest.mark.slow
