@@ -14,7 +14,7 @@ from harness.analysis.stats.formatting import format_count, format_number
 
 Record = Mapping[str, Any]
 MOST_TASKS = 12  # of a role; more are in the report
-TERMS = "Accuracies are means over seeds. Per decade: for each tenfold of RL compute. More in docs/analysis.md."
+TERMS = "Accuracies are means over seeds. Per decade: for each tenfold of compute. More: docs/explanation/verdicts.md."
 
 
 def terminal_summary(verdicts: Sequence[Record], transfer: Record) -> Group:
