@@ -4,7 +4,6 @@ FILE UNTIL` writes what is known so far to FILE, again and again, until the time
 A part is a generator of records, each of which holds all that the one before did.
 """
 
-import importlib.util
 import json
 import sys
 import time
@@ -19,8 +18,9 @@ import torch
 
 from benchmarks.gpu_equality import compare, random_batch
 from benchmarks.ours import Shape, config_of, stepper
-from benchmarks.peer import Peer
+from benchmarks.peer import Peer, require_trl
 from benchmarks.timing import Work, median, rounds_in_turn, synchronise
+from harness.core.errors import UserError
 from harness.core.files import write_whole
 from harness.policy.transformer import parameter_count
 from harness.run.job import new_state
@@ -98,22 +98,31 @@ def equality(sizes: Sizes) -> Records:
 
 
 def step(sizes: Sizes) -> Records:
-    """Seconds of a step of ours in both precisions beside TRL's, in turn; of ours alone where TRL is not installed."""
+    """Seconds of a step of ours in both precisions beside TRL's, in turn; without TRL or where it fails, ours."""
     shape, works = sizes.step, dict[str, Work]()
     for precision in ("bf16", "fp32"):
         works[f"ours, {precision}"] = stepper(config_of(shape, "bench.half", precision, sizes.device)).step
-    about = {"shape": _said(shape), "completions": shape.rows}
-    has_peer = importlib.util.find_spec("trl") is not None
+    about: dict[str, Any] = {"shape": _said(shape), "completions": shape.rows}
     with ExitStack() as stack:
-        for name in PEERS if has_peer else ():
-            peer = Peer(shape, *PEERS[name], device=sizes.device)
-            stack.callback(peer.close)
-            works[name] = peer.step
+        try:
+            works |= _peers(sizes, stack)
+        except (UserError, RuntimeError) as error:
+            about["no_peer"] = str(error)[-300:]
         for seconds in islice(rounds_in_turn(works, warm=4), sizes.rounds):
             medians = median(seconds)
             ours, trl = (min((s for n, s in medians.items() if side in n), default=None) for side in ("ours", "TRL"))
-            ratio = {"times_trl": trl / ours} if trl and ours else {"no_peer": "TRL is not installed: extra `bench`"}
-            yield about | {"seconds": seconds} | ratio
+            yield about | {"seconds": seconds} | ({"times_trl": trl / ours} if trl and ours else {})
+
+
+def _peers(sizes: Sizes, stack: ExitStack) -> dict[str, Work]:
+    """TRL's steps, whose processes end with the stack. Raises UserError without TRL, RuntimeError where it fails."""
+    require_trl()
+    works = {}
+    for name, (bf16, compiled) in PEERS.items():
+        peer = Peer(sizes.step, bf16, compiled, sizes.device)
+        stack.callback(peer.close)
+        works[name] = peer.step
+    return works
 
 
 def stacked(sizes: Sizes) -> Records:

@@ -56,7 +56,7 @@ def test_a_backend_that_differs_or_falls_back_does_not_agree(monkeypatch):
 def test_the_parts_measure_what_the_goals_are_about(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # ours alone
     step = last("step")
-    assert "TRL is not installed" in step["no_peer"]
+    assert "TRL, which is not installed" in step["no_peer"]
     assert "times_trl" not in step
     assert {len(seconds) for seconds in step["seconds"].values()} == {TOY.rounds}
     assert last("stacked")["times_one"] > 0
@@ -66,6 +66,17 @@ def test_the_parts_measure_what_the_goals_are_about(monkeypatch):
     runs = last("runs")
     assert runs["steps"] == TOY.run_steps
     assert runs["runs_in_ten_minutes"] == pytest.approx(0.6 * runs["stack"] * runs["steps"] / runs["seconds"])
+
+
+def test_where_the_peer_fails_our_own_step_is_measured_and_the_failure_kept(monkeypatch):
+    def fails(*_):
+        raise RuntimeError("TRL's process ended:\nCUDA out of memory")
+
+    monkeypatch.setattr(gpu_parts, "require_trl", lambda: None)
+    monkeypatch.setattr(gpu_parts, "Peer", fails)
+    record = last("step")
+    assert "CUDA out of memory" in record["no_peer"]
+    assert set(record["seconds"]) == {"ours, bf16", "ours, fp32"}
 
 
 def test_the_large_update_is_of_a_hundred_million_weights():
