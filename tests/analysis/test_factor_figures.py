@@ -41,6 +41,13 @@ def test_a_factor_of_steps_shows_the_gain_at_each_budget():
     assert "gain_by_setting_and_step" in factor_figures(check_table(both), "true_reward")
 
 
+def test_settings_stand_in_the_order_of_their_numbers():
+    frame = planted(lambda family, difficulty, step: step / 64)
+    several = pl.concat([frame.with_columns(setting=pl.lit(f"thinking={n}")) for n in (0, 12, 4, 18)])
+    rows = gain_by_factors(check_table(several), "true_reward", "verified", "setting", "step")
+    assert list(dict.fromkeys(row["y"] for row in rows)) == [f"thinking={n}" for n in (0, 4, 12, 18)]
+
+
 def test_the_longer_side_of_a_heat_map_stands_upright():
     rows = [{"y": "one", "x": f"family {i}", "gain": 0.1 * i, "clear": i > 1} for i in range(5)]
     drawn = chart_rows(heat_map(rows, 0.4, "families", None))

@@ -78,12 +78,13 @@ def gain_by_factors(table: Table, arm: str, role: str, first: str, second: str) 
     return [{"y": _level_name(first, at), "x": _level_name(second, at)} | cell for at, cell in rows]
 
 
-def _level_order(level: Any) -> tuple[float, str]:
-    """Numbers, also those written as text, by size; words after them by name."""
+def _level_order(level: Any) -> tuple[str, float, str]:
+    """Numbers, also those written as text or behind a name (thinking=8), by size; words by name; nothing comes first."""
+    name, _, value = str(level).rpartition("=")
     try:
-        return float(level), ""
+        return name, float(value), ""
     except ValueError:
-        return float("inf"), str(level)
+        return name, float("inf"), value
 
 
 def _level_name(factor: str, levels: Mapping[str, Any]) -> str:
