@@ -79,7 +79,7 @@ def gain_by_factors(table: Table, arm: str, role: str, first: str, second: str) 
 
 
 def _level_order(level: Any) -> tuple[str, float, str]:
-    """Numbers, also those written as text or behind a name (thinking=8), by size; words by name; nothing comes first."""
+    """Numbers, also those written as text or behind a name (thinking=8), by size, words by name."""
     name, _, value = str(level).rpartition("=")
     try:
         return name, float(value), ""
