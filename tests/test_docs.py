@@ -1,5 +1,7 @@
 """Every command in README.md, CONTRIBUTING.md and docs/ runs: its settings compose; the slow tests start it."""
 
+import ast
+import importlib
 import importlib.util
 import itertools
 import json
@@ -119,6 +121,15 @@ def test_the_files_and_links_that_a_page_names_exist(page):
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     assert [name for name in named if not (ROOT / name).exists()] == []
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_python_of_a_page_is_valid_and_imports_what_exists(page):
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
+    for node in itertools.chain.from_iterable(ast.walk(ast.parse(block)) for block in blocks):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("harness", "envs"):
+            module = importlib.import_module(node.module)
+            assert [name.name for name in node.names if not hasattr(module, name.name)] == []
 
 
 def test_the_page_of_settings_is_made_from_the_configuration():
