@@ -40,7 +40,7 @@ def _collapse(recent: Sequence[Row], problems: int) -> Alarms:
         return {}
     was = sum(row["train/accuracy"] for row in before) / len(before)
     now, rate = last["train/accuracy"], last["optim/lr"]
-    if now > was / 4 or was - now < 3 * math.sqrt(was * (1 - was) / problems):
+    if now > was / 4 or was - now <= 3 * math.sqrt(was * (1 - was) / problems):
         return {}
     return {
         "collapse": f"Training accuracy fell from {was:.2f} to {now:.2f} at step {last['compute/step']:.0f}: an update "

@@ -56,8 +56,15 @@ def test_a_collapse_is_said_at_once_with_the_learning_rate_to_change(before):
 
 @pytest.mark.parametrize(
     ("accuracies", "problems"),
-    [((0.27, 0.1), 32), ((0.27, 0.0), 4), ((0.02, 0.0), 32), ((0.0, 0.27), 32), ((0.27,), 32)],
-    ids=["a third is left", "four problems are seldom right", "hardly any was right before", "a rise", "a first step"],
+    [((0.27, 0.1), 32), ((0.27, 0.0), 4), ((0.02, 0.0), 32), ((0.0, 0.0), 32), ((0.0, 0.27), 32), ((0.27,), 32)],
+    ids=[
+        "a third is left",
+        "four are seldom right",
+        "hardly any was right before",
+        "none ever",
+        "a rise",
+        "a first step",
+    ],
 )
 def test_what_chance_or_learning_does_is_no_collapse(accuracies, problems):
     assert diagnostics.during_rl(with_accuracy(*accuracies), problems) == {}
