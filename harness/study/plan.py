@@ -11,8 +11,9 @@ from rich.table import Table as RichTable
 from harness.analysis.stats.formatting import format_power
 from harness.config.identity import base_id
 from harness.config.parse import parse
-from harness.config.schema import Config
+from harness.config.schema import Config, LocalConfig, StackedConfig
 from harness.launch.jobs import Job
+from harness.launch.local import cores
 from harness.run.remaining import remaining_work
 from harness.study.requirements import least_memory_gb, memory_here_gb
 
@@ -111,8 +112,10 @@ def plan_table(
     costs = [cost(job, rates) for job in pending]
     bases = [c.seconds for c in costs if c.is_base]
     runs = [c.seconds for c in costs if not c.is_base]
-    # Bases come first, and seldom fill all processes.
-    seconds = (max(bases, default=0) if len(bases) <= parallel else sum(bases) / parallel) + sum(runs) / parallel
+    # Bases come first, and seldom fill all processes. Runs in one stack share its cores.
+    here_alone = isinstance(config.launcher, LocalConfig | StackedConfig) and device_of(config).type == "cpu"
+    busy = min(parallel, cores()) if here_alone else parallel
+    seconds = (max(bases, default=0) if len(bases) <= busy else sum(bases) / busy) + sum(runs) / busy
     need, here = max(least_memory_gb(parse(job.run)) for job in pending or jobs), memory_here_gb(config)
     where = "a thread" if device_of(config).type == "cpu" else "of the GPU"
     table = RichTable(show_header=False, box=None, padding=(0, 2))

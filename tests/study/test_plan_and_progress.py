@@ -1,6 +1,7 @@
 """The plan of a launch, and its progress lines."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -122,3 +123,17 @@ def test_the_plan_counts_what_is_thought_before_answers():
     assert long.evaluation_flops > 3 * short.evaluation_flops
     bases = [cost(base_job(c), RATES).tokens for c in (tiny(), config)]
     assert bases[0] < bases[1]
+
+
+def test_runs_of_one_stack_share_the_cores_in_the_plans_time(monkeypatch):
+    """Twelve runs in a stack are no quicker on two cores than two at a time."""
+    monkeypatch.setattr("harness.study.plan.cores", lambda: 2)
+    monkeypatch.setattr("harness.study.plan.measured_rates", lambda config: Rates(1e8, 1e8))
+    jobs = [rl_job(tiny("launcher=stacked", f"seed={seed}", "rl.steps=4096")) for seed in range(12)]
+
+    def minutes(parallel):
+        out = Console(file=io.StringIO(), width=120)
+        out.print(plan_table(jobs, jobs, parallel))
+        return float(re.search(r"about ([\d.]+) min", out.file.getvalue())[1])
+
+    assert minutes(12) == minutes(2) > 0
