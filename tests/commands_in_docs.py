@@ -70,9 +70,9 @@ def texts_of(page: str) -> Iterator[str]:
 
 
 def files_of(page: str) -> dict[str, str]:
-    """The blocks of a page that begin with a comment that is their path."""
-    named = ((re.match(r"# (\S+\.(?:py|yaml))\n", block[2]), block[2]) for block in FENCE.finditer(page))
-    return {found[1]: text.removeprefix(found[0]) for found, text in named if found}
+    """The blocks of a page, whole as pasted, whose first comment (behind Hydra's `@package`) is their path."""
+    named = ((re.match(r"(?:# @.*\n)?# (\S+\.(?:py|yaml))\n", block[2]), block[2]) for block in FENCE.finditer(page))
+    return {found[1]: text for found, text in named if found}
 
 
 def pages(root: Path) -> list[Path]:

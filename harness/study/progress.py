@@ -43,7 +43,10 @@ class ProgressView:
         self.live = console.is_terminal
         self.steps = {job.run_id: 0 for job in jobs}
         self.total = sum(job.until for job in jobs)
-        self.start = self.printed = time.monotonic()
+        self.printed = time.monotonic()
+        self.first: tuple[float, int] | None = (
+            None  # when rows began to come, and the steps then done: start-up is no rate
+        )
         self.bars = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
             TextColumn("{task.fields[brief]}"), TimeElapsedColumn(), TimeRemainingColumn(),
@@ -88,9 +91,16 @@ class ProgressView:
 
     def _update_total(self, line: str, always: bool = False) -> None:
         done, now = sum(self.steps.values()), time.monotonic()
+        self.first = self.first or (now, done)
         self.bars.update(self.all, completed=done)
         if not self.live and (always or now - self.printed > SECONDS_BETWEEN_PLAIN_LINES):
             self.printed = now
-            left = (now - self.start) / max(done, 1) * (self.total - done)
             share = f"{done / max(self.total, 1):4.0%}"
-            self.console.print(f"{share}  {line}  (about {left / 60:.1f} min left)", highlight=False)
+            self.console.print(f"{share}  {line}{self._time_left(*self.first, done, now)}", highlight=False)
+
+    def _time_left(self, began: float, before: int, done: int, now: float) -> str:
+        """The time left at the pace since the first row; nothing before that pace has been measured for a while."""
+        elapsed, steps = now - began, done - before
+        if elapsed < SECONDS_BETWEEN_PLAIN_LINES or steps <= 0:
+            return ""
+        return f"  (about {elapsed / steps * (self.total - done) / 60:.1f} min left)"

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -106,6 +107,21 @@ def test_in_a_log_file_each_end_is_one_plain_line_and_a_failure_is_said():
     assert "base seed 0 done in 2 s" in text
     assert "alarm base seed 0: planted [/here]" in text
     assert "failed true_reward seed 0: ZeroDivisionError: planted" in text
+
+
+def test_start_up_does_not_count_in_the_time_left(monkeypatch):
+    """100 s of start-up before the first of 40 steps: at a step a second 20 are left, not four times as many."""
+    out, clock = Console(file=io.StringIO(), width=200), [0.0]
+    monkeypatch.setattr("harness.study.progress.time.monotonic", lambda: clock[0])
+    (job, _) = expand_to_jobs([Entry("true_reward", tiny())], {})
+    job = replace(job, until=40)
+    with ProgressView([job], out) as view:
+        for step, at in ((1, 100.0), (20, 119.0)):
+            clock[0] = at
+            view.update(job, {"step": step, "until": 40, "train/loss": 2.0})
+    first, later = out.file.getvalue().splitlines()
+    assert "left" not in first
+    assert "about 0.3 min left" in later
 
 
 def test_a_job_is_called_by_its_arm_and_seed():
