@@ -14,8 +14,8 @@ HEAD = """# All claims, and what was found
 
 Made by `python scripts/results_page.py` from the pages and verdicts in this folder, sorted by how strongly the data
 speak: the estimate over the half width of its 95% interval. Each page has the command, the registered predictions
-beside the outcomes, what failed and what would change the answer. *Rise*: change of accuracy on verified tasks over the
-window. *Gain*: after less before, less the same of the shuffled control.
+beside the outcomes, what failed and what would change the answer. *Rise*: accuracy on verified tasks after RL less
+before. *Gain*: after less before, less the same of the shuffled control.
 
 """
 COLUMNS = (
@@ -53,7 +53,8 @@ def row(folder: Path) -> tuple[float, str]:
     verdict = next(
         (v for v in records(folder, "verdicts.json") or [] if v["task"] == "all" and v["role"] == "verified"), None
     )
-    unverified = (records(folder, "transfer.json") or {}).get("unverified")
+    transfer = records(folder, "transfer.json") or {}
+    verified, unverified = transfer.get("verified"), transfer.get("unverified")
     cells, clear = [NONE] * 5, 0.0
     if verdict:
         window = verdict.get("line_window")
@@ -62,8 +63,10 @@ def row(folder: Path) -> tuple[float, str]:
             cells[2] = (
                 f"{window['decades']:.1f} decades, {window['accuracy_first']:.2f} to {window['accuracy_last']:.2f}"
             )
-        cells[3] = estimate(verdict["rise"], *verdict["rise_ci"])
-        clear = strength(verdict["rise"], *verdict["rise_ci"])
+    if verified:
+        change = verified["pooled"]["change"]
+        cells[3] = estimate(change["mean"], change["low"], change["high"])
+        clear = strength(change["mean"], change["low"], change["high"])
     if unverified:
         gain = unverified["pooled"]["gain"]
         cells[4] = estimate(gain["mean"], gain["low"], gain["high"])
