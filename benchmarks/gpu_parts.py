@@ -102,7 +102,7 @@ def step(sizes: Sizes) -> Records:
     shape, works = sizes.step, dict[str, Work]()
     for precision in ("bf16", "fp32"):
         works[f"ours, {precision}"] = stepper(config_of(shape, "bench.half", precision, sizes.device)).step
-    about: dict[str, Any] = {"shape": _said(shape), "completions": shape.rows}
+    about: dict[str, Any] = {"shape": _described(shape), "completions": shape.rows}
     with ExitStack() as stack:
         try:
             works |= _peers(sizes, stack)
@@ -132,7 +132,7 @@ def stacked(sizes: Sizes) -> Records:
     works = {one: stepper(config).step, many: stepper(config, sizes.seeds).step}
     for seconds in islice(rounds_in_turn(works, warm=4), sizes.rounds):
         medians = median(seconds)
-        yield {"shape": _said(sizes.stacked), "seconds": seconds, "times_one": medians[many] / medians[one]}
+        yield {"shape": _described(sizes.stacked), "seconds": seconds, "times_one": medians[many] / medians[one]}
 
 
 def large_update(sizes: Sizes) -> Records:
@@ -152,7 +152,7 @@ def large_update(sizes: Sizes) -> Records:
         synchronise(device)
 
     flops = 6.0 * parameter_count(config.model, embedding=False) * float(batch.update_tokens)
-    about = {"shape": _said(shape), "parameters": parameter_count(config.model), "flops": flops}
+    about = {"shape": _described(shape), "parameters": parameter_count(config.model), "flops": flops}
     works = {"products": products, "update": one_update}
     for seconds in islice(rounds_in_turn(works), sizes.rounds):
         medians = median(seconds)
@@ -164,7 +164,7 @@ def runs(sizes: Sizes) -> Records:
     """RL steps of stacks of seeds, as many as there is time for, in the best of a few sizes of stacks. A run is 1,000
     steps of one seed; its base, evaluation and files are not in it."""
     config, rates = config_of(sizes.runs, device=sizes.device), dict[int, float]()
-    record: dict[str, Any] = {"shape": _said(sizes.runs), "seed_steps_per_second": rates}
+    record: dict[str, Any] = {"shape": _described(sizes.runs), "seed_steps_per_second": rates}
     for seeds in sizes.stacks:
         try:
             work = stepper(config, seeds).step
@@ -194,7 +194,7 @@ def _seconds(work: Work, times: int) -> float:
     return time.perf_counter() - began
 
 
-def _said(shape: Shape) -> str:
+def _described(shape: Shape) -> str:
     changed = f" with {' '.join(shape.overrides)}" if shape.overrides else ""
     return f"{shape.model}{changed}, {shape.problems} problems x {shape.group_size}, {shape.tokens} tokens"
 

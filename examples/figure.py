@@ -1,6 +1,6 @@
 """A figure of one's own from a committed run table: python examples/figure.py [OUT.png]
 
-The table has one row per run, budget, task and difficulty; polars pools it, Altair draws it.
+`load_study(…).table` has one row per run, budget, task and difficulty; polars pools it, Altair draws it.
 """
 
 import sys
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import altair as alt
 import polars as pl
+
+from harness import load_study
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results" / "when_log_linear"
 ARMS = {
@@ -21,8 +23,7 @@ COLORS = ("#0072b2", "#d55e00", "#767676")
 def curves(table: pl.DataFrame) -> pl.DataFrame:
     """Mean accuracy [arm, x] over tasks and seeds, and one standard deviation over seeds; a log axis has no x = 0."""
     kept = table.filter(pl.col("arm").is_in(list(ARMS)), pl.col("x") > 0, pl.col("role") == "verified")
-    scored = kept.with_columns(accuracy=pl.col("n_correct") / (pl.col("n_problems") * pl.col("k")))
-    seeds = scored.group_by("arm", "step", "seed").agg(pl.mean("accuracy"), pl.mean("x"))
+    seeds = kept.group_by("arm", "step", "seed").agg(pl.mean("accuracy"), pl.mean("x"))
     pooled = seeds.group_by("arm", "step").agg(pl.mean("x"), pl.mean("accuracy"), sd=pl.std("accuracy"))
     bounds = {"low": pl.col("accuracy") - pl.col("sd"), "high": pl.col("accuracy") + pl.col("sd")}
     return pooled.with_columns(arm=pl.col("arm").replace_strict(ARMS), **bounds).sort("arm", "x")
@@ -54,5 +55,5 @@ def figure(frame: pl.DataFrame) -> alt.LayerChart:
 
 if __name__ == "__main__":
     out = sys.argv[1] if len(sys.argv) > 1 else "when_log_linear.png"
-    figure(curves(pl.read_parquet(RESULTS / "table.parquet"))).save(out, ppi=150)
+    figure(curves(load_study(RESULTS).table)).save(out, ppi=150)
     print(out)

@@ -3,11 +3,13 @@
 python scripts/results_page.py
 """
 
-import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from harness.analysis.stats.formatting import format_with_interval
+from harness.core.files import read_json
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 HEAD = """# All claims, and what was found
@@ -26,11 +28,6 @@ NONE = "–"
 SENTENCE_ENDS = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 
 
-def records(folder: Path, name: str) -> Any:
-    path = folder / name
-    return json.loads(path.read_text()) if path.exists() else None
-
-
 def title_and_answer(page: str) -> tuple[str, str]:
     """The heading of a page, and the first sentence of its first paragraph in bold."""
     title = page.splitlines()[0].removeprefix("# ")
@@ -39,21 +36,21 @@ def title_and_answer(page: str) -> tuple[str, str]:
     return title, SENTENCE_ENDS.split(answer)[0]
 
 
-def estimate(mean: float, low: float, high: float) -> str:
-    return f"{mean:+.3f} ({low:+.3f} to {high:+.3f})".replace("-", "−")
+def estimate(record: Mapping[str, float]) -> str:
+    return format_with_interval(record["mean"], (record["low"], record["high"]))
 
 
-def strength(mean: float, low: float, high: float) -> float:
-    return abs(mean) / max((high - low) / 2, 1e-9)
+def strength(record: Mapping[str, float]) -> float:
+    return abs(record["mean"]) / max((record["high"] - record["low"]) / 2, 1e-9)
 
 
 def row(folder: Path) -> tuple[float, str]:
     """How strongly a study's data speak, and its line of the table."""
     title, answer = title_and_answer((folder / "README.md").read_text())
     verdict = next(
-        (v for v in records(folder, "verdicts.json") or [] if v["task"] == "all" and v["role"] == "verified"), None
+        (v for v in read_json(folder / "verdicts.json") or [] if v["task"] == "all" and v["role"] == "verified"), None
     )
-    transfer = records(folder, "transfer.json") or {}
+    transfer = read_json(folder / "transfer.json") or {}
     verified, unverified = transfer.get("verified"), transfer.get("unverified")
     cells, clear = [NONE] * 5, 0.0
     if verdict:
@@ -65,12 +62,11 @@ def row(folder: Path) -> tuple[float, str]:
             )
     if verified:
         change = verified["pooled"]["change"]
-        cells[3] = estimate(change["mean"], change["low"], change["high"])
-        clear = strength(change["mean"], change["low"], change["high"])
+        cells[3] = estimate(change)
+        clear = strength(change)
     if unverified:
-        gain = unverified["pooled"]["gain"]
-        cells[4] = estimate(gain["mean"], gain["low"], gain["high"])
-    runs = len(json.loads((folder / "manifest.json").read_text())["runs"])
+        cells[4] = estimate(unverified["pooled"]["gain"])
+    runs = len(read_json(folder / "manifest.json")["runs"])
     line = " | ".join([f"[{title}]({folder.name}/README.md)", answer, *cells, str(runs)])
     return clear, f"| {line} |"
 

@@ -12,7 +12,8 @@ from harness.analysis.data.json_files import strict
 from harness.analysis.data.options import Options, default_options
 from harness.analysis.data.table import Table, check_table, load_table
 from harness.analysis.transfer.transfer_report import transfer_report
-from harness.analysis.verdict.record import INTERVALS, SINGLE_VALUES, VerdictRecord, typed_records
+from harness.analysis.verdict.record import VerdictRecord
+from harness.analysis.verdict.record_schema import INTERVALS, SINGLE_VALUES, typed_records
 from harness.analysis.verdict.verdicts import verdicts
 
 if TYPE_CHECKING:

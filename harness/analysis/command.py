@@ -17,7 +17,7 @@ from harness.analysis.data.table_checks import TableError
 from harness.analysis.data.wandb_table import PREFIX, local_path
 from harness.analysis.report.analyze import analyze, provenance
 from harness.analysis.transfer.before_after import before_after_rows, markdown
-from harness.analysis.verdict.record import json_schema
+from harness.analysis.verdict.record_schema import json_schema
 from harness.config.run_names import find
 
 STRICT = ConfigDict(extra="forbid")

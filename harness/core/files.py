@@ -52,6 +52,20 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_whole(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file that is appended to; a last line that was cut off by a kill is left out.
+
+    Raises ValueError, naming the line, for any other line that is not JSON.
+    """
+    rows = []
+    for number, line in enumerate(path.read_text().split("\n")[:-1], start=1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number} is not JSON ({error.msg})") from None
+    return rows
+
+
 def write_hashed_json(path: Path, content: Mapping[str, Any]) -> None:
     """A JSON object, not empty, that `read_json` can vouch for."""
     body = json.dumps(content, indent=1).encode().removesuffix(b"\n}")

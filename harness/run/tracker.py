@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from harness.config.schema import NoTracker, WandbTracker
-from harness.core.files import set_aside, sha256, write_jsonl
+from harness.core.files import read_jsonl, set_aside, sha256, write_jsonl
 from harness.run.wandb_run import Warn, is_base_of_sweep, log_weights, samples_table, wandb_run, warn_here
 
 STEP = "compute/step"
@@ -73,13 +73,10 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     path = Path(run_dir) / METRICS
     if not path.is_file():
         return []
-    rows = []
-    for number, line in enumerate(path.read_text().split("\n")[:-1], start=1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number} is not JSON ({error.msg}); was the file edited?") from None
-    return rows
+    try:
+        return read_jsonl(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; was the file edited?") from None
 
 
 def metrics_record(run_dir: Path) -> dict[str, Any]:

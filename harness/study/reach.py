@@ -13,6 +13,7 @@ from harness.config.roles import roles_of
 from harness.config.schema import Config, StudyConfig
 from harness.core.errors import UserError
 from harness.core.files import read_json
+from harness.core.groups import signal_share
 from harness.core.seeding import keys
 from harness.evaluate import Cell, cell_row, evaluate
 from harness.run.checkpoint import load_weights, step_folder
@@ -79,12 +80,6 @@ class Reach:
             for cell in self.cells
         ]  # fmt: skip
         return {**asdict(self), "cells": cells, "sentences": reach_sentences(self)}
-
-
-def signal_share(success: float, group_size: int) -> float:
-    """Share of groups that hold both right and wrong completions, 1 - q^G - (1 - q)^G: the others have zero advantage.
-    q is the same for all problems of a cell: where they differ, it is an upper bound."""
-    return 1.0 - success**group_size - (1.0 - success) ** group_size
 
 
 def reach_of(entries: Sequence[Entry], cached: CachedResults = EMPTY) -> list[Reach]:

@@ -6,7 +6,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from harness.study.reach import CellReach, Reach, reach_sentences, signal_share
+from harness.core.groups import signal_share
+from harness.study.reach import CellReach, Reach, reach_sentences
 
 STYLES = {"out of reach": "red", "solved": "green", "within reach": ""}
 

@@ -14,7 +14,8 @@ from harness.analysis.calibration.simulate import KINDS, StudyDesign, draw_table
 from harness.analysis.data.json_files import strict
 from harness.analysis.data.table import load_table
 from harness.analysis.data.table_checks import TableError
-from harness.analysis.verdict.record import SCHEMA_VERSION, VerdictRecord, json_schema, typed_records
+from harness.analysis.verdict.record import SCHEMA_VERSION, VerdictRecord
+from harness.analysis.verdict.record_schema import json_schema, typed_records
 from harness.analysis.verdict.verdicts import verdicts
 from tests.analysis.study_tables import study_frame
 

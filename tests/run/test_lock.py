@@ -68,7 +68,7 @@ def os_locks(request, monkeypatch):
     return request.param
 
 
-def refused(folder, match="already running"):
+def raises_in_use(folder, match="already running"):
     with pytest.raises(UserError, match=match), hold_lock(folder):
         pass
     assert is_locked(folder)
@@ -82,7 +82,7 @@ def taken_over(folder):
 
 
 def test_a_run_that_a_live_process_holds_is_refused_by_name(folder, holder, os_locks):
-    refused(folder, f"process {holder.pid} on")
+    raises_in_use(folder, f"process {holder.pid} on")
     assert (folder.path / "run.lock").is_file()
 
 
@@ -109,14 +109,14 @@ ELSEWHERE = [{"host": "not-" + socket.gethostname()}, {"boot": "another"}]
 @pytest.mark.parametrize("age", [0.0, STALE_SECONDS + 1, -86400.0], ids=["beats", "stale", "from the future"])
 def test_a_process_of_another_machine_is_alive_while_it_beats(folder, where, age, os_locks):
     lock_of(folder, **where, heartbeat=time.time() - age)
-    refused(folder) if age == 0.0 else taken_over(folder)
+    raises_in_use(folder) if age == 0.0 else taken_over(folder)
 
 
 def test_locks_of_older_versions_are_understood(folder, holder, os_locks):
     """They name host, process, its start and a heartbeat alone."""
     old = {name: read_json(folder.path / "run.lock")[name] for name in ("host", "pid", "started", "heartbeat")}
     write_json(folder.path / "run.lock", old)
-    refused(folder)
+    raises_in_use(folder)
     end(holder)
     taken_over(folder)
 
@@ -134,7 +134,7 @@ def test_a_process_in_another_namespace_keeps_its_run_until_it_ends(tmp_path, fo
     process = start_holder(tmp_path, *UNSHARE)
     try:
         assert read_json(folder.path / "run.lock")["pid"] < 10
-        refused(folder)
+        raises_in_use(folder)
         outside = hold_outside(tmp_path)
         assert "already running" in outside
     finally:
@@ -207,7 +207,7 @@ def test_a_process_that_is_stopped_for_long_keeps_its_run(folder, holder):
     write_json(
         folder.path / "run.lock", owner | {"heartbeat": time.time() - 10 * STALE_SECONDS, "pid_namespace": "pid:[1]"}
     )
-    refused(folder)
+    raises_in_use(folder)
 
 
 def test_the_heart_beats_while_the_run_is_held(folder, monkeypatch):

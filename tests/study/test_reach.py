@@ -8,10 +8,11 @@ import pytest
 from rich.console import Console
 
 from harness.core.errors import UserError
+from harness.core.groups import signal_share
 from harness.run.job import run_job
 from harness.study.execute import run_study
 from harness.study.expand import expand_to_jobs
-from harness.study.reach import CellName, CellReach, Reach, reach_of, reach_sentences, refuse_out_of_reach, signal_share
+from harness.study.reach import CellName, CellReach, Reach, reach_of, reach_sentences, refuse_out_of_reach
 from harness.study.reach_table import reach_table
 from harness.study.tables import write_tables
 from tests.study.test_expand_and_tables import launched, study

@@ -1,13 +1,12 @@
 """What a run's folder holds beside the table: metrics.jsonl, a row a logged step, and samples of completions."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.analysis.data.table_checks import TableError
+from harness.core.files import read_jsonl
 
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 
 
 def metrics_rows(folder: Path) -> list[Row]:
@@ -20,15 +19,10 @@ def metrics_rows(folder: Path) -> list[Row]:
 
 
 def json_rows(path: Path) -> list[Row]:
-    lines = path.read_text().split("\n")
-    return [_row(path, i, line) for i, line in enumerate(lines[:-1])]  # what follows the last newline is torn or empty
-
-
-def _row(path: Path, i: int, line: str) -> Row:
     try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise TableError(f"{path}, line {i + 1} is not JSON ({error}); cut the file there") from error
+        return read_jsonl(path)
+    except ValueError as error:
+        raise TableError(f"{error}; cut the file there") from error
 
 
 def first_and_last_samples(folder: Path) -> list[tuple[Row, Row]]:

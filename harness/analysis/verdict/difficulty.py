@@ -13,6 +13,7 @@ from scipy.optimize import isotonic_regression
 from harness.analysis.data.curves import Curves
 from harness.analysis.stats.contrasts import mean_record
 from harness.analysis.stats.slopes import slope_weights
+from harness.core.groups import signal_share
 
 Array = NDArray[np.float64]
 THRESHOLD = 0.5  # accuracy at which a difficulty counts as solved
@@ -114,8 +115,3 @@ def gain_by_base_success(parts: Mapping[tuple, Curves], group_size: int | None) 
             }
         )
     return found
-
-
-def signal_share(success: float, group_size: int) -> float:
-    """Chance that a group of completions is neither all right nor all wrong."""
-    return 1.0 - success**group_size - (1.0 - success) ** group_size

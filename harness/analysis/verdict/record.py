@@ -1,11 +1,8 @@
 """The records of verdicts.json as types: what each entry is. docs/reference/verdicts.schema.json is made from these."""
 
-from collections.abc import Sequence
-from dataclasses import fields
-from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Literal
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from harness.analysis.verdict.answers import Answer
@@ -284,28 +281,3 @@ class VerdictRecord:
     leave_one_task_out: LeftOutTasks | None = None
     leave_one_size_out: LeftOutSize | None = None
     task_shares: TaskShares | None = None
-
-
-def _is_single(hint: Any) -> bool:
-    """Whether a type is of one value, be it null."""
-    if isinstance(hint, UnionType):
-        return all(map(_is_single, get_args(hint)))
-    return get_origin(hint) is Literal or hint in (str, int, float, bool, NoneType)
-
-
-_RECORDS = TypeAdapter(list[VerdictRecord])
-INTERVALS = tuple(one.name for one in fields(VerdictRecord) if one.name.endswith("_ci"))
-SINGLE_VALUES = tuple(one.name for one in fields(VerdictRecord) if _is_single(one.type))
-
-
-def typed_records(records: Sequence[dict[str, Any]]) -> list[VerdictRecord]:
-    """The records of a verdicts.json, typed. Raises ValidationError for a file of another schema."""
-    return _RECORDS.validate_python(records)
-
-
-def json_schema() -> dict[str, Any]:
-    """JSON Schema of verdicts.json."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "verdicts.json",
-    } | _RECORDS.json_schema()
