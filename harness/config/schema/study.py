@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import NonNegativeInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass as schema
 
 from harness.config.schema.fields import FORBID_EXTRA
@@ -13,9 +13,35 @@ Overrides = tuple[str, ...]
 
 
 @schema(frozen=True, config=FORBID_EXTRA)
+class MeasureTerm:
+    """`weight` times the mean of a metric over an arm's rows of the run table `at` its first or last budget or a step.
+    role, tasks (names or patterns), difficulties and setting choose among the rows; left out, they choose all."""
+
+    arm: str
+    at: Literal["first", "last"] | NonNegativeInt = "last"
+    role: Literal["verified", "unverified"] | None = None
+    tasks: tuple[str, ...] = ()
+    difficulties: tuple[PositiveInt, ...] = ()
+    setting: str | None = None
+    weight: float = 1.0
+
+
+@schema(frozen=True, config=FORBID_EXTRA)
+class Measure:
+    """The primary measure as a number: the sum of `terms`, seed by seed, divided by the sum of `per` where given. The
+    answer is yes where its 95% interval over seeds lies above `margin`, no where it lies below, else undecided."""
+
+    terms: Annotated[tuple[MeasureTerm, ...], Field(min_length=1)]
+    margin: float
+    metric: str = "accuracy"
+    per: tuple[MeasureTerm, ...] = ()
+
+
+@schema(frozen=True, config=FORBID_EXTRA)
 class Preregistration:
     """What was fixed before the first run of the study, in plain words, and apart from it what was decided later.
-    primary_role: the tasks that the primary measure is over, all of this role; null: those of both."""
+    primary_role: the tasks that the primary measure is over, all of this role; null: those of both. measure: the
+    primary measure in a form that the analysis computes."""
 
     hypotheses: tuple[str, ...]
     primary: str
@@ -24,6 +50,7 @@ class Preregistration:
     sizes: str
     decided_later: tuple[str, ...]
     primary_role: Literal["verified", "unverified"] | None = None
+    measure: Measure | None = None
 
 
 @schema(frozen=True, config=FORBID_EXTRA)
