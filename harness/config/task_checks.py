@@ -7,9 +7,13 @@ import numpy as np
 
 from envs.base import Task
 from envs.mixture import Mixture
+from envs.pool import PoolTooLarge, draw_pool
 from envs.registry import get
 from harness.config.schema import Config
 from harness.core.errors import UserError
+
+MOST_DRAWN = 4_000  # problems, to check a configuration
+POOL_FIX = "lower it, add tasks or difficulties, or set it to null"
 
 
 def check_roles(verified: tuple[Task, ...], unverified: tuple[Task, ...]) -> None:
@@ -75,6 +79,21 @@ def check_held_out(config: Config, verified: tuple[Task, ...]) -> None:
         )
     if held_out:
         check_difficulties("tasks.held_out_difficulties", verified, held_out)
+
+
+def check_pool(config: Config, verified: tuple[Task, ...]) -> None:
+    """Of pools that are drawn in a fraction of a second; larger ones are checked where they are drawn, before RL."""
+    size = config.tasks.distinct_problems
+    if size is not None and size <= MOST_DRAWN:
+        _check_pool_size(Mixture(verified, difficulties=config.tasks.difficulties), size)
+
+
+@functools.cache
+def _check_pool_size(mixture: Mixture, size: int) -> None:
+    try:
+        draw_pool(mixture, size, 0.0, np.random.default_rng(0))
+    except PoolTooLarge as error:
+        raise UserError(f"tasks.distinct_problems={size}", str(error), POOL_FIX) from None
 
 
 def check_context(config: Config, tasks: tuple[Task, ...], corpus: tuple[Task, ...]) -> None:

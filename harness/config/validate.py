@@ -23,6 +23,7 @@ def check(config: Config) -> None:
     except UnknownTask as error:
         raise UserError(str(error)) from None
     _check_curriculum(config)
+    _check_pool(config)
     _check_thinking(config)
     _check_algorithm(config, verified)
     _check_reward(config)
@@ -30,6 +31,7 @@ def check(config: Config) -> None:
     task_checks.check_corpus(config, corpus)
     task_checks.check_difficulties("tasks.difficulties", verified, config.tasks.difficulties)
     task_checks.check_held_out(config, verified)
+    task_checks.check_pool(config, verified)
     if config.base.folder is not None:
         origin_of(Path(config.base.folder), config.model)
     task_checks.check_context(config, (*verified, *unverified), corpus)
@@ -222,6 +224,29 @@ def _check_curriculum(config: Config) -> None:
                 f"tasks.{name} with objective=continued_pretraining",
                 "what RL would have drawn depends on its successes, so its cost cannot be matched without it",
                 f"set tasks.{name}=null for this arm",
+            )
+
+
+def _check_pool(config: Config) -> None:
+    tasks = config.tasks
+    if tasks.distinct_problems is None:
+        if tasks.pool_exponent:
+            raise UserError(
+                f"tasks.pool_exponent={tasks.pool_exponent} with tasks.distinct_problems=null",
+                "it weights the problems of a pool, and there is none",
+                "set tasks.distinct_problems to the size of the pool, or tasks.pool_exponent=0",
+            )
+        return
+    reasons = {
+        "target_success": "a pool's tasks and difficulties are drawn with fixed probabilities",
+        "retire_at": "a pool is fixed, and none of its problems leaves it",
+    }
+    for name, reason in reasons.items():
+        if getattr(tasks, name) is not None:
+            raise UserError(
+                f"tasks.distinct_problems={tasks.distinct_problems} with tasks.{name}",
+                reason,
+                f"set tasks.{name}=null or tasks.distinct_problems=null",
             )
 
 

@@ -27,6 +27,7 @@ PURPOSES = (
     "preference_sampling",
     "preference_labels",
     "generation",
+    "problem_pool",
 )
 _MASK = 0xFFFFFFFF
 

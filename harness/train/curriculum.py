@@ -9,6 +9,9 @@ can be repeated.
 No-positive-resampling (ScaleRL, arXiv 2510.13786): a problem whose pass rate in a step reached a threshold is not drawn
 again. Each such problem is kept, in the checkpoint too, with the step that solved it, so that any step's draws can be
 repeated from the last checkpoint.
+
+With a bound on the number of distinct problems, each seed draws from a pool of its own (envs/pool.py), which its seed
+alone determines.
 """
 
 from collections.abc import Sequence
@@ -19,9 +22,12 @@ from torch import Tensor
 
 from envs.base import Problem
 from envs.mixture import Mixture
+from envs.pool import PoolTooLarge, ProblemPool, draw_pool
 from envs.splits import draw_in_split
-from harness.config.schema import Config
-from harness.core.seeding import keys
+from harness.config.schema import Config, TasksConfig
+from harness.config.task_checks import POOL_FIX
+from harness.core.errors import UserError
+from harness.core.seeding import Key
 from harness.core.types import VerifierResults, scorable
 from harness.train.state import TrainState
 
@@ -52,13 +58,28 @@ def sampling_probabilities(
 def draw_problems(
     cfg: Config, state: TrainState, mixture: Mixture
 ) -> tuple[list[Problem], Sequence[np.ndarray | None]]:
-    """This step's problems, S·P, seed-major, and each seed's `sampling_probabilities`. Begins state.success."""
+    """This step's problems, S·P, seed-major, and each seed's `sampling_probabilities`. Begins state.success and
+    state.pools."""
+    if cfg.tasks.distinct_problems is not None:
+        state.pools = state.pools or tuple(pool_of_seed(cfg.tasks, mixture, seed) for seed in state.seeds)
+        drawn = (pool.draw(cfg.rl.problems, key.generator()) for pool, key in zip(state.pools, state.keys("problems")))
+        return [problem for of_seed in drawn for problem in of_seed], [None] * len(state.seeds)
     if state.success is None:
         state.success = initial_success(mixture, len(state.seeds), cfg.tasks.target_success)
     probabilities = sampling_probabilities(mixture, state.success, cfg.tasks.target_success, len(state.seeds))
-    streams = zip(probabilities, state.solved, keys("problems", state.seeds, state.step))
+    streams = zip(probabilities, state.solved, state.keys("problems"))
     drawn = (draw(mixture, p, solved, cfg.rl.problems, key.generator()) for p, solved, key in streams)
     return [problem for of_seed in drawn for problem in of_seed], probabilities
+
+
+def pool_of_seed(tasks: TasksConfig, mixture: Mixture, seed: int) -> ProblemPool:
+    """The pool that a run of this seed draws from. Raises UserError where the tasks have too few problems."""
+    size = tasks.distinct_problems
+    assert size is not None
+    try:
+        return draw_pool(mixture, size, tasks.pool_exponent, Key("problem_pool", seed).generator())
+    except PoolTooLarge as error:
+        raise UserError(f"tasks.distinct_problems={size}", str(error), POOL_FIX) from None
 
 
 def draw(

@@ -28,6 +28,7 @@ from harness.core.seeding import Key, keys
 from harness.policy.tokenizer import encode_completion, encode_prompt, encode_reply
 from harness.policy.transformer import parameter_count
 from harness.train.algorithms import flops_per_token
+from harness.train.curriculum import draw_problems
 from harness.train.optim import accumulate_gradients, clip_gradients, learning_rate_factor, set_learning_rate
 from harness.train.rollout import gold_scratchpad
 from harness.train.state import OnStep, StepReport, Stopwatch, TrainState, check_finite, gradients_of
@@ -188,9 +189,12 @@ def continued_step(cfg: Config, state: TrainState, corpus: Mixture, mixture: Mix
     that RL draws. The streams are not the base's: equal seeds repeat no document."""
     lr = cfg.optim.lr * learning_rate_factor(cfg.schedule, state.step, cfg.rl.steps)
 
+    problems, _ = draw_problems(cfg, state, mixture)
+    n = cfg.rl.problems
+    of_seed = {seed: problems[i * n : (i + 1) * n] for i, seed in enumerate(state.seeds)}
+
     def draw(key: Key) -> list[np.ndarray]:
-        problems = mixture.draw(cfg.rl.problems, Key("problems", key.seed, key.step).generator())
-        tokens = flops_per_token(cfg) / 6 * expected_rl_tokens(problems, cfg.rl.group_size, cfg.thinking)
+        tokens = flops_per_token(cfg) / 6 * expected_rl_tokens(of_seed[key.seed], cfg.rl.group_size, cfg.thinking)
         noise, steps_shown = label_noise_of(cfg.base, corpus), scratchpad_share_of(cfg.base, corpus)
         return documents_of_tokens(tokens, corpus, noise, key, steps_shown)
 

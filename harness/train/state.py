@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from envs.pool import ProblemPool
 from harness.core.flops import Spent
 from harness.core.seeding import Key, keys
 from harness.core.types import Rewards, Rollouts, VerifierResults, tensors_of
@@ -30,6 +31,7 @@ class TrainState:
     critic: Transformer | None = None  # changed by `optimizer` too; where the algorithm has one
     success: Tensor | None = None  # [S, cells]: estimated success; where a curriculum has a target
     solved: tuple[dict[tuple[str, int], int], ...] = ()  # [S] problems that are not drawn again (curriculum.Solved)
+    pools: tuple[ProblemPool, ...] = ()  # [S], from the seeds alone; where RL draws from a pool
     past_weights: list[dict[str, Tensor]] = field(default_factory=list)  # of an off-policy sampler, oldest first
     sampling_policy: Transformer | None = None  # the off-policy sampler, which holds the first of them
 

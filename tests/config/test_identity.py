@@ -52,6 +52,8 @@ OTHER = {
     "tasks.weight_distribution": {"name": "log_uniform", "decades": 3.0},
     "tasks.target_success": 0.5,
     "tasks.retire_at": 0.9,
+    "tasks.distinct_problems": 8,
+    "tasks.pool_exponent": 1.0,
     "rl.steps": 8,
     "rl.problems": 8,
     "rl.group_size": 8,
@@ -95,6 +97,7 @@ OTHER = {
 NEEDS = {
     "algo.kl": ("algo.kl_coefficient", 0.5),
     "algo.kl_coefficient": ("algo.kl", "k3"),
+    "tasks.pool_exponent": ("tasks.distinct_problems", 8),
     "algo.critic": ("algo.name", "ppo"),
     "reward.model": ("reward.name", "learned_reward"),
     "sampling.thinking": ("base.scratchpad_share", 0.5),

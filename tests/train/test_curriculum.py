@@ -1,11 +1,14 @@
 """Which problems a step draws, and that its draws can be repeated afterwards."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from envs.mixture import Mixture
 from envs.registry import select
+from harness.core.errors import UserError
 from harness.core.seeding import Key
 from harness.core.types import VerifierResults
 from harness.policy.tokenizer import decode
@@ -15,12 +18,13 @@ from harness.train.curriculum import (
     MIN_SHARE,
     add_solved,
     draw,
+    draw_problems,
     initial_success,
     problem_id,
     sampling_probabilities,
     update_success_rates,
 )
-from tests.toys import tiny
+from tests.toys import tiny, toy_state
 from tests.train.test_rl import steps
 from tests.train.toy_rollouts import CORRECT, UNSCORABLE, WRONG
 
@@ -148,3 +152,32 @@ def test_weights_are_those_of_the_entries_of_verified():
     mixture = training_mixture(tiny(*settings))
     share = sum(p for task, _, p in mixture.cells() if task.name == "toy.worded")
     assert share == pytest.approx(0.75)
+
+
+# ---- a bound on distinct problems
+
+
+def test_every_problem_of_a_run_comes_from_the_pool_of_its_seed():
+    """Stacked or alone, and from any step on: a resumed run draws what it would have."""
+    config, (a, b) = tiny("tasks.distinct_problems=10", "rl.problems=8"), (3, 4)
+    mixture, drawn = training_mixture(config), {}
+    stacked, alone = toy_state(a, b), toy_state(b)
+    for step in range(20):
+        problems, _ = draw_problems(config, stacked, mixture)
+        drawn[step] = problems[8:]
+        assert len(problems) == 16
+        assert set(map(problem_id, problems[:8])) <= set(map(problem_id, stacked.pools[0].problems))
+        stacked.spent = tuple(replace(spent, step=step + 1) for spent in stacked.spent)
+    alone.spent = (replace(alone.spent[0], step=12),)
+    assert draw_problems(config, alone, mixture)[0] == drawn[12]
+    met = {problem_id(problem) for problems in drawn.values() for problem in problems}
+    assert met == {problem_id(problem) for problem in stacked.pools[1].problems}
+    assert len(met) == 10
+    assert stacked.pools[0].problems != stacked.pools[1].problems
+
+
+def test_a_pool_that_the_tasks_cannot_fill_is_an_error_with_a_fix():
+    config = tiny("tasks.distinct_problems=8", "tasks.difficulties=[1]")
+    config = replace(config, tasks=replace(config.tasks, distinct_problems=20_000))  # too large to check beforehand
+    with pytest.raises(UserError, match="20000: these tasks and difficulties have about 1"):
+        draw_problems(config, toy_state(0), training_mixture(config))

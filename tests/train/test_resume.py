@@ -19,6 +19,8 @@ CHOICES = [
     ("objective=continued_pretraining",),
     ("tasks.target_success=0.5",),
     ("tasks.retire_at=0.25", "tasks.difficulties=[1]", "rl.problems=16"),
+    ("tasks.distinct_problems=10", "tasks.pool_exponent=1.0"),
+    ("tasks.distinct_problems=10", "objective=continued_pretraining"),
     ("reward=learned_reward", "reward.model.steps=3", "algo.kl=k1", "algo.kl_coefficient=0.1"),
     ("base.scratchpad_share=0.5", "sampling.thinking=6", "evaluation.thinking=[0,6]", "reward=process_reward"),
     ("base.scratchpad_share=0.5", "sampling.thinking=3", "reward=process_reward", "algo=ppo", "rl.off_policy_steps=1"),

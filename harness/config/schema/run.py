@@ -33,8 +33,11 @@ class TasksConfig:
     the weight of the first entry that stands for it (`weights`, one an entry; none: all alike), or with that of a
     `weight_distribution` over the tasks; difficulty d of it with weight difficulty_decay ** (d - 1). With a
     target_success, more where the policy succeeds about so often. A problem whose pass rate in a step reached retire_at
-    is not drawn again. `held_out_difficulties`: difficulties of the verified tasks that are never trained, only
-    evaluated, as unverified tasks of their own."""
+    is not drawn again. With distinct_problems RL draws, with replacement, from a fixed pool of so many problems of the
+    run's seed, pools of one seed being prefixes of each other: tasks and difficulties as often as without it, within
+    each its i-th problem with weight i ** -pool_exponent (0: uniform, 1: Zipf's law).
+    `held_out_difficulties`: difficulties of the verified tasks that are never trained, only evaluated, as unverified
+    tasks of their own."""
 
     verified: tuple[str, ...]
     unverified: tuple[str, ...]
@@ -45,6 +48,8 @@ class TasksConfig:
     held_out_difficulties: tuple[PositiveInt, ...] = ()
     target_success: Annotated[float, Field(gt=0, lt=1)] | None = None
     retire_at: Annotated[float, Field(gt=0, le=1)] | None = None
+    distinct_problems: PositiveInt | None = None
+    pool_exponent: NonNegativeFloat = 0.0
 
 
 @schema(frozen=True, config=FORBID_EXTRA)
