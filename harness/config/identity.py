@@ -27,6 +27,7 @@ from pydantic import TypeAdapter
 
 from envs.registry import select
 from harness.config.exported import origin_of
+from harness.config.roles import phases_of
 from harness.config.schema import Config, CorpusOptions
 
 # Part of every identity: raise it when the same configuration would give other weights.
@@ -109,7 +110,7 @@ def base_id(config: Config) -> str:
 
 def run_id(config: Config) -> str:
     """Identity of an RL run: what determines its weights at any step, so neither labels, paths and evaluation settings
-    nor, where the schedule has no horizon, the number of steps: a longer budget extends a run."""
+    nor, without a horizon, the number of steps: a longer budget extends a run."""
     values = _values(config)
     kept = ["seed"]
     if config.objective != "frozen":
@@ -117,7 +118,7 @@ def run_id(config: Config) -> str:
         kept += ["sampling", "reward"] if config.objective == "rl" else ["corpus"]
         values["corpus"] = _corpus(config, values)
         values["tasks"] = _trained_tasks(config, values["tasks"])
-        if not config.schedule.has_horizon:
+        if not config.has_horizon:
             values["rl"].pop("steps")
     content = {key: values[key] for key in kept}
     content |= _imported(config) if config.objective != "frozen" else {}
@@ -143,7 +144,8 @@ def _task_options(config: Config) -> dict[str, Any]:
 def _trained_tasks(config: Config, tasks: dict[str, Any]) -> dict[str, Any]:
     """The section `tasks` without what is only evaluated."""
     trained = {name: value for name, value in tasks.items() if name not in ("unverified", "held_out_difficulties")}
-    return {**trained, "verified": _names(config.tasks.verified)}
+    verified = config.tasks.verified  # in a sequence their order counts
+    return {**trained, "verified": list(map(list, phases_of(verified))) if config.tasks.sequence else _names(verified)}
 
 
 def evaluation_id(config: Config) -> str:

@@ -1,6 +1,6 @@
 """Which task of a study a score belongs to, and in which role."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from envs.registry import select
 from harness.config.schema import Config
@@ -21,3 +21,12 @@ def roles_of(config: Config) -> Callable[[str, int], tuple[str, str]]:
         return "verified" if task in verified else "unverified", task
 
     return role_and_task
+
+
+def phases_of(verified: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """The names of the tasks of each phase of a sequence: those that an entry stands for, and no entry before it."""
+    phases: list[tuple[str, ...]] = []
+    for entry in verified:
+        earlier = {name for names in phases for name in names}
+        phases.append(tuple(task.name for task in select([entry]) if task.name not in earlier))
+    return tuple(phases)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from envs.base import Task
 from envs.registry import UnknownTask, select
-from harness.config import task_checks
+from harness.config import draw_checks, task_checks
 from harness.config.exported import origin_of
 from harness.config.schema import Config, StudyConfig
 from harness.core.errors import UserError, nearest
@@ -22,8 +22,10 @@ def check(config: Config) -> None:
         corpus = select(config.base.tasks)
     except UnknownTask as error:
         raise UserError(str(error)) from None
-    _check_curriculum(config)
-    _check_pool(config)
+    draw_checks.check_weights(config)
+    draw_checks.check_curriculum(config)
+    draw_checks.check_pool(config)
+    draw_checks.check_sequence(config)
     _check_thinking(config)
     _check_algorithm(config, verified)
     _check_reward(config)
@@ -202,52 +204,6 @@ def _check_reward(config: Config) -> None:
             "it pays for steps, and no tokens are left to write any",
             "set base.scratchpad_share=0.5 and sampling.thinking to the length of the steps, such as 64",
         )
-
-
-def _check_curriculum(config: Config) -> None:
-    entries, weights = len(config.tasks.verified), len(config.tasks.weights)
-    if weights not in (0, entries):
-        raise UserError(
-            f"tasks.weights has {weights} entries",
-            f"tasks.verified has {entries}, each of which needs its own",
-            "name as many, or none",
-        )
-    if weights and config.tasks.weight_distribution is not None:
-        raise UserError(
-            "tasks.weights with tasks.weight_distribution",
-            "both give the weights of the tasks",
-            "set tasks.weights=[] or tasks.weight_distribution=null",
-        )
-    for name in ("target_success", "retire_at"):
-        if getattr(config.tasks, name) is not None and config.objective == "continued_pretraining":
-            raise UserError(
-                f"tasks.{name} with objective=continued_pretraining",
-                "what RL would have drawn depends on its successes, so its cost cannot be matched without it",
-                f"set tasks.{name}=null for this arm",
-            )
-
-
-def _check_pool(config: Config) -> None:
-    tasks = config.tasks
-    if tasks.distinct_problems is None:
-        if tasks.pool_exponent:
-            raise UserError(
-                f"tasks.pool_exponent={tasks.pool_exponent} with tasks.distinct_problems=null",
-                "it weights the problems of a pool, and there is none",
-                "set tasks.distinct_problems to the size of the pool, or tasks.pool_exponent=0",
-            )
-        return
-    reasons = {
-        "target_success": "a pool's tasks and difficulties are drawn with fixed probabilities",
-        "retire_at": "a pool is fixed, and none of its problems leaves it",
-    }
-    for name, reason in reasons.items():
-        if getattr(tasks, name) is not None:
-            raise UserError(
-                f"tasks.distinct_problems={tasks.distinct_problems} with tasks.{name}",
-                reason,
-                f"set tasks.{name}=null or tasks.distinct_problems=null",
-            )
 
 
 def _check_thinking(config: Config) -> None:

@@ -11,9 +11,11 @@ again. Each such problem is kept, in the checkpoint too, with the step that solv
 repeated from the last checkpoint.
 
 With a bound on the number of distinct problems, each seed draws from a pool of its own (envs/pool.py), which its seed
-alone determines.
+alone determines. In a sequence, the probabilities of cells are those of the step's phase, and of the replay of earlier
+ones.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,6 +26,7 @@ from envs.base import Problem
 from envs.mixture import Mixture
 from envs.pool import PoolTooLarge, ProblemPool, draw_pool
 from envs.splits import draw_in_split
+from harness.config.roles import phases_of
 from harness.config.schema import Config, TasksConfig
 from harness.config.task_checks import POOL_FIX
 from harness.core.errors import UserError
@@ -64,12 +67,34 @@ def draw_problems(
         state.pools = state.pools or tuple(pool_of_seed(cfg.tasks, mixture, seed) for seed in state.seeds)
         drawn = (pool.draw(cfg.rl.problems, key.generator()) for pool, key in zip(state.pools, state.keys("problems")))
         return [problem for of_seed in drawn for problem in of_seed], [None] * len(state.seeds)
+    if cfg.tasks.sequence:
+        probabilities = [phase_probabilities(cfg, mixture, state.step)] * len(state.seeds)
+        return _draw_by_seed(cfg, state, mixture, probabilities), probabilities
     if state.success is None:
         state.success = initial_success(mixture, len(state.seeds), cfg.tasks.target_success)
     probabilities = sampling_probabilities(mixture, state.success, cfg.tasks.target_success, len(state.seeds))
+    return _draw_by_seed(cfg, state, mixture, probabilities), probabilities
+
+
+def _draw_by_seed(
+    cfg: Config, state: TrainState, mixture: Mixture, probabilities: Sequence[np.ndarray | None]
+) -> list[Problem]:
     streams = zip(probabilities, state.solved, state.keys("problems"))
     drawn = (draw(mixture, p, solved, cfg.rl.problems, key.generator()) for p, solved, key in streams)
-    return [problem for of_seed in drawn for problem in of_seed], probabilities
+    return [problem for of_seed in drawn for problem in of_seed]
+
+
+def phase_probabilities(cfg: Config, mixture: Mixture, step: int) -> np.ndarray:
+    """Of each cell, [cells], at a step of a sequence: the mixture's own within each phase, of which the current one has
+    the share 1 - replay, and the phases before it have the rest, all alike."""
+    phase = bisect_right(cfg.phase_ends[:-1], step)
+    shares = [cfg.tasks.replay / phase] * phase + [1 - cfg.tasks.replay] if phase else [1.0]
+    own = np.array([probability for *_, probability in mixture.cells()])
+    total = np.zeros_like(own)
+    for share, names in zip(shares, phases_of(cfg.tasks.verified)):
+        of_phase = np.where([task.name in names for task, *_ in mixture.cells()], own, 0)
+        total += share * of_phase / of_phase.sum()
+    return total
 
 
 def pool_of_seed(tasks: TasksConfig, mixture: Mixture, seed: int) -> ProblemPool:
@@ -99,8 +124,9 @@ def draw(
 def _draw(mixture: Mixture, probabilities: np.ndarray | None, n: int, rng: np.random.Generator) -> list[Problem]:
     if probabilities is None:
         return mixture.draw(n, rng)
-    cells = mixture.cells()
-    chosen = np.searchsorted(np.cumsum(probabilities)[:-1], rng.random(n), side="right")
+    cells = [cell for cell, p in zip(mixture.cells(), probabilities) if p > 0]
+    cumulative = np.cumsum(probabilities[probabilities > 0])[:-1]  # rounding must never give an index past the last
+    chosen = np.searchsorted(cumulative, rng.random(n), side="right")
     return [draw_in_split(cells[i][0], cells[i][1], "train", rng) for i in chosen.tolist()]
 
 

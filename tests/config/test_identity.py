@@ -133,9 +133,17 @@ LABELS = {
     "out": "elsewhere",
     "plan": True,
 }
-# The vocabulary has one legal size; tests/policy/test_export.py takes bases from folders; the rest are
-# options of the base's optimizer that pretraining does not read.
-FIXED = {"model.vocab", "base.folder", "base.optim.minibatches", "base.optim.epochs", "base.optim.micro_batch"}
+# The vocabulary has one legal size; tests/policy/test_export.py takes bases from folders; a sequence has a test below;
+# the rest are options of the base's optimizer that pretraining does not read.
+FIXED = {
+    "tasks.sequence",
+    "tasks.replay",
+    "model.vocab",
+    "base.folder",
+    "base.optim.minibatches",
+    "base.optim.epochs",
+    "base.optim.micro_batch",
+}
 
 
 def changed(leaf, value):
@@ -190,6 +198,21 @@ def test_the_base_depends_on_the_model_the_base_part_the_precision_and_imported_
 
 def test_the_number_of_steps_counts_where_the_schedule_has_a_horizon():
     assert run_id(tiny("schedule=wsd", "rl.steps=8")) != run_id(tiny("schedule=wsd"))
+
+
+def test_a_sequence_is_identified_by_the_order_of_its_phases_its_replay_and_the_number_of_steps():
+    def sequence(*more, verified="toy.symbolic,maximum.symbolic"):
+        return run_id(tiny("tasks.sequence=true", f"tasks.verified=[{verified}]", *more))
+
+    ids = {
+        run_id(tiny("tasks.verified=[toy.symbolic,maximum.symbolic]")),
+        sequence(),
+        sequence(verified="maximum.symbolic,toy.symbolic"),
+        sequence("tasks.replay=0.5"),
+        sequence("rl.steps=8"),
+    }
+    assert len(ids) == 5
+    assert sequence(verified="toy.symb*,maximum.s*") == sequence() == sequence("budgets=[0,1]")
 
 
 @pytest.mark.parametrize("leaf", ["reward.name", "optim.lr", "rl.problems", "tasks.difficulty_decay"])

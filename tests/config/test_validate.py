@@ -19,6 +19,8 @@ from tests.toys import CONFIGS, container, tiny
 
 SUMS = ("base.tasks=[addition.symbolic]", "base.contexts.worded=0", "base.difficulties=[5]")
 
+PHASES = ("tasks.sequence=true", "tasks.verified=[toy.symbolic,maximum.symbolic]")
+
 
 def test_a_configuration_survives_the_way_through_json():
     config = tiny()
@@ -30,6 +32,15 @@ def test_log2_budgets_are_the_powers_of_two_and_the_last_step():
     assert tiny("rl.steps=6").budget_steps() == (0, 1, 2, 4, 6)
     assert tiny("rl.steps=1").budget_steps() == (0, 1)
     assert tiny("budgets=[3,0,3]").budget_steps() == (0, 3, 4)
+
+
+def test_the_ends_of_phases_are_budgets():
+    """Phases of equal length, but for the last, which takes what is left over."""
+    three = ("tasks.sequence=true", "tasks.verified=[toy.symbolic,maximum.symbolic,toy.worded]", "tasks.unverified=[]")
+    assert tiny(*three, "rl.steps=11").phase_ends == (3, 6, 11)
+    assert tiny(*three, "rl.steps=11").budget_steps() == (0, 1, 2, 3, 4, 6, 8, 11)
+    assert tiny(*three, "rl.steps=11", "budgets=[0]").budget_steps() == (0, 3, 6, 11)
+    assert tiny("rl.steps=11").phase_ends == ()
 
 
 def test_documents_fit_until_they_show_their_steps():
@@ -56,6 +67,14 @@ def test_documents_fit_until_they_show_their_steps():
         (["tasks.distinct_problems=8", "tasks.retire_at=0.9"], "none of its problems leaves it"),
         (["tasks.distinct_problems=8", "tasks.target_success=0.5"], "fixed probabilities"),
         (["tasks.distinct_problems=999", "tasks.difficulties=[1]"], r"about 1\d\d distinct training problems"),
+        (["tasks.replay=0.5"], "there are none"),
+        (["tasks.sequence=true"], "one phase is no sequence"),
+        ([*PHASES, "tasks.weights=[1.0,2.0]"], r"tasks\.weights=\[\] or"),
+        ([*PHASES, "tasks.weight_distribution={name: uniform, decades: 1.0}"], "one after the other"),
+        ([*PHASES, "tasks.target_success=0.5"], "whatever the policy's success"),
+        ([*PHASES, "tasks.distinct_problems=8"], "no problem of a phase"),
+        ([*PHASES, "tasks.verified=[toy.*,toy.worded]", "tasks.unverified=[]"], r"with toy\.worded in tasks\.verified"),
+        ([*PHASES, "rl.steps=1"], "rl.steps=2 or more"),
         (["reward=learned_reward", "rl.group_size=5"], "make rl.group_size even"),
         (["reward.name=learned_reward"], "choose it as a whole"),
         (["algo.name=ppo"], "choose it as a whole"),

@@ -8,6 +8,7 @@ import torch
 
 from envs.mixture import Mixture
 from envs.registry import select
+from harness.config.roles import phases_of
 from harness.core.errors import UserError
 from harness.core.seeding import Key
 from harness.core.types import VerifierResults
@@ -181,3 +182,53 @@ def test_a_pool_that_the_tasks_cannot_fill_is_an_error_with_a_fix():
     config = replace(config, tasks=replace(config.tasks, distinct_problems=20_000))  # too large to check beforehand
     with pytest.raises(UserError, match="20000: these tasks and difficulties have about 1"):
         draw_problems(config, toy_state(0), training_mixture(config))
+
+
+# ---- one phase after the other
+
+NAMES = ("toy.symbolic", "reversal.symbolic", "addition.symbolic")
+
+
+def sequence(*more):
+    """Three phases: steps 0 and 1, 2 and 3, 4 to 6."""
+    verified = f"tasks.verified=[{','.join(NAMES)}]"
+    return tiny("tasks.sequence=true", verified, "rl.steps=7", "tasks.difficulties=[2]", *more)
+
+
+def shares_of_tasks(config, step):
+    """What a step draws of each task, over 200 seeds."""
+    state = toy_state(*range(200))
+    state.spent = tuple(replace(spent, step=step) for spent in state.spent)
+    problems, _ = draw_problems(config, state, training_mixture(config))
+    names = [problem.task for problem in problems]
+    return [names.count(name) / len(names) for name in NAMES]
+
+
+def test_phases_follow_one_another_at_their_steps():
+    config = sequence()
+    phases = [shares_of_tasks(config, step).index(1.0) for step in range(7)]
+    assert phases == [0, 0, 1, 1, 2, 2, 2]
+
+
+def test_a_share_of_the_draws_is_of_the_phases_before_all_alike():
+    """All within 4.5 standard deviations of the binomial distribution, of 1,600 draws."""
+    config = sequence("tasks.replay=0.4", "rl.problems=8")
+    expected = {1: (1, 0, 0), 2: (0.4, 0.6, 0), 6: (0.2, 0.2, 0.6)}
+    for step, shares in expected.items():
+        for drawn, share in zip(shares_of_tasks(config, step), shares):
+            assert drawn == pytest.approx(share, abs=4.5 * (share * (1 - share) / 1600) ** 0.5)
+
+
+def test_a_phase_is_all_tasks_of_its_entry_but_those_of_an_entry_before():
+    assert phases_of(["toy.worded", "toy.*", "revers*.symbolic"]) == (
+        ("toy.worded",),
+        ("toy.symbolic",),
+        ("reversal.symbolic",),
+    )
+
+
+def test_every_step_of_a_sequence_has_its_probabilities_among_the_metrics():
+    config = sequence("tasks.replay=0.5")
+    _, _, reports = steps(config, 7, 0)
+    found = [[report.metrics[f"sampling_probability/{name}/2"].item() for name in NAMES] for report in reports]
+    assert found == [[1, 0, 0]] * 2 + [[0.5, 0.5, 0]] * 2 + [[0.25, 0.25, 0.5]] * 3

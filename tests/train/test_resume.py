@@ -1,11 +1,13 @@
 """A run under any algorithm and option goes on exactly where it stood."""
 
 import warnings
+from dataclasses import replace
 
 import pytest
 
+from harness.run.job import run_job
 from tests.run.test_job import assert_same_run
-from tests.toys import tiny, train
+from tests.toys import base_job, rl_job, silent, tiny, train
 
 CHOICES = [
     ("algo=grpo", "rl.off_policy_steps=2"),
@@ -43,3 +45,17 @@ def test_a_run_that_was_interrupted_equals_one_that_was_not(settings, tmp_path):
         warnings.simplefilter("error")  # of a gradient that reaches what should be frozen, say
         twice = run(6, "twice")
     assert_same_run(twice, run(6, "once"))
+
+
+@pytest.mark.parametrize("objective", ["rl", "continued_pretraining"])
+def test_a_sequence_goes_on_exactly_and_a_longer_one_is_another_run(objective, tmp_path):
+    """Interrupted in its first phase and resumed, against six steps at one go: rl.steps is part of its identity."""
+
+    def config(out, steps=6):
+        phases = ("tasks.sequence=true", "tasks.verified=[toy.symbolic,reversal.symbolic]", "tasks.replay=0.25")
+        return tiny(f"rl.steps={steps}", f"objective={objective}", "budgets=[0]", *phases, out=tmp_path / out)
+
+    run_job(base_job(config("twice")), silent)
+    run_job(replace(rl_job(config("twice"), 2), budgets=(0,)), silent)
+    assert_same_run(train(config("twice")), train(config("once")))
+    assert rl_job(config("twice", 8)).run_id != rl_job(config("twice")).run_id

@@ -35,7 +35,9 @@ class TasksConfig:
     target_success, more where the policy succeeds about so often. A problem whose pass rate in a step reached retire_at
     is not drawn again. With distinct_problems RL draws, with replacement, from a fixed pool of so many problems of the
     run's seed, pools of one seed being prefixes of each other: tasks and difficulties as often as without it, within
-    each its i-th problem with weight i ** -pool_exponent (0: uniform, 1: Zipf's law).
+    each its i-th problem with weight i ** -pool_exponent (0: uniform, 1: Zipf's law). With sequence RL trains the
+    entries of verified one after the other (continual learning): each is a phase of as many steps, the last takes those
+    left over; from the second phase on a share replay of the draws is of the phases before, all alike.
     `held_out_difficulties`: difficulties of the verified tasks that are never trained, only evaluated, as unverified
     tasks of their own."""
 
@@ -50,6 +52,8 @@ class TasksConfig:
     retire_at: Annotated[float, Field(gt=0, le=1)] | None = None
     distinct_problems: PositiveInt | None = None
     pool_exponent: NonNegativeFloat = 0.0
+    sequence: bool = False
+    replay: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 @schema(frozen=True, config=FORBID_EXTRA)
@@ -70,9 +74,9 @@ class EvaluationConfig:
 @schema(frozen=True, config=FORBID_EXTRA)
 class Config:
     """All of one run. `name`: what it is called where no study names it. `budgets`: steps at which it is evaluated, or
-    "log2" for 0, 1, 2, 4 … rl.steps. `backend`: which implementation computes; backends agree to rounding, so it is no
-    part of a run's identity. `objective_metric`: the metric at the last budget that a sweeper which optimises is
-    given."""
+    "log2" for 0, 1, 2, 4 … rl.steps; the end of each phase of a sequence is one too. `backend`: which implementation
+    computes; backends agree to rounding, so it is no part of a run's identity. `objective_metric`: the metric at the
+    last budget that a sweeper which optimises is given."""
 
     objective: Literal["rl", "continued_pretraining", "frozen"]
     seed: NonNegativeInt
@@ -114,9 +118,20 @@ class Config:
         """Those of the evaluation; (None,) for a policy without a scratchpad."""
         return self.evaluation.thinking if self.has_scratchpad else (None,)
 
+    @property
+    def has_horizon(self) -> bool:
+        """Whether rl.steps changes the weights before the last step."""
+        return self.schedule.has_horizon or self.tasks.sequence
+
+    @property
+    def phase_ends(self) -> tuple[int, ...]:
+        """The last step of each phase of a sequence; () without one."""
+        phases = len(self.tasks.verified) if self.tasks.sequence else 0
+        return (*((i + 1) * (self.rl.steps // phases) for i in range(phases - 1)), self.rl.steps) if phases else ()
+
     def budget_steps(self) -> tuple[int, ...]:
-        """Ascending steps at which a run is evaluated, its last step among them."""
+        """Ascending steps at which a run is evaluated, its last step and the ends of phases among them."""
         last = self.rl.steps
-        if self.budgets == "log2":
-            return (0, *(2**i for i in range(last.bit_length()) if 2**i < last), last)
-        return tuple(sorted({*self.budgets, last}))
+        powers = (0, *(2**i for i in range(last.bit_length()) if 2**i < last))
+        given = powers if self.budgets == "log2" else self.budgets
+        return tuple(sorted({*given, *self.phase_ends, last}))
