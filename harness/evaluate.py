@@ -217,6 +217,7 @@ def cell_row(score: CellResult, ks: Sequence[int]) -> dict[str, float | int | st
         "guess_rate": task.guess_rate,
         "answer_logprob": score.answer_logprob,
         "completion_length_mean": score.length,
+        "distinct_answers": float(np.mean([len(set(answers)) / k for answers in score.answers])),
     }
     row |= {f"pass_at_{i}": float(pass_at_k(per_problem, k, i).mean()) for i in ks}
     return row | {f"majority_at_{i}": float(majority_correct(score, i).mean()) for i in ks if i > 2}

@@ -76,6 +76,7 @@ def test_a_row_of_the_table_counts_what_was_seen():
     assert (row["task"], row["family"], row["context"], row["difficulty"]) == ("toy.symbolic", "toy", "symbolic", 1)
     assert row["pass_at_2"] == pytest.approx((1 - 1 / 6) / 2)
     assert row["majority_at_4"] == 0.5
+    assert row["distinct_answers"] == (2 / 4 + 1 / 4) / 2
     assert "majority_at_2" not in row
     pairs = problem_rows(found)
     assert [(p["k"], p["n_correct"]) for p in pairs] == [(4, 2), (4, 0)]
