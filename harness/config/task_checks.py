@@ -62,6 +62,32 @@ def check_corpus(config: Config, corpus: tuple[Task, ...]) -> None:
         )
 
 
+def check_synthetic(config: Config, corpus: tuple[Task, ...]) -> None:
+    """Checks of documents that an earlier base writes."""
+    base, synthetic = config.base, config.base.synthetic
+    if synthetic is None:
+        return
+    if base.folder is not None:
+        raise UserError(
+            "base.synthetic with base.folder",
+            "an imported base is not pretrained, so it reads no documents",
+            "set one of the two to null",
+        )
+    if synthetic.filter_error and synthetic.filter == "none":
+        raise UserError(
+            f"base.synthetic.filter_error={synthetic.filter_error} with base.synthetic.filter=none",
+            "without a filter nothing can err",
+            "set base.synthetic.filter=verifier, or base.synthetic.filter_error=0",
+        )
+    hidden = [task.name for task in corpus if not task.has_verifier]
+    if hidden and synthetic.filter == "verifier":
+        raise UserError(
+            f"base.synthetic.filter=verifier with {', '.join(hidden)} in base.tasks",
+            "these have no verifier, only a grader that training must never see",
+            "leave them out of base.tasks, or set base.synthetic.filter=none",
+        )
+
+
 def check_difficulties(group: str, tasks: tuple[Task, ...], difficulties: tuple[int, ...]) -> None:
     try:
         Mixture(tasks, difficulties=difficulties).cells()
@@ -105,12 +131,11 @@ def check_context(config: Config, tasks: tuple[Task, ...], corpus: tuple[Task, .
     for task in tasks:
         prompt, _ = task.longest(_shared(config.tasks.difficulties + config.tasks.held_out_difficulties, task))
         needs[f"{task.name}, with completions of up to {tokens},"] = _episode(task, prompt, tokens)
-    for task in corpus:
-        difficulties = _shared(config.base.difficulties, task)
-        prompt, answer = task.longest(difficulties)
-        hardest = max(difficulties or task.difficulties)
-        steps = _longest_scratchpad(task.name, hardest) + 1 if config.has_scratchpad else 0
-        needs[f"a document of {task.name}"] = _episode(task, prompt, steps + answer + 1)
+    written = [_written_tokens(config, task) for task in corpus]
+    for task, tokens in zip(corpus, written):
+        prompt, _ = task.longest(_shared(config.base.difficulties, task))
+        # An earlier base may write as much for each as for the longest.
+        needs[f"a document of {task.name}"] = _episode(task, prompt, max(written) if config.base.synthetic else tokens)
     name, need = max(needs.items(), key=lambda item: item[1])
     if need > config.model.context:
         raise UserError(
@@ -120,8 +145,16 @@ def check_context(config: Config, tasks: tuple[Task, ...], corpus: tuple[Task, .
         )
 
 
+def _written_tokens(config: Config, task: Task) -> int:
+    """Of the longest completion of a turn in the corpus, its stop token included."""
+    difficulties = _shared(config.base.difficulties, task)
+    hardest = max(difficulties or task.difficulties)
+    steps = longest_scratchpad(task.name, hardest) + 1 if config.has_scratchpad else 0
+    return steps + task.longest(difficulties)[1] + 1
+
+
 @functools.cache
-def _longest_scratchpad(name: str, difficulty: int) -> int:
+def longest_scratchpad(name: str, difficulty: int) -> int:
     """Characters, among 64 problems: no task states a bound."""
     task, rng = get(name), np.random.default_rng(0)
     return max(len(task.scratchpad(task.draw(rng, difficulty))) for _ in range(64))

@@ -31,6 +31,7 @@ def check(config: Config) -> None:
     _check_reward(config)
     task_checks.check_roles(verified, unverified)
     task_checks.check_corpus(config, corpus)
+    task_checks.check_synthetic(config, corpus)
     task_checks.check_difficulties("tasks.difficulties", verified, config.tasks.difficulties)
     task_checks.check_held_out(config, verified)
     task_checks.check_pool(config, verified)

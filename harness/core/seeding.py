@@ -28,6 +28,9 @@ PURPOSES = (
     "preference_labels",
     "generation",
     "problem_pool",
+    "synthetic_problems",
+    "synthetic_sampling",
+    "synthetic_filter",
 )
 _MASK = 0xFFFFFFFF
 

@@ -32,6 +32,11 @@ class Job:
     labels: Mapping[str, Any] = field(default_factory=dict)
     threads: int = 1
 
+    @property
+    def is_base(self) -> bool:
+        """Whether it pretrains: nothing is evaluated."""
+        return not self.budgets
+
 
 @dataclass(frozen=True)
 class JobResult:

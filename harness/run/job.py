@@ -42,6 +42,7 @@ from harness.run.folder import Member, Stack, record_outcome, run_folder
 from harness.run.lock import hold_lock
 from harness.run.mixture import training_mixture
 from harness.run.remaining import RemainingWork, remaining_work
+from harness.run.teacher import load_teacher
 from harness.run.tracker import STEP, check_metrics, cut_back, metrics_record, read_metrics
 from harness.train.critic import add_critic
 from harness.train.distributed import synchronised_stop
@@ -122,7 +123,9 @@ def _open_member(job: Job, stack: ExitStack) -> Member:
 
 def new_state(config: Config, optim: OptimConfig, seeds: tuple[int, ...]) -> TrainState:
     """Fresh policies and their optimizer."""
-    policy = Transformer(config.model, len(seeds), config.precision).initialise(keys("init", seeds, 0))
+    policy = Transformer(config.model, len(seeds), config.precision).initialise(
+        keys("init", seeds, config.base.generation)
+    )
     policy = policy.to(device_of(config))
     return TrainState(seeds, policy, make_optimizer(policy, optim), backend_of(config))
 
@@ -166,7 +169,7 @@ def _pretrain(members: Stack, work: RemainingWork, report: ReportRow) -> None:
         def after(state: TrainState, step: StepReport) -> None:
             callbacks.after_step(state, step, lambda _: None)
 
-        pretrain(config.base, state, corpus_of(config.base), work.until, after)
+        pretrain(config.base, state, corpus_of(config.base), work.until, after, load_teacher(members, state))
     for i, member in enumerate(members):
         last = [row["train/loss"] for row in read_metrics(member.folder.path)[-20:]]
         about = {"loss": sum(last) / len(last)} if last else {}

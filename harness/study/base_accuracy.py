@@ -4,14 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from envs.base import Task
-from harness.config.identity import base_id
-from harness.config.parse import dump
 from harness.config.schema import Config
 from harness.core.seeding import keys
 from harness.evaluate import at_budgets, build_suite, evaluate
-from harness.launch.jobs import Job
 from harness.run.folder import Member, run_folder
 from harness.run.job import from_bases, run_job
+from harness.study.expand import base_jobs
 from harness.train.pretrain import corpus_of
 from harness.train.state import TrainState
 
@@ -22,9 +20,11 @@ def measure_base_accuracy(config: Config, show: Print) -> dict[str, Any]:
     """Pretrains the base (once) and scores every task of its corpus: {"base": …, "tasks": {name: {difficulty: [correct,
     completions]}}}. Tasks are scored one by one: together, each would get the tokens of the longest answer."""
     base = config.base
-    job = Job(base_id(config), dump(config), base.steps, labels={"arm": "base"})
-    run_job(job, lambda row: show(f"pretraining: step {row['step']:,} of {base.steps:,}") if "step" in row else None)
-    state = from_bases([Member(job, config, run_folder(config.out, job.run_id))])
+    for job in (jobs := base_jobs(config, {})):
+        run_job(
+            job, lambda row: show(f"pretraining: step {row['step']:,} of {base.steps:,}") if "step" in row else None
+        )
+    state = from_bases([Member(jobs[-1], config, run_folder(config.out, jobs[-1].run_id))])
     tasks = {}
     for task in corpus_of(base).tasks:
         tasks[task.name] = _cells(config, state, task)

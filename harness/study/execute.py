@@ -199,7 +199,7 @@ def ended_notice(study: Study) -> str:
 
 def unfinished_notice(study: Study) -> str:
     """The first line of a half-finished study's report; "" if the study is finished."""
-    runs = [job for job in expand_to_jobs(study.entries, {}) if job.needs]
+    runs = [job for job in expand_to_jobs(study.entries, {}) if not job.is_base]
     missing = sum(not is_done(job, study.cached) for job in runs)
     return f"{missing} of {len(runs)} runs are not done: this covers what was measured so far." if missing else ""
 

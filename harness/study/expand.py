@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from harness.config.generations import generations
 from harness.config.identity import base_id, evaluation_id, run_id
 from harness.config.parse import dump, parse, parse_study
 from harness.config.schema import Config, StudyConfig
@@ -135,7 +136,7 @@ def expand_to_jobs(entries: Sequence[Entry], labels: Mapping[str, Any]) -> list[
     for entry in entries:
         config, base = entry.config, base_id(entry.config)
         if base not in bases:
-            bases[base] = Job(base, dump(config), config.base.steps, labels={**labels, "arm": "base"})
+            bases |= {job.run_id: job for job in base_jobs(config, labels)}
         budgets = entry.budgets
         shared = runs.get(entry.run_id)
         if shared:
@@ -144,6 +145,15 @@ def expand_to_jobs(entries: Sequence[Entry], labels: Mapping[str, Any]) -> list[
         labelled = {**labels, "arm": shared.labels["arm"] if shared else entry.arm}
         runs[entry.run_id] = Job(entry.run_id, dump(config), budgets[-1], budgets, (base,), labelled)
     return [*bases.values(), *runs.values()]
+
+
+def base_jobs(config: Config, labels: Mapping[str, Any]) -> list[Job]:
+    """Of each generation up to the configuration's own base, which needs the one before."""
+    jobs: list[Job] = []
+    for each in generations(config):
+        needs = tuple(job.run_id for job in jobs[-1:])
+        jobs.append(Job(base_id(each), dump(each), each.base.steps, needs=needs, labels={**labels, "arm": "base"}))
+    return jobs
 
 
 def _check_shared(entry: Entry, shared: Job) -> None:
@@ -164,15 +174,17 @@ def is_done(job: Job, cached: CachedResults = EMPTY) -> bool:
     if work.is_empty:
         return True
     within = {step for step in job.budgets if step <= cached.ends.get(job.run_id, step)}
-    is_cached = bool(job.needs) and within <= cached.steps(job.run_id, evaluation_id(parse(job.run)))
+    is_cached = not job.is_base and within <= cached.steps(job.run_id, evaluation_id(parse(job.run)))
     return is_cached and not work.only_mends
 
 
 def pending_jobs(jobs: Sequence[Job], cached: CachedResults = EMPTY) -> list[Job]:
     """Jobs that are not done, without needs that are."""
     left = {job.run_id: job for job in jobs if not is_done(job, cached)}
-    # A base whose runs are all done is not needed, be it there or not.
-    wanted = {need for job in left.values() for need in job.needs}
-    wanted |= {run_id for run_id, job in left.items() if job.needs or remaining_work(job).only_mends}
+    # A base whose runs are all done is not needed, be it there or not, nor is one that only such a base needs.
+    wanted: set[str] = set()
+    for job in reversed(left.values()):  # a job stands after those that it needs
+        if not job.is_base or job.run_id in wanted or remaining_work(job).only_mends:
+            wanted |= {job.run_id, *job.needs}
     left = {run_id: job for run_id, job in left.items() if run_id in wanted}
     return [replace(job, needs=tuple(need for need in job.needs if need in left)) for job in left.values()]

@@ -81,7 +81,10 @@ def cost(job: Job, rates: Rates) -> Cost:
         shown = scratchpad_share_of(config.base, corpus)
         some = draw_documents(corpus, 64, 0.0, np.random.default_rng(0), shown)
         tokens = work.steps * config.base.documents * sum(map(len, some)) / len(some)
-        return Cost(tokens, 6 * n * tokens, 0.0, AROUND * 6 * n * tokens / rates.update, 4 * weights, is_base=True)
+        synthetic = config.base.synthetic
+        sampled = tokens * (1 - synthetic.original_share) if synthetic else 0.0  # more where a filter drops many
+        seconds = AROUND * n * (6 * tokens / rates.update + 2 * sampled / rates.sampling)
+        return Cost(tokens, n * (6 * tokens + 2 * sampled), 0.0, seconds, 4 * weights, is_base=True)
     tasks = [*select(config.tasks.verified), *select(config.tasks.unverified)]
     prompt = 0.6 * sum(task.max_prompt for task in tasks) / len(tasks)
     answer = 0.6 * sum(task.max_completion for task in tasks) / len(tasks)

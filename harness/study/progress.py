@@ -31,7 +31,7 @@ def progress_summary(row: Mapping[str, Any]) -> str:
 
 def job_name(job: Job) -> str:
     """The job's name for the user: its arm and seed."""
-    seed = job.run["base"]["seed"] if not job.needs and job.labels.get("arm") == "base" else job.run["seed"]
+    seed = job.run["base"]["seed"] if job.is_base and job.labels.get("arm") == "base" else job.run["seed"]
     return f"{job.labels.get('arm', job.run_id)} seed {seed}"
 
 

@@ -32,6 +32,7 @@ from harness.train.curriculum import draw_problems
 from harness.train.optim import accumulate_gradients, clip_gradients, learning_rate_factor, set_learning_rate
 from harness.train.rollout import gold_scratchpad
 from harness.train.state import OnStep, StepReport, Stopwatch, TrainState, check_finite, gradients_of
+from harness.train.synthetic import Teacher, synthetic_documents
 
 Shares = float | Mapping[str, float]
 
@@ -143,21 +144,33 @@ def _step(
     return StepReport(step, metrics, watch.seconds)
 
 
-def pretrain_step(cfg: BaseConfig, state: TrainState, corpus: Mixture) -> StepReport:
-    """One update on fresh documents."""
-    lr = cfg.optim.lr * learning_rate_factor(cfg.schedule, state.step, cfg.steps)
+def _drawn(cfg: BaseConfig, corpus: Mixture, teacher: Teacher | None, key: Key) -> list[np.ndarray]:
+    """The documents of a step: of the corpus, or, in a later generation, of the teacher but for those that stay
+    original. A generation's streams go on where those of the one before ended."""
+    if (synthetic := cfg.synthetic) is None or teacher is None:
+        return _from_corpus(cfg, corpus, cfg.documents, key)
+    key = replace(key, step=cfg.generation * cfg.steps + key.step)
+    originals = _from_corpus(cfg, corpus, round(synthetic.original_share * cfg.documents), key)
+    return originals + synthetic_documents(cfg, corpus, cfg.documents - len(originals), teacher, key)
+
+
+def _from_corpus(cfg: BaseConfig, corpus: Mixture, n: int, key: Key) -> list[np.ndarray]:
     noise, steps_shown = label_noise_of(cfg, corpus), scratchpad_share_of(cfg, corpus)
-
-    def draw(key: Key) -> list[np.ndarray]:
-        return draw_documents(corpus, cfg.documents, noise, key.generator(), steps_shown)
-
-    return _step(state, draw, "documents", cfg.optim, lr)
+    return draw_documents(corpus, n, noise, key.generator(), steps_shown)
 
 
-def pretrain(cfg: BaseConfig, state: TrainState, corpus: Mixture, until: int, on_step: OnStep) -> None:
+def pretrain_step(cfg: BaseConfig, state: TrainState, corpus: Mixture, teacher: Teacher | None = None) -> StepReport:
+    """One update on fresh documents; teacher: who writes them, for a base of a later generation."""
+    lr = cfg.optim.lr * learning_rate_factor(cfg.schedule, state.step, cfg.steps)
+    return _step(state, partial(_drawn, cfg, corpus, teacher), "documents", cfg.optim, lr)
+
+
+def pretrain(
+    cfg: BaseConfig, state: TrainState, corpus: Mixture, until: int, on_step: OnStep, teacher: Teacher | None = None
+) -> None:
     """Steps from state.step to `until`, calling `on_step` after each."""
     while state.step < until:
-        on_step(state, pretrain_step(cfg, state, corpus))
+        on_step(state, pretrain_step(cfg, state, corpus, teacher))
 
 
 # ---- Continued pretraining, an arm in the place of RL

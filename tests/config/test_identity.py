@@ -34,6 +34,7 @@ OTHER = {
     "base.label_noise": 0.2,
     "base.scratchpad_share": 0.5,
     "base.task_options": {"toy.symbolic": {"weight": 2.0}},
+    "base.synthetic": {"generation": 1},
     "base.optim.name": "muon",
     "base.optim.lr": 1e-3,
     "base.optim.beta1": 0.8,

@@ -32,6 +32,7 @@ from harness.config.schema.training import (
     RLConfig,
     SamplingConfig,
     ScheduleConfig,
+    SyntheticConfig,
 )
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "StackedConfig",
     "StudyConfig",
     "SubmititConfig",
+    "SyntheticConfig",
     "TasksConfig",
     "TrackerConfig",
     "WandbTracker",

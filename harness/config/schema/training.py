@@ -55,13 +55,27 @@ class CorpusOptions:
 
 
 @schema(frozen=True, config=FORBID_EXTRA)
+class SyntheticConfig:
+    """Documents written by an earlier base. The base of `generation` g is a fresh policy, pretrained on prompts of the
+    corpus with completions that the base of generation g - 1 samples at temperature 1; generation 0 is pretrained on
+    the corpus. filter: which of them are kept, all or those that the task's verifier takes for right. filter_error: the
+    share of right ones that it takes for wrong, and of wrong ones that it takes for right. original_share: share of
+    documents that come from the corpus, in every generation."""
+
+    generation: PositiveInt
+    filter: Literal["none", "verifier"] = "none"
+    filter_error: Share = 0.0
+    original_share: Share = 0.0
+
+
+@schema(frozen=True, config=FORBID_EXTRA)
 class BaseConfig:
     """How the base is pretrained. `contexts` are the weights of contexts in the corpus: exposure. `label_noise`: share
     of documents that give another problem's answer. `scratchpad_share`: share of documents that show the steps in a
     scratchpad before the answer. `folder`: an exported policy (scripts/export.py) to take instead; the rest of this
     section then counts for nothing, but for the corpus of continued pretraining, and for `scratchpad_share`, which
     determines whether the policy writes scratchpads. `task_options`: options of some tasks, by name or pattern; the
-    first entry that stands for a task counts."""
+    first entry that stands for a task counts. `synthetic`: documents written by an earlier base; null: the corpus's."""
 
     folder: str | None
     seed: NonNegativeInt
@@ -76,6 +90,12 @@ class BaseConfig:
     schedule: ScheduleConfig
     scratchpad_share: Share = 0.0
     task_options: Mapping[str, CorpusOptions] = Field(default_factory=dict)
+    synthetic: SyntheticConfig | None = None
+
+    @property
+    def generation(self) -> int:
+        """How many bases came before it, each pretrained on documents of the one before; 0 for the corpus alone."""
+        return 0 if self.synthetic is None else self.synthetic.generation
 
     def options(self, task: str) -> CorpusOptions:
         """Those of a task, by its name: no share is null."""

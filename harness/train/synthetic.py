@@ -1,0 +1,91 @@
+"""Pretraining documents whose completions an earlier base has sampled, filtered by the verifier, mixed with the corpus.
+
+Prompts are drawn as in the corpus. What a filter leaves is not: it keeps more of what the sampling policy does well.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from envs.base import Verdict
+from envs.mixture import Mixture
+from envs.vector import TextVectorEnv
+from harness.config.schema import BaseConfig, SyntheticConfig
+from harness.config.task_checks import longest_scratchpad
+from harness.core.errors import UserError
+from harness.core.seeding import Key
+from harness.policy.backends.backend import Backend
+from harness.policy.transformer import Transformer
+from harness.train.rollout import Sampling, rollout
+
+MOST_DRAWN = 32  # completions of a step for each document wanted
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The bases of the generation before, by their seeds."""
+
+    policies: Mapping[int, Transformer]
+    backend: Backend
+
+
+def corpus_sampling(cfg: BaseConfig, corpus: Mixture) -> Sampling:
+    """How a teacher writes: one completion of each problem, no longer than the longest gold one of the corpus."""
+    cells = [(task, difficulty) for task, difficulty, _ in corpus.cells()]
+    return Sampling(
+        group_size=1,
+        max_answer_tokens=max(task.longest([difficulty])[1] for task, difficulty in cells) + 1,
+        temperature=1.0,
+        max_turns=max(task.max_turns for task in corpus.tasks),
+        thinking=max(longest_scratchpad(task.name, d) for task, d in cells) if cfg.has_scratchpad else None,
+        check_format=False,
+    )
+
+
+def kept(options: SyntheticConfig, correct: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """[n] bool: which completions the filter keeps, given which are right; it errs on each with filter_error."""
+    if options.filter == "none":
+        return np.ones(len(correct), dtype=bool)
+    return correct ^ (rng.random(len(correct)) < options.filter_error)
+
+
+def synthetic_documents(cfg: BaseConfig, corpus: Mixture, n: int, teacher: Teacher, key: Key) -> list[np.ndarray]:
+    """n documents by the teacher of key.seed, drawn in rounds until the filter has kept enough; after MOST_DRAWN * n
+    completions those kept are repeated. Seed and step of the key name the streams. Raises UserError if none is kept."""
+    if n == 0 or cfg.synthetic is None:
+        return []
+    names = ("synthetic_problems", "synthetic_sampling", "synthetic_filter")
+    problem_key, sampling_key, filter_key = (Key(name, key.seed, key.step) for name in names)
+    problem_rng, filter_rng = problem_key.generator(), filter_key.generator()
+    policy, sampling = teacher.policies[key.seed], corpus_sampling(cfg, corpus)
+    documents: list[np.ndarray] = []
+    drawn = 0
+    while len(documents) < n and drawn < MOST_DRAWN * n:
+        size = _size_of_round(n, len(documents), drawn)
+        env, problems = TextVectorEnv(size, corpus.tasks[0]), corpus.draw(size, problem_rng)
+        streams = torch.arange(drawn, drawn + size)
+        rollouts, results = rollout(teacher.backend, policy, env, problems, sampling, (sampling_key,), streams)
+        correct = (results.verdict == int(Verdict.CORRECT)).cpu().numpy()
+        rows = zip(rollouts.ids.cpu().numpy(), rollouts.length.cpu().numpy(), kept(cfg.synthetic, correct, filter_rng))
+        documents += [ids[:length] for ids, length, keep in rows if keep]
+        drawn += size
+    return _exactly(documents, n, drawn)
+
+
+def _size_of_round(n: int, found: int, drawn: int) -> int:
+    """As many completions as are missing at the share kept so far, n at most."""
+    return n if found == 0 else min(n, math.ceil((n - found) * drawn / found))
+
+
+def _exactly(documents: list[np.ndarray], n: int, drawn: int) -> list[np.ndarray]:
+    """n of them, repeated where they are fewer."""
+    if not documents:
+        raise UserError(
+            "base.synthetic.filter=verifier",
+            f"of {drawn:,} completions of the generation before none was right, so no document is left",
+            "pretrain further (base.steps), lower base.difficulties, or set base.synthetic.filter=none",
+        )
+    return [documents[i % len(documents)] for i in range(n)]
