@@ -22,7 +22,11 @@ BASE_COLUMNS = ("base_id", "base_seed", "model", "model_params", "pretrain_token
 CELL = ("task", "difficulty", "setting")
 # Of the run, the study or the arm rather than of one score; written anew from the study at hand.
 MADE_BY = ("code_version", "backend")  # of an evaluation: what computed it
-LABELS = {"study", "run_id", "arm", "seed", "role", "split", "x", "ended_step", *MADE_BY, *BASE_COLUMNS, *AXES}
+OF_SEQUENCE = ("phase", "phases_ended")
+LABELS = {
+    *("study", "run_id", "arm", "seed", "role", "split", "x", "ended_step"),
+    *(*OF_SEQUENCE, *MADE_BY, *BASE_COLUMNS, *AXES),
+}
 
 # Of a run at a step: {"spent": axes, "rows": of the run table, "problems": …, and MADE_BY}.
 Scores = dict[str, Any]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from harness.config.identity import SCHEMA_VERSION, base_id, code_version, evaluation_id
-from harness.config.roles import roles_of
-from harness.config.schema import StudyConfig
+from harness.config.roles import phases_of, roles_of
+from harness.config.schema import Config, StudyConfig
 from harness.core.errors import UserError
 from harness.core.files import read_json, remove_unfinished
 from harness.run.folder import run_folder
@@ -110,6 +110,17 @@ def _axes(
     return spent
 
 
+def _of_sequence(config: Config, row: Mapping[str, Any], step: int) -> dict[str, Any]:
+    """phase: the number of the phase that trains the task, from 1, None for one that none trains, or not at this
+    difficulty; phases_ended: how many have ended at `step`. {} without a sequence."""
+    if not config.tasks.sequence:
+        return {}
+    trained = row["difficulty"] not in config.tasks.held_out_difficulties
+    numbered = enumerate(phases_of(config.tasks.verified), 1)
+    phase = next((number for number, names in numbered if trained and row["task"] in names), None)
+    return {"phase": phase, "phases_ended": sum(end <= step for end in config.phase_ends)}
+
+
 def _rows_of(
     study: Study, entry: Entry, reference: Mapping[tuple, dict[int, Scores]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -129,7 +140,7 @@ def _rows_of(
         for row in content["rows"]:
             role, task = role_and_task(row["task"], row["difficulty"])
             asked = {"task": task, "role": role, "split": config.evaluation.split}
-            rows.append(made | row | asked | x | axes)
+            rows.append(made | row | asked | x | axes | _of_sequence(config, row, step))
         for row in content["problems"]:
             problems.append(run | x | row | {"task": role_and_task(row["task"], row["difficulty"])[1]})
     return rows, problems

@@ -327,3 +327,18 @@ def test_difficulties_that_are_only_evaluated_are_unverified_tasks_of_their_own(
 def test_difficulties_are_either_trained_or_only_evaluated(tmp_path):
     with pytest.raises(UserError, match="evaluated and never trained"):
         study(tmp_path, user=["tasks.held_out_difficulties=[2,3]"])
+
+
+def test_rows_of_a_sequence_hold_the_phase_of_their_task_and_how_many_have_ended(tmp_path):
+    phases = ["tasks.sequence=true", "tasks.verified=[toy.symbolic,reversal.symbolic]", "rl.steps=3", "budgets=[0]"]
+    found = study(tmp_path, {"plain": ["rl.steps=1"], "sequence": phases}, seeds=(0,))
+    launched(found)
+    table, _ = build_tables(found)
+    own = table.filter(pl.col("arm") == "sequence")
+    assert set(own.select("task", "phase").rows()) == {
+        ("toy.symbolic", 1),
+        ("reversal.symbolic", 2),
+        ("toy.worded", None),
+    }
+    assert set(own.select("step", "phases_ended").rows()) == {(0, 0), (1, 1), (3, 2)}
+    assert table.filter(pl.col("arm") == "plain")["phase"].null_count() == (table["arm"] == "plain").sum()

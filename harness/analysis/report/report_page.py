@@ -25,6 +25,7 @@ from harness.analysis.report.sections import (
     runs_section,
     verdicts_section,
 )
+from harness.analysis.report.sequence_section import sequence_section
 from harness.analysis.report.training_section import samples_section, training_section
 from harness.analysis.report.transfer_section import transfer_section
 from harness.analysis.report.verdict_cards import answer_cards
@@ -78,6 +79,7 @@ def report_sections(
         *([registered_section(context["registered"])] if context.get("registered") else []),
         *([reach_section(context["reach"])] if context.get("reach") else []),
         difficulty_section(by_task, axes, real, factor_figures(table, real)),
+        *([forgotten] if (forgotten := sequence_section(table)) else []),
         *([learning] if (learning := learning_section(pools)) else []),
         *([training] if training else []),
         *([allocation_section(context["allocation"])] if context.get("allocation") else []),

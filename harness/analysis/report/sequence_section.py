@@ -1,0 +1,90 @@
+"""What a sequence of phases learned and forgot: accuracy on each phase's tasks at the end of every phase."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from harness.analysis.data.grids import ACCURACY
+from harness.analysis.data.table import Table
+from harness.analysis.report.chart_style import readable
+from harness.analysis.report.figures import Figure
+from harness.analysis.report.gain_charts import heat_maps
+from harness.analysis.report.html import Section, figure_slot, html_table
+from harness.analysis.report.verdict_cards import record_interval
+from harness.analysis.stats.contrasts import mean_record
+from harness.analysis.stats.formatting import format_number
+
+HEADER = ("arm", "phase", "before RL", "after its phase", "at the end", "change since its phase", "95%")
+
+
+def phase_accuracies(table: Table, arm: str) -> pl.DataFrame:
+    """run_id, phase, phases_ended, accuracy: of a run the mean over the tasks of a phase, at the end of every phase
+    and, where phases_ended is 0, before RL. Of the arm's largest policies; empty without a sequence."""
+    frame, names = table.frame, ("run_id", "phase", "phases_ended")
+    if not {"phase", "phases_ended", "step"} <= set(frame.columns):
+        return pl.DataFrame(schema={**dict.fromkeys(names, pl.Int64), "run_id": pl.String, "accuracy": pl.Float64})
+    largest = pl.col("model_params").eq_missing(pl.lit(table.sizes(arm)[-1]))
+    own = frame.filter((pl.col("arm") == arm) & largest & pl.col("phase").is_not_null())
+    at_end = pl.col("step") == pl.col("step").min().over("run_id", "phases_ended")
+    own = own.filter(at_end & ((pl.col("phases_ended") > 0) | (pl.col("step") == 0)))
+    return own.group_by(names).agg(accuracy=ACCURACY.mean()).sort(names)
+
+
+def forgetting_matrix(table: Table, arm: str) -> list[dict[str, Any]]:
+    """Rows {y: end of a phase, x: phase whose tasks are scored, gain, clear}: change in accuracy from before RL, mean
+    over runs; clear where its 95% t-interval excludes 0."""
+    found, names = phase_accuracies(table, arm), _phase_names(table, arm)
+    before = found.filter(pl.col("phases_ended") == 0).select("run_id", "phase", before="accuracy")
+    change = found.filter(pl.col("phases_ended") > 0).join(before, on=["run_id", "phase"])
+    change = change.with_columns(change=pl.col("accuracy") - pl.col("before")).sort("phases_ended", "phase")
+    rows = []
+    for (ended, phase), part in change.group_by("phases_ended", "phase", maintain_order=True):
+        gain = mean_record(part["change"].to_numpy())
+        clear = gain["low"] is not None and (gain["low"] > 0 or gain["high"] < 0)
+        rows.append({"y": f"after {names[ended]}", "x": names[phase], "gain": gain["mean"], "clear": clear})
+    return rows
+
+
+def sequence_section(table: Table) -> Section | None:
+    """A heat map for each arm that is a sequence, and what the end left of each phase; None without such arms."""
+    panels = {readable(arm): rows for arm in table.arms if (rows := forgetting_matrix(table, arm))}
+    if not panels:
+        return None
+    figure = Figure(
+        "Accuracy on the tasks of each phase, at the end of every phase",
+        "Change in accuracy from before RL, mean over runs; * marks 95% t-intervals off 0.",
+        heat_maps(panels, "tasks of", "measured"),
+        columns=2,
+    )
+    rows = [row for arm in table.arms for row in _rows(table, arm)]
+    caption = "Change since its phase: below 0 is forgetting (backward transfer, arXiv 1706.08840)."
+    html = figure_slot("forgetting", figure) + html_table(caption, HEADER, rows, 2)
+    return Section("sequence", "What was forgotten", html, {"forgetting": figure})
+
+
+def _rows(table: Table, arm: str) -> list[list[str]]:
+    found, names, rows = phase_accuracies(table, arm), _phase_names(table, arm), []
+    last = found["phases_ended"].max()
+    wide = found.pivot("phases_ended", index=["run_id", "phase"], values="accuracy")
+    for phase, name in names.items():
+        own = wide.filter(pl.col("phase") == phase)
+        places = [str(column) for column in (0, phase, last)]
+        if not set(places) <= set(wide.columns):
+            continue
+        change = mean_record((own[places[2]] - own[places[1]]).drop_nulls().to_numpy())
+        means = [format_number(mean_record(own[column].drop_nulls().to_numpy())["mean"]) for column in places]
+        rows.append([arm, name, *means, format_number(change["mean"], sign=True), record_interval(change)])
+    return rows
+
+
+def _phase_names(table: Table, arm: str) -> Mapping[int, str]:
+    """Its number with its task, or with how many it has, in order."""
+    if "phase" not in table.frame.columns:
+        return {}
+    own = table.frame.filter((pl.col("arm") == arm) & pl.col("phase").is_not_null())
+    tasks = own.group_by("phase").agg(pl.col("task").unique()).sort("phase")
+    return {
+        phase: f"{phase} {readable(names[0]) if len(names) == 1 else f'({len(names)} tasks)'}"
+        for phase, names in tasks.rows()
+    }
