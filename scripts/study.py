@@ -4,6 +4,8 @@ python scripts/study.py study=quickstart
 python scripts/study.py study=quickstart plan=true
 python scripts/study.py study=quickstart status=true
 python scripts/study.py study=quickstart study.seeds=[0,1,2,3,4,5,6,7]
+python scripts/study.py study=quickstart size=tiny
+python scripts/study.py study=atlas size=tiny
 """
 
 import sys

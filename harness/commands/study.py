@@ -4,7 +4,12 @@ rl-scaling study study=quickstart
 rl-scaling study study=quickstart plan=true
 rl-scaling study study=quickstart status=true
 rl-scaling study study=quickstart study.seeds=[0,1,2,3,4,5,6,7]
+rl-scaling study study=quickstart size=tiny
+rl-scaling study study=atlas size=tiny
 """
+
+import sys
+from functools import partial
 
 from harness.cli import app
 
@@ -16,12 +21,30 @@ def main(container) -> None:
 
     from harness.config.compose import Composer
     from harness.run.torchrun import is_main_process
-    from harness.study.execute import report_study, run_study
-    from harness.study.expand import expand, expand_to_jobs
-    from harness.study.status import prune, status_table
+    from harness.study.expand import expand
+    from harness.study.several import matching_studies, run_each
 
     console, overrides = Console(quiet=not is_main_process()), list(HydraConfig.get().overrides.task)
-    study = expand(Composer("study"), overrides)
+    compose, act = Composer("study"), partial(_act, container)
+    if not container.studies:
+        act(expand(compose, overrides), overrides, console)
+        return
+    names = matching_studies(container.studies)
+    logged = not (container.plan or container.status or container.prune)
+    failed = run_each(names, compose, overrides, act, console, logged)
+    if failed:
+        console.print(
+            f"[bold red]{len(failed)} of {len(names)} studies failed:[/] {', '.join(failed)}", highlight=False
+        )
+        sys.exit(1)
+
+
+def _act(container, study, overrides, console) -> None:
+    """What the configuration asks to be done with a study."""
+    from harness.study.execute import report_study, run_study
+    from harness.study.expand import expand_to_jobs
+    from harness.study.status import prune, status_table
+
     jobs = expand_to_jobs(study.entries, {"study": study.config.name})
     if container.status:
         console.print(status_table(jobs, study.cached))

@@ -7,12 +7,13 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from harness.config.hints import refuse_old_keys
-from harness.config.schema import Config, StudyConfig
+from harness.config.schema import Config, StudyConfig, StudySize
 from harness.config.validate import check, check_study
 from harness.core.errors import UserError
 
 _CONFIG = TypeAdapter(Config)
 _STUDY = TypeAdapter(dict[str, StudyConfig])
+_SIZE = TypeAdapter(dict[str, StudySize])
 
 
 def parse(container: Mapping[str, Any]) -> Config:
@@ -34,6 +35,11 @@ def parse_study(container: Mapping[str, Any]) -> StudyConfig:
     study = _STUDY.validate_python({"study": container})["study"]  # so that errors name study.arms, not arms
     check_study(study)
     return study
+
+
+def parse_size(container: Mapping[str, Any]) -> StudySize:
+    """The section `size` of a composed container. Raises pydantic's ValidationError."""
+    return _SIZE.validate_python({"size": container})["size"]
 
 
 def dump(config: Config) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A study: arms x seeds x budgets, expanded into runs and jobs, and what of them is done."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.config.generations import generations
 from harness.config.identity import base_id, evaluation_id, run_id
-from harness.config.parse import dump, parse, parse_study
+from harness.config.parse import dump, parse, parse_size, parse_study
 from harness.config.schema import Config, StudyConfig
 from harness.config.schema.study import Overrides
 from harness.core.errors import UserError
@@ -22,9 +22,10 @@ from harness.study.cached_results import (
     read_cached_results,
     read_reused_results,
 )
+from harness.study.size import limited_run, limited_study
 
 # What configs/study.yaml adds to configs/train.yaml.
-STUDY_KEYS = ("study", "status", "report", "prune", "reuse")
+STUDY_KEYS = ("study", "studies", "size", "status", "report", "prune", "reuse")
 Compose = Callable[[Sequence[str]], Mapping[str, Any]]
 
 
@@ -84,6 +85,8 @@ def expand(compose: Compose, overrides: Sequence[str]) -> Study:
     """Arms x base seeds x seeds. `compose(overrides)` gives the container of configs/study.yaml; the user's overrides
     come first, an arm's after them: an arm is a condition of the study, not a default. Raises UserError."""
     container = compose(overrides)
+    if several := container.get("studies"):
+        raise UserError(f"studies={list(several)}", "this is a list of studies", "choose one of them: study=NAME")
     study, entries = _expanded(compose, overrides)
     reuse = container.get("reuse")
     if reuse is None:
@@ -96,7 +99,9 @@ def expand(compose: Compose, overrides: Sequence[str]) -> Study:
 
 
 def _expanded(compose: Compose, overrides: Sequence[str]) -> tuple[StudyConfig, tuple[Entry, ...]]:
-    study = parse_study(compose(overrides)["study"])
+    composed = compose(overrides)
+    size = parse_size(composed.get("size", {}))
+    study = limited_study(parse_study(composed["study"]), size)
     entries = []
     for arm in study.arms:
         for changes in study.variants(arm):
@@ -105,11 +110,23 @@ def _expanded(compose: Compose, overrides: Sequence[str]) -> tuple[StudyConfig, 
             container = {key: value for key, value in composed.items() if key not in STUDY_KEYS}
             for base_seed, seed in _replicates(study):
                 base = {**container["base"], "seed": base_seed}
-                entries.append(Entry(arm, parse({**container, "base": base, "seed": seed}), changes))
+                run = limited_run({**container, "base": base, "seed": seed}, size.at_most)
+                entries.append(Entry(arm, parse(run), changes))
+    if size.at_most:
+        entries = _distinct(entries)
     if all(entry.config.objective == "frozen" for entry in entries):
         # A frozen run stands at the budgets of a trained one. Without any it has but one place: before RL.
         entries = [replace(entry, before_rl=True) for entry in entries]
     return study, tuple(entries)
+
+
+def _distinct(entries: Iterable[Entry]) -> list[Entry]:
+    """Each run of an arm once, at its most steps: variants that differ only above a trial's limits are one run."""
+    found: dict[tuple[str, str], Entry] = {}
+    for entry in entries:
+        same = found.setdefault((entry.arm, entry.run_id), entry)
+        found[entry.arm, entry.run_id] = max(same, entry, key=lambda each: each.config.rl.steps)
+    return list(found.values())
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from harness.config.schema.execution import (
 )
 from harness.config.schema.model import ModelConfig
 from harness.config.schema.run import Config, EvaluationConfig, TasksConfig, WeightDistribution
-from harness.config.schema.study import Preregistration, StudyConfig
+from harness.config.schema.study import Preregistration, StudyConfig, StudySize
 from harness.config.schema.training import (
     AlgoConfig,
     BaseConfig,
@@ -58,6 +58,7 @@ __all__ = [
     "ScheduleConfig",
     "StackedConfig",
     "StudyConfig",
+    "StudySize",
     "SubmititConfig",
     "SyntheticConfig",
     "TasksConfig",

@@ -75,6 +75,16 @@ class StudyConfig:
         return arm_variants(self.arms[arm])
 
 
+@schema(frozen=True, config=FORBID_EXTRA)
+class StudySize:
+    """Upper limits of a study, for a trial of it. name: appended to the study's. replicates: of each arm. at_most: the
+    limits of settings, in their sections. All off: the study as it is."""
+
+    name: str | None = None
+    replicates: PositiveInt | None = None
+    at_most: Mapping[str, Any] = field(default_factory=dict)
+
+
 def arm_variants(changes: Sequence[str] | Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
     """An arm's lists of overrides, one for each run of a seed."""
     several = tuple(tuple(each) for each in changes if not isinstance(each, str))

@@ -1,0 +1,74 @@
+"""Several studies, one after the other: a line each, and the failures at the end."""
+
+import time
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from fnmatch import fnmatchcase
+
+from hydra.core.global_hydra import GlobalHydra
+from pydantic_core import ValidationError
+from rich.console import Console
+from rich.markup import escape
+
+from harness.config.compose import Composer
+from harness.config.hints import from_validation
+from harness.core.errors import UserError, nearest
+from harness.study.expand import Study, expand
+
+Act = Callable[[Study, Sequence[str], Console], None]  # what to do with a study, given its overrides and where to print
+WIDTH = 100  # of lines in a log
+
+
+def matching_studies(patterns: Iterable[str]) -> list[str]:
+    """The names of the group `study` that the names or patterns stand for. Raises UserError for one that stands for
+    nothing."""
+    known = GlobalHydra.instance().config_loader().get_group_options("study")
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        names = [name for name in known if fnmatchcase(name, pattern)]
+        if not names:
+            meant = " or ".join(nearest(pattern, known) or known)
+            raise UserError(f"studies={pattern}", "there is no such study", f"did you mean {meant}?")
+        found |= dict.fromkeys(names)
+    return list(found)
+
+
+def overrides_of(name: str, overrides: Iterable[str]) -> list[str]:
+    """The overrides of a list of studies, as those of the study `name` alone."""
+    return [f"study={name}", *(text for text in overrides if text.partition("=")[0] not in ("study", "studies"))]
+
+
+def run_each(
+    names: Sequence[str], compose: Composer, overrides: Sequence[str], act: Act, console: Console, logged: bool
+) -> list[str]:
+    """act(study, overrides, console) for each study but lists, then a line on it; the names of those that failed.
+    logged: what `act` prints goes to log.txt in the study's folder, not to the console."""
+    failed = []
+    width = max(map(len, names))
+    for name in names:
+        began = time.monotonic()
+        try:
+            if compose(own := overrides_of(name, overrides)).get("studies"):
+                continue
+            study = expand(compose, own)
+            with ExitStack() as stack:
+                act(study, own, _log(study, stack) if logged else console)
+            ended = f"done in {time.monotonic() - began:.0f} s  {study.folder}"
+        except Exception as error:  # whatever a study raises, the others go on
+            failed.append(name)
+            ended = f"[bold red]failed[/]: {escape(described(error))}"
+        console.print(f"{name:{width}}  {ended}", highlight=False, soft_wrap=True)
+    return failed
+
+
+def _log(study: Study, stack: ExitStack) -> Console:
+    study.folder.mkdir(parents=True, exist_ok=True)
+    return Console(file=stack.enter_context((study.folder / "log.txt").open("w")), width=WIDTH)
+
+
+def described(error: Exception) -> str:
+    """A mistake of the user in its own words, anything else with its traceback."""
+    if isinstance(error, ValidationError):
+        return str(from_validation(error))
+    return str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error))

@@ -1,0 +1,104 @@
+"""A list of studies: each runs by itself, a failure stops no other, and nothing is left to maintain."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import initialize_config_module
+from rich.console import Console
+
+from harness.config.compose import Composer
+from harness.core.errors import UserError
+from harness.study.expand import expand
+from harness.study.several import matching_studies, overrides_of, run_each
+from tests.toys import CONFIGS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def compose():
+    with initialize_config_module("configs", version_base="1.3"):
+        yield Composer("study")
+
+
+def test_patterns_stand_for_study_files(compose):
+    assert set(matching_studies(["*"])) == {path.stem for path in (CONFIGS / "study").glob("*.yaml")}
+    assert matching_studies(["transfer_2", "mu*"]) == ["transfer_2", "mup"]
+    with pytest.raises(UserError, match=r"studies=transfr: there is no such study\n.*transfer"):
+        matching_studies(["transfr"])
+
+
+def test_a_list_is_no_study_itself(compose):
+    with pytest.raises(UserError, match="list of studies"):
+        expand(compose, ["study=atlas"])
+
+
+def test_the_settings_of_the_list_are_those_of_each_study():
+    asked = ["size=tiny", "study=atlas", "studies=[a,b]", "study.seeds=[1]"]
+    assert overrides_of("a", asked) == ["study=a", "size=tiny", "study.seeds=[1]"]
+
+
+def test_a_study_that_fails_is_named_and_the_others_go_on(compose, tmp_path):
+    seen = []
+
+    def act(study, overrides, console):
+        seen.append(study.config.name)
+        console.print("printed by the study")
+        if study.config.name == "mup":
+            raise ZeroDivisionError("a bug")
+
+    console = Console(file=io.StringIO(), width=60)
+    names = ["quickstart", "mup", "skills"]
+    overrides = ["study=atlas", f"out={tmp_path}", "tracker=none", "device=cpu"]
+    assert run_each([*names, "atlas"], compose, overrides, act, console, logged=True) == ["mup"]
+    assert seen == names
+    text = console.file.getvalue()
+    assert "printed by the study" not in text
+    assert (tmp_path / "studies/mup/log.txt").read_text() == "printed by the study\n"
+    assert [line.split()[:2] for line in text.splitlines() if line.startswith(tuple(names))] == [
+        ["quickstart", "done"], ["mup", "failed:"], ["skills", "done"]
+    ]  # fmt: skip
+    assert "ZeroDivisionError: a bug" in text
+
+
+def test_a_mistake_is_printed_without_a_traceback(compose, tmp_path):
+    console = Console(file=io.StringIO(), width=60)
+    overrides = ["study=atlas", "rl.steps=-1", "rl.group_size=none"]
+    assert run_each(["mup"], compose, overrides, lambda *_: None, console, logged=False) == ["mup"]
+    assert "rl.group_size" in console.file.getvalue()
+    assert "Traceback" not in console.file.getvalue()
+
+
+def atlas(*overrides, cwd):
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, str(ROOT / "scripts/study.py"), "study=atlas", "size=tiny", *overrides]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+
+def check_atlas(names, ended, out):
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert [line.split()[0] for line in ended.stdout.splitlines()] == names
+    for name in names:
+        folder = out / "studies" / f"{name}-tiny"
+        assert (folder / "report.html").is_file()
+        assert "jobs" in (folder / "log.txt").read_text()
+
+
+@pytest.mark.slow
+def test_two_studies_run_to_their_reports_and_a_second_time_do_nothing(tmp_path):
+    names = ["quickstart", "mup"]
+    settings = [f"studies=[{','.join(names)}]", "size.replicates=1", f"out={tmp_path}"]
+    check_atlas(names, atlas(*settings, cwd=tmp_path), tmp_path)
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("metrics.jsonl")}
+    check_atlas(names, atlas(*settings, cwd=tmp_path), tmp_path)
+    assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("metrics.jsonl")}
+
+
+@pytest.mark.slow
+def test_every_study_that_ships_runs_to_its_report(tmp_path, compose):
+    names = [name for name in matching_studies(["*"]) if name != "atlas"]
+    check_atlas(names, atlas(f"out={tmp_path}", cwd=tmp_path), tmp_path)
