@@ -17,7 +17,7 @@ import polars as pl
 from harness.core.files import read_json, sha256, write_hashed_json
 from harness.study.table_files import TABLES
 
-COPIED = ("README.md", "transfer.json", "breadth.json")
+COPIED = ("README.md", "transfer.json", "breadth.json", "primary.json")
 PROBLEM_ORDER = ("task", "setting", "difficulty", "problem", "seed", "arm", "x", "run_id")
 # Of a single task only what it gained and what was concluded; of a pool of tasks all but what can be drawn again.
 TASK_FIELDS = (

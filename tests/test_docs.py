@@ -17,6 +17,7 @@ from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from benchmarks.page import PARTS
+from harness.analysis.verdict.primary import PrimaryRecord
 from harness.analysis.verdict.record import VerdictRecord
 from harness.commands.ask import settings_of, split_arguments
 from harness.commands.main import COMMANDS, summary
@@ -152,10 +153,11 @@ def test_the_page_of_metrics_has_all_that_a_step_gives(tmp_path):
     assert [name for name in given if name.split("/")[0] not in ("eval", "time") and f"`{name}`" not in page] == []
 
 
-def test_the_page_on_verdicts_names_every_entry_of_a_record():
+@pytest.mark.parametrize("record", [VerdictRecord, PrimaryRecord])
+def test_the_page_on_verdicts_names_every_entry_of_a_record(record):
     page = (ROOT / "docs/reference/verdicts-json.md").read_text()
     named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", page))))
-    assert [entry.name for entry in fields(VerdictRecord) if entry.name not in named] == []
+    assert [entry.name for entry in fields(record) if entry.name not in named] == []
 
 
 @pytest.mark.slow

@@ -10,8 +10,10 @@ import polars as pl
 
 from harness.analysis.data.json_files import strict
 from harness.analysis.data.options import Options, default_options
+from harness.analysis.data.registered import Registered, registered_measure
 from harness.analysis.data.table import Table, check_table, load_table
 from harness.analysis.transfer.transfer_report import transfer_report
+from harness.analysis.verdict.primary import PrimaryRecord, primary_record
 from harness.analysis.verdict.record import VerdictRecord
 from harness.analysis.verdict.record_schema import INTERVALS, SINGLE_VALUES, typed_records
 from harness.analysis.verdict.verdicts import verdicts
@@ -25,11 +27,17 @@ class Analysis:
     """What `scripts/analyze.py` writes, as objects; computed when first looked at.
 
     records: verdicts.json, typed. verdicts: their single values as a frame, a row a record. transfer: transfer.json.
+    primary: primary.json, typed; None where no measure is registered, TableError where the table cannot give it.
     figures: those of the report, by name; a notebook shows one as a picture, and its `panels` are Altair charts.
     """
 
     table: Table
     options: Options
+    registered: Registered | None = None
+
+    @cached_property
+    def primary(self) -> PrimaryRecord | None:
+        return primary_record(self.table, self.registered, self.options.min_bases) if self.registered else None
 
     @cached_property
     def records(self) -> list[VerdictRecord]:
@@ -56,18 +64,25 @@ class Analysis:
 
 
 def analyze(
-    table: Table | pl.DataFrame | str | Path, problems: pl.DataFrame | None = None, split: str = "test", **options: Any
+    table: Table | pl.DataFrame | str | Path,
+    problems: pl.DataFrame | None = None,
+    split: str = "test",
+    registered: Registered | None = None,
+    **options: Any,
 ) -> Analysis:
     """Verdicts and transfer of a run table: a frame (docs/reference/run-table.md), a file or a folder.
 
-    problems: counts per problem, of a frame. split: where the table holds several, the one to analyse. options: changes
-    of the section `analysis` of configs/analyze.yaml. Raises TableError, and ValidationError for an unknown option.
+    problems: counts per problem, of a frame. split: where the table holds several, the one to analyse. registered: the
+    primary measure; of a folder that of its manifest. options: changes of the section `analysis` of
+    configs/analyze.yaml. Raises TableError, and ValidationError for an unknown option.
     """
+    if isinstance(table, str | Path):
+        registered = registered or registered_measure(table)
     if isinstance(table, pl.DataFrame):
         table = check_table(table, problems, split=split)
     elif not isinstance(table, Table):
         table = load_table(table, split)
-    return Analysis(table, default_options(**options))
+    return Analysis(table, default_options(**options), registered)
 
 
 def verdict_frame(records: Sequence[Mapping[str, Any]]) -> pl.DataFrame:

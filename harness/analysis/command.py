@@ -15,13 +15,14 @@ from harness.analysis.data.options import Options
 from harness.analysis.data.table import load_table, read_frame
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.data.wandb_table import PREFIX, local_path
-from harness.analysis.report.analyze import analyze, provenance
+from harness.analysis.report.analyze import analyze, primary_of, provenance, write_primary
 from harness.analysis.transfer.before_after import before_after_rows, markdown
+from harness.analysis.verdict import primary
 from harness.analysis.verdict.record_schema import json_schema
 from harness.config.run_names import find
 
 STRICT = ConfigDict(extra="forbid")
-Action = Literal["analyze", "before_after", "breadth", "calibrate", "simulate", "speed", "schema"]
+Action = Literal["analyze", "before_after", "breadth", "primary", "calibrate", "simulate", "speed", "schema"]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -63,12 +64,15 @@ def run(container: Any) -> None:
             from harness.analysis.report.breadth_page import write_breadth
 
             print(write_breadth(load_table(_paths(command), command.split), Path(command.out), command.analysis))
+        case "primary":
+            _primary(command)
         case "calibrate":
             calibrate(command.calibrate, command.analysis)
         case "simulate":
             print(f"table: {write_simulated_table(command.simulate, Path(command.out))}")
         case "schema":
             write_json(Path(command.out) / "verdicts.schema.json", json_schema())
+            write_json(Path(command.out) / "primary.schema.json", primary.json_schema())
         case "speed":
             measure_speed(command.speed, Path(command.out), command.analysis)
 
@@ -96,7 +100,7 @@ def _write_verdicts(command: Command) -> None:
 
     from harness.analysis.report.terminal import terminal_summary
 
-    Console().print(terminal_summary(found["verdicts"], found["transfer"]))
+    Console().print(terminal_summary(found["verdicts"], found["transfer"], found["primary"]))
     print(f"report: {found['report']}")
 
 
@@ -110,6 +114,17 @@ def _before_after(command: Command) -> None:
     table = load_table(_paths(command), command.split)
     rows = before_after_rows(table, chosen.role, chosen.tasks, chosen.control)
     print(markdown(rows) if rows else "no arm has such tasks before and after RL")
+
+
+def _primary(command: Command) -> None:
+    """The registered measure alone, which takes seconds."""
+    paths = _paths(command)
+    found = primary_of(load_table(paths, command.split), paths, command.analysis)
+    if found is None:
+        fix = "write it under study.registered.measure of the study's configuration"
+        raise TableError(f"table={', '.join(map(str, paths))}", "its manifest.json registers no measure", fix)
+    write_primary(Path(command.out), found)
+    print(found.sentence)
 
 
 def _paths(command: Command) -> list[Path]:

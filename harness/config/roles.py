@@ -1,6 +1,7 @@
 """Which task of a study a score belongs to, and in which role."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from envs.registry import select
 from harness.config.schema import Config
@@ -30,3 +31,9 @@ def phases_of(verified: Sequence[str]) -> tuple[tuple[str, ...], ...]:
         earlier = {name for names in phases for name in names}
         phases.append(tuple(task.name for task in select([entry]) if task.name not in earlier))
     return tuple(phases)
+
+
+def cells_there(cells: Iterable[tuple[str, str, Any, str]]) -> str:
+    """Which roles, tasks, difficulties and settings there are among (role, task, difficulty, setting) of cells."""
+    kinds = zip(("roles", "tasks", "difficulties", "settings"), zip(*cells))
+    return "there are " + "; ".join(f"{kind} {', '.join(map(repr, dict.fromkeys(each)))}" for kind, each in kinds)

@@ -17,6 +17,7 @@ from harness.launch.launch import launch, max_parallel_jobs
 from harness.run.folder import run_folder
 from harness.run.torchrun import is_main_process, launch_on_all_ranks, started_by_torchrun
 from harness.study.expand import Study, expand_to_jobs, is_done, pending_jobs
+from harness.study.measure_check import require_measurable
 from harness.study.plan import plan_table
 from harness.study.progress import ProgressView, job_name
 from harness.study.reach import Reach, reach_of, refuse_out_of_reach
@@ -121,8 +122,9 @@ def require_done(results: Sequence[JobResult]) -> None:
 
 def run_study(study: Study, jobs: Sequence[Job], overrides: Sequence[str], console: Console) -> None:
     """Runs what is missing of the study's `jobs`, prints what failed, and reports. Raises UserError before any RL where
-    the tables could not be written, or the registered primary measure is out of reach."""
+    the tables could not be written, or the registered primary measure cannot be computed or is out of reach."""
     runs_left_out(study)
+    require_measurable(study)
     config, missing = study.entries[0].config, pending_jobs(jobs, study.cached)
     print_plan(jobs, missing, config, console, plan_notes(study, jobs))
     needed = {need for job in missing for need in job.needs}
@@ -173,7 +175,7 @@ def report_study(study: Study, overrides: Sequence[str], console: Console) -> No
     others, notice = runs_left_out(study), notice_of(study)
     folder = write_tables(study)
     found = _cached_analysis(folder, study) or _run_analysis(folder, study, overrides, notice)
-    console.print(terminal_summary(found["verdicts"], found["transfer"]))
+    console.print(terminal_summary(found["verdicts"], found["transfer"], found["primary"]))
     if notice:
         console.print(f"[bold yellow]{notice}[/]", highlight=False)
     if others:
@@ -214,13 +216,16 @@ def _fingerprint(folder: Path, study: Study) -> str:
 
 def _cached_analysis(folder: Path, study: Study) -> dict[str, Any] | None:
     """The analysis in the folder, if it was made whole from these tables by this code and is so still."""
+    from harness.analysis.verdict.primary import typed_primary
+
     record = read_json(folder / "analysis.json")
     if not isinstance(record, dict) or record["made_from"] != _fingerprint(folder, study):
         return None  # one of an older version is a fingerprint alone
     intact = [is_unchanged(folder / name, expected) for name, expected in record["files"].items()]
     if not all(intact):
         return None
-    return {name: read_json(folder / f"{name}.json") for name in ("verdicts", "transfer")}
+    found = {name: read_json(folder / f"{name}.json") for name in ("verdicts", "transfer", "primary")}
+    return found | {"primary": typed_primary(found["primary"]) if "primary.json" in record["files"] else None}
 
 
 def _run_analysis(folder: Path, study: Study, overrides: Sequence[str], notice: str) -> dict[str, Any]:
@@ -232,10 +237,11 @@ def _run_analysis(folder: Path, study: Study, overrides: Sequence[str], notice: 
     options = default_options(**{"warmup": warmup_x(study, folder), **study.config.analysis})
     reach = [one.record() for one in reach_of(study.entries, study.cached) if one.cells]
     context = report_context(study, overrides) | {"notice": notice, "reach": reach}
-    found = analyze(folder, folder, options, context=context)
+    found = analyze(folder, folder, options, context=context, unfinished=bool(unfinished_notice(study)))
     tracker = study.entries[0].config.tracker
     if isinstance(tracker, WandbTracker):
         publish(tracker, folder, study.config.name, found["verdicts"], found["transfer"])
-    hashes = {name: sha256((folder / name).read_bytes()) for name in ANALYSED}
+    written = [*ANALYSED, *(["primary.json"] if found["primary"] else [])]
+    hashes = {name: sha256((folder / name).read_bytes()) for name in written}
     write_hashed_json(folder / "analysis.json", {"made_from": _fingerprint(folder, study), "files": hashes})
     return found

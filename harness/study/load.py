@@ -8,7 +8,9 @@ from typing import Any
 import polars as pl
 
 from harness.analysis.analysis import Analysis, analyze, verdict_frame
+from harness.analysis.data.registered import registered_measure
 from harness.analysis.data.table import load_table, read_frame
+from harness.analysis.verdict.primary import PrimaryRecord, typed_primary
 from harness.core.errors import UserError, nearest
 from harness.core.files import read_json
 from harness.run.load import Run, with_accuracy
@@ -20,7 +22,8 @@ class Study:
 
     table: the run table, a row for each run, budget, task, difficulty and setting, with its accuracy. problems: counts
     of each problem. metrics: rows of metrics.jsonl of all runs that have a folder, with run, arm and seed; no columns
-    without any. verdicts: a row a verdict, arms times tasks and the pools `all`.
+    without any. verdicts: a row a verdict, arms times tasks and the pools `all`. primary: the answer to the registered
+    measure; None where none is registered.
     """
 
     path: Path
@@ -70,10 +73,16 @@ class Study:
         records = read_json(self.path / "verdicts.json")
         return verdict_frame(records) if records else self.analyze().verdicts
 
+    @cached_property
+    def primary(self) -> PrimaryRecord | None:
+        record = read_json(self.path / "primary.json")
+        return typed_primary(record) if record else self.analyze().primary
+
     def analyze(self, **options: Any) -> Analysis:
         """Its run table analysed anew; options as in the section `analysis` of configs/analyze.yaml, by default as the
         study registered them."""
-        return analyze(load_table(self.path), **{**self.manifest["study"].get("analysis", {}), **options})
+        own = self.manifest["study"].get("analysis", {})
+        return analyze(load_table(self.path), registered=registered_measure(self.path), **{**own, **options})
 
 
 def load_study(path: str | Path, out: str | Path = "outputs") -> Study:

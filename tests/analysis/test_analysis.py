@@ -14,6 +14,7 @@ from harness.analysis.calibration.simulate import KINDS, StudyDesign, draw_table
 from harness.analysis.data.json_files import strict
 from harness.analysis.data.table import load_table
 from harness.analysis.data.table_checks import TableError
+from harness.analysis.verdict import primary
 from harness.analysis.verdict.record import SCHEMA_VERSION, VerdictRecord
 from harness.analysis.verdict.record_schema import json_schema, typed_records
 from harness.analysis.verdict.verdicts import verdicts
@@ -66,6 +67,7 @@ def test_an_unknown_entry_of_a_record_is_refused(plain):
 def test_the_schema_in_the_docs_is_the_one_of_the_types():
     """python scripts/analyze.py action=schema out=docs"""
     assert json.loads((ROOT / "docs/reference/verdicts.schema.json").read_text()) == json_schema()
+    assert json.loads((ROOT / "docs/reference/primary.schema.json").read_text()) == primary.json_schema()
 
 
 def test_the_frame_has_a_row_a_record_with_intervals_in_two_columns(analysis):

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from harness.analysis.data.table import check_table
 from harness.analysis.data.table_checks import TableError
-from harness.analysis.report.breadth_page import breadth_figure, breadth_title
+from harness.analysis.report.breadth_page import breadth_figure, breadth_primary, breadth_title
 from harness.analysis.report.figures import write_figures
 from harness.analysis.transfer.breadth import breadth, markdown
 from tests.toys import CONFIGS
@@ -110,6 +110,13 @@ def test_page_and_figure_show_each_number_of_families(tmp_path):
     write_figures(tmp_path / "figures", {"breadth": breadth_figure(found)})
     assert (tmp_path / "figures" / "breadth.png").stat().st_size > 10_000
     assert breadth_title(found).endswith("raises families never rewarded by 0.030")  # .02 and .04 of two tasks
+
+
+def test_the_registered_slope_is_answered_against_its_margin():
+    slope = {"mean": 0.001, "low": -0.001, "high": 0.003, "n": 3, "columns": 4}
+    answers = [breadth_primary({"modes": {"compute": {"slope": {**slope, "high": high}}}}) for high in (0.003, 0.006)]
+    assert [one.answer for one in answers] == ["no", "undecided"]
+    assert answers[0].question in " ".join((CONFIGS / "study/breadth.yaml").read_text().split())
 
 
 def test_the_orders_of_the_study_are_the_random_ones_that_it_names():

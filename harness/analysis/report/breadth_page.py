@@ -9,23 +9,51 @@ import altair as alt
 
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
+from harness.analysis.report.analyze import write_primary
 from harness.analysis.report.chart_style import Chart, arm_channels, inline, level, only
 from harness.analysis.report.figures import Figure, write_figures
 from harness.analysis.transfer.breadth import MODES, breadth, markdown
+from harness.analysis.verdict.primary import PrimaryRecord, answer_to
 
 Record = Mapping[str, Any]
+MEASURE = (
+    "the slope per doubling of the number of families of the mean change on the held-out tasks, at the same compute, "
+    "by scripts/analyze.py action=breadth"
+)
+SMALLEST_SLOPE = 0.005  # per doubling, that matters: .02 from one family to sixteen
 
 
 def write_breadth(table: Table, out: Path, options: Options) -> str:
-    """Writes `out/breadth.json` and `out/figures/breadth.png, .pdf`; returns the tables as Markdown.
+    """Writes `out/breadth.json`, `out/primary.json` and `out/figures/breadth.png, .pdf`.
 
-    Raises TableError.
+    Returns the tables as Markdown. Raises TableError.
     """
     found = breadth(table, options.real_arm, options.primary_control)
     out.mkdir(parents=True, exist_ok=True)
     (out / "breadth.json").write_text(json.dumps(found, indent=1) + "\n")
+    write_primary(out, breadth_primary(found))
     write_figures(out / "figures", {"breadth": breadth_figure(found)})
     return markdown(found)
+
+
+def breadth_primary(found: Record) -> PrimaryRecord:
+    """The measure that configs/study/breadth.yaml registers, which is no sum of means."""
+    slope = found["modes"]["compute"]["slope"]
+    answer = answer_to(slope["low"], slope["high"], SMALLEST_SLOPE)
+    return PrimaryRecord(
+        study="breadth",
+        question=MEASURE,
+        answer=answer,
+        effect=slope["mean"],
+        low=slope["low"],
+        high=slope["high"],
+        margin=SMALLEST_SLOPE,
+        yes_if="above",
+        metric="change in accuracy per doubling",
+        n=slope["n"],
+        what_would_decide="More seeds and orders." if answer == "undecided" else "",
+        notes=(f"The interval takes seeds and {slope['columns']} orders both as drawn.",),
+    )
 
 
 def breadth_figure(found: Record) -> Figure:

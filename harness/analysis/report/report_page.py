@@ -46,7 +46,7 @@ def write_report(
     verdicts and transfer as written to their JSON files. context, all optional: title, question, notice (what a reader
     must read first), commands, versions (name -> version), runs (run_id -> address of its folder relative to `out`),
     allocation (as in allocation.json), registered (hypotheses, primary, margins, exclusions, sizes, decided_later),
-    reach (records of what the bases could do before RL).
+    reach (records of what the bases could do before RL), primary (a PrimaryRecord).
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def report_sections(
     labels = list(dict.fromkeys(one.label for series in drawn.values() for one in series))
     samples, training = samples_section(table, folders, real), training_section(table, folders, axes, labels)
     sections = [
-        Section("answer", "The answer", answer_cards(pools, transfer)),
+        Section("answer", "The answer", answer_cards(pools, transfer, context.get("primary"))),
         curves_section(drawn, axes),
         *([samples] if samples else []),
         laws_section(verdicts, pools, drawn, axes),

@@ -11,24 +11,30 @@ from harness.analysis.report.report_page import ROLES, main_pools
 from harness.analysis.report.sections import several_sizes
 from harness.analysis.report.verdict_cards import VERDICT_TONES, answer_word
 from harness.analysis.stats.formatting import format_count, format_number
+from harness.analysis.verdict.primary import PrimaryRecord
 
 Record = Mapping[str, Any]
 MOST_TASKS = 12  # of a role; more are in the report
 TERMS = "Accuracies are means over seeds. Per decade: for each tenfold of compute. More: docs/explanation/verdicts.md."
 
 
-def terminal_summary(verdicts: Sequence[Record], transfer: Record) -> Group:
+def terminal_summary(verdicts: Sequence[Record], transfer: Record, primary: PrimaryRecord | None = None) -> Group:
     """First and last accuracy and its change: of all tasks of a role in each arm, verified ones first, then of each
-    task in the arm of interest; then what was found, in sentences."""
+    task in the arm of interest; then what was found, in sentences, and the answer to the registered measure."""
     main = main_pools(verdicts, transfer["real_arm"])
     sized = several_sizes([v for v in verdicts if v["task"] == "all"])
     grids = [_pools(verdicts, role, sized) for role in ROLES] + [_tasks(verdicts, main, role) for role in ROLES]
     lines = [f"Of {format_count(main[0]['model_params'])} parameters:"] if sized and main else []
     lines += [text for v in main for text in v.get("sentences", [])] + list(transfer["sentences"][:3])
+    lines += [] if primary is None else [f"Registered measure: {primary.sentence}.", *_undecided(primary)]
     notes = [*(f"missing: {lack}" for lack in transfer["missing"]), TERMS]
     shown = [grid for grid in grids if grid is not None]
     spaced = [part for grid in shown for part in (grid, Text())]
     return Group(*spaced, *(Text(line) for line in lines), *(Text(note, style="dim") for note in notes))
+
+
+def _undecided(primary: PrimaryRecord) -> list[str]:
+    return [f"What would decide it: {primary.what_would_decide}"] if primary.what_would_decide else []
 
 
 def _grid(name: str, *more: str) -> Grid:

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.analysis.report.html import card, definition_list, paragraphs
-from harness.analysis.stats.formatting import format_interval, format_number, format_with_interval
+from harness.analysis.stats.formatting import format_interval, format_number, format_significant, format_with_interval
 from harness.analysis.transfer.sentences import transfer_finding
+from harness.analysis.verdict.primary import ANSWER_WORDS, PrimaryRecord
 
 Record = Mapping[str, Any]
 
@@ -36,11 +37,12 @@ FINDINGS = {
 
 
 VERDICT_TONES = {"log_linear": "good", "declining": "bad", "non_monotone": "bad"}
+ANSWER_TONES = {"yes": "good", "no": "bad"}
 
 
-def answer_cards(pools: Sequence[Record], transfer: Record) -> str:
-    """One card for the verdict of each role's pool, one for transfer."""
-    cards = [verdict_card(record) for record in pools]
+def answer_cards(pools: Sequence[Record], transfer: Record, primary: PrimaryRecord | None = None) -> str:
+    """One card for the registered measure, if there is one, for the verdict of each role's pool, and for transfer."""
+    cards = [*([primary_card(primary)] if primary else []), *(verdict_card(record) for record in pools)]
     word, mood = FINDINGS[transfer_finding(transfer)]
     reservations = [f"Reservation: {lack}." for lack in transfer["missing"]] if word == "Yes" else []
     body = paragraphs([*transfer["sentences"][:1], *reservations])
@@ -58,6 +60,20 @@ def answer_cards(pools: Sequence[Record], transfer: Record) -> str:
             )
         body += definition_list(shown)
     return '<div class="cards">' + "".join([*cards, card("Does skill carry over?", word, mood, body)]) + "</div>"
+
+
+def primary_card(primary: PrimaryRecord) -> str:
+    """The answer to the registered measure, its words and numbers, and what would decide it."""
+    shown = {
+        "effect": format_with_interval(primary.effect, (primary.low, primary.high)),
+        "yes if": f"{primary.yes_if} {format_significant(primary.margin)}",
+        "metric": primary.metric,
+        primary.unit: str(primary.n),
+    }
+    decide = [f"What would decide it: {primary.what_would_decide}"] if primary.what_would_decide else []
+    body = paragraphs([primary.question, *decide, *primary.notes]) + definition_list(shown)
+    tone = ANSWER_TONES.get(primary.answer, "open")
+    return card("The registered measure", ANSWER_WORDS[primary.answer], tone, body)
 
 
 def verdict_card(record: Record) -> str:

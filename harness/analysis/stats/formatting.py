@@ -40,6 +40,13 @@ def format_count(count: int | None) -> str:
     return str(count) if count < 1000 else f"{count / 1e3:.0f}k" if count < 999_500 else f"{count / 1e6:.3g}M"
 
 
+def format_hours(hours: float) -> str:
+    """A length of time to two figures in the unit that suits it: 9.5 s, 12 min, 1.7 h."""
+    seconds = hours * 3600
+    value, unit = (seconds, "s") if seconds < 60 else (seconds / 60, "min") if hours < 1 else (hours, "h")
+    return f"{float(f'{value:.2g}'):,.10g} {unit}"
+
+
 def format_interval(interval: Sequence[float | None] | None, digits: int = 3, sign: bool = False) -> str:
     """An interval as "a to b", or a dash."""
     if interval is None or any(end is None or abs(end) == float("inf") for end in interval):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
@@ -25,16 +26,31 @@ class MeasureTerm:
     setting: str | None = None
     weight: float = 1.0
 
+    def selects(self, role: str, task: str, difficulty: int | str, setting: str) -> bool:
+        """Whether a cell is one of the term's."""
+        return (
+            self.role in (None, role)
+            and (not self.tasks or any(fnmatchcase(task, pattern) for pattern in self.tasks))
+            and (not self.difficulties or str(difficulty) in map(str, self.difficulties))
+            and self.setting in (None, setting)
+        )
+
 
 @schema(frozen=True, config=FORBID_EXTRA)
 class Measure:
-    """The primary measure as a number: the sum of `terms`, seed by seed, divided by the sum of `per` where given. The
-    answer is yes where its 95% interval over seeds lies above `margin`, no where it lies below, else undecided."""
+    """The primary measure as a number: the sum of `terms`, seed by seed, divided by the sum of `per` where given.
+
+    The answer is yes where its 95% interval over seeds lies on the side `yes_if` of `margin`, no where it lies on the
+    other, else undecided. metric: accuracy, pass_all_at_K (all of K samples of a problem right), or a numeric column of
+    the run table. alike: what counts the same in a mean, each cell, or each task (its cells among themselves).
+    """
 
     terms: Annotated[tuple[MeasureTerm, ...], Field(min_length=1)]
     margin: float
     metric: str = "accuracy"
     per: tuple[MeasureTerm, ...] = ()
+    yes_if: Literal["above", "below"] = "above"
+    alike: Literal["cells", "tasks"] = "cells"
 
 
 @schema(frozen=True, config=FORBID_EXTRA)
