@@ -32,8 +32,9 @@ def draw_pool(mixture: Mixture, size: int, exponent: float, rng: np.random.Gener
     """A pool of exactly so many problems of the training split, distinct by task and content; pools of one stream are
     prefixes of each other.
 
-    A task and difficulty keeps its probability in the mixture (of those in the pool), however few problems it has; its
-    i-th problem has weight i ** -exponent (0: uniform, 1: Zipf's law). Raises PoolTooLarge where the mixture has fewer.
+    A task and difficulty has its share of the pool, as far as it has problems, and in any case its probability in the
+    mixture (of those in the pool); its i-th problem has weight i ** -exponent (0: uniform, 1: Zipf's law). Raises
+    PoolTooLarge where the mixture has fewer.
     """
     drawn = list(_distinct(mixture, size, rng))
     if len(drawn) < size:
@@ -48,15 +49,14 @@ def draw_pool(mixture: Mixture, size: int, exponent: float, rng: np.random.Gener
 
 
 def _distinct(mixture: Mixture, size: int, rng: np.random.Generator) -> Iterator[tuple[int, Problem]]:
-    """Up to `size` (cell, problem): a cell by its probability, then a new problem of it; a cell that has no more is
-    left out from there on."""
+    """Up to `size` (cell, problem): each new problem of the cell that lacks most of its share (Sainte-Laguë's method),
+    so that cells which are alike get equally many; a cell that has no more is left out from there on."""
     cells = mixture.cells()
     weights = np.array([probability for *_, probability in cells])
     seen: dict[str, set[str]] = {task.name: set() for task, *_ in cells}
     counts = [0] * len(cells)
     while sum(counts) < size and weights.any():
-        cumulative = np.cumsum(weights)
-        cell = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
+        cell = int(np.argmax(weights / (2 * np.array(counts) + 1)))
         task, difficulty, _ = cells[cell]
         problem = _new_problem(task, difficulty, seen[task.name], 20 * (counts[cell] + 50), rng)
         if problem is None:

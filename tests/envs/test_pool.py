@@ -52,6 +52,16 @@ def test_tasks_and_difficulties_keep_their_shares_however_few_problems_they_have
         assert np.ptp(large.probabilities[own]) == 0
 
 
+def test_tasks_and_difficulties_have_their_shares_of_the_pool_itself():
+    """To within one problem: the six of this mixture have the shares (1, 3) x (4, 2, 1) / 28; those alike, the same."""
+    size = 84
+    counts = Counter((p.task, p.difficulty) for p in pool(MIXTURE, size).problems)
+    for task, difficulty, probability in MIXTURE.cells():
+        assert abs(counts[task.name, difficulty] - size * probability) <= 1
+    alike = Mixture(select(["toy.*"]), difficulties=(1, 2, 3))
+    assert set(Counter((p.task, p.difficulty) for p in pool(alike, 6).problems).values()) == {1}
+
+
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 1.5])
 def test_problems_are_drawn_by_their_rank_to_the_exponent(exponent):
     """All within 4.5 standard deviations of the share, of one task and difficulty."""
