@@ -147,8 +147,10 @@ def _step(
 def _drawn(cfg: BaseConfig, corpus: Mixture, teacher: Teacher | None, key: Key) -> list[np.ndarray]:
     """The documents of a step: of the corpus, or, in a later generation, of the teacher but for those that stay
     original. A generation's streams go on where those of the one before ended."""
-    if (synthetic := cfg.synthetic) is None or teacher is None:
+    if (synthetic := cfg.synthetic) is None:
         return _from_corpus(cfg, corpus, cfg.documents, key)
+    if teacher is None:
+        raise ValueError(f"generation {cfg.generation} is pretrained on what the one before wrote: give its teacher")
     key = replace(key, step=cfg.generation * cfg.steps + key.step)
     originals = _from_corpus(cfg, corpus, round(synthetic.original_share * cfg.documents), key)
     return originals + synthetic_documents(cfg, corpus, cfg.documents - len(originals), teacher, key)

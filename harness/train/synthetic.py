@@ -6,6 +6,7 @@ Prompts are drawn as in the corpus. What a filter leaves is not: it keeps more o
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import numpy as np
 import torch
@@ -15,7 +16,6 @@ from envs.mixture import Mixture
 from envs.vector import TextVectorEnv
 from harness.config.schema import BaseConfig, SyntheticConfig
 from harness.config.task_checks import longest_scratchpad
-from harness.core.errors import UserError
 from harness.core.seeding import Key
 from harness.policy.backends.backend import Backend
 from harness.policy.transformer import Transformer
@@ -53,8 +53,9 @@ def kept(options: SyntheticConfig, correct: np.ndarray, rng: np.random.Generator
 
 
 def synthetic_documents(cfg: BaseConfig, corpus: Mixture, n: int, teacher: Teacher, key: Key) -> list[np.ndarray]:
-    """n documents by the teacher of key.seed, drawn in rounds until the filter has kept enough; after MOST_DRAWN * n
-    completions those kept are repeated. Seed and step of the key name the streams. Raises UserError if none is kept."""
+    """n documents by the teacher of key.seed, drawn in rounds until the filter has kept enough. After MOST_DRAWN * n
+    completions those kept are repeated; where none is right, as of a policy that has collapsed, the last are read as
+    they are, so that its seed stays in a study. Seed and step of the key name the streams."""
     if n == 0 or cfg.synthetic is None:
         return []
     names = ("synthetic_problems", "synthetic_sampling", "synthetic_filter")
@@ -62,30 +63,19 @@ def synthetic_documents(cfg: BaseConfig, corpus: Mixture, n: int, teacher: Teach
     problem_rng, filter_rng = problem_key.generator(), filter_key.generator()
     policy, sampling = teacher.policies[key.seed], corpus_sampling(cfg, corpus)
     documents: list[np.ndarray] = []
-    drawn = 0
+    written, drawn = documents, 0
     while len(documents) < n and drawn < MOST_DRAWN * n:
         size = _size_of_round(n, len(documents), drawn)
         env, problems = TextVectorEnv(size, corpus.tasks[0]), corpus.draw(size, problem_rng)
         streams = torch.arange(drawn, drawn + size)
         rollouts, results = rollout(teacher.backend, policy, env, problems, sampling, (sampling_key,), streams)
         correct = (results.verdict == int(Verdict.CORRECT)).cpu().numpy()
-        rows = zip(rollouts.ids.cpu().numpy(), rollouts.length.cpu().numpy(), kept(cfg.synthetic, correct, filter_rng))
-        documents += [ids[:length] for ids, length, keep in rows if keep]
+        written = [ids[:length] for ids, length in zip(rollouts.ids.cpu().numpy(), rollouts.length.cpu().numpy())]
+        documents += [each for each, keep in zip(written, kept(cfg.synthetic, correct, filter_rng)) if keep]
         drawn += size
-    return _exactly(documents, n, drawn)
+    return list(islice(cycle(documents or written), n))
 
 
 def _size_of_round(n: int, found: int, drawn: int) -> int:
     """As many completions as are missing at the share kept so far, n at most."""
     return n if found == 0 else min(n, math.ceil((n - found) * drawn / found))
-
-
-def _exactly(documents: list[np.ndarray], n: int, drawn: int) -> list[np.ndarray]:
-    """n of them, repeated where they are fewer."""
-    if not documents:
-        raise UserError(
-            "base.synthetic.filter=verifier",
-            f"of {drawn:,} completions of the generation before none was right, so no document is left",
-            "pretrain further (base.steps), lower base.difficulties, or set base.synthetic.filter=none",
-        )
-    return [documents[i % len(documents)] for i in range(n)]

@@ -69,6 +69,12 @@ def test_each_generation_reads_other_prompts_than_the_one_before():
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
 
 
+def test_a_later_generation_never_falls_back_to_the_corpus():
+    cfg = tiny("base.synthetic={generation: 1}").base
+    with pytest.raises(ValueError, match="teacher"):
+        _drawn(cfg, corpus_of(cfg), None, KEY)
+
+
 def test_what_the_filter_kept_is_repeated_where_it_keeps_too_little(monkeypatch):
     monkeypatch.setattr(synthetic, "MOST_DRAWN", 1)
     documents = drawn(filter="verifier")
@@ -76,10 +82,10 @@ def test_what_the_filter_kept_is_repeated_where_it_keeps_too_little(monkeypatch)
     assert share_right(documents) == 1
 
 
-def test_a_base_whose_filter_keeps_nothing_is_refused(monkeypatch):
+def test_where_the_filter_keeps_nothing_a_collapsed_policy_is_read_as_it_is(monkeypatch):
     monkeypatch.setattr(synthetic, "kept", lambda options, correct, rng: np.zeros_like(correct))
-    with pytest.raises(UserError, match="none was right"):
-        drawn(filter="verifier")
+    documents = drawn(filter="verifier", n=8)
+    assert len({one.tobytes() for one in documents}) == 8
 
 
 def test_no_document_is_asked_of_the_teacher_where_all_stay_original():

@@ -75,7 +75,9 @@ class BaseConfig:
     scratchpad before the answer. `folder`: an exported policy (scripts/export.py) to take instead; the rest of this
     section then counts for nothing, but for the corpus of continued pretraining, and for `scratchpad_share`, which
     determines whether the policy writes scratchpads. `task_options`: options of some tasks, by name or pattern; the
-    first entry that stands for a task counts. `synthetic`: documents written by an earlier base; null: the corpus's."""
+    first entry that stands for a task counts. `synthetic`: documents written by the base of the generation before,
+    those that `filter` (none, or verifier) keeps: one that errs on a share `filter_error`, and where it keeps none, all
+    of them; beside a share `original_share` of the corpus. null: the corpus alone."""
 
     folder: str | None
     seed: NonNegativeInt
