@@ -85,10 +85,10 @@ def _analyze(command: Command) -> None:
         runs = [path for text in _listed(command.runs) for path in _runs(text, command)]
         print(f"report: {compare(runs, command.out)}")
     elif command.law == "pretraining":
-        from harness.analysis.stats.pretraining_law import write_pretraining_law
+        from harness.analysis.report.pretraining_page import write_pretraining_law
 
         frame = pl.concat([read_frame(path) for path in _paths(command)], how="diagonal_relaxed")
-        print(f"law: {write_pretraining_law(frame, command.out, command.analysis.seed)}")
+        print(f"law: {write_pretraining_law(frame, Path(command.out), command.analysis.seed)}")
     else:
         _write_verdicts(command)
 

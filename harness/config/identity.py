@@ -96,6 +96,11 @@ def _imported(config: Config) -> dict[str, list[str]]:
 
 def base_id(config: Config) -> str:
     """Identity of the base: what determines its weights."""
+    return "base-" + _hash({"schema": SCHEMA_VERSION, **_pretraining(config)})
+
+
+def _pretraining(config: Config) -> dict[str, Any]:
+    """What determines the weights of a base."""
     values = _values(config)
     content = {key: values[key] for key in ("model", "base", "precision")}
     if config.base.folder is None:
@@ -105,13 +110,18 @@ def base_id(config: Config) -> str:
     else:
         weights = origin_of(Path(config.base.folder), config.model)["weights"]
         content["base"] = {"weights": weights} | ({"has_scratchpad": True} if config.has_scratchpad else {})
-    return "base-" + _hash({"schema": SCHEMA_VERSION, **content})
+    return content
 
 
 def run_id(config: Config) -> str:
-    """Identity of an RL run: what determines its weights at any step, so neither labels, paths and evaluation settings
-    nor, without a horizon, the number of steps: a longer budget extends a run."""
+    """Identity of a run: what determines its weights at any step, so neither labels, paths and evaluation settings nor,
+    without a horizon, the number of steps: a longer budget extends a run."""
     values = _values(config)
+    if config.objective == "pretraining":
+        content = _pretraining(config)
+        if not config.has_horizon:
+            content["base"].pop("steps")
+        return "pretraining-" + _hash({"schema": SCHEMA_VERSION, "seed": config.seed, **content})
     kept = ["seed"]
     if config.objective != "frozen":
         kept += ["tasks", "rl", "algo", "optim", "schedule", "precision"]
@@ -150,7 +160,10 @@ def _trained_tasks(config: Config, tasks: dict[str, Any]) -> dict[str, Any]:
 
 def evaluation_id(config: Config) -> str:
     """Identity of an evaluation: its settings and tasks."""
-    settings = {key: value for key, value in _values(config)["evaluation"].items() if key != "batch_size"}
+    values = _values(config)
+    settings = {key: value for key, value in values["evaluation"].items() if key != "batch_size"}
+    if config.evaluation.documents:
+        settings["corpus"] = _corpus(config, values)
     held_out = [list(config.tasks.held_out_difficulties)] if config.tasks.held_out_difficulties else []
     roles = [_names(config.tasks.verified), _names(config.tasks.unverified)]
     tasks = [*roles, list(config.tasks.difficulties), *held_out]

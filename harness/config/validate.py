@@ -17,6 +17,7 @@ def check(config: Config) -> None:
     _check_sizes(config)
     _check_budgets(config)
     _check_stop_at(config)
+    _check_pretraining(config)
     try:
         verified, unverified = select(config.tasks.verified), select(config.tasks.unverified)
         corpus = select(config.base.tasks)
@@ -86,13 +87,14 @@ def _check_budgets(config: Config) -> None:
         return
     given = f"budgets={list(config.budgets)}".replace(" ", "")
     if any(budget < 0 for budget in config.budgets):
-        raise UserError(given, "a budget is a number of RL steps, and 0 is the policy before RL", "give 0 or more")
-    late = [budget for budget in config.budgets if budget > config.rl.steps]
+        raise UserError(given, "a budget is a number of steps, and 0 is the policy before training", "give 0 or more")
+    late = [budget for budget in config.budgets if budget > config.steps]
     if late:
+        name = "base.steps" if config.objective == "pretraining" else "rl.steps"
         raise UserError(
-            f"{given} with rl.steps={config.rl.steps}",
+            f"{given} with {name}={config.steps}",
             f"the run ends before {', '.join(map(str, late))}, so it would not be evaluated there",
-            f"set rl.steps={max(late)}, or leave out the budgets above {config.rl.steps}",
+            f"set {name}={max(late)}, or leave out the budgets above {config.steps}",
         )
 
 
@@ -103,6 +105,30 @@ def _check_stop_at(config: Config) -> None:
             "rl.stop_at with launcher=stacked",
             "the runs of a stack share each step, and each would end at another",
             "set rl.stop_at.accuracy=null and rl.stop_at.seconds=null, or choose launcher=local",
+        )
+
+
+def _check_pretraining(config: Config) -> None:
+    """A run that is pretrained takes nothing but the section `base`."""
+    if config.objective != "pretraining":
+        return
+    if config.base.folder is not None:
+        raise UserError(
+            f"base.folder={config.base.folder} with objective=pretraining",
+            "the run begins at initialisation, not at weights that exist",
+            "set base.folder=null, or train those on by objective=continued_pretraining",
+        )
+    if config.base.synthetic is not None:
+        raise UserError(
+            "base.synthetic with objective=pretraining",
+            "its documents are written by a base, and the run has none",
+            "set base.synthetic=null",
+        )
+    if (config.rl.stop_at.accuracy, config.rl.stop_at.seconds) != (None, None):
+        raise UserError(
+            "rl.stop_at with objective=pretraining",
+            "pretraining goes on to base.steps",
+            "set rl.stop_at.accuracy=null and rl.stop_at.seconds=null",
         )
 
 

@@ -31,6 +31,7 @@ PURPOSES = (
     "synthetic_problems",
     "synthetic_sampling",
     "synthetic_filter",
+    "held_out_documents",
 )
 _MASK = 0xFFFFFFFF
 

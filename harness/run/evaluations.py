@@ -15,6 +15,7 @@ from harness.core.seeding import keys
 from harness.evaluate import Cell, CellResult, at_budgets, build_suite, cell_row, evaluate, problem_rows
 from harness.run.folder import Member, RunFolder, Stack, run_folder
 from harness.run.samples import samples_path
+from harness.train.pretrain import document_loss, held_out_documents
 from harness.train.state import TrainState
 
 VERIFIED_ACCURACY = "eval/verified/mean@1"
@@ -36,13 +37,25 @@ def evaluate_budget(
     if not all(known):
         config = members[0].config.evaluation
         drawn = keys("evaluation", tuple(m.config.seed for m in members), spent[0].step)
+        loss = held_out_loss(members[0].config, state)
         for i, scores in enumerate(evaluate(state.backend, state.policy, suite, config, drawn)):
-            known[i] = known[i] or _write_scores(members[i], scores, spent[i], paths[i], state.backend.name)
+            rows = [cell_row(score, config.ks) | loss[i] for score in scores]
+            known[i] = known[i] or _write_scores(members[i], scores, rows, spent[i], paths[i], state.backend.name)
     return [content["rows"] for content in known]
 
 
-def _write_scores(member: Member, scores: list[CellResult], spent: Spent, path: Path, backend: str) -> dict[str, Any]:
-    rows = [cell_row(score, member.config.evaluation.ks) for score in scores]
+def held_out_loss(config: Config, state: TrainState) -> list[dict[str, float]]:
+    """For each member {"loss": mean next-token loss on evaluation.documents validation documents of the base's corpus};
+    {} where none are asked for."""
+    if not (n := config.evaluation.documents):
+        return [{} for _ in state.seeds]
+    documents = held_out_documents(config.base, n, config.evaluation.seed, config.model.context)
+    return [{"loss": loss} for loss in document_loss(state.backend, state.policy, documents).tolist()]
+
+
+def _write_scores(
+    member: Member, scores: list[CellResult], rows: list[dict[str, Any]], spent: Spent, path: Path, backend: str
+) -> dict[str, Any]:
     problems = [row for score in scores for row in problem_rows(score)]
     samples = [
         {"task": s.cell.task, "difficulty": s.cell.difficulty, "setting": s.cell.setting,
@@ -98,10 +111,11 @@ def pooled_accuracy(config: Config, rows: Iterable[Mapping[str, Any]]) -> dict[s
 
 
 def budget_metrics(config: Config, folder: RunFolder, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """eval_metrics; eval/{verified, unverified}/mean@1 over all tasks of a role; and eval/transfer_gain, that of the
-    unverified ones minus what it was before RL, where that was measured."""
+    """eval_metrics; eval/{verified, unverified}/mean@1 over all tasks of a role; eval/transfer_gain, that of the
+    unverified ones minus what it was before RL, where that was measured; and eval/loss, on held-out documents."""
     pooled = pooled_accuracy(config, rows)
     metrics = eval_metrics(rows) | {f"eval/{role}/mean@1": value for role, value in pooled.items()}
+    metrics |= {"eval/loss": rows[0]["loss"]} if "loss" in rows[0] else {}
     before = read_json(folder.evaluation(evaluation_id(config), 0))
     if before and "unverified" in pooled:
         metrics["eval/transfer_gain"] = pooled["unverified"] - pooled_accuracy(config, before["rows"])["unverified"]

@@ -1,6 +1,6 @@
 """One run, from its job to its scores: resumed where it stood, evaluated at its budgets, stopped in good order.
 
-`run_job`, which every launcher calls, brings a base or an RL run to the step asked for and writes only into the run's
+`run_job`, which every launcher calls, brings a base or a run to the step asked for and writes only into the run's
 folder. What a run has is never shortened, replaced or relabelled: a job that asks for less only adds scores.
 """
 
@@ -29,13 +29,7 @@ from harness.policy.export import read_folder
 from harness.policy.transformer import Transformer
 from harness.run import diagnostics
 from harness.run.callbacks import ReportRow, StepCallbacks, compute_metrics, dump_on_nonfinite, open_trackers
-from harness.run.checkpoint import (
-    Source,
-    load_checkpoint,
-    load_weights,
-    save_weights,
-    step_folder,
-)
+from harness.run.checkpoint import Source, load_checkpoint, load_weights, save_weights, step_folder
 from harness.run.early_end import EarlyEnd, early_end, never
 from harness.run.evaluations import VERIFIED_ACCURACY, budget_metrics, evaluate_budget, evaluation_suite
 from harness.run.folder import Member, Stack, record_outcome, run_folder
@@ -106,7 +100,7 @@ def _run_members(members: Stack, work: RemainingWork, report: ReportRow) -> None
     elif members[0].config.objective == "frozen":
         _evaluate_frozen(members, report)
     else:
-        _rl(members, work, report)
+        _train_and_evaluate(members, work, report)
 
 
 def _open_member(job: Job, stack: ExitStack) -> Member:
@@ -143,6 +137,14 @@ def from_bases(members: Stack) -> TrainState:
     if config.objective == "rl":
         add_critic(state, config.algo, config.optim)
     return state
+
+
+def first_state(members: Stack) -> TrainState:
+    """Where the members' training begins: at their bases or, of runs that are pretrained, at initialisation."""
+    config = members[0].config
+    if config.objective == "pretraining":
+        return new_state(config, config.base.optim, tuple(member.config.base.seed for member in members))
+    return from_bases(members)
 
 
 def _resume(members: Stack, state: TrainState, start: int) -> None:
@@ -184,13 +186,13 @@ def _import(folder: str, members: Stack, state: TrainState) -> None:
         save_weights(member.folder.budgets, member.folder.run_id, state.policy, Spent(step=member.job.until))
 
 
-def _rl(members: Stack, work: RemainingWork, report: ReportRow) -> None:
-    """RL from the bases, scored at each budget as it passes; budgets passed before are scored from their weights, or by
-    a replay of the steps before them where no weights were kept."""
+def _train_and_evaluate(members: Stack, work: RemainingWork, report: ReportRow) -> None:
+    """Training as the objective has it, scored at each budget as it passes; budgets passed before are scored from their
+    weights, or by a replay of the steps before them where no weights were kept."""
     if work.replay:
         _replay(members, work, report)
     if work.start < work.until:
-        state = from_bases(members)
+        state = first_state(members)
         _resume(members, state, work.start)
         budgets = [step for step in members[0].job.budgets if step > work.start or work.start == 0]
         with open_trackers(members, report) as trackers, defer_signals() as stop, dump_on_nonfinite(members, state):
@@ -203,7 +205,7 @@ def _rl(members: Stack, work: RemainingWork, report: ReportRow) -> None:
 def _replay(members: Stack, work: RemainingWork, report: ReportRow) -> None:
     """Trains again, beside the run, for weights at budgets that it passed without keeping them. Of the run's own files
     only weights and scores at these budgets are written."""
-    state, start = from_bases(members), work.replay_start
+    state, start = first_state(members), work.replay_start
     if start > 0:
         load_checkpoint([_replay_source(member, start) for member in members], state, start)
     folders = [member.folder.replay for member in members]
@@ -221,8 +223,8 @@ def _replay_source(member: Member, step: int) -> Source:
 
 
 def _train(callbacks: StepCallbacks, state: TrainState, budgets: Sequence[int], ends: EarlyEnd) -> None:
-    """RL or continued pretraining to the callbacks' last step, or to where the run ends; keeps weights and scores at
-    each of `budgets`, and there."""
+    """Training to the callbacks' last step, or to where the run ends; keeps weights and scores at each of `budgets`,
+    and there."""
     members, until = callbacks.members, callbacks.until
     config = members[0].config
     mixture, suite = training_mixture(config), evaluation_suite(config)
@@ -234,7 +236,7 @@ def _train(callbacks: StepCallbacks, state: TrainState, budgets: Sequence[int], 
         scores = evaluate_budget(members, suite, state, state.spent)
         metrics = [budget_metrics(m.config, m.folder, rows) for m, rows in zip(members, scores)]
         callbacks.log([compute_metrics(spent) | own for spent, own in zip(state.spent, metrics)])
-        if state.step == 0:
+        if state.step == 0 and config.objective != "pretraining":
             for member, own in zip(members, metrics):
                 callbacks.warn(member, diagnostics.before_rl(own[VERIFIED_ACCURACY]))
 
@@ -248,10 +250,11 @@ def _train(callbacks: StepCallbacks, state: TrainState, budgets: Sequence[int], 
     if state.step == 0 and state.reward_model is not None:
         train_reward_model(config, state, env, mixture, training_sampling(config, mixture))
     on_budget(state)
-    if config.objective == "rl":
-        train = partial(train_rl, config, state, env, mixture)
-    else:
-        train = partial(continue_pretraining, config, state, corpus_of(config.base), mixture)
+    train = {
+        "rl": lambda: partial(train_rl, config, state, env, mixture),
+        "continued_pretraining": lambda: partial(continue_pretraining, config, state, corpus_of(config.base), mixture),
+        "pretraining": lambda: partial(pretrain, config.base, state, corpus_of(config.base)),
+    }[config.objective]()
     while state.step < until and not (reason := ends(state)):
         train(state.step + 1, after)
     if state.step < until:

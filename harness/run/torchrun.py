@@ -2,7 +2,8 @@
 
 Rank 0 works in the run's folder, as any worker does. The others run the same job in a folder of their own, which
 begins as a copy of what rank 0 resumes from and is thrown away: so all load the same weights, and no code but the step
-and the signal to stop depends on ranks. Rank 0 alone makes bases and frozen runs. All nodes must see the storage.
+and the signal to stop depends on ranks. Rank 0 alone makes bases, runs that are
+pretrained and frozen ones. All nodes must see the storage.
 """
 
 import os
@@ -46,7 +47,7 @@ def _run(job: Job, on_progress: Progress) -> None:
     from harness.train.distributed import all_gather
 
     config = parse(job.run)
-    alone = job.run_id == base_id(config) or config.objective == "frozen"
+    alone = job.run_id == base_id(config) or config.objective in ("pretraining", "frozen")
     if is_main_process():
         if not alone:
             all_gather(None)  # the others have copied

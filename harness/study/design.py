@@ -23,7 +23,7 @@ def design_of(entries: Sequence[Entry]) -> Design:
     """Of runs that differ in seeds alone. Decades are of steps, which cost about the same each."""
     config = entries[0].config
     above = [step for step in config.budget_steps() if step > 0]
-    window = [step for step in above if step >= 2 * config.schedule.warmup]
+    window = [step for step in above if step >= 2 * config.trained_schedule.warmup]
     window = window if len(window) > 1 else above  # as tables.warmup_x does
     role_and_task = roles_of(config)
     completions = {"verified": 0, "unverified": 0}

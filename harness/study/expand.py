@@ -152,7 +152,8 @@ def expand_to_jobs(entries: Sequence[Entry], labels: Mapping[str, Any]) -> list[
     runs: dict[str, Job] = {}
     for entry in entries:
         config, base = entry.config, base_id(entry.config)
-        if base not in bases:
+        needs = () if config.objective == "pretraining" else (base,)
+        if needs and base not in bases:
             bases |= {job.run_id: job for job in base_jobs(config, labels)}
         budgets = entry.budgets
         shared = runs.get(entry.run_id)
@@ -160,7 +161,7 @@ def expand_to_jobs(entries: Sequence[Entry], labels: Mapping[str, Any]) -> list[
             _check_shared(entry, shared)
             budgets = tuple(sorted({*budgets, *shared.budgets}))
         labelled = {**labels, "arm": shared.labels["arm"] if shared else entry.arm}
-        runs[entry.run_id] = Job(entry.run_id, dump(config), budgets[-1], budgets, (base,), labelled)
+        runs[entry.run_id] = Job(entry.run_id, dump(config), budgets[-1], budgets, needs, labelled)
     return [*bases.values(), *runs.values()]
 
 

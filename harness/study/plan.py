@@ -72,16 +72,11 @@ def cost(job: Job, rates: Rates) -> Cost:
     from envs.registry import select
     from harness.policy.transformer import parameter_count
     from harness.train.algorithms import flops_per_token
-    from harness.train.pretrain import corpus_of, draw_documents, scratchpad_share_of
 
     config, work = parse(job.run), remaining_work(job)
     n, weights = parameter_count(config.model, embedding=False), parameter_count(config.model) * BYTES_PER_WEIGHT
     if job.run_id == base_id(config):
-        corpus = corpus_of(config.base)
-        shown = scratchpad_share_of(config.base, corpus)
-        some = draw_documents(corpus, 64, 0.0, np.random.default_rng(0), shown)
-        tokens = work.steps * config.base.documents * sum(map(len, some)) / len(some)
-        synthetic = config.base.synthetic
+        tokens, synthetic = _document_tokens(config, work.steps), config.base.synthetic
         sampled = tokens * (1 - synthetic.original_share) if synthetic else 0.0  # more where a filter drops many
         seconds = AROUND * n * (6 * tokens / rates.update + 2 * sampled / rates.sampling)
         return Cost(tokens, n * (6 * tokens + 2 * sampled), 0.0, seconds, 4 * weights, is_base=True)
@@ -94,12 +89,25 @@ def cost(job: Job, rates: Rates) -> Cost:
     thinking, g, k = config.thinking or 0, config.rl.group_size, config.evaluation.samples
     scored = answered * sum(prompt + answer + (budget or 0) for budget in config.evaluated_thinking)
     drawn = answered * sum(prompt / k + answer + (budget or 0) for budget in config.evaluated_thinking)
+    if config.objective == "pretraining":
+        tokens = _document_tokens(config, work.steps)
+        seconds = AROUND * n * (2 * drawn / rates.sampling + 6 * tokens / rates.update)
+        return Cost(tokens, 6 * n * tokens, 2 * n * scored, seconds, weights * (budgets + 6))
     rows = float(work.steps * config.rl.problems * g)
     tokens = rows * (prompt + answer + thinking)
     computed = rows * (prompt / g + answer + thinking)  # a group has one prompt
     per_token = flops_per_token(config)
     seconds = AROUND * n * (2 * (computed + drawn) / rates.sampling + (per_token - 2) * computed / rates.update)
     return Cost(tokens, per_token * n * tokens, 2 * n * scored, seconds, weights * (budgets + 6))
+
+
+def _document_tokens(config: Config, steps: int) -> float:
+    """Of so many steps of pretraining, from the lengths of a few documents."""
+    from harness.train.pretrain import corpus_of, draw_documents, scratchpad_share_of
+
+    corpus = corpus_of(config.base)
+    some = draw_documents(corpus, 64, 0.0, np.random.default_rng(0), scratchpad_share_of(config.base, corpus))
+    return steps * config.base.documents * sum(map(len, some)) / len(some)
 
 
 def plan_table(

@@ -48,7 +48,7 @@ def sweep_arms(configs: Sequence[Config]) -> list[str]:
 def sweep_table(configs: Sequence[Config]) -> RichTable:
     """One row a run: the changed settings, and by role accuracy at its first and last budget, and the change."""
     changed = changed_settings(configs)
-    split, steps = configs[0].evaluation.split, max(config.rl.steps for config in configs)
+    split, steps = configs[0].evaluation.split, max(config.steps for config in configs)
     table = RichTable(title=f"held-out accuracy ({split}) before RL → after {steps} steps", title_justify="left")
     for name in (*changed[0], *ROLES):
         table.add_column(name.removesuffix(".name"), overflow="fold")

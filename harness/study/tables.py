@@ -29,7 +29,7 @@ def warmup_x(study: Study, folder: Path) -> float:
     an arm has no two budgets yet in the window, which begins at twice that."""
     import polars as pl
 
-    warmup = max(entry.config.schedule.warmup for entry in study.entries)
+    warmup = max(entry.config.trained_schedule.warmup for entry in study.entries)
     spent = pl.read_parquet(folder / "table.parquet", columns=["arm", "x", "step"]).filter(pl.col("step") > 0)
     if spent.is_empty():
         return 0.0
@@ -49,9 +49,11 @@ def _base_columns(study: Study, entry: Entry) -> Mapping[str, Any]:
     meta = read_meta(step_folder(base.budgets, config.base.steps)) or {}
     check_metrics(base.path, base.status())
     rows = read_metrics(base.path)
-    if "loss" not in meta and not rows and (cached := study.cached.base(entry.run_id)):
+    if config.objective == "pretraining":  # it has no base
+        tokens, loss = 0, None
+    elif "loss" not in meta and not rows and (cached := study.cached.base(entry.run_id)):
         return {name: cached[name] for name in BASE_COLUMNS} | {"base_id": base_id(config)}
-    if "loss" in meta:
+    elif "loss" in meta:
         tokens, loss = meta["spent"]["tokens"], meta["loss"]
     else:  # an imported base, or one of an older version
         last = [row["train/loss"] for row in rows[-20:]]
@@ -63,7 +65,7 @@ def _base_columns(study: Study, entry: Entry) -> Mapping[str, Any]:
         "model_params": parameter_count(config.model),
         "pretrain_tokens": tokens,
         "pretrain_loss": loss,
-        "budgets_mode": "decay" if config.schedule.has_horizon else "prefix",
+        "budgets_mode": "decay" if config.trained_schedule.has_horizon else "prefix",
     }
 
 

@@ -25,8 +25,9 @@ from envs.registry import get, select
 from envs.splits import draw_in_split
 from harness.config.schema import BaseConfig, Config, OptimConfig
 from harness.core.seeding import Key, keys
+from harness.policy.backends.backend import Backend
 from harness.policy.tokenizer import encode_completion, encode_prompt, encode_reply
-from harness.policy.transformer import parameter_count
+from harness.policy.transformer import Transformer, parameter_count
 from harness.train.algorithms import flops_per_token
 from harness.train.curriculum import draw_problems
 from harness.train.optim import accumulate_gradients, clip_gradients, learning_rate_factor, set_learning_rate
@@ -62,9 +63,9 @@ def _per_problem(share: Shares, problems: Sequence[Problem]) -> np.ndarray | flo
     return np.array([share[problem.task] for problem in problems]) if isinstance(share, Mapping) else share
 
 
-def _another(problem: Problem, rng: np.random.Generator) -> Problem:
-    """A problem of the same task, difficulty and split."""
-    return draw_in_split(get(problem.task), problem.difficulty, "train", rng)
+def _another(problem: Problem, rng: np.random.Generator, split: str) -> Problem:
+    """A problem of the same task and difficulty."""
+    return draw_in_split(get(problem.task), problem.difficulty, split, rng)
 
 
 def document(problem: Problem, answer: str, scratchpad: str | None = None) -> np.ndarray:
@@ -86,13 +87,18 @@ def _as_in_corpus(problem: Problem, rng: np.random.Generator) -> Problem:
 
 
 def draw_documents(
-    mixture: Mixture, n: int, label_noise: Shares, rng: np.random.Generator, scratchpad_share: Shares = 0.0
+    mixture: Mixture,
+    n: int,
+    label_noise: Shares,
+    rng: np.random.Generator,
+    scratchpad_share: Shares = 0.0,
+    split: str = "train",
 ) -> list[np.ndarray]:
-    """n documents of the training split; a wrong one has another problem's answer and scratchpad. `label_noise`
-    and `scratchpad_share`: of all documents alike, or by task."""
-    problems = mixture.draw(n, rng)
+    """n documents of a split; a wrong one has another problem's answer and scratchpad. `label_noise` and
+    `scratchpad_share`: of all documents alike, or by task."""
+    problems = mixture.draw(n, rng, split)
     wrong = rng.random(n) < _per_problem(label_noise, problems)
-    solved = [_another(p, rng) if w else p for p, w in zip(problems, wrong)]
+    solved = [_another(p, rng, split) if w else p for p, w in zip(problems, wrong)]
     # From streams of their own: the same problems, right and wrong, whatever the share and the corpus's errors.
     streams = rng.spawn(2 if any(task.corpus_answer for task in mixture.tasks) else 1)
     solved = [_as_in_corpus(s, streams[-1]) for s in solved]
@@ -173,6 +179,21 @@ def pretrain(
     """Steps from state.step to `until`, calling `on_step` after each."""
     while state.step < until:
         on_step(state, pretrain_step(cfg, state, corpus, teacher))
+
+
+def held_out_documents(cfg: BaseConfig, n: int, seed: int, context: int) -> list[np.ndarray]:
+    """n documents as those that a base reads, of the validation split; the same for all runs."""
+    corpus, rng = corpus_of(cfg), Key("held_out_documents", seed).generator()
+    noise, steps_shown = label_noise_of(cfg, corpus), scratchpad_share_of(cfg, corpus)
+    drawn = draw_documents(corpus, n, noise, rng, steps_shown, "validation")
+    return [document[:context] for document in drawn]
+
+
+@torch.no_grad()
+def document_loss(backend: Backend, policy: Transformer, documents: Sequence[np.ndarray]) -> Tensor:
+    """Mean next-token loss of each policy of a stack over all tokens of the documents, [S], in nats."""
+    batches = backend.document_batches(policy, [documents] * policy.seeds)
+    return torch.stack([backend.document_loss(policy, batch) / batch.denominator for batch in batches]).sum(0)
 
 
 # ---- Continued pretraining, an arm in the place of RL

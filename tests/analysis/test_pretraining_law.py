@@ -8,6 +8,7 @@ import pytest
 from scipy.optimize import minimize
 
 from harness.analysis.data.table_checks import TableError
+from harness.analysis.report.pretraining_page import write_pretraining_law
 from harness.analysis.stats import pretraining_law as law
 
 SIZES, TOKENS = np.logspace(5, 7, 6), np.logspace(6, 9, 6)
@@ -100,8 +101,8 @@ def test_a_table_that_cannot_identify_the_law_is_refused_with_the_fix(frame, mes
 
 
 def test_the_written_law_is_strict_json_and_repeats(tmp_path):
-    first = law.write_pretraining_law(losses(0.01), tmp_path / "a").read_text()
-    second = law.write_pretraining_law(losses(0.01), tmp_path / "b").read_text()
+    first = write_pretraining_law(losses(0.01), tmp_path / "a").read_text()
+    second = write_pretraining_law(losses(0.01), tmp_path / "b").read_text()
     assert first == second
     report = json.loads(first, parse_constant=lambda constant: pytest.fail(f"{constant} is not JSON"))
     assert set(report) >= {"E", "A", "alpha", "B", "beta", "compute_optimal_exponents", "n_bootstraps"}

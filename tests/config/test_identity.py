@@ -117,6 +117,7 @@ LABELS = {
     "evaluation.thinking": [8],
     "evaluation.temperature": 0.5,
     "evaluation.seed": 3,
+    "evaluation.documents": 8,
     "evaluation.batch_size": 128,
     "budgets": [0, 4],
     "device": "auto",
@@ -234,6 +235,25 @@ def test_what_continued_pretraining_costs_depends_on_how_long_rl_would_think():
         for n in (0, 8)
     }
     assert len(ids) == 2
+
+
+def test_a_run_that_is_pretrained_depends_on_the_base_section_alone():
+    """And on its steps only where the schedule has a horizon: a longer run extends a shorter one."""
+
+    def pretrained(*more):
+        return run_id(tiny("objective=pretraining", *more))
+
+    constant = "base.schedule.name=constant"
+    assert pretrained("optim.lr=0.5", "rl.problems=8", "algo=grpo") == pretrained()
+    assert pretrained("base.documents=16") != pretrained() != pretrained("base.steps=4")
+    assert pretrained("model.layers=2") != pretrained() != pretrained("base.seed=1")
+    assert pretrained(constant, "base.steps=4") == pretrained(constant)
+
+
+def test_the_loss_on_held_out_documents_is_identified_by_the_corpus():
+    of = lambda *more: evaluation_id(tiny(*more))  # noqa: E731
+    assert of("base.label_noise=0.3") == of()
+    assert of("evaluation.documents=8", "base.label_noise=0.3") != of("evaluation.documents=8")
 
 
 def test_a_pattern_is_the_tasks_that_it_stands_for():

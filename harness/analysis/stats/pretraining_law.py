@@ -4,11 +4,9 @@ Form and loss: Hoffmann et al., arXiv 2203.15556, section 3.3 and appendix D.3. 
 averaging stopped the original optimiser early (Besiroglu et al., arXiv 2404.10102).
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -254,11 +252,3 @@ def _sentence(parameters: dict[str, Any], growth: dict[str, Any], unsure: list[s
     low, high = growth["params"]["interval"]
     text += f"; compute-optimal parameters grow as C^{growth['params']['value']:.2f} ({low:.2f} to {high:.2f})."
     return text + (f" Not identified by these data: {', '.join(unsure)}." if unsure else "")
-
-
-def write_pretraining_law(frame: pl.DataFrame, out: str | Path, seed: int = 0) -> Path:
-    """Fits the law and writes `out/pretraining_law.json`."""
-    path = Path(out) / "pretraining_law.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(pretraining_law(frame, seed), indent=1, allow_nan=False) + "\n")
-    return path

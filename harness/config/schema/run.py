@@ -59,7 +59,8 @@ class TasksConfig:
 @schema(frozen=True, config=FORBID_EXTRA)
 class EvaluationConfig:
     """`problems` of each task and difficulty, `samples` completions of each; pass@k at each of `ks`. A policy with a
-    scratchpad is scored at each of the `thinking` budgets, a setting of its own in the run table."""
+    scratchpad is scored at each of the `thinking` budgets, a setting of its own in the run table. `documents`: so many
+    validation documents of the base's corpus, the same for all runs, whose mean next-token loss is measured too."""
 
     split: Literal["train", "validation", "test"]
     problems: PositiveInt
@@ -69,16 +70,18 @@ class EvaluationConfig:
     seed: NonNegativeInt
     batch_size: PositiveInt  # completions at once: memory, never results
     thinking: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
+    documents: NonNegativeInt = 0
 
 
 @schema(frozen=True, config=FORBID_EXTRA)
 class Config:
-    """All of one run. `name`: what it is called where no study names it. `budgets`: steps at which it is evaluated, or
-    "log2" for 0, 1, 2, 4 … rl.steps; the end of each phase of a sequence is one too. `backend`: which implementation
-    computes; backends agree to rounding, so it is no part of a run's identity. `objective_metric`: the metric at the
-    last budget that a sweeper which optimises is given."""
+    """All of one run. `objective`: what trains it; pretraining takes the section `base` alone, from initialisation, for
+    base.steps steps. `name`: what it is called where no study names it. `budgets`: steps at which it is evaluated, or
+    "log2" for 0, 1, 2, 4 … its last step; the end of each phase of a sequence is one too. `backend`: which
+    implementation computes; backends agree to rounding, so it is no part of a run's identity. `objective_metric`: the
+    metric at the last budget that a sweeper which optimises is given."""
 
-    objective: Literal["rl", "continued_pretraining", "frozen"]
+    objective: Literal["rl", "continued_pretraining", "pretraining", "frozen"]
     seed: NonNegativeInt
     model: ModelConfig
     base: BaseConfig
@@ -119,19 +122,29 @@ class Config:
         return self.evaluation.thinking if self.has_scratchpad else (None,)
 
     @property
+    def steps(self) -> int:
+        """Of its training; a frozen run stands at those of the run that it is compared with."""
+        return self.base.steps if self.objective == "pretraining" else self.rl.steps
+
+    @property
+    def trained_schedule(self) -> ScheduleConfig:
+        """The learning rate's over these steps."""
+        return self.base.schedule if self.objective == "pretraining" else self.schedule
+
+    @property
     def has_horizon(self) -> bool:
-        """Whether rl.steps changes the weights before the last step."""
-        return self.schedule.has_horizon or self.tasks.sequence
+        """Whether the number of steps changes the weights before the last step."""
+        return self.trained_schedule.has_horizon or bool(self.phase_ends)
 
     @property
     def phase_ends(self) -> tuple[int, ...]:
         """The last step of each phase of a sequence; () without one."""
-        phases = len(self.tasks.verified) if self.tasks.sequence else 0
+        phases = len(self.tasks.verified) if self.tasks.sequence and self.objective != "pretraining" else 0
         return (*((i + 1) * (self.rl.steps // phases) for i in range(phases - 1)), self.rl.steps) if phases else ()
 
     def budget_steps(self) -> tuple[int, ...]:
         """Ascending steps at which a run is evaluated, its last step and the ends of phases among them."""
-        last = self.rl.steps
+        last = self.steps
         powers = (0, *(2**i for i in range(last.bit_length()) if 2**i < last))
         given = powers if self.budgets == "log2" else self.budgets
         return tuple(sorted({*given, *self.phase_ends, last}))
