@@ -27,7 +27,7 @@ from envs.in_context import induction, regression
 from envs.language import comment, describe, explain, trace_comment
 from envs.lookup import automaton, cipher, compose, fold, quanta, walk
 from envs.strings import balance, composition, counting, deduplication, reversal, sorting, substitution
-from envs.tools import calculator, guess_number, spreadsheet, store
+from envs.tools import calculator, guess_number, spell, spreadsheet, store, translate
 
 MODULES = (
     addition,
@@ -73,6 +73,8 @@ MODULES = (
     trace_check,
     trace_fault,
     trace_comment,
+    translate,
+    spell,
 )
 TASKS: dict[str, Task] = {task.name: task for module in MODULES for task in module.TASKS}
 

@@ -34,7 +34,15 @@ def test_calculator_takes_one_operation_and_calls_all_else_an_error(call, reply)
     assert (text, reward, terminated, truncated, info["verdict"]) == (reply, 0.0, False, False, None)
 
 
-@pytest.mark.parametrize(("name", "empty"), [("store.worded", "none"), ("spreadsheet.symbolic", "empty")])
+UNKNOWN = [
+    ("store.worded", "none"),
+    ("spreadsheet.symbolic", "empty"),
+    ("translate.symbolic", "none"),
+    ("spell.worded", "none"),
+]
+
+
+@pytest.mark.parametrize(("name", "empty"), UNKNOWN)
 def test_unknown_key_is_told_and_the_episode_goes_on(name, empty):
     assert start(name).step("?Q9")[:3] == (empty, 0.0, False)
 
@@ -82,3 +90,12 @@ def test_two_examples_determine_the_line():
         (x1, y1), (x2, y2) = (map(int, pair.split(">")) for pair in problem.data["pairs"].split())
         slope = (y2 - y1) // (x2 - x1)
         assert problem.answer == str(y1 + slope * (problem.data["query"] - x1))
+
+
+@pytest.mark.parametrize("name", ["store.symbolic", "spell.symbolic", "translate.symbolic"])
+def test_what_the_tool_replies_to_the_calls_gives_the_answer(name):
+    """The last reply is the key at the end of the hops, or the replies together are the word."""
+    for problem in distinct_problems(envs.get(name), 4, "test", 20, 0):
+        calls = envs.get(name).worked(problem).split("\n")[:-1]
+        replies = [envs.get(name).reply(problem, calls[: i + 1]).text for i in range(len(calls))]
+        assert problem.answer in (replies[-1], "".join(replies))

@@ -1,0 +1,47 @@
+"""A word that only the tool has: read it place by place, then write it."""
+
+import numpy as np
+
+from envs.base import Problem
+from envs.contexts import Content, family
+from envs.draw import letters
+from envs.tools import CALL, answer_or_call
+
+LETTERS = "abcdefghij"
+
+
+def draw(rng: np.random.Generator, difficulty: int) -> Content:
+    word = letters(rng, difficulty, LETTERS)
+    return Content(f"spell:{word}", word, {"word": word, "length": difficulty})
+
+
+def read(problem: Problem, call: str) -> str:
+    """The letter at a place, or "none"; places count from 1."""
+    places = {str(place): letter for place, letter in enumerate(problem.data["word"], start=1)}
+    return places.get(call, "none")
+
+
+def worked(problem: Problem) -> str:
+    """A call for each place, then the word."""
+    calls = [f"{CALL}{place}" for place in range(1, problem.data["length"] + 1)]
+    return "\n".join([*calls, problem.answer])
+
+
+TASKS = family(
+    "spell",
+    draw,
+    symbolic="read {length}:",
+    worded=(
+        "The hidden word has {length} letters. Which is it?",
+        "Spell the word of length {length}.",
+        "Read all {length} letters and say the word.",
+    ),
+    widths=lambda d: {"length": len(str(d)), "answer": max(d, 1 + len(str(d)))},
+    difficulty_meaning="letters of the word",
+    answer_format=r"[a-j]+",
+    guess_rate=0.01,
+    worked=worked,
+    respond=answer_or_call(read),
+    max_turns=12,
+    max_reply=4,
+)
