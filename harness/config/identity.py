@@ -137,7 +137,7 @@ def run_id(config: Config) -> str:
 
 def _corpus(config: Config, values: dict[str, Any]) -> dict[str, Any]:
     """What continued pretraining reads, and the thinking budget, on which its length depends."""
-    names = ("contexts", "difficulties", "difficulty_decay", "label_noise", "scratchpad_share")
+    names = ("contexts", "difficulties", "difficulty_decay", "label_noise", "scratchpad_share", "calls_share")
     corpus = {name: values["base"][name] for name in names if name in values["base"]}
     thinking = {name: value for name, value in values["sampling"].items() if name == "thinking"}
     return {"tasks": _names(config.base.tasks), **corpus, **_task_options(config), **thinking}
@@ -145,9 +145,13 @@ def _corpus(config: Config, values: dict[str, Any]) -> dict[str, Any]:
 
 def _task_options(config: Config) -> dict[str, Any]:
     """The options of each task whose options are its own, whatever patterns stand for it; {} where none has any."""
-    base, general = config.base, CorpusOptions(1.0, config.base.label_noise, config.base.scratchpad_share)
+    base = config.base
+    general = CorpusOptions(1.0, base.label_noise, base.scratchpad_share, base.calls_share)
     own = {name: options for name in _names(base.tasks) if (options := base.options(name)) != general}
     dumped = TypeAdapter(dict[str, CorpusOptions]).dump_python(own, mode="json")
+    for options in dumped.values():
+        if options["calls_share"] == 1.0:
+            del options["calls_share"]  # which came later: the identities of before stand
     return {"task_options": dumped} if own else {}
 
 

@@ -59,6 +59,12 @@ def scratchpad_share_of(base: BaseConfig, corpus: Mixture) -> Shares:
     return {task.name: base.options(task.name).scratchpad_share or 0.0 for task in corpus.tasks}
 
 
+def calls_share_of(base: BaseConfig, corpus: Mixture) -> Shares:
+    """The share of documents that show the turns before the answer, by task of several turns; 1 where all do."""
+    shares = {task.name: base.options(task.name).calls_share for task in corpus.tasks}
+    return 1.0 if all(share == 1 for share in shares.values()) else {name: s or 0.0 for name, s in shares.items()}
+
+
 def _per_problem(share: Shares, problems: Sequence[Problem]) -> np.ndarray | float:
     return np.array([share[problem.task] for problem in problems]) if isinstance(share, Mapping) else share
 
@@ -68,11 +74,11 @@ def _another(problem: Problem, rng: np.random.Generator, split: str) -> Problem:
     return draw_in_split(get(problem.task), problem.difficulty, split, rng)
 
 
-def document(problem: Problem, answer: str, scratchpad: str | None = None) -> np.ndarray:
-    """The gold episode of a problem, ending in `answer`, with the tokens that a rollout would have. With a scratchpad,
-    even an empty one, ANSWER precedes the answer of every turn."""
+def document(problem: Problem, answer: str, scratchpad: str | None = None, has_calls: bool = True) -> np.ndarray:
+    """The gold episode of a problem, ending in `answer`, with the tokens that a rollout would have, or its end alone,
+    without the turns before. With a scratchpad, even an empty one, ANSWER precedes the answer of every turn."""
     task = get(problem.task)
-    calls = task.worked(problem).split("\n")[:-1] if task.max_turns > 1 and task.worked else []
+    calls = task.worked(problem).split("\n")[:-1] if has_calls and task.max_turns > 1 and task.worked else []
     parts = [encode_prompt(problem.prompt)]
     for turn, call in enumerate(calls, start=1):
         parts.append(encode_completion(call, None if scratchpad is None else ""))
@@ -92,22 +98,24 @@ def draw_documents(
     label_noise: Shares,
     rng: np.random.Generator,
     scratchpad_share: Shares = 0.0,
+    calls_share: Shares = 1.0,
     split: str = "train",
 ) -> list[np.ndarray]:
-    """n documents of a split; a wrong one has another problem's answer and scratchpad. `label_noise` and
-    `scratchpad_share`: of all documents alike, or by task."""
+    """n documents of a split; a wrong one has another problem's answer and scratchpad. `label_noise`,
+    `scratchpad_share` and `calls_share`: of all documents alike, or by task."""
     problems = mixture.draw(n, rng, split)
     wrong = rng.random(n) < _per_problem(label_noise, problems)
     solved = [_another(p, rng, split) if w else p for p, w in zip(problems, wrong)]
     # From streams of their own: the same problems, right and wrong, whatever the share and the corpus's errors.
     streams = rng.spawn(2 if any(task.corpus_answer for task in mixture.tasks) else 1)
     solved = [_as_in_corpus(s, streams[-1]) for s in solved]
+    # The stream of the calls comes last and only where they are hidden at times: a corpus of before stays as it was.
+    called = [True] * n if calls_share == 1 else rng.spawn(1)[0].random(n) < _per_problem(calls_share, problems)
     if not (any(scratchpad_share.values()) if isinstance(scratchpad_share, Mapping) else scratchpad_share):
-        return [document(p, s.answer) for p, s in zip(problems, solved)]
+        return [document(p, s.answer, None, call) for p, s, call in zip(problems, solved, called)]
     shown = streams[0].random(n) < _per_problem(scratchpad_share, problems)
-    return [
-        document(p, s.answer, get(s.task).scratchpad(s) if show else "") for p, s, show in zip(problems, solved, shown)
-    ]
+    pads = [get(s.task).scratchpad(s) if show else "" for s, show in zip(solved, shown)]
+    return [document(p, s.answer, pad, call) for p, s, pad, call in zip(problems, solved, pads, called)]
 
 
 def _document_gradients(state: TrainState, documents: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -163,8 +171,8 @@ def _drawn(cfg: BaseConfig, corpus: Mixture, teacher: Teacher | None, key: Key) 
 
 
 def _from_corpus(cfg: BaseConfig, corpus: Mixture, n: int, key: Key) -> list[np.ndarray]:
-    noise, steps_shown = label_noise_of(cfg, corpus), scratchpad_share_of(cfg, corpus)
-    return draw_documents(corpus, n, noise, key.generator(), steps_shown)
+    shares = scratchpad_share_of(cfg, corpus), calls_share_of(cfg, corpus)
+    return draw_documents(corpus, n, label_noise_of(cfg, corpus), key.generator(), *shares)
 
 
 def pretrain_step(cfg: BaseConfig, state: TrainState, corpus: Mixture, teacher: Teacher | None = None) -> StepReport:
@@ -184,8 +192,8 @@ def pretrain(
 def held_out_documents(cfg: BaseConfig, n: int, seed: int, context: int) -> list[np.ndarray]:
     """n documents as those that a base reads, of the validation split; the same for all runs."""
     corpus, rng = corpus_of(cfg), Key("held_out_documents", seed).generator()
-    noise, steps_shown = label_noise_of(cfg, corpus), scratchpad_share_of(cfg, corpus)
-    drawn = draw_documents(corpus, n, noise, rng, steps_shown, "validation")
+    shares = scratchpad_share_of(cfg, corpus), calls_share_of(cfg, corpus)
+    drawn = draw_documents(corpus, n, label_noise_of(cfg, corpus), rng, *shares, "validation")
     return [document[:context] for document in drawn]
 
 
@@ -206,12 +214,12 @@ def expected_rl_tokens(problems: Sequence[Problem], group_size: int, thinking: i
 
 
 def documents_of_tokens(
-    tokens: float, corpus: Mixture, label_noise: Shares, key: Key, scratchpad_share: Shares = 0.0
+    tokens: float, corpus: Mixture, label_noise: Shares, key: Key, *shares: Shares
 ) -> list[np.ndarray]:
-    """Fresh documents of so many tokens in all, to within one document."""
+    """Fresh documents of so many tokens in all, to within one document. `shares`: of steps and calls shown."""
     rng, documents = key.generator(), []
     while tokens > 0:
-        for document in draw_documents(corpus, 32, label_noise, rng, scratchpad_share):
+        for document in draw_documents(corpus, 32, label_noise, rng, *shares):
             if tokens < len(document) / 2:
                 return documents
             documents.append(document)
@@ -231,8 +239,8 @@ def continued_step(cfg: Config, state: TrainState, corpus: Mixture, mixture: Mix
 
     def draw(key: Key) -> list[np.ndarray]:
         tokens = flops_per_token(cfg) / 6 * expected_rl_tokens(of_seed[key.seed], cfg.rl.group_size, cfg.thinking)
-        noise, steps_shown = label_noise_of(cfg.base, corpus), scratchpad_share_of(cfg.base, corpus)
-        return documents_of_tokens(tokens, corpus, noise, key, steps_shown)
+        shares = scratchpad_share_of(cfg.base, corpus), calls_share_of(cfg.base, corpus)
+        return documents_of_tokens(tokens, corpus, label_noise_of(cfg.base, corpus), key, *shares)
 
     return _step(state, draw, "continued", cfg.optim, lr)
 

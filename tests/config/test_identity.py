@@ -33,6 +33,7 @@ OTHER = {
     "base.difficulty_decay": 0.5,
     "base.label_noise": 0.2,
     "base.scratchpad_share": 0.5,
+    "base.calls_share": 0.5,
     "base.task_options": {"toy.symbolic": {"weight": 2.0}},
     "base.synthetic": {"generation": 1},
     "base.optim.name": "muon",

@@ -123,6 +123,13 @@ def test_sources_inside_another_repository_do_not_take_its_commit(fresh_version,
     assert "+" not in code_version()
 
 
+def test_an_option_that_tasks_got_later_changes_no_identity_while_it_is_off():
+    """Ids of before tasks had a share of shown turns, on a base with options of single tasks."""
+    with initialize_config_module("configs", version_base="1.3"):
+        config = parse(plain(compose("train", overrides=["base=walk", "tasks=walk"])))
+    assert ids(config)[:2] == ("rl-8e543d21250b", "base-750058151fe5")
+
+
 @pytest.mark.parametrize(
     ("overrides", "run", "base"),
     [

@@ -9,12 +9,18 @@ from harness.config.parse import parse
 from harness.config.schema import Config
 from harness.core.errors import UserError
 from harness.core.seeding import Key
-from harness.policy.tokenizer import ANSWER, TURN, decode
+from harness.policy.tokenizer import ANSWER, ENV, TURN, decode
 from harness.run.mixture import training_mixture
-from harness.train.pretrain import corpus_of, draw_documents, label_noise_of, scratchpad_share_of
+from harness.train.pretrain import calls_share_of, corpus_of, draw_documents, label_noise_of, scratchpad_share_of
 from tests.toys import container, tiny
 
 MAPS = ("base.tasks=[walk_map0.symbolic,walk_map1.symbolic]", "base.contexts.worded=0", "base.difficulties=[3]")
+TOOLS = (
+    "base.tasks=[store.symbolic,translate.symbolic]",
+    "base.contexts.worded=0",
+    "base.difficulties=[3]",
+    "model.context=128",
+)
 QUANTA = ("tasks.verified=[quanta_0*.symbolic]", "tasks.unverified=[]", "tasks.difficulties=[3]")
 
 
@@ -31,7 +37,7 @@ def distribution(name, decades) -> str:
 def documents(config, n=2000):
     base, corpus = config.base, corpus_of(config.base)
     noise, shown = label_noise_of(base, corpus), scratchpad_share_of(base, corpus)
-    return draw_documents(corpus, n, noise, Key("documents", 0).generator(), shown)
+    return draw_documents(corpus, n, noise, Key("documents", 0).generator(), shown, calls_share_of(base, corpus))
 
 
 def map_and_scratchpad(document):
@@ -66,6 +72,28 @@ def test_a_task_has_wrong_answers_with_a_share_of_its_own():
         right["+" if "+" in prompt else "-"].append(eval(prompt) == int(answer))
     assert np.mean(right["+"]) == pytest.approx(0.5, abs=0.05)
     assert all(right["-"])
+
+
+def test_a_tool_shows_its_calls_with_a_share_of_its_own():
+    """In the other documents the right answer stands at once."""
+    config = with_options({"store.*": {"calls_share": 0.1}}, *TOOLS, "base.label_noise=0")
+    calls = {"hop": [], "code": []}
+    for document in (document.tolist() for document in documents(config)):
+        prompt = decode(document[1 : document.index(TURN)])
+        calls[prompt.split()[0]].append(document.count(ENV))
+    assert np.mean(np.array(calls["hop"]) == 3) == pytest.approx(0.1, abs=0.03)
+    assert set(calls["hop"]) == {0, 3}
+    assert set(calls["code"]) == {3}
+
+
+def test_hidden_calls_change_nothing_else_of_a_corpus():
+    def ends(config):
+        """Prompts and answers."""
+        found = [document.tolist() for document in documents(config, 200)]
+        return [(ids[: ids.index(TURN)], decode(ids).rsplit("⟨TURN⟩", 1)[-1]) for ids in found]
+
+    noisy = (*TOOLS, "base.label_noise=0.3", "base.scratchpad_share=0")
+    assert ends(tiny(*noisy)) == ends(tiny(*noisy, "base.calls_share=0"))
 
 
 def test_options_that_are_those_of_the_corpus_change_no_document_and_no_identity():

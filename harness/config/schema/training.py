@@ -52,6 +52,7 @@ class CorpusOptions:
     weight: NonNegativeFloat = 1.0
     label_noise: Share | None = None
     scratchpad_share: Share | None = None
+    calls_share: Share | None = None
 
 
 @schema(frozen=True, config=FORBID_EXTRA)
@@ -72,7 +73,8 @@ class SyntheticConfig:
 class BaseConfig:
     """How the base is pretrained. `contexts` are the weights of contexts in the corpus: exposure. `label_noise`: share
     of documents that give another problem's answer. `scratchpad_share`: share of documents that show the steps in a
-    scratchpad before the answer. `folder`: an exported policy (scripts/export.py) to take instead; the rest of this
+    scratchpad before the answer. `calls_share`: share of the documents of tasks of several turns that show the turns;
+    the others answer at once. `folder`: an exported policy (scripts/export.py) to take instead; the rest of this
     section then counts for nothing, but for the corpus of continued pretraining, and for `scratchpad_share`, which
     determines whether the policy writes scratchpads. `task_options`: options of some tasks, by name or pattern; the
     first entry that stands for a task counts. `synthetic`: documents written by the base of the generation before,
@@ -91,6 +93,7 @@ class BaseConfig:
     optim: OptimConfig
     schedule: ScheduleConfig
     scratchpad_share: Share = 0.0
+    calls_share: Share = 1.0
     task_options: Mapping[str, CorpusOptions] = Field(default_factory=dict)
     synthetic: SyntheticConfig | None = None
 
@@ -104,7 +107,8 @@ class BaseConfig:
         own = next((one for entry, one in self.task_options.items() if fnmatchcase(task, entry)), CorpusOptions())
         noise = self.label_noise if own.label_noise is None else own.label_noise
         steps = self.scratchpad_share if own.scratchpad_share is None else own.scratchpad_share
-        return CorpusOptions(own.weight, noise, steps)
+        calls = self.calls_share if own.calls_share is None else own.calls_share
+        return CorpusOptions(own.weight, noise, steps, calls)
 
     @property
     def has_scratchpad(self) -> bool:
