@@ -1,82 +1,173 @@
-"""Makes docs/results/README.md, the table of all claims, from the pages and verdicts beside it:
+"""Makes docs/results/README.md and atlas.html, tables of all claims, from the pages, answers and tables beside them:
 
 python scripts/results_page.py
 """
 
 import re
-import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from harness.analysis.stats.formatting import format_with_interval
+from harness.analysis.data.grids import Grid, arm_grids, base_means
+from harness.analysis.data.options import default_options
+from harness.analysis.data.spend import hours_of_runs
+from harness.analysis.data.table import Table, load_table
+from harness.analysis.stats.contrasts import mean_record
+from harness.analysis.stats.formatting import format_hours, format_number, format_significant, format_with_interval
+from harness.analysis.verdict.primary import PrimaryRecord, typed_primary
 from harness.core.files import read_json
+from scripts.atlas_page import atlas_page
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 HEAD = """# All claims, and what was found
 
-Made by `python scripts/results_page.py` from the pages and verdicts in this folder, sorted by how strongly the data
-speak: the estimate over the half width of its 95% interval. Each page has the command, the registered predictions
-beside the outcomes, what failed and what would change the answer. *Rise*: accuracy on verified tasks after RL less
-before. *Gain*: after less before, less the same of the shuffled control.
+Made by `python scripts/results_page.py` from the pages, answers and tables in this folder; [with curves](atlas.html).
+*Answer*: of the registered measure, yes or no where its 95% interval lies on one side of the margin
+([primary.json](../reference/verdicts-json.md)). Studies that have one come first, sorted by how strongly the data
+speak: the distance of the effect to the margin over the half width of its interval; then the others, by the rise of
+verified tasks over its half width. Each page has the command, the registered predictions beside the outcomes, what
+failed and what would change the answer. *Controls*: change of their accuracy on verified tasks. *Compute*: runs, and
+their time of RL on a core each, without pretraining and evaluation.
 
 """
-COLUMNS = (
-    "question", "answer", "does RL raise it", "is it log-linear", "where a line stands", "rise (verified)",
-    "gain (unverified)", "runs",
-)  # fmt: skip
+COLUMNS = ("claim", "question", "answer", "what was found", "controls", "compute")
 NONE = "–"
 SENTENCE_ENDS = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
+CLAIM = re.compile(r"<!-- claim: (.+?) -->", re.DOTALL)
 
 
-def title_and_answer(page: str) -> tuple[str, str]:
-    """The heading of a page, and the first sentence of its first paragraph in bold."""
+@dataclass(frozen=True)
+class Claim:
+    """A row. claim: the sentence that the study tests, from a comment of its page, <!-- claim: … -->, or "". found: the
+    first sentence in bold of the page. controls: arm -> change on verified tasks. curves: arm -> (x, accuracy) before
+    RL and at each budget, on verified tasks."""
+
+    folder: str
+    claim: str
+    question: str
+    found: str
+    primary: PrimaryRecord | None
+    strength: float
+    controls: Mapping[str, Mapping[str, float | None]]
+    curves: Mapping[str, list[tuple[float, float]]]
+    runs: int
+    hours: float | None
+
+    @property
+    def effect(self) -> str:
+        """The effect with its interval and margin; "" without a registered measure."""
+        if self.primary is None:
+            return ""
+        one = self.primary
+        effect = format_with_interval(one.effect, (one.low, one.high))
+        return f"{effect}; yes if {one.yes_if} {format_significant(one.margin)}"
+
+    @property
+    def control_changes(self) -> list[str]:
+        return [f"{arm.replace('_', ' ')} {_change(record)}" for arm, record in self.controls.items()]
+
+    @property
+    def compute(self) -> str:
+        time = f", {format_hours(self.hours)}" if self.hours else ""
+        return f"{self.runs} runs{time}"
+
+
+def _change(record: Mapping[str, float | None]) -> str:
+    mean, low, high = (record[name] for name in ("mean", "low", "high"))
+    half = f" ± {format_number((high - low) / 2)}" if low is not None and high is not None else ""
+    return format_number(mean, sign=True) + half
+
+
+def words_of(page: str) -> tuple[str, str, str]:
+    """The claim of a page, its heading, and the first sentence of its first paragraph in bold."""
+    claim, bold = CLAIM.search(page), re.search(r"\*\*(.+?)\*\*", page, re.DOTALL)
+    found = " ".join(bold[1].split()) if bold else ""
     title = page.splitlines()[0].removeprefix("# ")
-    bold = re.search(r"\*\*(.+?)\*\*", page, re.DOTALL)
-    answer = " ".join(bold[1].split()) if bold else ""
-    return title, SENTENCE_ENDS.split(answer)[0]
+    return " ".join(claim[1].split()) if claim else "", title, SENTENCE_ENDS.split(found)[0]
 
 
-def estimate(record: Mapping[str, float]) -> str:
-    return format_with_interval(record["mean"], (record["low"], record["high"]))
+def distance(value: float | None, low: float | None, high: float | None, margin: float = 0.0) -> float:
+    """From the margin, in half widths of the interval; 0 where nothing is known."""
+    if value is None or low is None or high is None:
+        return 0.0
+    return abs(value - margin) / max((high - low) / 2, 1e-9)
 
 
-def strength(record: Mapping[str, float]) -> float:
-    return abs(record["mean"]) / max((record["high"] - record["low"]) / 2, 1e-9)
+def strength_of(primary: PrimaryRecord | None, transfer: Mapping[str, Any]) -> float:
+    """Of the registered measure against its margin; without one that of the rise of verified tasks against 0."""
+    if primary:
+        return distance(primary.effect, primary.low, primary.high, primary.margin)
+    change = transfer["verified"]["pooled"]["change"] if transfer.get("verified") else None
+    return distance(change["mean"], change["low"], change["high"]) if change else 0.0
 
 
-def row(folder: Path) -> tuple[float, str]:
-    """How strongly a study's data speak, and its line of the table."""
-    title, answer = title_and_answer((folder / "README.md").read_text())
-    verdict = next(
-        (v for v in read_json(folder / "verdicts.json") or [] if v["task"] == "all" and v["role"] == "verified"), None
+def verified_grids(table: Table, real: str) -> dict[str, Grid]:
+    """Of each arm, its largest model, on the verified tasks of the real arm (or its own, where it lacks these)."""
+    found = {}
+    for arm in table.arms:
+        grids = arm_grids(table, table.sizes(arm)[-1])
+        tasks = table.tasks(real, "verified") if real in table.arms else []
+        if arm in grids and not (tasks and set(tasks) <= set(grids[arm].columns)):
+            tasks = table.tasks(arm, "verified")
+        if arm in grids and tasks:
+            found[arm] = grids[arm].select(tasks)
+    return found
+
+
+def curve(grid: Grid) -> list[tuple[float, float]]:
+    """Mean over replicates and tasks: before RL, at x = 0, and at each budget that every replicate reached."""
+    values = grid.values.mean(axis=(0, 2))
+    points = [(0.0, float(grid.before.mean())), *zip(map(float, grid.x), map(float, values))]
+    return [(x, y) for x, y in points if y == y]
+
+
+def claim_of(folder: Path) -> Claim:
+    claim, question, found = words_of((folder / "README.md").read_text())
+    record, options = read_json(folder / "primary.json"), default_options()
+    primary = typed_primary(record) if record else None
+    table = load_table(folder, None) if (folder / "table.parquet").is_file() else None
+    grids = verified_grids(table, options.real_arm) if table else {}
+    changes = {
+        arm: mean_record(base_means(grids[arm].change.mean(axis=1), grids[arm].units, options.min_bases))
+        for arm in options.controls
+        if arm in grids
+    }
+    return Claim(
+        folder.name,
+        claim,
+        question,
+        found,
+        primary,
+        strength_of(primary, read_json(folder / "transfer.json") or {}),
+        changes,
+        {arm: curve(grid) for arm, grid in grids.items()},
+        len((read_json(folder / "manifest.json") or {"runs": []})["runs"]),
+        hours_of_runs(table.frame) if table else None,
     )
-    transfer = read_json(folder / "transfer.json") or {}
-    verified, unverified = transfer.get("verified"), transfer.get("unverified")
-    cells, clear = [NONE] * 5, 0.0
-    if verdict:
-        window = verdict.get("line_window")
-        cells[:2] = verdict["rises"], verdict["is_log_linear"]
-        if window:
-            cells[2] = (
-                f"{window['decades']:.1f} decades, {window['accuracy_first']:.2f} to {window['accuracy_last']:.2f}"
-            )
-    if verified:
-        change = verified["pooled"]["change"]
-        cells[3] = estimate(change)
-        clear = strength(change)
-    if unverified:
-        cells[4] = estimate(unverified["pooled"]["gain"])
-    runs = len(read_json(folder / "manifest.json")["runs"])
-    line = " | ".join([f"[{title}]({folder.name}/README.md)", answer, *cells, str(runs)])
-    return clear, f"| {line} |"
 
 
-def results_page() -> str:
-    rows = sorted((row(page.parent) for page in RESULTS.glob("*/README.md")), key=lambda found: (-found[0], found[1]))
-    head = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    return HEAD + "\n".join([*head, *(line for _, line in rows)]) + "\n"
+def all_claims(results: Path = RESULTS) -> list[Claim]:
+    """Of every page, those with a registered measure first, the clearest at the top."""
+    found = [claim_of(page.parent) for page in results.glob("*/README.md")]
+    return sorted(found, key=lambda one: (one.primary is None, -one.strength, one.folder))
+
+
+def results_page(claims: list[Claim]) -> str:
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    for one in claims:
+        answer = f"**{one.primary.answer}**: {one.effect}" if one.primary else NONE
+        question = f"[{one.question}]({one.folder}/README.md)"
+        controls = "<br>".join(one.control_changes) or NONE
+        lines.append(f"| {' | '.join([one.claim or NONE, question, answer, one.found, controls, one.compute])} |")
+    return HEAD + "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    claims = all_claims()
+    (RESULTS / "README.md").write_text(results_page(claims))
+    (RESULTS / "atlas.html").write_text(atlas_page(claims))
 
 
 if __name__ == "__main__":
-    (RESULTS / "README.md").write_text(results_page())
-    sys.exit(0)
+    main()

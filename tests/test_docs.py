@@ -167,6 +167,8 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "tutorials/first-study.html").is_file()
+    links = re.findall(r'href="([^"]+)"', (tmp_path / "results/atlas.html").read_text())
+    assert [link for link in links if not (tmp_path / "results" / link).is_file()] == []
 
 
 @pytest.mark.parametrize(

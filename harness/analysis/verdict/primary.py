@@ -92,9 +92,9 @@ def primary_record(table: Table, registered: Registered, min_bases: int) -> Prim
         registered.study,
         registered.question,
         answer,
-        effect,
-        low,
-        high,
+        _stable(effect),
+        _stable(low),
+        _stable(high),
         measure.margin,
         measure.yes_if,
         measure.metric,
@@ -102,9 +102,14 @@ def primary_record(table: Table, registered: Registered, min_bases: int) -> Prim
         values.unit,
         words,
         seeds,
-        hours,
+        _stable(hours),
         (*values.notes, *notes),
     )
+
+
+def _stable(value: float | None) -> float | None:
+    """To ten figures, which the order that a mean is summed in does not change."""
+    return None if value is None else float(f"{value:.10g}")
 
 
 def _estimate(values: MeasureValues) -> tuple[float | None, float | None, float | None, list[str]]:
