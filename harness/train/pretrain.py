@@ -214,12 +214,17 @@ def expected_rl_tokens(problems: Sequence[Problem], group_size: int, thinking: i
 
 
 def documents_of_tokens(
-    tokens: float, corpus: Mixture, label_noise: Shares, key: Key, *shares: Shares
+    tokens: float,
+    corpus: Mixture,
+    label_noise: Shares,
+    key: Key,
+    scratchpad_share: Shares = 0.0,
+    calls_share: Shares = 1.0,
 ) -> list[np.ndarray]:
-    """Fresh documents of so many tokens in all, to within one document. `shares`: of steps and calls shown."""
+    """Fresh documents of so many tokens in all, to within one document."""
     rng, documents = key.generator(), []
     while tokens > 0:
-        for document in draw_documents(corpus, 32, label_noise, rng, *shares):
+        for document in draw_documents(corpus, 32, label_noise, rng, scratchpad_share, calls_share):
             if tokens < len(document) / 2:
                 return documents
             documents.append(document)
