@@ -267,6 +267,16 @@ def test_an_arm_of_several_lists_is_as_many_runs_of_each_seed(tmp_path):
     }
 
 
+def test_rows_name_what_a_step_of_rl_draws(tmp_path):
+    arms = {"a": [], "wide": ["rl.problems=3", "rl.group_size=5"], "not": ["objective=frozen"]}
+    found = study(tmp_path, arms, seeds=(0,))
+    launched(found)
+    rows, _ = gathered(found)
+    drawn = {r["arm"]: (r["problems_per_step"], r["group_size"]) for r in rows}
+    rl = found.entries[0].config.rl
+    assert drawn == {"a": (rl.problems, rl.group_size), "wide": (3, 5), "not": (None, None)}
+
+
 def test_each_seed_can_have_its_own_base(tmp_path):
     found = study(tmp_path, {"a": []}, seeds=(3, 4), base_seeds="same")
     assert [(e.config.base.seed, e.config.seed) for e in found.entries] == [(3, 3), (4, 4)]

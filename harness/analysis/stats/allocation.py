@@ -157,7 +157,8 @@ def within_rl(table: Table, options: Options) -> dict[str, Any]:
     Arms whose runs are unfinished are left out. A quadratic in the logs of the factors that vary (3 levels or more) is
     fitted to accuracy on verified tasks, with seeds left out one by one. Steps are what is left of the completions.
     """
-    varied = [name for name in FACTORS if name in table.frame.columns and table.frame[name].n_unique() >= FEWEST]
+    columns = [name for name in FACTORS if name in table.frame.columns]
+    varied = [name for name in columns if table.frame[name].drop_nulls().n_unique() >= FEWEST]
     if not varied or "completions" not in table.frame.columns:
         return not_identified(
             "no arms that vary problems_per_step or group_size over 3 levels with a column completions"
@@ -188,8 +189,10 @@ def within_rl(table: Table, options: Options) -> dict[str, Any]:
 
 
 def _settings(table: Table, varied: Sequence[str], options: Options) -> tuple[Array, Array]:
-    """log10 factors of each setting [M, F] and accuracy [n, M] of the seeds they share, at matched completions."""
-    rows = table.frame.filter(~pl.col("arm").is_in(options.controls) & (pl.col("role") == "verified"))
+    """log10 factors of each setting [M, F] and accuracy [n, M] of the seeds they share, at matched completions. Arms
+    that draw no groups have no factors and are left out."""
+    draws = ~pl.col("arm").is_in(options.controls) & (pl.col("role") == "verified")
+    rows = table.frame.filter(draws & pl.all_horizontal(pl.col(varied).is_not_null()))
     arms: Mapping[str, Grid] = arm_grids(Table(rows, None, table.source, table.notes))
     factors = {arm: rows.filter(pl.col("arm") == arm).select(varied).unique() for arm in arms}
     whole = {arm: g for arm, g in arms.items() if factors[arm].height == 1 and np.isfinite(g.values).all()}
