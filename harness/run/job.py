@@ -244,9 +244,6 @@ def _train(callbacks: StepCallbacks, state: TrainState, budgets: Sequence[int], 
         if state.step in budgets:
             keep(state)
 
-    def after(state: TrainState, step: StepReport) -> None:
-        callbacks.after_step(state, step, on_budget)
-
     if state.step == 0 and state.reward_model is not None:
         train_reward_model(config, state, env, mixture, training_sampling(config, mixture))
     on_budget(state)
@@ -256,7 +253,7 @@ def _train(callbacks: StepCallbacks, state: TrainState, budgets: Sequence[int], 
         "pretraining": lambda: partial(pretrain, config.base, state, corpus_of(config.base)),
     }[config.objective]()
     while state.step < until and not (reason := ends(state)):
-        train(state.step + 1, after)
+        train(state.step + 1, partial(callbacks.after_step, on_budget=on_budget))
     if state.step < until:
         if not all(is_intact(m.folder.evaluation(evaluation_id(m.config), state.step)) for m in members):
             keep(state)

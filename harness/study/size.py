@@ -16,7 +16,7 @@ def limited_run(container: Mapping[str, Any], at_most: Mapping[str, Any]) -> dic
         return dict(container)
     run = limited(container, at_most)
     follow = {
-        "budgets": run["rl"]["steps"],
+        "budgets": run["base" if run["objective"] == "pretraining" else "rl"]["steps"],
         "evaluation": {"ks": run["evaluation"]["samples"]},
         "optim": {"minibatches": run["rl"]["problems"]},
     }

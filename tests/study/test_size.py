@@ -32,6 +32,12 @@ def test_numbers_and_those_of_lists_are_limited_and_words_and_null_stay():
     assert found == {"rl": {"steps": 4, "name": "x"}, "difficulties": [1, 8], "model": None, "flag": True}
 
 
+def test_budgets_of_a_pretrained_run_stay_within_its_steps():
+    run = container("objective=pretraining", "base.steps=64", "budgets=[0,8,64]")
+    found = limited_run(run, {"base": {"steps": 16}, "rl": {"steps": 2}})
+    assert parse(found).budget_steps() == (0, 8, 16)
+
+
 def test_what_depends_on_a_limited_number_stays_within_it():
     run = container("budgets=[0,4,64]", "rl.steps=64", "evaluation.ks=[1,2,4]", "optim.minibatches=4")
     found = limited_run(run, {"rl": {"steps": 2, "problems": 2}, "evaluation": {"samples": 2}})
