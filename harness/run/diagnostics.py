@@ -8,6 +8,8 @@ Row = Mapping[str, float]
 Alarms = dict[str, str]
 WINDOW = 8  # steps in a row before an alarm is raised that needs several
 SOLVED = 0.95  # accuracy from which on nothing is left to gain
+COLLAPSE_PROBLEMS = 32  # whose accuracy is compared with that before: several steps of fewer problems
+NO_ENTROPY = 0.005
 
 
 def before_rl(accuracy: float) -> Alarms:
@@ -27,25 +29,26 @@ def before_rl(accuracy: float) -> Alarms:
 
 
 def during_rl(recent: Sequence[Row], problems: int) -> Alarms:
-    """From the last rows of metrics, of steps with so many `problems`. A collapse is seen in one step; the others need
-    WINDOW of them."""
+    """From the last rows of metrics, of steps with so many `problems`. A collapse is seen in as many steps as have
+    COLLAPSE_PROBLEMS, at most half of WINDOW; the others need WINDOW of them."""
     return _collapse(recent, problems) | (_dead_end(recent[-WINDOW:]) if len(recent) >= WINDOW else {})
 
 
 def _collapse(recent: Sequence[Row], problems: int) -> Alarms:
-    """Accuracy that falls in one step to less than a quarter, by more than chance does where all completions of a
-    problem are alike: three standard deviations of a mean over `problems`."""
-    *before, last = recent[-WINDOW - 1 :]
+    """Accuracy that falls to less than a quarter, by more than chance does where all completions of a problem are
+    alike: three standard deviations of a mean over the problems."""
+    steps = min(math.ceil(COLLAPSE_PROBLEMS / problems), WINDOW // 2)
+    before, last = recent[-WINDOW - 1 : -steps], recent[-steps:]
     if not before:
         return {}
-    was = sum(row["train/accuracy"] for row in before) / len(before)
-    now, rate = last["train/accuracy"], last["optim/lr"]
-    if now > was / 4 or was - now <= 3 * math.sqrt(was * (1 - was) / problems):
+    was, now = (sum(row["train/accuracy"] for row in rows) / len(rows) for rows in (before, last))
+    rate = last[-1]["optim/lr"]
+    if now > was / 4 or was - now <= 3 * math.sqrt(was * (1 - was) / (steps * problems)):
         return {}
     return {
-        "collapse": f"Training accuracy fell from {was:.2f} to {now:.2f} at step {last['compute/step']:.0f}: an update "
-        f"was too large. Unless it recovers, stop this run and lower optim.lr (it is {rate:g}; try {rate / 4:g}), or "
-        "raise schedule.warmup if it came in the first steps."
+        "collapse": f"Training accuracy fell from {was:.2f} to {now:.2f} at step {last[0]['compute/step']:.0f}: an "
+        f"update was too large. Unless it recovers, stop this run and lower optim.lr (it is {rate:g}; try {rate / 4:g})"
+        ", or raise schedule.warmup if it came in the first steps."
     }
 
 
@@ -57,20 +60,22 @@ def _dead_end(rows: Sequence[Row]) -> Alarms:
             "Every completion is cut off before its stop token, so no answer is ever complete. "
             "Raise sampling.max_new_tokens (null sizes it from the tasks)."
         )
-    if all(row["train/zero_advantage_groups"] >= 1 for row in rows):
+    silent = all(row["train/zero_advantage_groups"] >= 1 for row in rows)
+    if not solved and all(row["train/entropy"] < NO_ENTROPY for row in rows):
+        found["no signal"] = (
+            "The policy has lost its entropy: every sample is the same, and groups of equal ones carry no signal. "
+            "Lower optim.lr or raise algo.clip_high."
+        )
+    elif silent:
         alike = "all its completions were right" if solved else "all its completions were right, or all wrong"
         found["no signal"] = f"No group carried signal for {WINDOW} steps: {alike}, so nothing is learned. " + (
             "Add harder difficulties (tasks.difficulties), or stop here."
             if solved
             else "Change tasks.difficulties or raise rl.group_size."
         )
-    elif all(row["train/grad_norm"] == 0 for row in rows):
+    if not silent and all(row["train/grad_norm"] == 0 for row in rows):
         found["no gradient"] = (
             "The gradient is exactly zero though groups differ: is optim.lr or the reward what you meant?"
-        )
-    if not solved and all(row["train/entropy"] < 0.005 for row in rows):
-        found["no entropy"] = (
-            "The policy has lost its entropy: every sample is the same. Lower optim.lr or raise algo.clip_high."
         )
     if all(row.get("train/sampler_policy_kl", 0.0) > 0.1 for row in rows):
         found["drift"] = (

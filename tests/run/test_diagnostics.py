@@ -70,6 +70,26 @@ def test_what_chance_or_learning_does_is_no_collapse(accuracies, problems):
     assert diagnostics.during_rl(with_accuracy(*accuracies), problems) == {}
 
 
+@pytest.mark.parametrize(
+    ("accuracies", "collapsed"),
+    [([0.6] * 5 + [0.0], False), ([0.6] * 5 + [0.0] * 4, True), ([0.6] + [0.0] * 4, True), ([0.0] * 4, False)],
+    ids=["one step of few problems", "four of them", "from the first step on", "no step before"],
+)
+def test_steps_of_few_problems_are_judged_several_together(accuracies, collapsed):
+    rows = [{**row, "compute/step": i} for i, row in enumerate(with_accuracy(*accuracies), start=1)]
+    alarms = diagnostics.during_rl(rows, problems=8)
+    assert list(alarms) == ["collapse"] * collapsed
+    assert not collapsed or f"from 0.60 to 0.00 at step {len(rows) - 3}" in alarms["collapse"]
+
+
+@pytest.mark.parametrize("zero_advantage", [0.9, 1.0])
+def test_lost_entropy_and_the_groups_without_signal_that_come_of_it_are_one_alarm(zero_advantage):
+    lost = {**FINE, "train/entropy": 0.001, "train/zero_advantage_groups": zero_advantage}
+    alarms = diagnostics.during_rl([lost] * 9, 32)
+    assert list(alarms) == ["no signal"]
+    assert "lost its entropy" in alarms["no signal"]
+
+
 def test_lost_entropy_is_no_alarm_where_all_is_solved():
     solved = {**FINE, "train/accuracy": 1.0, "train/entropy": 0.0}
     assert diagnostics.during_rl([solved] * 9, 32) == {}
