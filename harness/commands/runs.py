@@ -11,6 +11,8 @@ from harness.cli import app
 def main(config) -> None:
     from rich.console import Console
 
-    from harness.run.listing import list_runs
+    from harness.run.listing import least_width, list_runs
 
-    Console().print(list_runs(config.match, config.out))
+    console, table = Console(), list_runs(config.match, config.out)
+    console.width = max(console.width, least_width(table))
+    console.print(table)

@@ -5,7 +5,7 @@ rl-scaling train -m seed=0,1,2 optim.lr=1e-4,2e-4
 torchrun --nproc-per-node 2 scripts/train.py seed=1
 """
 
-from harness.cli import app
+from harness.cli import app, command_line
 
 
 def train(containers) -> list:
@@ -35,7 +35,24 @@ def train(containers) -> list:
     if len(configs) == 1 and (samples := samples_table(configs[0])):
         console.print(samples)
     console.print(f"run folders: {configs[0].out}/runs", highlight=False)
+    for line in next_commands(entries[0].config):
+        console.print(line, highlight=False, soft_wrap=True)
     return _objectives(entries, results, require_done)
+
+
+def next_commands(config) -> list[str]:
+    """What to start after a run; nothing before it has a folder."""
+    from harness.config.identity import run_id
+    from harness.run.folder import run_folder
+
+    folder = run_folder(config.out, run_id(config)).path
+    if not folder.is_dir():
+        return []
+    return [
+        f"next: {command_line('ask')} run={folder}   # what it answers, before RL and after",
+        f"      {command_line('analyze')} runs={folder} out={config.out}/analysis   # its curves, in a page",
+        f"      {command_line('runs')} out={config.out}   # the names of all runs",
+    ]
 
 
 def _objectives(entries, results, require_done) -> list:

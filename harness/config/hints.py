@@ -73,11 +73,23 @@ def unknown_setting_error(key: str, known: Iterable[str]) -> UserError:
     """The error for a setting `key` that is none of the dotted names `known`."""
     if new := new_key(key):
         return UserError(key, "this setting was renamed", f"write {new}")
+    known = list(known)
+    if inner := _below_study(key, known):
+        fix = f"write {inner}; in the file of a study, `# @package _global_` must be the first line"
+        return UserError(key, "the section study has no such setting", fix)
     near = nearest(key, (name for name in known if name != key))  # a file of the user's may have brought it in
     hint = ELSEWHERE.get(key.rsplit(".", 1)[-1].lower())
     meant = f"did you mean {' or '.join(near)}?" if near else ""
     fix = "\n  ".join(filter(None, [hint, meant])) or "see all settings with --cfg job"
     return UserError(key, "there is no such setting", fix)
+
+
+def _below_study(key: str, known: Iterable[str]) -> str | None:
+    """Of study.study.name or study.rl.steps what follows the first `study.`: such names come of a study's file that is
+    not global. None for other names."""
+    section, _, inner = key.partition(".")
+    sections = {name.split(".")[0] for name in known if "." in name}
+    return inner if section == "study" and inner.split(".")[0] in sections else None
 
 
 def _setting(location: tuple[Any, ...]) -> str:

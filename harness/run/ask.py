@@ -75,8 +75,9 @@ def _lines() -> Iterator[str]:
 
 
 def answers(prompt: str, policies: Sequence[Policy], options: AskOptions) -> Group:
-    """A table of the answers given most often to a prompt: a column for each policy with its probability, or, of
-    policies that think, with the share of samples; then the scratchpad of the last policy's most frequent answer."""
+    """A table of the answers given most often to a prompt, and of all others together: a column for each policy with
+    its probability, or, of policies that think, with the share of samples; then the scratchpad of the last policy's most
+    frequent answer."""
     drawn = [
         policy.generate(
             prompt, options.samples, options.temperature, options.max_tokens, options.thinking, options.seed
@@ -98,6 +99,7 @@ def answers(prompt: str, policies: Sequence[Policy], options: AskOptions) -> Gro
         table.add_column(f"step {policy.step}" if one_run else f"{policy.name}\nstep {policy.step}", justify="right")
     for text, *values in sorted(zip(rows, *columns), key=lambda row: -row[-1]):
         table.add_row(Text(text), *(f"{value:.3f}" for value in values))
+    table.add_row("other completions", *(f"{max(0.0, 1 - sum(values)):.3f}" for values in columns), style="dim")
     return Group(table, *(_scratchpad(drawn[-1]) if thinks else ()))
 
 

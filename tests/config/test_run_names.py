@@ -1,13 +1,15 @@
 """A run is called by what it is, and found by folder, name, id or pattern."""
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from harness.config.run_names import display_name, find, find_run, find_runs, name_of
 from harness.core.errors import UserError
-from harness.run.listing import list_runs
+from harness.run.listing import least_width, list_runs
 
 RUN = {"objective": "rl", "seed": 2, "model": {"name": "nano"}, "base": {"seed": 0}}
 
@@ -95,6 +97,16 @@ def test_the_list_shows_names_and_ids_of_runs_that_match(out):
     assert shown == [["walk-true_reward-s0", "walk-true_reward-s1"], ["rl-aa", "rl-bb"], ["to do", "to do"]]
     with pytest.raises(UserError, match="no run goes by that"):
         list_runs("other", str(out))
+
+
+def test_names_in_the_list_are_neither_cut_nor_folded(tmp_path):
+    name = "a-study-with-a-long-name-" * 4
+    make_run(tmp_path, "rl-aa", 2, study=name)
+    table = list_runs("*", str(tmp_path))
+    console = Console(width=least_width(table), file=io.StringIO())
+    console.print(table)
+    assert f"{name}-true_reward-s2" in console.file.getvalue()
+    assert least_width(table) < len(f"{name}-true_reward-s2") + 60
 
 
 def test_a_folder_without_labels_keeps_its_own_name(tmp_path):
