@@ -67,7 +67,7 @@ def test_settings_of_a_study_file_that_is_not_global_get_its_first_line(inner):
 @pytest.mark.parametrize(
     ("started_as", "line"),
     [
-        ("/a/scripts/train.py", "python /a/scripts/ask.py"),
+        ("scripts/train.py", "python scripts/ask.py"),
         ("/bin/rl-scaling", "rl-scaling ask"),
         ("-c", "rl-scaling ask"),
     ],

@@ -76,8 +76,8 @@ def _lines() -> Iterator[str]:
 
 def answers(prompt: str, policies: Sequence[Policy], options: AskOptions) -> Group:
     """A table of the answers given most often to a prompt, and of all others together: a column for each policy with
-    its probability, or, of policies that think, with the share of samples; then the scratchpad of the last policy's most
-    frequent answer."""
+    its probability, or, of policies that think, with the share of samples; then the scratchpad of the last policy's
+    most frequent answer."""
     drawn = [
         policy.generate(
             prompt, options.samples, options.temperature, options.max_tokens, options.thinking, options.seed

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
+from harness.analysis.stats.formatting import counted
 from harness.config.identity import base_id, evaluation_id
 from harness.config.roles import roles_of
 from harness.config.schema import Config, StudyConfig
@@ -206,9 +207,9 @@ def _sentences_of(what: str, cells: Sequence[CellReach]) -> Iterator[str]:
         names = named([cell for cell in dead if cell.name.task in whole])
         yield f"{len(whole)} of {len(tasks)} {what} are out of reach, no completion right: {names}."
     if rest := [cell for cell in dead if cell.name.task not in whole]:
-        yield f"Out of reach are also {len(rest)} cells of {what}: {named(rest)}."
+        yield f"Out of reach are also {counted(len(rest), 'cell')} of {what}: {named(rest)}."
     if solved := [cell for cell in cells if cell.state == "solved"]:
-        yield f"Solved ({SOLVED:.0%} right or more) are {len(solved)} cells of {what}: {named(solved)}."
+        yield f"Solved ({SOLVED:.0%} right or more) are {counted(len(solved), 'cell')} of {what}: {named(solved)}."
 
 
 def named(cells: Sequence[CellReach]) -> str:

@@ -19,7 +19,7 @@ from harness.analysis.report.chart_style import (
 )
 from harness.analysis.report.figures import Figure, single
 from harness.analysis.report.html import Section, figure_slot, html_table, paragraphs
-from harness.analysis.stats.formatting import format_number, format_significant, format_with_interval
+from harness.analysis.stats.formatting import counted, format_number, format_significant, format_with_interval
 
 Record = Mapping[str, Any]
 Array = NDArray[np.float64]
@@ -156,7 +156,7 @@ def _cell_table(role: str, times: Record) -> str:
         )
     header = ["task", "difficulty", "learned by", "median x at half", "at nine tenths", "sd over replicates, decades"]
     body = html_table(f"Learning time of each cell, {role} tasks.", header, rows, 2)
-    return f"<details><summary>{len(rows)} of {times['cells']} cells</summary>{body}</details>"
+    return f"<details><summary>{len(rows)} of {counted(times['cells'], 'cell')}</summary>{body}</details>"
 
 
 def _difficulty_table(role: str, tasks: Sequence[Record]) -> str:

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from harness.analysis.report.html import Section, html_table, paragraphs
-from harness.analysis.stats.formatting import format_number
+from harness.analysis.stats.formatting import counted, format_number
 
 HEADER = ("task", "role", "difficulty", "setting", "success before RL", "of", "groups with signal", "reach")
 
@@ -32,6 +32,6 @@ def reach_section(found: Sequence[Mapping[str, Any]]) -> Section:
         parts += [
             f"<h3>{escape(reach['policy'])}</h3>",
             paragraphs(reach["sentences"]),
-            f"<details><summary>{len(rows)} cells</summary>{table}</details>",
+            f"<details><summary>{counted(len(rows), 'cell')}</summary>{table}</details>",
         ]
     return Section("reach", "What was within reach", "".join(parts))

@@ -22,7 +22,14 @@ from harness.analysis.report.html import (
     paragraphs,
 )
 from harness.analysis.report.verdict_cards import VERDICT_LABELS, record_interval
-from harness.analysis.stats.formatting import format_count, format_interval, format_number, format_p, format_significant
+from harness.analysis.stats.formatting import (
+    counted,
+    format_count,
+    format_interval,
+    format_number,
+    format_p,
+    format_significant,
+)
 
 Record = Mapping[str, Any]
 
@@ -35,7 +42,7 @@ VERDICT_HEADER = (
     "verdict",
     "slope per decade",
     "95%",
-    "rise",
+    "slope × decades",
     "decades",
     "seeds",
     "p (Holm)",
@@ -86,7 +93,7 @@ def verdicts_section(verdicts: Sequence[Record]) -> Section:
     sized = several_sizes(pools)
     html = html_table("Each arm, over all tasks of a role.", VERDICT_HEADER, [_verdict_row(v, sized) for v in pools], 6)
     each = html_table("Each arm and task.", VERDICT_HEADER, [_verdict_row(v, sized) for v in tasks], 6)
-    html += f"<details><summary>{len(tasks)} verdicts by task</summary>{each}</details>"
+    html += f"<details><summary>{counted(len(tasks), 'verdict')} by task</summary>{each}</details>"
     return Section("verdicts", "All verdicts", html)
 
 

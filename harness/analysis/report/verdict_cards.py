@@ -4,7 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.analysis.report.html import card, definition_list, paragraphs
-from harness.analysis.stats.formatting import format_interval, format_number, format_significant, format_with_interval
+from harness.analysis.stats.formatting import (
+    counted,
+    format_interval,
+    format_number,
+    format_significant,
+    format_with_interval,
+)
 from harness.analysis.transfer.sentences import transfer_finding
 from harness.analysis.verdict.primary import ANSWER_WORDS, PrimaryRecord
 
@@ -88,10 +94,10 @@ def verdict_card(record: Record) -> str:
             "shape": VERDICT_LABELS[record["verdict"]],
             "log-linear part": _window(record.get("line_window")),
             "slope": format_with_interval(record["slope_per_decade"], record["slope_ci"]),
-            "rise": format_with_interval(record.get("rise"), record.get("rise_ci")),
+            "slope × decades": format_with_interval(record.get("rise"), record.get("rise_ci")),
             "window": f"{format_number(record['decades'], 1)} decades",
             "parameters": "–" if record.get("model_params") is None else f"{record['model_params']:,}",
-            "seeds": f"{record['n_seeds']}" + (f" on {bases} base{'s' * (bases != 1)}" if bases else ""),
+            "seeds": f"{record['n_seeds']}" + (f" on {counted(bases, 'base')}" if bases else ""),
             "gain seen": "–" if share is None else f"{share:.0%} of the whole rise of the fitted curve",
         }
     )

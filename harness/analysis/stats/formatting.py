@@ -47,6 +47,11 @@ def format_hours(hours: float) -> str:
     return f"{float(f'{value:.2g}'):,.10g} {unit}"
 
 
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: 1 cell, 2 cells."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def format_interval(interval: Sequence[float | None] | None, digits: int = 3, sign: bool = False) -> str:
     """An interval as "a to b", or a dash."""
     if interval is None or any(end is None or abs(end) == float("inf") for end in interval):

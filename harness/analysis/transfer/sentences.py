@@ -6,7 +6,7 @@ from typing import Any
 from harness.analysis.data.grids import Grid
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
-from harness.analysis.stats.formatting import format_record
+from harness.analysis.stats.formatting import counted, format_record
 
 FEW_REPLICATES = 5
 
@@ -28,7 +28,9 @@ def missing(table: Table, arms: dict[str, Grid], tasks: dict[str, list[str]], op
         lacks.append(f"no arm {options.direct_arm}: the share of the possible gain that carried over is not measured")
     units = arms[options.real_arm].units if options.real_arm in arms else ()
     if len(units) < FEW_REPLICATES:
-        lacks.append(f"{len(units)} replicates: intervals from fewer than {FEW_REPLICATES} are wide and fragile")
+        lacks.append(
+            f"{counted(len(units), 'replicate')}: intervals from fewer than {FEW_REPLICATES} are wide and fragile"
+        )
     if units and len({base for base, _ in units}) < options.min_bases:
         lacks.append(f"fewer than {options.min_bases} pretrained bases: results hold for these bases only")
     if not any(name.startswith("pass_at_") for name in table.frame.columns):
@@ -84,7 +86,7 @@ def answer(report: dict[str, Any]) -> str:
         return "Transfer cannot be judged: there are no unverified tasks evaluated before and after RL."
     pooled = report["unverified"]["pooled"]
     gain, margin = format_record(pooled["gain"]), report["margin"]
-    beside = f"against {report['control']}, {report['unverified']['n_replicates']} replicates"
+    beside = f"against {report['control']}, {counted(report['unverified']['n_replicates'], 'replicate')}"
     match transfer_finding(report):
         case "uncontrolled":
             return f"Unverified tasks changed by {gain}; without the control arm this is not yet transfer."
@@ -147,7 +149,7 @@ def _slopes(report: dict[str, Any]) -> str | None:
     verified, unverified = format_record(slopes["verified"]), format_record(slopes["unverified"])
     text = (
         f"Slope per decade: {verified} verified, {unverified} unverified "
-        f"({slopes['cells_used']} of {slopes['cells']} cells, accuracy{beyond} .1 to .9 by {split})"
+        f"({slopes['cells_used']} of {counted(slopes['cells'], 'cell')}, accuracy{beyond} .1 to .9 by {split})"
     )
     ratio = slopes["ratio"]
     if ratio["value"] is None:

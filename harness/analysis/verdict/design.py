@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.analysis.data.options import Options
-from harness.analysis.stats.formatting import format_number
+from harness.analysis.stats.formatting import counted, format_number
 from harness.analysis.verdict.power import shape_power
 from harness.analysis.verdict.rules import missing_data
 from harness.analysis.verdict.task_shares import calibration
@@ -24,13 +24,13 @@ class Design:
 
 def reachable_verdicts(design: Design, options: Options) -> list[str]:
     """In sentences: whether the design has what a verdict needs, and how often it would call a line one."""
-    size = f"{design.replicates} replicates, {design.budgets} budgets over {design.decades:.1f} decades"
+    curve = f"{counted(design.budgets, 'budget')} over {design.decades:.1f} decades"
+    size = f"{counted(design.replicates, 'replicate')}, {curve}"
     if lacks := missing_data(design.budgets, design.decades, design.replicates, options):
         return [f"only insufficient_data ({size}): any other needs {', '.join(lacks)}"]
     lines = [f"any ({size})"]
     if design.bases < options.min_bases:
-        bases = f"{design.bases} base{'s' * (design.bases > 1)}"
-        lines.append(f"given {bases}; fewer than {options.min_bases} do not stand for others")
+        lines.append(f"given {counted(design.bases, 'base')}; fewer than {options.min_bases} do not stand for others")
     return lines + [line_power(role, n, design.replicates) for role, n in design.completions.items()]
 
 

@@ -13,6 +13,7 @@ from scipy.optimize import isotonic_regression
 
 from harness.analysis.data.curves import Curves
 from harness.analysis.stats.censored import Times, log_uniform_spread
+from harness.analysis.stats.formatting import counted
 from harness.analysis.stats.slopes import slope_weights
 from harness.analysis.verdict.mixture import pooled_mean
 
@@ -134,7 +135,8 @@ def _cell_record(cell: tuple, one: Learned) -> dict:
 def sentence(record: dict) -> str:
     """What the learning times explain of the pool."""
     shares = f"{record['observed']} observed, {record['early']} before the first budget, {record['late']} not within it"
-    text = f"Learning times of {record['cells']} cells in {record['replicates']} replicates ({shares})"
+    cells, replicates = counted(record["cells"], "cell"), counted(record["replicates"], "replicate")
+    text = f"Learning times of {cells} in {replicates} ({shares})"
     if record["spread_decades"] is None:
         text += ": too few to measure their spread"
     else:
