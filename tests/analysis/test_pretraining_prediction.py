@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 
 from harness.analysis.data.table_checks import TableError
-from harness.analysis.report.pretraining_page import write_pretraining_law
-from harness.analysis.stats.pretraining_prediction import predict_largest, pretraining_losses, primary, with_part
+from harness.analysis.report.pretraining_page import law_primary, write_pretraining_law
+from harness.analysis.stats.pretraining_prediction import predict_largest, pretraining_losses, with_part
+from harness.core.files import read_json
 
 SIZES, TOKENS = (2e4, 6e4, 1.5e5, 4e5, 1e6), 2.5e5 * 2.0 ** np.arange(7)
 
@@ -45,7 +46,7 @@ def test_the_law_is_fitted_to_neither_the_largest_size_nor_the_longest_budget():
 @pytest.mark.parametrize(("bend", "answer"), [(0.0, "yes"), (0.3, "no")])
 def test_a_law_that_holds_predicts_the_largest_runs_and_one_that_bends_does_not(bend, answer):
     found = predict_largest(pretraining_losses(run_table(bend=bend)), draws=200)
-    assert primary(found)["answer"] == answer
+    assert law_primary(found).answer == answer
     assert found["low"] <= found["error"] <= found["high"] or bend == 0
     if answer == "yes":
         assert found["error"] < found["error_without_law"] / 2
@@ -59,7 +60,7 @@ def test_what_the_hidden_runs_lost_moves_no_parameter():
 
 def test_law_answer_and_figure_are_written(tmp_path):
     write_pretraining_law(run_table(), tmp_path)
-    assert json.loads((tmp_path / "primary.json").read_text())["n"] == 3
+    assert read_json(tmp_path / "primary.json")["n"] == 3
     law = json.loads((tmp_path / "pretraining_law.json").read_text())
     assert law["n_clusters"] == 15
     assert law["prediction"]["hidden_params"] == 1e6

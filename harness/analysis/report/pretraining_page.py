@@ -10,11 +10,14 @@ import polars as pl
 
 from harness.analysis.data.json_files import write_json
 from harness.analysis.data.table_checks import TableError
+from harness.analysis.report.analyze import write_primary
 from harness.analysis.report.chart_style import Chart, arm_channels, inline, log_x, only
 from harness.analysis.report.figures import Figure, single, write_figures
 from harness.analysis.stats.pretraining_law import log_law, pretraining_law
-from harness.analysis.stats.pretraining_prediction import predict_largest, pretraining_losses, primary, with_part
+from harness.analysis.stats.pretraining_prediction import predict_largest, pretraining_losses, with_part
+from harness.analysis.verdict.primary import PrimaryRecord, answer_to
 
+MARGIN = 0.05  # of the loss
 PARTS = {"fitted": "circle", "hidden": "square", "predicted": "diamond"}
 
 
@@ -30,9 +33,28 @@ def write_pretraining_law(table: pl.DataFrame, out: Path, seed: int = 0) -> Path
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "pretraining_law.json", law)
     if law["prediction"]["error"] is not None:
-        write_json(out / "primary.json", primary(law["prediction"]))
+        write_primary(out, law_primary(law["prediction"]))
         write_figures(out / "figures", {"pretraining_law": law_figure(losses, law["prediction"])})
     return out / "pretraining_law.json"
+
+
+def law_primary(found: Mapping[str, Any]) -> PrimaryRecord:
+    """The measure that configs/study/pretraining.yaml registers, which is no sum of means."""
+    answer = answer_to(found["low"], found["high"], MARGIN, "below")
+    return PrimaryRecord(
+        study="pretraining",
+        question="the error of the loss that the law fitted to smaller, shorter runs predicts of the largest, longest",
+        answer=answer,
+        effect=found["error"],
+        low=found["low"],
+        high=found["high"],
+        margin=MARGIN,
+        yes_if="below",
+        metric="error relative to the loss",
+        n=found["n_hidden"],
+        what_would_decide="More seeds and lengths." if answer == "undecided" else "",
+        notes=(f"Without the law the error is {found['error_without_law']:.3f}.",),
+    )
 
 
 def law_figure(losses: pl.DataFrame, found: Mapping[str, Any]) -> Figure:

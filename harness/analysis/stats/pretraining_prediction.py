@@ -14,7 +14,6 @@ from harness.analysis.data.table_checks import TableError
 from harness.analysis.stats.pretraining_law import BOOTSTRAPS, LEVEL, bootstrap, fit, log_law, named, points
 
 LONGEST = 1.5  # budgets of more than the largest number of tokens over this count as the longest
-MARGIN = 0.05  # of the loss
 
 
 def pretraining_losses(table: pl.DataFrame) -> pl.DataFrame:
@@ -74,20 +73,4 @@ def predict_largest(losses: pl.DataFrame, seed: int = 0, draws: int = BOOTSTRAPS
         "n_hidden": hidden.height,
         "n_seen": seen.height,
         "theta": theta.tolist(),
-    }
-
-
-def primary(found: dict[str, Any]) -> dict[str, Any]:
-    """The answer to whether pretraining obeys the law: yes where the whole interval of the error is below the margin,
-    no where it is above, else undecided."""
-    below, above = found["high"] < MARGIN, found["low"] > MARGIN
-    return {
-        "question": "Does the law fitted to smaller and shorter runs predict the loss of the largest, longest ones?",
-        "answer": "yes" if below else "no" if above else "undecided",
-        "effect": found["error"],
-        "low": found["low"],
-        "high": found["high"],
-        "margin": MARGIN,
-        "metric": "error of the predicted loss, relative to it",
-        "n": found["n_hidden"],
     }
