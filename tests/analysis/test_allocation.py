@@ -94,6 +94,13 @@ def test_the_best_group_size_and_problems_a_step_are_found_at_matched_completion
     assert found["best"]["group_size"]["low"] < 8 < found["best"]["group_size"]["high"]
 
 
+def test_settings_are_matched_at_their_completions_where_what_a_step_costs_differs_by_seed():
+    by_x = grid_of_settings().frame
+    number = pl.col("x").rank("dense").over("arm").cast(pl.Int64)
+    spread = by_x.with_columns(step=number, x=pl.col("x") * (1 + 0.01 * pl.col("seed")))
+    assert within_rl(check_table(spread), OPTIONS)["best"] == within_rl(check_table(by_x), OPTIONS)["best"]
+
+
 def test_a_surface_without_a_peak_inside_the_range_has_no_optimum():
     u = np.linspace(0, 1, 5)[:, None]
     assert quadratic_peak(u, (u[:, 0] - 0.4) ** 2) is None

@@ -208,9 +208,10 @@ def _settings(table: Table, varied: Sequence[str], options: Options) -> tuple[Ar
 
 
 def _completions(rows: pl.DataFrame, grid: Grid) -> Array:
-    """[K] mean completions of an arm at its budgets."""
-    own = rows.filter(pl.col("arm") == grid.arm)
-    return np.array([own.filter(pl.col("x").is_close(x))["completions"].cast(pl.Float64).mean() for x in grid.x])
+    """[K] mean completions of an arm at its budgets, which are steps where every row has one (x may differ by seed)."""
+    key = "x" if rows["step"].null_count() else "step"
+    own = rows.filter(pl.col("arm") == grid.arm).with_columns(pl.col(key, "completions").cast(pl.Float64))
+    return np.array([own.filter(pl.col(key).is_close(at))["completions"].mean() for at in grid.budgets])
 
 
 def quadratic_terms(factors: int) -> int:
