@@ -189,13 +189,15 @@ def pass_at_k(correct: np.ndarray, n: int, k: int) -> np.ndarray:
     return 1.0 - miss[np.asarray(correct)]
 
 
-def majority_correct(score: CellResult, k: int) -> np.ndarray:
-    """[problems] bool: whether the most frequent of the first k answers is right; the earliest wins a tie."""
-    out = []
+def majority_votes(score: CellResult, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """[problems] each: how many of the first k answers are the most frequent one, the earliest of a tie, and whether it
+    is right."""
+    votes, right = [], []
     for answers, correct in zip(score.answers, score.correct):
-        winner = Counter(answers[:k]).most_common(1)[0][0]
-        out.append(correct[answers.index(winner)])
-    return np.array(out, dtype=bool)
+        winner, count = Counter(answers[:k]).most_common(1)[0]
+        votes.append(count)
+        right.append(correct[answers.index(winner)])
+    return np.array(votes, dtype=int), np.array(right, dtype=bool)
 
 
 def cell_row(score: CellResult, ks: Sequence[int]) -> dict[str, float | int | str]:
@@ -220,13 +222,17 @@ def cell_row(score: CellResult, ks: Sequence[int]) -> dict[str, float | int | st
         "distinct_answers": float(np.mean([len(set(answers)) / k for answers in score.answers])),
     }
     row |= {f"pass_at_{i}": float(pass_at_k(per_problem, k, i).mean()) for i in ks}
-    return row | {f"majority_at_{i}": float(majority_correct(score, i).mean()) for i in ks if i > 2}
+    return row | {f"majority_at_{i}": float(majority_votes(score, i)[1].mean()) for i in ks if i > 2}
 
 
 def problem_rows(score: CellResult) -> list[dict[str, int | str]]:
-    """One row per problem: what pairs arms problem by problem."""
+    """One row per problem: what pairs arms problem by problem, and how sure the policy is of its most frequent answer."""
     cell = {"task": score.cell.task, "setting": score.cell.setting, "difficulty": score.cell.difficulty}
+    k = score.correct.shape[1]
+    own = zip(score.cell.problems, score.correct.sum(1), *majority_votes(score, k))
     return [
-        cell | {"problem": f"{problem.hash:016x}", "k": len(correct), "n_correct": int(correct.sum())}
-        for problem, correct in zip(score.cell.problems, score.correct)
+        cell
+        | {"problem": f"{problem.hash:016x}", "k": k, "n_correct": int(correct)}
+        | {"n_majority": int(votes), "majority_correct": int(right)}
+        for problem, correct, votes, right in own
     ]

@@ -18,7 +18,7 @@ from harness.evaluate import (
     _graded,
     build_suite,
     cell_row,
-    majority_correct,
+    majority_votes,
     pass_at_k,
     problem_rows,
     small_cells,
@@ -64,9 +64,9 @@ def scored(answers, right, scorable=None):
 
 def test_majority_takes_the_most_frequent_of_the_first_k_and_the_earliest_of_a_tie():
     found = scored([["A", "B", "B", "A", "A"], ["B", "A", "A", "B", "B"], ["C", "D", "A", "A", "A"]], "A")
-    assert majority_correct(found, 3).tolist() == [False, True, False]
-    assert majority_correct(found, 4).tolist() == [True, False, True]
-    assert majority_correct(found, 5).tolist() == [True, False, True]
+    assert [column.tolist() for column in majority_votes(found, 3)] == [[2, 2, 1], [False, True, False]]
+    assert [column.tolist() for column in majority_votes(found, 4)] == [[2, 2, 2], [True, False, True]]
+    assert [column.tolist() for column in majority_votes(found, 5)] == [[3, 3, 3], [True, False, True]]
 
 
 def test_a_row_of_the_table_counts_what_was_seen():
@@ -80,6 +80,7 @@ def test_a_row_of_the_table_counts_what_was_seen():
     assert "majority_at_2" not in row
     pairs = problem_rows(found)
     assert [(p["k"], p["n_correct"]) for p in pairs] == [(4, 2), (4, 0)]
+    assert [(p["n_majority"], p["majority_correct"]) for p in pairs] == [(2, 1), (4, 0)]
     assert len({p["problem"] for p in pairs}) == 2
 
 
