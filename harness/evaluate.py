@@ -226,7 +226,7 @@ def cell_row(score: CellResult, ks: Sequence[int]) -> dict[str, float | int | st
 
 
 def problem_rows(score: CellResult) -> list[dict[str, int | str]]:
-    """One row per problem: what pairs arms problem by problem, and how sure the policy is of its most frequent answer."""
+    """One row per problem: what pairs arms problem by problem, and how often its most frequent answer was given."""
     cell = {"task": score.cell.task, "setting": score.cell.setting, "difficulty": score.cell.difficulty}
     k = score.correct.shape[1]
     own = zip(score.cell.problems, score.correct.sum(1), *majority_votes(score, k))
