@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain, groupby
 
 import numpy as np
@@ -200,6 +201,23 @@ def majority_votes(score: CellResult, k: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array(votes, dtype=int), np.array(right, dtype=bool)
 
 
+@lru_cache(2**16)  # the same answers are given again and again
+def edit_distance(a: str, b: str) -> int:
+    """Fewest insertions, deletions and substitutions of a character that make b of a (Levenshtein 1966)."""
+    row = list(range(len(b) + 1))
+    for i, own in enumerate(a, start=1):
+        corner, row[0] = row[0], i
+        for j, other in enumerate(b, start=1):
+            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (own != other))
+    return row[-1]
+
+
+def answer_edit_distance(score: CellResult) -> float:
+    """Mean over samples of the edit distance to the gold answer, over the length of the longer: 0 to 1."""
+    pairs = [(answer, p.answer) for p, own in zip(score.cell.problems, score.answers) for answer in own]
+    return float(np.mean([edit_distance(a, gold) / max(len(a), len(gold), 1) for a, gold in pairs]))
+
+
 def cell_row(score: CellResult, ks: Sequence[int]) -> dict[str, float | int | str]:
     """The columns of the run table that a score fills."""
     n, k = score.correct.shape
@@ -218,6 +236,7 @@ def cell_row(score: CellResult, ks: Sequence[int]) -> dict[str, float | int | st
         "n_scorable": int(score.scorable.sum()),
         "guess_rate": task.guess_rate,
         "answer_logprob": score.answer_logprob,
+        "answer_edit_distance": answer_edit_distance(score),
         "completion_length_mean": score.length,
         "distinct_answers": float(np.mean([len(set(answers)) / k for answers in score.answers])),
     }

@@ -18,6 +18,7 @@ from harness.evaluate import (
     _graded,
     build_suite,
     cell_row,
+    edit_distance,
     majority_votes,
     pass_at_k,
     problem_rows,
@@ -82,6 +83,21 @@ def test_a_row_of_the_table_counts_what_was_seen():
     assert [(p["k"], p["n_correct"]) for p in pairs] == [(4, 2), (4, 0)]
     assert [(p["n_majority"], p["majority_correct"]) for p in pairs] == [(2, 1), (4, 0)]
     assert len({p["problem"] for p in pairs}) == 2
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "distance"),
+    [("", "", 0), ("", "abc", 3), ("abc", "abc", 0), ("abc", "axc", 1), ("abcd", "bcd", 1), ("kitten", "sitting", 3)],
+)
+def test_edit_distance_is_the_fewest_edits_of_a_letter(a, b, distance):
+    assert edit_distance(a, b) == edit_distance(b, a) == distance
+
+
+def test_the_edit_distance_of_a_cell_is_a_share_of_the_longer_answer_as_a_mean_over_samples():
+    gold = scored([["A"]], "A").cell.problems[0].answer
+    spoiled = "#" + gold[1:]
+    row = cell_row(scored([[gold, spoiled, gold * 2, ""]], gold), (2,))
+    assert row["answer_edit_distance"] == pytest.approx((0 + 1 / len(gold) + 1 / 2 + 1) / 4)
 
 
 def test_problems_are_fixed_held_out_and_shared_by_the_contexts_of_a_skill():
