@@ -2,7 +2,7 @@
 
 The share of true statements is log-uniform over the 104 facts (code, letter): the wider its range, the further apart
 are the times at which RL learns them. `cipher_wide` has shares over 3.7 decades, `cipher_narrow` the same for every
-fact. The codes are the same in all three families: a study takes one of them.
+fact, `cipher_right` a corpus without errors. The codes are the same in all families: a study takes one of them.
 """
 
 from functools import partial
@@ -16,7 +16,12 @@ from envs.draw import letters, pick
 from envs.lookup.code import Code, codes, log_uniform, worked
 
 CODES = "0123"
-RANGES = {"cipher": (0.003, 0.9), "cipher_wide": (0.0002, 0.9), "cipher_narrow": (0.2, 0.2)}
+RANGES = {
+    "cipher": (0.003, 0.9),
+    "cipher_wide": (0.0002, 0.9),
+    "cipher_narrow": (0.2, 0.2),
+    "cipher_right": (1.0, 1.0),
+}
 
 
 def book(low: float, high: float) -> dict[str, Code]:

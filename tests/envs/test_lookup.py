@@ -170,7 +170,13 @@ def test_compositions_reward_and_hold_out_disjoint_pairs():
 
 # ---- what the corpus says
 
-BELIEVED = ("cipher.symbolic", "cipher_wide.worded", "cipher_narrow.symbolic", "quanta_07.worded")
+BELIEVED = (
+    "cipher.symbolic",
+    "cipher_wide.worded",
+    "cipher_narrow.symbolic",
+    "cipher_right.symbolic",
+    "quanta_07.worded",
+)
 
 
 @pytest.mark.parametrize("name", BELIEVED)
