@@ -22,7 +22,9 @@ from harness.analysis.verdict.record_schema import json_schema
 from harness.config.run_names import find
 
 STRICT = ConfigDict(extra="forbid")
-Action = Literal["analyze", "before_after", "breadth", "primary", "calibrate", "simulate", "speed", "schema"]
+Action = Literal[
+    "analyze", "before_after", "breadth", "primary", "sharpness", "calibrate", "simulate", "speed", "schema"
+]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -66,6 +68,10 @@ def run(container: Any) -> None:
             print(write_breadth(load_table(_paths(command), command.split), Path(command.out), command.analysis))
         case "primary":
             _primary(command)
+        case "sharpness":
+            from harness.analysis.report.sharpness_page import write_sharpness
+
+            print(write_sharpness(load_table(_paths(command), command.split), Path(command.out)).sentence)
         case "calibrate":
             calibrate(command.calibrate, command.analysis)
         case "simulate":
