@@ -6,10 +6,10 @@ import pytest
 
 from harness.analysis.command import run
 from harness.analysis.data.table_checks import TableError
-from harness.analysis.report.sharpness_page import sharpness_primary
+from harness.analysis.report.sharpness_page import MEASURE, sharpness_primary
 from harness.analysis.stats.sharpness import metric_curves, rise, sharpness
 from harness.core.files import read_json
-from tests.analysis.test_command import settings
+from tests.analysis.test_command import CONFIG, settings
 
 X = np.concatenate([[0], np.geomspace(1, 1e6, 61)])
 WIDTH, MIDDLE, TOTAL = 0.5, 3.0, 100_000  # decades; of the letters' logistic
@@ -96,3 +96,7 @@ def test_one_command_writes_numbers_answer_and_figure(tmp_path, capsys):
     assert read_json(tmp_path / "out" / "primary.json")["n"] == 3
     assert read_json(tmp_path / "out" / "sharpness.json")["arms"][0]["difficulty"] == 6
     assert (tmp_path / "out" / "figures" / "sharpness.png").stat().st_size > 10_000
+
+
+def test_the_measure_is_the_one_that_the_study_registers():
+    assert MEASURE in " ".join((CONFIG.parent / "study" / "emergence.yaml").read_text().split())
