@@ -23,7 +23,7 @@ from envs.arithmetic import (
 )
 from envs.base import Task
 from envs.code import check, expression, function, output, repair, trace, trace_check, trace_fault
-from envs.in_context import induction, regression
+from envs.in_context import induction, regression, ring
 from envs.language import comment, describe, explain, trace_comment
 from envs.lookup import automaton, cipher, compose, fold, quanta, walk
 from envs.strings import balance, composition, counting, deduplication, reversal, sorting, substitution
@@ -51,6 +51,7 @@ MODULES = (
     composition,
     regression,
     induction,
+    ring,
     calculator,
     store,
     spreadsheet,

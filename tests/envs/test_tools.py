@@ -74,7 +74,7 @@ def test_replies_are_a_function_of_problem_and_completions_alone():
     assert forwards == backwards[::-1]
 
 
-@pytest.mark.parametrize("family", ["regression", "induction"])
+@pytest.mark.parametrize("family", ["regression", "induction", "ring", "ring_shuffled"])
 def test_more_examples_extend_fewer_for_the_same_rule_and_query(family):
     few = distinct_problems(envs.get(f"{family}.symbolic_2"), 4, "test", 20, 0)
     many = distinct_problems(envs.get(f"{family}.symbolic_8"), 4, "test", 20, 0)
@@ -99,3 +99,18 @@ def test_what_the_tool_replies_to_the_calls_gives_the_answer(name):
         calls = envs.get(name).worked(problem).split("\n")[:-1]
         replies = [envs.get(name).reply(problem, calls[: i + 1]).text for i in range(len(calls))]
         assert problem.answer in (replies[-1], "".join(replies))
+
+
+def test_the_answer_follows_from_eight_examples_of_a_ring_and_not_from_those_of_another():
+    def right(name):
+        """Share of problems whose answer the examples lead to, one letter after another."""
+        found = []
+        for problem in distinct_problems(envs.get(name), 3, "test", 200, 0):
+            after, letter = dict(problem.data["pairs"].split()), problem.data["start"]
+            for _ in problem.data["places"]:
+                letter = after[letter]
+            found.append(letter == problem.answer)
+        return np.mean(found)
+
+    assert right("ring.symbolic_8") == 1
+    assert right("ring_shuffled.symbolic_8") == pytest.approx(1 / 7, abs=0.08)
