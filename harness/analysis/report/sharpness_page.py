@@ -71,15 +71,15 @@ def sharpness_figure(curves: pl.DataFrame, found: Mapping[str, Any]) -> Figure:
 
 
 def metric_chart(curves: pl.DataFrame, metric: str) -> Chart:
-    """A metric between 0 and 1 against x on a log axis, a line for each difficulty."""
-    means = (
-        curves.filter(pl.col("x") > 0).group_by("difficulty", "x").agg(pl.col(metric).mean()).sort("difficulty", "x")
-    )
+    """A metric between 0 and 1 against x on a log axis, a line for each difficulty, means over seeds: budget by budget,
+    whose x differs a little between seeds."""
+    trained = curves.filter(pl.col("x") > 0).with_columns(budget=pl.col("x").rank("dense").over("difficulty", "seed"))
+    means = trained.group_by("difficulty", "budget").agg(pl.col("x", metric).mean()).sort("difficulty", "budget")
     labels = [f"difficulty {d}" for d in means["difficulty"].unique().sort()]
     shown = means.with_columns(pl.format("difficulty {}", "difficulty").alias("label"))
     y = alt.Y(f"{metric}:Q", title=metric.replace("_", " "), scale=alt.Scale(domain=[0, 1]))
-    told = ["label:N", alt.Tooltip(f"{metric}:Q", format=".3f"), alt.Tooltip("x:Q", format=".3~g")]
-    base = alt.Chart(inline(shown)).encode(log_x("x", "budget"), y, tooltip=told)
+    tooltip = ["label:N", alt.Tooltip(f"{metric}:Q", format=".3f"), alt.Tooltip("x:Q", format=".3~g")]
+    base = alt.Chart(inline(shown)).encode(log_x("x", "budget"), y, tooltip=tooltip)
     channels = arm_channels(labels)
     return alt.layer(
         base.mark_line(strokeWidth=1.2).encode(**only(channels, "color")),
