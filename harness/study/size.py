@@ -51,21 +51,28 @@ def limited_study(study: StudyConfig, size: StudySize) -> StudyConfig:
         name=f"{study.name}-{size.name}" if size.name else study.name,
         seeds=study.seeds[: size.replicates],
         base_seeds=bases,
-        registered=study.registered and _limited_registered(study.registered, size.at_most.get("rl", {}).get("steps")),
+        registered=study.registered and _limited_registered(study.registered, size.at_most),
         accept_out_of_reach=True,
     )
 
 
-def _limited_registered(registered: Preregistration, last: int | None) -> Preregistration:
-    """With its measure at no step after the last."""
-    measure = registered.measure
-    if measure is None or last is None:
+def _limited_registered(registered: Preregistration, at_most: Mapping[str, Any]) -> Preregistration:
+    """With its measure at no step after the last, of no more samples than are drawn."""
+    if registered.measure is None:
         return registered
-    return replace(registered, measure=_measure_until(measure, last))
+    last, samples = at_most.get("rl", {}).get("steps"), at_most.get("evaluation", {}).get("samples")
+    return replace(registered, measure=_measure_until(_measure_of(registered.measure, samples), last))
 
 
-def _measure_until(measure: Measure, last: int) -> Measure:
+def _measure_of(measure: Measure, samples: int | None) -> Measure:
+    kind, at, k = measure.metric.rpartition("_at_")
+    if samples is None or kind not in ("pass", "pass_all"):
+        return measure
+    return replace(measure, metric=f"{kind}{at}{min(int(k), samples)}")
+
+
+def _measure_until(measure: Measure, last: int | None) -> Measure:
     def term(each: MeasureTerm) -> MeasureTerm:
-        return each if isinstance(each.at, str) else replace(each, at=min(each.at, last))
+        return each if last is None or isinstance(each.at, str) else replace(each, at=min(each.at, last))
 
     return replace(measure, terms=tuple(map(term, measure.terms)), per=tuple(map(term, measure.per)))

@@ -1,5 +1,7 @@
 """A trial of a study is below its limits whatever an arm sets, and changes no study that is not one."""
 
+from dataclasses import replace
+
 import pytest
 from hydra import initialize_config_module
 
@@ -72,6 +74,9 @@ def test_a_registered_measure_is_taken_at_budgets_that_there_are():
     study = StudyConfig("toy", "?", (0, 1, 2), "same", "step", {"a": ()}, registered=registered)
     found = limited_study(study, size(at_most={"rl": {"steps": 4}})).registered.measure
     assert [term.at for term in (*found.terms, *found.per)] == [4, "first", 2]
+    counted = replace(study, registered=replace(registered, measure=replace(measure, metric="pass_all_at_8")))
+    fewer = limited_study(counted, size(at_most={"evaluation": {"samples": 2}})).registered.measure
+    assert (fewer.metric, fewer.terms[0].at) == ("pass_all_at_2", 64)
 
 
 def test_the_full_size_is_the_study_as_it_is():
