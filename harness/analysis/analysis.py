@@ -12,7 +12,9 @@ from harness.analysis.data.json_files import strict
 from harness.analysis.data.options import Options, default_options
 from harness.analysis.data.registered import Registered, registered_measure
 from harness.analysis.data.table import Table, check_table, load_table
+from harness.analysis.transfer.reliability import reliability
 from harness.analysis.transfer.transfer_report import transfer_report
+from harness.analysis.verdict.chain_length import chain_lengths
 from harness.analysis.verdict.primary import PrimaryRecord, primary_record
 from harness.analysis.verdict.record import VerdictRecord
 from harness.analysis.verdict.record_schema import INTERVALS, SINGLE_VALUES, typed_records
@@ -27,6 +29,7 @@ class Analysis:
     """What `scripts/analyze.py` writes, as objects; computed when first looked at.
 
     records: verdicts.json, typed. verdicts: their single values as a frame, a row a record. transfer: transfer.json.
+    chains, reliability: chains.json and reliability.json, [] where the table has too few difficulties or samples.
     primary: primary.json, typed; None where no measure is registered, TableError where the table cannot give it.
     figures: those of the report, by name; a notebook shows one as a picture, and its `panels` are Altair charts.
     """
@@ -51,12 +54,21 @@ class Analysis:
     def figures(self) -> dict[str, "Figure"]:
         from harness.analysis.report.report_page import report_sections  # Altair takes a second to import
 
-        sections, _ = report_sections(self.table, self._plain, self.transfer, Path(), {})
+        more = {"chains": self.chains, "reliability": self.reliability}
+        sections, _ = report_sections(self.table, self._plain, self.transfer, Path(), more)
         return {name: figure for section in sections for name, figure in section.figures.items()}
 
     @cached_property
     def _plain(self) -> list[dict[str, Any]]:
         return strict(verdicts(self.table, self.options))
+
+    @cached_property
+    def chains(self) -> list[dict[str, Any]]:
+        return strict(chain_lengths(self.table, self.options))
+
+    @cached_property
+    def reliability(self) -> list[dict[str, Any]]:
+        return strict(reliability(self.table, self.options))
 
     @cached_property
     def transfer(self) -> dict[str, Any]:

@@ -34,7 +34,9 @@ def analyze(
     (its path). Raises TableError before anything is written.
     """
     from harness.analysis.stats.allocation import allocation
+    from harness.analysis.transfer.reliability import reliability
     from harness.analysis.transfer.transfer_report import transfer_report
+    from harness.analysis.verdict.chain_length import chain_lengths
 
     table = load_table(source, split)
     primary = primary_of(table, source, options, unfinished)
@@ -51,6 +53,10 @@ def analyze(
     spend = strict(allocation(table, options))
     write_json(out / "allocation.json", spend)
     found = {"allocation": spend, "primary": primary}
+    for name, more in (("chains", chain_lengths(table, options)), ("reliability", reliability(table, options))):
+        found[name] = strict(more)
+        if more:
+            write_json(out / f"{name}.json", more)
     page = write_report(table, strict(records), strict(transfer), out, {**(context or {}), **found})
     return {
         "verdicts": records, "transfer": transfer, "primary": primary, "notes": list(table.notes), "report": page

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.analysis.data.curves import cell_curves
 from harness.analysis.data.table import Table
+from harness.analysis.report.chain_section import chain_section
 from harness.analysis.report.chart_style import CONFIG, budget_x, readable
 from harness.analysis.report.curve_series import Axis, Series, arm_series, fill_missing_axes, series_of, shared_axes
 from harness.analysis.report.factor_charts import factor_figures
@@ -16,6 +17,7 @@ from harness.analysis.report.html import Section, panel_id, paragraphs
 from harness.analysis.report.law_section import laws_section
 from harness.analysis.report.learning_section import learning_section
 from harness.analysis.report.reach_section import reach_section
+from harness.analysis.report.reliability_section import reliability_section
 from harness.analysis.report.sections import (
     allocation_section,
     curves_section,
@@ -46,7 +48,8 @@ def write_report(
     verdicts and transfer as written to their JSON files. context, all optional: title, question, notice (what a reader
     must read first), commands, versions (name -> version), runs (run_id -> address of its folder relative to `out`),
     allocation (as in allocation.json), registered (hypotheses, primary, margins, exclusions, sizes, decided_later),
-    reach (records of what the bases could do before RL), primary (a PrimaryRecord).
+    reach (records of what the bases could do before RL), primary (a PrimaryRecord), chains and reliability (as in
+    chains.json and reliability.json).
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,6 +82,8 @@ def report_sections(
         *([registered_section(context["registered"])] if context.get("registered") else []),
         *([reach_section(context["reach"])] if context.get("reach") else []),
         difficulty_section(by_task, axes, real, factor_figures(table, real)),
+        *([chains] if (chains := chain_section(context.get("chains") or [], real)) else []),
+        *([reliable] if (reliable := reliability_section(context.get("reliability") or [], real)) else []),
         *([forgotten] if (forgotten := sequence_section(table)) else []),
         *([learning] if (learning := learning_section(pools)) else []),
         *([training] if training else []),

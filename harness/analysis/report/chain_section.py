@@ -1,0 +1,105 @@
+"""The section on the longest chain done: horizons against budget, and the product of steps against difficulty."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from harness.analysis.report.chart_style import Chart, arm_channels, inline, only, readable
+from harness.analysis.report.figures import Figure
+from harness.analysis.report.html import Section, bullet_list, figure_slot, html_table
+from harness.analysis.report.record_charts import HEIGHT, interval_lines, interval_rows
+from harness.analysis.stats.formatting import format_interval, format_number
+from harness.analysis.verdict.chain_length import sentence
+
+Record = Mapping[str, Any]
+MOST = 6  # tasks that get a panel
+HEADER = ("arm", "task", "trained to", "50% before", "after", "95%", "80% after", "rise a decade", "×compute to double")
+
+
+def chain_section(records: Sequence[Record], real: str) -> Section | None:
+    """Of chain_lengths, in words for the real arm. None where no task has so many difficulties."""
+    if not records:
+        return None
+    figures = {"horizon": horizon_figure(records)}
+    if (product := product_figure(records)) is not None:
+        figures["product_of_steps"] = product
+    table = html_table("Horizons over the budgets, in difficulties.", HEADER, [_row(one) for one in records], 2)
+    slots = "".join(figure_slot(name, figure) for name, figure in figures.items())
+    return Section(
+        "chains",
+        "The longest chain done",
+        bullet_list([sentence(one) for one in records if one["arm"] == real]) + slots + table,
+        figures,
+    )
+
+
+def horizon_figure(records: Sequence[Record]) -> Figure:
+    """The 50% horizon over budgets by arm, a panel for each task."""
+    panels = {}
+    for name in list(dict.fromkeys(map(_task, records)))[:MOST]:
+        own = [one for one in records if _task(one) == name]
+        rows = [row for one in own for row in interval_rows(readable(one["arm"]), one["x"], one["horizons"][0])]
+        panels[name] = interval_lines(rows, "50% horizon, difficulty")
+    best = max(records, key=lambda one: one["horizons"][0]["mean"][-1])
+    title = (
+        f"The longest chain done is {best['horizons'][0]['mean'][-1]:.1f}, by {readable(best['arm'])} on {_task(best)}"
+    )
+    caption = (
+        "Difficulty at which accuracy crosses one half, interpolated: D.5 where D is always done and D + 1 never. "
+        "Means over replicates with 95% t-intervals."
+    )
+    return Figure(title, caption, panels, columns=2)
+
+
+def product_figure(records: Sequence[Record]) -> Figure | None:
+    """Accuracy by difficulty at the last budget beside the product of steps, a panel for each arm and task."""
+    own = [one for one in records if one["product"]][:MOST]
+    if not own:
+        return None
+    panels = {f"{readable(one['arm'])}, {_task(one)}": product_chart(one) for one in own}
+    caption = (
+        "Measured at the last budget, and what p^D · c predicts of longer chains, p and c fitted to the difficulties "
+        "that are trained."
+    )
+    return Figure("Longer chains beside the product of their steps", caption, panels, columns=2)
+
+
+def product_chart(record: Record) -> Chart:
+    """Accuracy by difficulty of a record with a product."""
+    product = record["product"]
+    rows = [
+        {"d": d, "value": y, "label": "measured"} for d, y in zip(record["difficulties"], record["accuracy_at_last"])
+    ]
+    rows += [
+        {"d": d, "value": y, "label": "product of steps"}
+        for d, y in zip(product["difficulties"], product["predicted"][-1])
+    ]
+    channels = arm_channels(["measured", "product of steps"])
+    x = alt.X("d:Q", title="difficulty", axis=alt.Axis(values=record["difficulties"], format="~g"))
+    y = alt.Y("value:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]))
+    base = alt.Chart(inline(rows)).encode(x, y, tooltip=["label:N", "d:Q", alt.Tooltip("value:Q", format=".3f")])
+    return alt.layer(
+        base.mark_line(strokeWidth=2).encode(**only(channels, "color", "strokeDash")),
+        base.mark_point(filled=True, size=40, opacity=1).encode(**only(channels, "color", "shape")),
+    ).properties(height=HEIGHT)
+
+
+def _task(record: Record) -> str:
+    return readable(" ".join(part for part in (record["task"], record["setting"]) if part))
+
+
+def _row(record: Record) -> list[str]:
+    half, most = record["horizons"]
+    double, rise = half["doubling"], half["rise_per_decade"]
+    return [
+        record["arm"],
+        _task(record),
+        format_number(record["difficulties"][record["trained"] - 1], 0) if record["trained"] else "–",
+        format_number(half["mean"][0], 2),
+        format_number(half["mean"][-1], 2),
+        format_interval((half["low"][-1], half["high"][-1]), 2),
+        format_number(most["mean"][-1], 2),
+        format_number(rise["mean"] if rise else None, 2, sign=True),
+        f"{double['mean']:.2f} ({format_interval((double['low'], double['high']), 2)})" if double else "–",
+    ]
