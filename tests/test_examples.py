@@ -1,6 +1,6 @@
 """The examples that need no training; those that do have tests beside what they show."""
 
-from examples import figure
+from examples import accuracy_by_arm, figure
 from harness import load_study
 
 
@@ -9,3 +9,10 @@ def test_a_figure_of_ones_own_is_drawn_from_a_committed_table(tmp_path):
     assert set(frame["arm"]) == set(figure.ARMS.values())
     figure.figure(frame).save(tmp_path / "figure.svg")
     assert "sigmoid" in (tmp_path / "figure.svg").read_text()
+
+
+def test_the_end_of_each_arm_is_drawn_by_seed(tmp_path):
+    found = accuracy_by_arm.ends(load_study(figure.RESULTS.parent / "conditioning").table)
+    assert found.filter(arm="no_norm")["accuracy"].max() < 0.15 < found.filter(arm="layernorm")["accuracy"].min()
+    accuracy_by_arm.figure(found, "ends").save(tmp_path / "ends.svg")
+    assert "no_norm" in (tmp_path / "ends.svg").read_text()
