@@ -179,7 +179,7 @@ def test_pretraining_lowers_the_loss_and_counts_what_it_read():
 def test_a_wrong_answer_is_the_answer_of_another_problem_of_the_same_kind():
     task, rng = get("addition.symbolic"), np.random.default_rng(0)
     problem = task.draw(rng, 3)
-    assert all(len(pretrain._another(problem, rng).answer) in (3, 4) for _ in range(20))
+    assert all(len(pretrain._another(problem, rng, "train").answer) in (3, 4) for _ in range(20))
 
 
 # ---- the arm that goes on pretraining
