@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from harness.analysis.data.curves import complete_block
 from harness.analysis.data.table import Table
-from harness.analysis.data.table_checks import CELL
+from harness.analysis.data.table_checks import CELL, budget_column
 
 Array = NDArray[np.float64]
 Unit = tuple[str, int]  # (base_id, seed): one replicate
@@ -63,7 +63,7 @@ def arm_grids(
     """Each arm's grid of a measure; a column is the plain mean of its cells. Arms evaluated at budget 0 only, as a base
     policy may be, are left out."""
     rows = table.frame if size is None else table.frame.filter(pl.col("model_params") == size)
-    key = "x" if rows["step"].null_count() else "step"
+    key = budget_column(rows)
     cells = rows.select(
         "arm",
         "base_id",

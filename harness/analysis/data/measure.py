@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from harness.analysis.data.grids import ACCURACY, Unit, base_means
 from harness.analysis.data.table import Table
-from harness.analysis.data.table_checks import CELL, TableError
+from harness.analysis.data.table_checks import CELL, TableError, budget_column, typed_problems
 from harness.config.roles import cells_there
 from harness.config.schema.study import Measure, MeasureTerm
 from harness.core.errors import nearest
@@ -89,11 +89,7 @@ def _with_pass_all(table: Table, k: int) -> pl.DataFrame:
     pairs = table.problems.select("k", "n_correct").unique()
     chance = [comb(c, k) / comb(n, k) for n, c in pairs.rows()]
     key = ["run_id", "x", *CELL]
-    problems = table.problems.with_columns(
-        (pl.col(name) if name in table.problems.columns else pl.lit("")).cast(pl.String).fill_null("").alias(name)
-        for name in CELL
-    ).with_columns(pl.col("x").cast(pl.Float64))
-    cells = problems.join(pairs.with_columns(pl.Series("value", chance)), on=["k", "n_correct"])
+    cells = typed_problems(table.problems).join(pairs.with_columns(pl.Series("value", chance)), on=["k", "n_correct"])
     return table.frame.join(cells.group_by(key).agg(pl.col("value").mean()), on=key, how="left")
 
 
@@ -139,7 +135,7 @@ def named(names: Sequence[Any]) -> str:
 
 def _at(rows: pl.DataFrame, term: MeasureTerm) -> pl.DataFrame:
     """The rows at the budget of the term: the arm's first, its last, or a step."""
-    key = "x" if rows["step"].null_count() else "step"
+    key = budget_column(rows)
     if isinstance(term.at, int) and key == "x":
         raise TableError(f"step {term.at} of arm {term.arm}", "the table has no steps", "use first or last")
     budgets = rows[key].unique().sort().to_list()

@@ -63,6 +63,19 @@ def require_columns(columns: Sequence[str], source: str) -> None:
     )
 
 
+def budget_column(frame: pl.DataFrame) -> str:
+    """What aligns the budgets of runs: the step where every row has one, else x."""
+    return "x" if frame["step"].null_count() else "step"
+
+
+def typed_problems(problems: pl.DataFrame) -> pl.DataFrame:
+    """A problems table whose cells and x have the types of a checked run table, so that the two can be joined."""
+    cells = (pl.col(name) if name in problems.columns else pl.lit("").alias(name) for name in CELL)
+    return problems.with_columns(cell.cast(pl.String).fill_null("") for cell in cells).with_columns(
+        pl.col("x").cast(pl.Float64)
+    )
+
+
 def with_types(frame: pl.DataFrame, source: str) -> tuple[pl.DataFrame, list[str]]:
     """Columns cast to their types, absent optional columns filled, and notes on what was assumed."""
     notes = []
@@ -158,7 +171,7 @@ def pair_independent_budgets(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[st
 
 def check_keys(frame: pl.DataFrame, source: str) -> None:
     """A cell is evaluated once, a run has one arm and seed, a task one role in an arm."""
-    budget = "x" if frame["step"].null_count() else "step"
+    budget = budget_column(frame)
     key = [*UNIT, *CELL, "split", budget]
     double = frame.select(pl.struct(key).is_duplicated()).to_series()
     if double.any():

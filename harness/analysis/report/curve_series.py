@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from harness.analysis.data.curves import Curves, curves
 from harness.analysis.data.table import Table, rows_of
-from harness.analysis.data.table_checks import TableError
+from harness.analysis.data.table_checks import TableError, budget_column
 from harness.analysis.stats.intervals import estimate
 
 Array = NDArray[np.float64]
@@ -93,7 +93,7 @@ def series_of(table: Table, c: Curves, size: int | None, label: str) -> Series:
 def _axes(table: Table, c: Curves, size: int | None) -> dict[str, Array]:
     """The axes that the table gives for every budget of the curves; an arm that spends nothing keeps only x."""
     rows = rows_of(table, c.arm, size=size)
-    key = "x" if rows["step"].null_count() else "step"
+    key = budget_column(rows)
     names = [name for name in AXES if name in rows.columns]
     wanted = [pl.col(name).cast(pl.Float64).mean().alias(f"on_{name}") for name in names]
     means = rows.filter(pl.col("x") > 0).group_by(key).agg(pl.col("x").mean().alias("mean_x"), *wanted).sort("mean_x")

@@ -15,6 +15,7 @@ from harness.analysis.data.curves import Curves, base_mean_curves, curves, has_b
 from harness.analysis.data.grids import Grid, arm_grids
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
+from harness.analysis.data.table_checks import budget_column
 from harness.analysis.stats.contrasts import mean_record
 from harness.analysis.stats.covariance import mean_curve
 from harness.analysis.stats.fitting import fit
@@ -209,7 +210,7 @@ def _settings(table: Table, varied: Sequence[str], options: Options) -> tuple[Ar
 
 def _completions(rows: pl.DataFrame, grid: Grid) -> Array:
     """[K] mean completions of an arm at its budgets, which are steps where every row has one (x may differ by seed)."""
-    key = "x" if rows["step"].null_count() else "step"
+    key = budget_column(rows)
     own = rows.filter(pl.col("arm") == grid.arm).with_columns(pl.col(key, "completions").cast(pl.Float64))
     return np.array([own.filter(pl.col(key).is_close(at))["completions"].mean() for at in grid.budgets])
 

@@ -9,6 +9,7 @@ from scipy import stats
 
 from harness.analysis.data.grids import Grid, base_means
 from harness.analysis.data.table import Table
+from harness.analysis.data.table_checks import budget_column
 from harness.analysis.stats.contrasts import LEVEL, sum_of_variances
 
 Array = NDArray[np.float64]
@@ -24,7 +25,7 @@ def problem_success_rates(table: Table, grid: Grid, task: str) -> tuple[Array, A
     ):
         return None
     rows = table.frame.filter((pl.col("arm") == grid.arm) & (pl.col("task") == task))
-    key = "x" if table.frame["step"].null_count() else "step"
+    key = budget_column(table.frame)
     units = pl.DataFrame(grid.units, schema={"base_id": pl.String, "seed": pl.Int64}, orient="row").with_row_index(
         "row"
     )

@@ -8,12 +8,12 @@ on few problems exceeds 0 for a calibrated policy too: `ece_floor` is about what
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import stats
 
 from harness.analysis.data.grids import base_means
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
-from harness.analysis.data.table_checks import CELL
+from harness.analysis.data.table_checks import CELL, budget_column, typed_problems
+from harness.analysis.stats.contrasts import mean_record
 
 Array = NDArray[np.float64]
 BINS = 10  # of confidence, equally wide
@@ -52,12 +52,9 @@ def scored_problems(table: Table) -> pl.DataFrame:
     problems = table.problems
     if problems is None or not set(problems.columns) >= NEEDED:
         return pl.DataFrame()
-    problems = problems.drop_nulls(["n_majority"]).filter(pl.col("k") >= FEWEST_SAMPLES)
-    problems = problems.with_columns(
-        (pl.col(name) if name in problems.columns else pl.lit("")).cast(pl.String).fill_null("") for name in CELL[1:]
-    ).with_columns(pl.col("x").cast(pl.Float64))
+    problems = typed_problems(problems.drop_nulls(["n_majority"]).filter(pl.col("k") >= FEWEST_SAMPLES))
     largest = pl.col("model_params").eq_missing(pl.col("model_params").max().over("arm"))
-    key = "x" if table.frame["step"].null_count() else "step"
+    key = budget_column(table.frame)
     labels = table.frame.filter(largest).with_columns(pl.col(key).cast(pl.Float64).alias("budget"))
     joined = problems.select(*NEEDED, *CELL[1:]).join(
         labels.select("run_id", "x", *CELL, "arm", "role", *UNIT, "budget"), on=["run_id", "x", *CELL]
@@ -102,22 +99,14 @@ def calibration_error(confidence: Array, right: Array) -> tuple[float, float]:
 def _over_replicates(rows: pl.DataFrame, min_bases: int) -> dict:
     """Of one arm and task: k, x, the number of replicates at each and each measure's mean and interval."""
     parts = [part for _, part in rows.sort("budget", *UNIT).group_by("budget", maintain_order=True)]
-    ends = [_means(base_means(part.select(MEASURES).to_numpy(), part.select(UNIT).rows(), min_bases)) for part in parts]
+    values = [base_means(part.select(MEASURES).to_numpy(), part.select(UNIT).rows(), min_bases) for part in parts]
+    ends = [[mean_record(column) for column in value.T] for value in values]
     return {
         "k": round(rows["k"].to_numpy().max()),
         "x": [float(part["x"].to_numpy().mean()) for part in parts],
         "replicates": [part.height for part in parts],
         **{
-            name: {end: [at[end][i] for at in ends] for end in ("mean", "low", "high")}
+            name: {end: [at[i][end] for at in ends] for end in ("mean", "low", "high")}
             for i, name in enumerate(MEASURES)
         },
     }
-
-
-def _means(values: Array) -> dict[str, list[float | None]]:
-    """Mean of each column of values [n, M] over replicates with its 95% t-interval; None for that of a single one."""
-    n, mean = len(values), values.mean(0)
-    if n < 2:
-        return {"mean": mean.tolist(), "low": [None] * len(mean), "high": [None] * len(mean)}
-    half = stats.t.ppf(0.975, n - 1) * values.std(0, ddof=1) / np.sqrt(n)
-    return {"mean": mean.tolist(), "low": (mean - half).tolist(), "high": (mean + half).tolist()}
