@@ -18,6 +18,7 @@ from harness.core.files import read_json, sha256, write_hashed_json
 from harness.study.table_files import TABLES
 
 COPIED = ("README.md", "transfer.json", "breadth.json", "primary.json")
+RECORDS = ("verdicts", "chains", "reliability")  # lists of records, one a line
 PROBLEM_ORDER = ("task", "setting", "difficulty", "problem", "seed", "arm", "x", "run_id")
 # Of a single task only what it gained and what was concluded; of a pool of tasks all but what can be drawn again.
 TASK_FIELDS = (
@@ -67,10 +68,11 @@ def commit(source: Path, target: Path, figures: list[str]) -> None:
     if (manifest := read_json(source / "manifest.json")) is not None:
         hashes = {name: sha256((target / name).read_bytes()) for name in TABLES if (target / name).is_file()}
         write_hashed_json(target / "manifest.json", {**manifest, "files": hashes})
-    if (source / "verdicts.json").is_file():
-        records = [rounded(short(record)) for record in json.loads((source / "verdicts.json").read_text())]
-        lines = ",\n".join(json.dumps(record) for record in records)
-        (target / "verdicts.json").write_text(f"[\n{lines}\n]\n")
+    for name in RECORDS:
+        records = read_json(source / f"{name}.json") or []
+        lines = ",\n".join(json.dumps(rounded(short(each) if name == "verdicts" else each)) for each in records)
+        if records:
+            (target / f"{name}.json").write_text(f"[\n{lines}\n]\n")
     names = [*(name for name in COPIED if (source / name).is_file()), *(f"figures/{name}.png" for name in figures)]
     for name in names if source != target else ():
         shutil.copyfile(source / name, target / name)

@@ -12,7 +12,7 @@ from harness.analysis.data.table import load_table
 from harness.analysis.verdict.primary import answer_to, primary_record, typed_primary
 from harness.core.files import read_json
 from scripts.atlas_page import atlas_page
-from scripts.commit_results import PROBLEM_ORDER, compress, rounded, short
+from scripts.commit_results import PROBLEM_ORDER, commit, compress, rounded, short
 from scripts.results_page import all_claims, distance, results_page
 from tests.toys import CONFIGS
 
@@ -30,6 +30,16 @@ def test_compression_keeps_every_row_and_value(tmp_path):
     compress(tmp_path / "before.parquet", tmp_path / "after.parquet", PROBLEM_ORDER)
     after = pl.read_parquet(tmp_path / "after.parquet")
     assert_frame_equal(before.sort(before.columns), after.sort(before.columns))
+
+
+@pytest.mark.parametrize("name", ["chains.json", "reliability.json"])
+def test_records_of_an_analysis_are_kept_where_a_study_has_them(tmp_path, name):
+    pl.DataFrame({"arm": ["true_reward"]}).write_parquet(tmp_path / "table.parquet")
+    commit(tmp_path, tmp_path / "before", [])
+    assert not (tmp_path / "before" / name).exists()
+    (tmp_path / name).write_text('[{"arm": "true_reward", "mean": 0.123456789}]')
+    commit(tmp_path, tmp_path / "after", [])
+    assert json.loads((tmp_path / "after" / name).read_text()) == [{"arm": "true_reward", "mean": 0.123457}]
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*/verdicts.json")), ids=lambda path: path.parent.name)
