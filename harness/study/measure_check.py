@@ -4,9 +4,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from harness.analysis.data.difficulty_times import FEWEST_DIFFICULTIES, is_difficulty
 from harness.config.roles import cells_there, roles_of
 from harness.config.schema import Config
-from harness.config.schema.study import MeasureTerm
+from harness.config.schema.study import DIFFICULTY_EXPONENT, MeasureTerm
 from harness.core.errors import UserError, nearest
 from harness.run.evaluations import evaluation_suite
 from harness.study.expand import Entry, Study
@@ -27,7 +28,7 @@ def require_measurable(study: Study) -> None:
             fix = f"did you mean {near[0]}?" if (near := nearest(term.arm, arms)) else f"there are {', '.join(arms)}"
             raise UserError(f"study.registered.measure: arm {term.arm}", "the study has no such arm", fix)
         _require_step(term, entries)
-        _require_cells(term, entries[0].config)
+        _require_cells(term, measure.metric, entries)
         _require_samples(measure.metric, term.arm, entries[0].config)
 
 
@@ -38,13 +39,26 @@ def _require_step(term: MeasureTerm, entries: Sequence[Entry]) -> None:
         raise UserError(f"study.registered.measure: step {term.at} of arm {term.arm}", "nothing is measured there", fix)
 
 
-def _require_cells(term: MeasureTerm, config: Config) -> None:
+def _require_cells(term: MeasureTerm, metric: str, entries: Sequence[Entry]) -> None:
+    """That the term selects cells of the arm's runs; of enough difficulties where the metric is their exponent."""
+    first = entries[0].config
+    of_a_seed = [e.config for e in entries if (e.config.seed, e.config.base.seed) == (first.seed, first.base.seed)]
+    cells = [cell for config in of_a_seed for cell in _cells(config)]
+    chosen = [cell for cell in cells if term.selects(*cell)]
+    thing = f"study.registered.measure: a term of arm {term.arm}"
+    if not chosen:
+        raise UserError(thing, "it selects no cell", cells_there(cells))
+    difficulties = {str(difficulty) for _, _, difficulty, _ in chosen if is_difficulty(str(difficulty))}
+    if metric == DIFFICULTY_EXPONENT and len(difficulties) < FEWEST_DIFFICULTIES:
+        reason = f"{metric} needs {FEWEST_DIFFICULTIES} difficulties, and it selects {len(difficulties)}"
+        raise UserError(thing, reason, cells_there(cells))
+
+
+def _cells(config: Config) -> list[tuple[str, str, int | str, str]]:
+    """(role, task, difficulty, setting) of what a run evaluates."""
     role_and_task = roles_of(config)
     suite = evaluation_suite(replace(config, evaluation=replace(config.evaluation, problems=1)))
-    cells = [(*role_and_task(cell.task, cell.difficulty), cell.difficulty, cell.setting) for cell in suite]
-    if not any(term.selects(*cell) for cell in cells):
-        thing = f"study.registered.measure: a term of arm {term.arm}"
-        raise UserError(thing, "it selects no cell", cells_there(cells))
+    return [(*role_and_task(cell.task, cell.difficulty), cell.difficulty, cell.setting) for cell in suite]
 
 
 def _require_samples(metric: str, arm: str, config: Config) -> None:

@@ -83,6 +83,16 @@ def test_the_fit_of_a_product_stays_within_probabilities():
     assert (p[0], c[0]) == (1.0, 1.0)
 
 
+def test_where_budgets_to_one_half_grow_with_difficulty_they_are_drawn():
+    def accuracy(x, d):
+        return float(np.clip(0.5 + np.log10(max(x, 0.1) / (2 * d)), 0, 1))
+
+    (record,) = chain_lengths(chain_table(accuracy), default_options())
+    solved = [one["x"] for one in record["solved"]]
+    assert solved[1:4] == pytest.approx([4, 6, 8], rel=0.3)
+    assert list(chain_section([record], "true_reward").figures)[-1] == "x_at_half_by_difficulty"
+
+
 def test_too_few_difficulties_give_no_record_and_nothing_longer_no_product():
     def accuracy(x, d):
         return 0.9**d

@@ -255,3 +255,29 @@ def test_the_card_shows_answer_numbers_and_what_would_decide():
     html = primary_card(found)
     assert all(text in html for text in ("Undecided", "the gain", "+0.500", "above 0.4", found.what_would_decide))
     assert typed_primary(json.loads(json.dumps(asdict(found)))) == found
+
+
+def curve_rows(seed, gamma, arm="real", solved=(1, 2, 4, 8)):
+    """Rows of a replicate whose difficulty d is solved, .5, at x = 10 d^gamma exactly."""
+    for d in solved:
+        for step in 2.0 ** np.arange(14):
+            accuracy = np.clip(0.5 + np.log10(step / (10 * d**gamma)), 0, 1)
+            yield rows(arm, seed, int(step), round(accuracy * K * 1000), difficulty=d, n_problems=1000)
+
+
+def test_the_exponent_of_difficulty_is_measured_seed_by_seed():
+    planted = {0: 1.0, 1: 1.2, 2: 1.4}
+    frame = pl.DataFrame([row for seed, gamma in planted.items() for row in curve_rows(seed, gamma)])
+    few = pl.DataFrame(list(curve_rows(3, 1.0, solved=(1, 2))))
+    measure = Measure((MeasureTerm("real"),), margin=2.0, metric="difficulty_exponent", yes_if="below")
+    found = record(check_table(pl.concat([frame, few])), measure)
+    assert found.answer == "yes"
+    assert found.effect == pytest.approx(1.2, abs=0.02)
+    assert found.n == 3
+    assert "1 of 4 replicates solve fewer than 3 difficulties" in found.notes[0]
+
+
+def test_without_three_difficulties_there_is_no_exponent():
+    measure = Measure((MeasureTerm("real"),), margin=2.0, metric="difficulty_exponent")
+    with pytest.raises(TableError, match="no replicate"):
+        record(table(), measure)

@@ -37,6 +37,7 @@ def run(found):
         ({"terms": [{"arm": "frozen", "setting": "thinking=4"}]}, r"it selects no cell\n  there are roles"),
         ({"terms": [{"arm": "frozen", "tasks": ["gcd.*"]}]}, r"it selects no cell[^$]*toy\.symbolic"),
         ({"metric": "pass_all_at_9"}, r"metric pass_all_at_9: arm true_reward has evaluation\.samples"),
+        ({"metric": "difficulty_exponent"}, r"difficulty_exponent needs 3 difficulties, and it selects"),
         ({"metric": "pass_at_9"}, r"metric pass_at_9: arm true_reward has evaluation\.ks"),
     ],
 )  # fmt: skip

@@ -10,11 +10,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from harness.analysis.data.difficulty_times import FEWEST_DIFFICULTIES, difficulty_exponents
 from harness.analysis.data.grids import ACCURACY, Unit, base_means
 from harness.analysis.data.table import Table
 from harness.analysis.data.table_checks import CELL, TableError, budget_column, typed_problems
 from harness.config.roles import cells_there
-from harness.config.schema.study import Measure, MeasureTerm
+from harness.config.schema.study import DIFFICULTY_EXPONENT, Measure, MeasureTerm
 from harness.core.errors import nearest
 
 Array = NDArray[np.float64]
@@ -43,6 +44,8 @@ def measure_values(table: Table, measure: Measure, min_bases: int) -> MeasureVal
         values, own = _term_values(frame, term, measure, table.source)
         terms.append(values)
         notes += own
+    if lacking := [term.arm for term, values in zip((*measure.terms, *measure.per), terms) if not values]:
+        raise TableError(f"metric {measure.metric}", f"no replicate of arm {lacking[0]} has it: {'; '.join(notes)}")
     units = sorted(set.intersection(*(set(values) for values in terms)))
     if not units:
         fix = "run the arms with the same seeds; bases are paired by the column base_seed, else by base_id"
@@ -64,13 +67,18 @@ def measure_values(table: Table, measure: Measure, min_bases: int) -> MeasureVal
 
 def with_metric(table: Table, metric: str) -> pl.DataFrame:
     """The table's rows with the metric as `value`. Raises TableError for a metric that it cannot give."""
-    if metric == "accuracy":
+    if metric in ("accuracy", DIFFICULTY_EXPONENT):
         return table.frame.with_columns(ACCURACY.alias("value"))
     if found := PASS_ALL.fullmatch(metric):
         return _with_pass_all(table, int(found[1]))
     column = table.frame[metric].cast(pl.Float64, strict=False) if metric in table.frame.columns else None
     if column is None or column.null_count() == len(column):
-        known = ["accuracy", "pass_all_at_K", *(n for n, kind in table.frame.schema.items() if kind.is_numeric())]
+        known = [
+            "accuracy",
+            "pass_all_at_K",
+            DIFFICULTY_EXPONENT,
+            *(n for n, kind in table.frame.schema.items() if kind.is_numeric()),
+        ]
         close = nearest(metric, known)
         fix = f"did you mean {' or '.join(close)}?" if close else named(known)
         raise TableError(f"metric {metric}", "the run table has no such column of numbers", fix)
@@ -96,8 +104,11 @@ def _with_pass_all(table: Table, k: int) -> pl.DataFrame:
 def _term_values(
     frame: pl.DataFrame, term: MeasureTerm, measure: Measure, source: str
 ) -> tuple[dict[Unit, float], list[str]]:
-    """The mean over the term's cells at each replicate that has all of them, and notes."""
+    """The mean over the term's cells at each replicate that has all of them, or the exponent of its difficulties, and
+    notes."""
     rows, notes = _rows_of_arm(frame, term, source)
+    if measure.metric == DIFFICULTY_EXPONENT:
+        return _exponents(rows, term, notes)
     rows = _at(rows, term)
     if gaps := rows["value"].null_count():
         fix = "choose the tasks that have it, or another metric"
@@ -109,6 +120,16 @@ def _term_values(
     alike = complete if measure.alike == "cells" else complete.group_by(*unit, "task").agg(pl.col("value").mean())
     mean = alike.group_by(unit).agg(pl.col("value").mean())
     return {(base, seed): value for base, seed, value in mean.select(*unit, "value").rows()}, notes
+
+
+def _exponents(rows: pl.DataFrame, term: MeasureTerm, notes: list[str]) -> tuple[dict[Unit, float], list[str]]:
+    """Of each replicate that solves enough difficulties within its budgets; the others are counted in the notes."""
+    found = difficulty_exponents(rows)
+    replicates = rows.select("base", "seed").n_unique()
+    if lacking := replicates - len(found):
+        few = f"solve fewer than {FEWEST_DIFFICULTIES} difficulties within the budgets"
+        notes = [*notes, f"arm {term.arm}: {lacking} of {replicates} replicates {few} and are left out"]
+    return {(base, seed): value for base, seed, value in found.rows()}, notes
 
 
 def _rows_of_arm(frame: pl.DataFrame, term: MeasureTerm, source: str) -> tuple[pl.DataFrame, list[str]]:

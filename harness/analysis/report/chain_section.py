@@ -24,6 +24,8 @@ def chain_section(records: Sequence[Record], real: str) -> Section | None:
     figures = {"horizon": horizon_figure(records)}
     if (product := product_figure(records)) is not None:
         figures["product_of_steps"] = product
+    if (solved := solved_figure(records)) is not None:
+        figures["x_at_half_by_difficulty"] = solved
     table = html_table("Horizons over the budgets, in difficulties.", HEADER, [_row(one) for one in records], 2)
     slots = "".join(figure_slot(name, figure) for name, figure in figures.items())
     return Section(
@@ -50,6 +52,47 @@ def horizon_figure(records: Sequence[Record]) -> Figure:
         "Means over replicates with 95% t-intervals."
     )
     return Figure(title, caption, panels, columns=2)
+
+
+def solved_figure(records: Sequence[Record]) -> Figure | None:
+    """x at which a difficulty is solved, against difficulty, by arm, a panel for each task; None where no arm solves
+    two of a task."""
+    shown = [(one, _solved_rows(one)) for one in records]
+    shown = [(one, rows) for one, rows in shown if len(rows) > 1]
+    if not shown:
+        return None
+    panels = {}
+    for name in list(dict.fromkeys(_task(one) for one, _ in shown))[:MOST]:
+        panels[name] = solved_chart([row for one, rows in shown if _task(one) == name for row in rows])
+    caption = (
+        "x at which accuracy reaches one half, geometric means over the replicates that reach it, of difficulties that "
+        "most do. A straight line is T ∝ D^γ, its slope γ; difficulties solved before the first budget are not shown."
+    )
+    return Figure("How much RL a difficulty needs", caption, panels, columns=2)
+
+
+def _solved_rows(record: Record) -> list[dict[str, Any]]:
+    """Of the difficulties that more than half of the replicates solve within the budgets."""
+    return [
+        {"d": d, "x": one["x"], "n": one["n"], "label": readable(record["arm"])}
+        for d, one in zip(record["difficulties"], record["solved"])
+        if 2 * one["n"] > record["replicates"]
+    ]
+
+
+def solved_chart(rows: Sequence[Mapping[str, Any]]) -> Chart:
+    """x at one half against difficulty, both on log axes."""
+    channels = arm_channels(list(dict.fromkeys(row["label"] for row in rows)))
+    ticks = sorted({row["d"] for row in rows})
+    scale = alt.Scale(type="log", domain=[0.9 * ticks[0], 1.1 * ticks[-1]])
+    x = alt.X("d:Q", title="difficulty", scale=scale, axis=alt.Axis(values=ticks, format="~g"))
+    y = alt.Y("x:Q", title="x at accuracy one half", scale=alt.Scale(type="log"))
+    tooltip = ["label:N", "d:Q", alt.Tooltip("x:Q", format=".3~g"), alt.Tooltip("n:Q", title="replicates")]
+    base = alt.Chart(inline(rows)).encode(x, y, tooltip=tooltip)
+    return alt.layer(
+        base.mark_line(strokeWidth=2).encode(**only(channels, "color", "strokeDash")),
+        base.mark_point(filled=True, size=40, opacity=1).encode(**only(channels, "color", "shape")),
+    ).properties(height=HEIGHT)
 
 
 def product_figure(records: Sequence[Record]) -> Figure | None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from harness.analysis.data.curves import complete_block
+from harness.analysis.data.difficulty_times import is_difficulty, threshold_time
 from harness.analysis.data.grids import Grid, arm_grids, base_means
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
@@ -59,7 +60,7 @@ def chain_lengths(table: Table, options: Options) -> list[dict]:
 
 def _chains(table: Table, grid: Grid, task: str, setting: str, min_bases: int) -> Chains | None:
     """The arm's chains of a task and its longer ones; None with fewer than four difficulties or no whole replicate."""
-    own = [c for c in grid.columns if c[2] == setting and c[0] in (task, task + LONGER) and _is_length(c[1])]
+    own = [c for c in grid.columns if c[2] == setting and c[0] in (task, task + LONGER) and is_difficulty(c[1])]
     own.sort(key=lambda cell: float(cell[1]))
     if len(own) < FEWEST_DIFFICULTIES:
         return None
@@ -88,10 +89,6 @@ def _guess_rate(table: Table, task: str) -> float:
     return float(known.mean()) if len(known) else 0.0
 
 
-def _is_length(text: str) -> bool:
-    return text.replace(".", "", 1).isdigit() and float(text) > 0
-
-
 def _record(chains: Chains) -> dict:
     """The horizons at each level, their rise per decade and the factor of compute that doubles them."""
     levels, curve = [], falling(chains.accuracy)
@@ -117,8 +114,18 @@ def _record(chains: Chains) -> dict:
         "trained": chains.trained,
         "x": chains.x.tolist(),
         "accuracy_at_last": chains.accuracy[:, -1].mean(0).tolist(),
+        "solved": [_solved(chains.x, chains.accuracy[..., d]) for d in range(len(chains.difficulties))],
         "horizons": levels,
     }
+
+
+def _solved(x: Array, accuracy: Array) -> dict:
+    """x at which accuracy [n, K] of a difficulty reaches one half, geometric mean over the replicates that do within
+    the budgets, and how many do."""
+    above = x > 0
+    times = np.array([threshold_time(np.log10(x[above]), row) for row in accuracy[:, above]])
+    known = times[np.isfinite(times)]
+    return {"x": float(10 ** known.mean()) if len(known) else None, "n": len(known)}
 
 
 def falling(accuracy: Array) -> Array:

@@ -8,16 +8,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression
 
 from harness.analysis.data.curves import Curves
+from harness.analysis.data.difficulty_times import FEWEST_DIFFICULTIES, THRESHOLD, is_difficulty, threshold_time
 from harness.analysis.stats.contrasts import mean_record
 from harness.analysis.stats.slopes import slope_weights
 from harness.core.groups import signal_share
 
 Array = NDArray[np.float64]
-THRESHOLD = 0.5  # accuracy at which a difficulty counts as solved
-FEWEST_DIFFICULTIES = 3
 
 
 def difficulty_scaling(parts: Mapping[tuple, Curves]) -> list[dict]:
@@ -30,7 +28,7 @@ def difficulty_scaling(parts: Mapping[tuple, Curves]) -> list[dict]:
     found = []
     for task, setting in dict.fromkeys((cell[0], cell[2]) for cell in parts):
         alike = {cell[1]: part for cell, part in parts.items() if (cell[0], cell[2]) == (task, setting)}
-        own = _same_block({float(name): alike[name] for name in sorted(filter(_is_number, alike), key=float)})
+        own = _same_block({float(name): alike[name] for name in sorted(filter(is_difficulty, alike), key=float)})
         if len(own) < FEWEST_DIFFICULTIES:
             continue
         difficulties, each = np.array(list(own)), list(own.values())
@@ -55,10 +53,6 @@ def difficulty_scaling(parts: Mapping[tuple, Curves]) -> list[dict]:
     return found
 
 
-def _is_number(text: str) -> bool:
-    return text.replace(".", "", 1).isdigit() and float(text) > 0
-
-
 def _same_block(parts: Mapping[float, Curves]) -> dict[float, Curves]:
     """The parts with the budgets and replicates of the first."""
     first = next(iter(parts.values()), None)
@@ -73,16 +67,8 @@ def _same_block(parts: Mapping[float, Curves]) -> dict[float, Curves]:
 
 
 def threshold_times(part: Curves) -> Array:
-    """[n] log10 x at which each replicate, made monotone, reaches the threshold; NaN if before the first budget or not
-    within the window."""
-    z, found = np.log10(part.x), np.full(len(part.accuracy), np.nan)
-    for i, row in enumerate(part.accuracy):
-        monotone = isotonic_regression(row).x
-        k = int(np.argmax(monotone >= THRESHOLD))
-        if k > 0:
-            share = (THRESHOLD - monotone[k - 1]) / (monotone[k] - monotone[k - 1])
-            found[i] = z[k - 1] + share * (z[k] - z[k - 1])
-    return found
+    """[n] log10 x at which each replicate reaches the threshold, as `threshold_time`."""
+    return np.array([threshold_time(np.log10(part.x), row) for row in part.accuracy])
 
 
 def gamma(times: Array, difficulties: Array) -> Array:

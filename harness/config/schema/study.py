@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass as schema
 from harness.config.schema.fields import FORBID_EXTRA
 
 Overrides = tuple[str, ...]
+DIFFICULTY_EXPONENT = "difficulty_exponent"  # a metric of a whole curve, not of a row
 
 
 @schema(frozen=True, config=FORBID_EXTRA)
@@ -41,8 +42,10 @@ class Measure:
     """The primary measure as a number: the sum of `terms`, seed by seed, divided by the sum of `per` where given.
 
     The answer is yes where its 95% interval over seeds lies on the side `yes_if` of `margin`, no where it lies on the
-    other, else undecided. metric: accuracy, pass_all_at_K (all of K samples of a problem right), or a numeric column of
-    the run table. alike: what counts the same in a mean, each cell, or each task (its cells among themselves).
+    other, else undecided. metric: accuracy, pass_all_at_K (all of K samples of a problem right), a numeric column of
+    the run table, or difficulty_exponent (gamma of T = T_1 D^gamma, T the x at which D is solved to one half;
+    of all budgets, whatever `at`). alike: what counts the same in a mean, each cell, or each task (its cells among
+    themselves).
     """
 
     terms: Annotated[tuple[MeasureTerm, ...], Field(min_length=1)]

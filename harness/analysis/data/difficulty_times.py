@@ -1,0 +1,48 @@
+"""The budget at which a difficulty is solved, and gamma of its growth with difficulty, T = T_1 D^gamma (arXiv
+2605.06638)."""
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
+
+Array = NDArray[np.float64]
+THRESHOLD = 0.5  # accuracy at which a difficulty counts as solved
+FEWEST_DIFFICULTIES = 3
+
+
+def threshold_time(z: Array, accuracy: Array) -> float:
+    """z at which accuracy [K], made monotone, reaches the threshold; NaN if before the first z or not within them."""
+    monotone = isotonic_regression(accuracy).x
+    k = int(np.argmax(monotone >= THRESHOLD))
+    if k == 0:
+        return float("nan")
+    share = (THRESHOLD - monotone[k - 1]) / (monotone[k] - monotone[k - 1])
+    return float(z[k - 1] + share * (z[k] - z[k - 1]))
+
+
+def is_difficulty(text: str) -> bool:
+    """Whether it is a positive number, which can stand on a log axis."""
+    return text.replace(".", "", 1).isdigit() and float(text) > 0
+
+
+def difficulty_exponents(rows: pl.DataFrame) -> pl.DataFrame:
+    """gamma by (base, seed) as `value`: least squares of log10 x at the threshold on log10 difficulty, over the
+    difficulties solved within the budgets above 0; no row where these are fewer than three.
+
+    rows: base, seed, difficulty, x and value, the accuracy of a cell; cells of one difficulty count alike."""
+    numeric = rows.filter(
+        pl.col("x") > 0, pl.Series(map(is_difficulty, rows["difficulty"].cast(pl.String)), dtype=pl.Boolean)
+    )
+    curves = numeric.group_by("base", "seed", "difficulty", "x").agg(pl.col("value").mean()).sort("x")
+    found = []
+    for (base, seed), own in curves.group_by("base", "seed", maintain_order=True):
+        times = [
+            (np.log10(float(difficulty)), threshold_time(np.log10(each["x"].to_numpy()), each["value"].to_numpy()))
+            for (difficulty,), each in own.group_by("difficulty")
+        ]
+        d, t = np.array([pair for pair in times if np.isfinite(pair[1])]).reshape(-1, 2).T
+        if len(d) >= FEWEST_DIFFICULTIES:
+            found.append((base, seed, float(np.polyfit(d, t, 1)[0])))
+    schema = {"base": rows.schema["base"], "seed": rows.schema["seed"], "value": pl.Float64}
+    return pl.DataFrame(found, schema, orient="row")
