@@ -1,6 +1,6 @@
 """The examples that need no training; those that do have tests beside what they show."""
 
-from examples import accuracy_by_arm, figure
+from examples import accuracy_by_arm, accuracy_by_generation, figure
 from harness import load_study
 
 
@@ -16,3 +16,13 @@ def test_the_end_of_each_arm_is_drawn_by_seed(tmp_path):
     assert found.filter(arm="no_norm")["accuracy"].max() < 0.15 < found.filter(arm="layernorm")["accuracy"].min()
     accuracy_by_arm.figure(found, "ends").save(tmp_path / "ends.svg")
     assert "no_norm" in (tmp_path / "ends.svg").read_text()
+
+
+def test_generations_begin_at_the_corpus_and_are_drawn_by_role(tmp_path):
+    found = accuracy_by_generation.by_generation(load_study(figure.RESULTS.parent / "self_training").table)
+    verified = found.filter(role="verified", seed=0)
+    assert verified["line"].unique().len() == 4
+    assert verified.filter(generation=0)["accuracy"].n_unique() == 1
+    assert verified.filter(line="verifier")["generation"].sort().to_list() == [0, 1, 2, 3]
+    accuracy_by_generation.figure(found, "by generation").save(tmp_path / "generations.svg")
+    assert "unfiltered" in (tmp_path / "generations.svg").read_text()
