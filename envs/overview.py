@@ -19,7 +19,8 @@ context, guess rates, lengths and how fast problems are drawn.
 Every family asks in symbols (`addition.symbolic`) and in words (`addition.worded`). The *dial* is what difficulty
 counts. *Unverified only*: no verifier, so never rewarded; a hidden grader evaluates it. *Base success*: percent
 right in symbols before any RL at difficulty 1, 2, 3 …, further zeros left out. A study needs cells that the base
-solves now and then.
+solves now and then. Families on which RL has much room have a page with curves: [walk](families/walk.md),
+[automaton](families/automaton.md), [cipher](families/cipher.md), [quanta](families/quanta.md).
 """
 
 

@@ -11,6 +11,7 @@ from harness.analysis.data.registered import registered_measure
 from harness.analysis.data.table import load_table
 from harness.analysis.verdict.primary import answer_to, primary_record, typed_primary
 from harness.core.files import read_json
+from scripts import family_pages
 from scripts.atlas_page import atlas_page
 from scripts.commit_results import PROBLEM_ORDER, commit, compress, rounded, short
 from scripts.results_page import all_claims, distance, results_page
@@ -92,3 +93,9 @@ def test_a_committed_answer_is_that_of_its_table_and_registered_words(path):
         found = primary_record(load_table(path.parent), registered, default_options().min_bases)
         assert (found.answer, found.n, found.margin) == (record.answer, record.n, record.margin)
         assert (found.effect, found.low, found.high) == pytest.approx((record.effect, record.low, record.high))
+
+
+@pytest.mark.parametrize("name", family_pages.FAMILIES)
+def test_the_page_of_a_family_is_made_from_its_study(name):
+    """`python scripts/family_pages.py` after its study is committed."""
+    assert (family_pages.PAGES / f"{name}.md").read_text() == family_pages.page(name, family_pages.FAMILIES[name])
