@@ -1,7 +1,7 @@
 """Accuracy of bases by generation: python examples/accuracy_by_generation.py docs/results/self_training OUT.png
 
-Arms are named NAME_1, NAME_2, ...: bases pretrained on what the generation before wrote. The arm `corpus` is generation 0
-of all of them.
+Arms are named NAME_1, NAME_2, ...: bases pretrained on what the generation before wrote. The arm `corpus` is
+generation 0 of all of them.
 """
 
 import sys
