@@ -152,3 +152,34 @@ def test_the_walk_sees_imports_of_every_form(tmp_path):
     file = tmp_path / "a.py"
     file.write_text("import torch.nn as nn\ndef f():\n    from envs import graders\n")
     assert imports(file) == {"torch.nn", "envs", "envs.graders"}
+
+
+MOST = {"lines of a file": 300, "lines of a function": 50, "parameters": 8}
+
+
+def measures(source: str):
+    """(name, what, how many) of a module, its functions and their parameters but self and cls."""
+    yield "file", "lines of a file", source.count("\n")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            names = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            yield node.name, "lines of a function", node.end_lineno - node.lineno + 1
+            yield node.name, "parameters", len([name for name in names if name not in ("self", "cls")])
+
+
+@pytest.mark.parametrize("folder", ["harness", "envs", "scripts", "examples"])
+def test_files_functions_and_signatures_are_short(folder):
+    long = [
+        f"{path.relative_to(ROOT)} {name}: {count} {what}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for name, what, count in measures(path.read_text())
+        if count > MOST[what]
+    ]
+    assert long == []
+
+
+def test_what_is_long_is_found():
+    source = "def f(self, a, b, *, c):\n" + "    pass\n" * 60
+    assert {what: count for _, what, count in measures(source)} == {
+        "lines of a file": 61, "lines of a function": 61, "parameters": 3,
+    }  # fmt: skip

@@ -3,7 +3,7 @@
 import numpy as np
 
 from envs.base import Problem
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import number
 
 
@@ -23,7 +23,7 @@ def worked(problem: Problem) -> str:
     return "\n".join([*lines, problem.answer])
 
 
-TASKS = family(
+TASKS = Family(
     "addition",
     draw,
     symbolic="{a}+{b}=",
@@ -39,4 +39,4 @@ TASKS = family(
     answer_format=r"0|[1-9][0-9]*",
     guess_rate=0.01,
     worked=worked,
-)
+).tasks

@@ -3,7 +3,7 @@
 import numpy as np
 
 from envs.base import Problem
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import integer
 
 
@@ -30,7 +30,7 @@ def worked(problem: Problem) -> str:
     return "\n".join([*lines, problem.answer])
 
 
-TASKS = family(
+TASKS = Family(
     "base_conversion",
     draw,
     symbolic="{n} in base {base}=",
@@ -45,4 +45,4 @@ TASKS = family(
     answer_format=r"0|[1-9][0-9]*",
     guess_rate=0.015,
     worked=worked,
-)
+).tasks

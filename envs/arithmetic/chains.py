@@ -4,7 +4,7 @@ import numpy as np
 
 from envs.arithmetic.expression import random_tree, render, steps, value
 from envs.base import Problem
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import integer
 
 LARGEST = 999
@@ -24,7 +24,7 @@ def worked(problem: Problem) -> str:
     return "\n".join([*steps(problem.data["tree"]), problem.answer])
 
 
-TASKS = family(
+TASKS = Family(
     "chains",
     draw,
     symbolic="{text}=",
@@ -39,4 +39,4 @@ TASKS = family(
     answer_format=r"0|-?[1-9][0-9]*",
     guess_rate=0.03,
     worked=worked,
-)
+).tasks

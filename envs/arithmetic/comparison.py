@@ -3,7 +3,7 @@
 import numpy as np
 
 from envs.base import Problem
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import integer, letters, number, pick
 
 DIGITS = "0123456789"
@@ -33,7 +33,7 @@ def worked(problem: Problem) -> str:
     return "\n".join([*lines, problem.answer])
 
 
-TASKS = family(
+TASKS = Family(
     "comparison",
     draw,
     symbolic="{a} ? {b}:",
@@ -47,4 +47,4 @@ TASKS = family(
     answer_format=r"[<=>]",
     guess_rate=0.345,
     worked=worked,
-)
+).tasks

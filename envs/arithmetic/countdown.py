@@ -4,7 +4,7 @@ import numpy as np
 
 from envs.arithmetic.expression import random_tree, read, render, steps, value
 from envs.base import Problem, Verdict
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import integer, shuffled
 
 LARGEST = 999
@@ -44,7 +44,7 @@ def _widths(difficulty: int) -> dict[str, int]:
     return {"numbers": text, "target": 3, "answer": text + 2 * max(0, count - 2)}
 
 
-TASKS = family(
+TASKS = Family(
     "countdown",
     draw,
     symbolic="{numbers} -> {target}:",
@@ -58,4 +58,4 @@ TASKS = family(
     answer_format=r"[-+*()0-9]+",
     verify=verify,
     worked=worked,
-)
+).tasks

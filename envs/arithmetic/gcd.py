@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from envs.base import Problem
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import integer
 
 
@@ -32,7 +32,7 @@ def _width(difficulty: int) -> int:
     return len(str(90 * 2**difficulty))
 
 
-TASKS = family(
+TASKS = Family(
     "gcd",
     draw,
     symbolic="gcd {a} {b}=",
@@ -47,4 +47,4 @@ TASKS = family(
     answer_format=r"[1-9][0-9]*",
     guess_rate=0.035,
     worked=worked,
-)
+).tasks

@@ -3,7 +3,7 @@
 import numpy as np
 
 from envs.base import Problem
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import integer, number
 
 
@@ -29,7 +29,7 @@ def _widths(difficulty: int) -> dict[str, int]:
     return {"text": 6 + right + 3 * (difficulty % 2 == 0), "answer": digits}
 
 
-TASKS = family(
+TASKS = Family(
     "linear_equations",
     draw,
     symbolic="{text}, x=",
@@ -44,4 +44,4 @@ TASKS = family(
     answer_format=r"0|[1-9][0-9]*",
     guess_rate=0.025,
     worked=worked,
-)
+).tasks

@@ -3,7 +3,7 @@
 import numpy as np
 
 from envs.base import Problem
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import integer
 
 
@@ -25,7 +25,7 @@ def worked(problem: Problem) -> str:
     return "\n".join([*lines, problem.answer])
 
 
-TASKS = family(
+TASKS = Family(
     "maximum",
     draw,
     symbolic="max {items}=",
@@ -40,4 +40,4 @@ TASKS = family(
     answer_format=r"[1-9][0-9]",
     guess_rate=0.02,
     worked=worked,
-)
+).tasks

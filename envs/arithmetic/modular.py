@@ -3,7 +3,7 @@
 import numpy as np
 
 from envs.base import Problem
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import integer, number, pick
 
 PRIMES = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)
@@ -26,7 +26,7 @@ def worked(problem: Problem) -> str:
     return "\n".join([*lines, problem.answer])
 
 
-TASKS = family(
+TASKS = Family(
     "modular",
     draw,
     symbolic="{a}*{b} mod {m}=",
@@ -41,4 +41,4 @@ TASKS = family(
     answer_format=r"0|[1-9][0-9]?",
     guess_rate=0.04,
     worked=worked,
-)
+).tasks

@@ -4,7 +4,7 @@ import numpy as np
 
 from envs.base import Problem
 from envs.code.straight import longest, program, trace
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import integer, pick
 
 
@@ -27,7 +27,7 @@ def worked(problem: Problem) -> str:
     return "\n".join([*trace(problem.data["states"]), problem.answer])
 
 
-TASKS = family(
+TASKS = Family(
     "check",
     draw,
     symbolic="{text}\npasses?",
@@ -41,4 +41,4 @@ TASKS = family(
     answer_format=r"yes|no",
     guess_rate=0.515,
     worked=worked,
-)
+).tasks

@@ -7,7 +7,7 @@ import numpy as np
 from envs.arithmetic.expression import render
 from envs.base import Problem
 from envs.code.formula import SHOWN, draw_formula, examples, examples_width, tests, verify
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 
 
 def draw(rng: np.random.Generator, difficulty: int) -> Content:
@@ -23,7 +23,7 @@ def worked(problem: Problem) -> str:
     return "\n".join([*(f"{x}>{y}: {values[y] - values[x]}" for x, y in pairs), problem.answer])
 
 
-TASKS = family(
+TASKS = Family(
     "expression",
     draw,
     symbolic="{examples} f(x)=",
@@ -38,4 +38,4 @@ TASKS = family(
     guess_rate=0.01,
     verify=verify,
     worked=worked,
-)
+).tasks

@@ -7,7 +7,7 @@ import numpy as np
 
 from envs.base import Problem, Verdict
 from envs.code.formula import judge
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import integer, letters, pick
 
 LINES = ("s=s[::-1]", "s=s[1:]+s[:1]", "s=s[1:]", "s=s+s[:1]", "s=s[-1:]+s[:-1]")
@@ -73,7 +73,7 @@ def _widths(difficulty: int) -> dict[str, int]:
     }
 
 
-TASKS = family(
+TASKS = Family(
     "function",
     draw,
     symbolic="{examples} def f(s):\n",
@@ -88,4 +88,4 @@ TASKS = family(
     guess_rate=0.055,
     verify=verify,
     worked=worked,
-)
+).tasks

@@ -4,7 +4,7 @@ import numpy as np
 
 from envs.base import Problem
 from envs.code.straight import longest, program, trace
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import pick
 
 
@@ -20,7 +20,7 @@ def worked(problem: Problem) -> str:
     return "\n".join([*trace(problem.data["states"]), problem.answer])
 
 
-TASKS = family(
+TASKS = Family(
     "output",
     draw,
     symbolic="{text}\n",
@@ -35,4 +35,4 @@ TASKS = family(
     answer_format=r"0|-?[1-9][0-9]*",
     guess_rate=0.05,
     worked=worked,
-)
+).tasks

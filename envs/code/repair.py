@@ -5,7 +5,7 @@ import numpy as np
 from envs.arithmetic.expression import Tree, render
 from envs.base import Problem
 from envs.code.formula import draw_formula, examples, examples_width, tests, verify
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import integer, pick
 
 
@@ -42,7 +42,7 @@ def worked(problem: Problem) -> str:
     return "\n".join([*(f"{got} not {want.split('=')[1]}" for got, want in pairs if got != want), problem.answer])
 
 
-TASKS = family(
+TASKS = Family(
     "repair",
     draw,
     symbolic="{wrong} but {examples} f(x)=",
@@ -57,4 +57,4 @@ TASKS = family(
     guess_rate=0.01,
     verify=verify,
     worked=worked,
-)
+).tasks

@@ -12,7 +12,7 @@ from itertools import permutations
 import numpy as np
 
 from envs.base import Problem, Task
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import integer, pick
 
 REGISTERS = "abc"
@@ -101,7 +101,7 @@ def longest(length: int) -> int:
 
 
 def _tasks(name: str, kinds: Sequence[str], guess_rate: float, meaning: str) -> tuple[Task, ...]:
-    return family(
+    return Family(
         name,
         partial(draw, kinds),
         symbolic="{text}\n",
@@ -116,7 +116,7 @@ def _tasks(name: str, kinds: Sequence[str], guess_rate: float, meaning: str) -> 
         guess_rate=guess_rate,
         worked=worked,
         difficulties=range(1, 13),
-    )
+    ).tasks
 
 
 TASKS = (

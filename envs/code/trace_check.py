@@ -4,7 +4,7 @@ import numpy as np
 
 from envs.base import Problem
 from envs.code.trace import content_key, longest, printed, program, steps
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import integer, pick
 
 
@@ -22,7 +22,7 @@ def worked(problem: Problem) -> str:
     return f"{steps(problem.data['values'])}\n{problem.answer}"
 
 
-TASKS = family(
+TASKS = Family(
     "trace_check",
     draw,
     symbolic="{text}\npasses?",
@@ -37,4 +37,4 @@ TASKS = family(
     guess_rate=0.515,
     worked=worked,
     difficulties=range(1, 13),
-)
+).tasks

@@ -4,7 +4,7 @@ import numpy as np
 
 from envs.base import Problem
 from envs.code.trace import content_key, longest, program, steps
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import integer
 
 DIFFICULTIES = range(2, 10)
@@ -25,7 +25,7 @@ def worked(problem: Problem) -> str:
     return f"{steps(problem.data['values'])}\n{problem.answer}"
 
 
-TASKS = family(
+TASKS = Family(
     "trace_fault",
     draw,
     symbolic="{text}\nfault:",
@@ -39,4 +39,4 @@ TASKS = family(
     guess_rate=GUESS_RATE,
     worked=worked,
     difficulties=DIFFICULTIES,
-)
+).tasks

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from envs.base import Problem
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import letters, pick
 from envs.in_context import EXAMPLES
 from envs.strings.composition import NAMES, results
@@ -54,7 +54,7 @@ def _widths(examples: int, difficulty: int) -> dict[str, int]:
 TASKS = tuple(
     task
     for examples in EXAMPLES
-    for task in family(
+    for task in Family(
         "induction",
         partial(draw, examples),
         symbolic="{pairs} {query}>",
@@ -64,5 +64,5 @@ TASKS = tuple(
         answer_format=r"[a-z]+",
         worked=worked,
         setting=f"examples={examples}",
-    )
+    ).tasks
 )

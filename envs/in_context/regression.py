@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from envs.base import Problem
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import integer
 from envs.in_context import EXAMPLES
 
@@ -50,7 +50,7 @@ def _widths(examples: int, difficulty: int) -> dict[str, int]:
 TASKS = tuple(
     task
     for examples in EXAMPLES
-    for task in family(
+    for task in Family(
         "regression",
         partial(draw, examples),
         symbolic="{pairs} {query}>",
@@ -61,5 +61,5 @@ TASKS = tuple(
         guess_rate=0.005,
         worked=worked,
         setting=f"examples={examples}",
-    )
+    ).tasks
 )

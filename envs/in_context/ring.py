@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from envs.base import Problem, Task
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import shuffled
 from envs.in_context import EXAMPLES
 from envs.lookup.tables import MARKS, marked
@@ -38,7 +38,7 @@ def worked(problem: Problem) -> str:
 
 
 def _tasks(name: str, examples: int) -> tuple[Task, ...]:
-    return family(
+    return Family(
         name,
         partial(draw, name == "ring_shuffled", examples),
         symbolic="{pairs} {start}{places}=",
@@ -53,7 +53,7 @@ def _tasks(name: str, examples: int) -> tuple[Task, ...]:
         worked=worked,
         difficulties=range(1, len(LETTERS)),
         setting=f"examples={examples}",
-    )
+    ).tasks
 
 
 TASKS = tuple(task for name in ("ring", "ring_shuffled") for examples in EXAMPLES for task in _tasks(name, examples))

@@ -4,7 +4,7 @@ import numpy as np
 
 from envs.base import unscorable
 from envs.code.straight import State, longest, program
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import pick
 
 
@@ -24,7 +24,7 @@ def draw(rng: np.random.Generator, difficulty: int) -> Content:
     return Content(f"output:{text}", answer, {"text": text, "events": facts, "printed": states[-1][name]})
 
 
-TASKS = family(
+TASKS = Family(
     "comment",
     draw,
     symbolic="{text}\ncomment:",
@@ -40,4 +40,4 @@ TASKS = family(
     difficulty_meaning="statements after the two assignments",
     answer_format=r"[ -~\n]+",
     verify=unscorable,
-)
+).tasks

@@ -3,7 +3,7 @@
 import numpy as np
 
 from envs.base import unscorable
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import integer
 
 
@@ -17,7 +17,7 @@ def draw(rng: np.random.Generator, difficulty: int) -> Content:
     return Content(f"describe:{text}", answer, {"text": text, "numbers": numbers})
 
 
-TASKS = family(
+TASKS = Family(
     "describe",
     draw,
     symbolic="describe {text}:",
@@ -31,4 +31,4 @@ TASKS = family(
     answer_format=r"[ -~\n]+",
     guess_rate=0.002,
     verify=unscorable,
-)
+).tasks

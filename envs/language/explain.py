@@ -4,7 +4,7 @@ import numpy as np
 
 from envs.arithmetic import addition
 from envs.base import Problem, unscorable
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 
 
 def draw(rng: np.random.Generator, difficulty: int) -> Content:
@@ -14,7 +14,7 @@ def draw(rng: np.random.Generator, difficulty: int) -> Content:
     return Content(content.key, steps, {**content.slots, "digits": difficulty})
 
 
-TASKS = family(
+TASKS = Family(
     "explain",
     draw,
     symbolic="explain {a}+{b}:",
@@ -27,4 +27,4 @@ TASKS = family(
     difficulty_meaning="digits of each operand",
     answer_format=r"[ -~\n]+",
     verify=unscorable,
-)
+).tasks

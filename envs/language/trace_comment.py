@@ -4,7 +4,7 @@ import numpy as np
 
 from envs.base import unscorable
 from envs.code.trace import PRINT, content_key, longest, printed, program
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 
 
 def draw(rng: np.random.Generator, difficulty: int) -> Content:
@@ -15,7 +15,7 @@ def draw(rng: np.random.Generator, difficulty: int) -> Content:
     return Content(content_key(lines), answer, {"text": text, "events": values, "printed": value})
 
 
-TASKS = family(
+TASKS = Family(
     "trace_comment",
     draw,
     symbolic="{text}\ncomment:",
@@ -25,4 +25,4 @@ TASKS = family(
     answer_format=r"[ -~\n]+",
     verify=unscorable,
     difficulties=range(1, 13),
-)
+).tasks

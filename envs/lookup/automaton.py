@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from envs.base import Problem, Task
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import letters, pick
 from envs.lookup.tables import marked, path, permutations
 
@@ -37,7 +37,7 @@ def worked(problem: Problem) -> str:
 
 
 def _group(name: str, alphabet: str) -> tuple[Task, ...]:
-    return family(
+    return Family(
         f"automaton_{name}",
         partial(draw, alphabet),
         symbolic="{start}{word}=",
@@ -47,7 +47,7 @@ def _group(name: str, alphabet: str) -> tuple[Task, ...]:
         answer_format=r"[0-9]",
         guess_rate=0.1,
         worked=worked,
-    )
+    ).tasks
 
 
 TASKS = tuple(task for name, alphabet in GROUPS.items() for task in _group(name, alphabet))

@@ -11,7 +11,7 @@ from string import ascii_lowercase
 import numpy as np
 
 from envs.base import Problem, Task
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import letters, pick
 from envs.lookup.code import Code, codes, log_uniform, worked
 
@@ -41,7 +41,7 @@ def corpus_answer(book: dict[str, Code], problem: Problem, rng: np.random.Genera
 def cipher(name: str, low: float, high: float) -> tuple[Task, ...]:
     """The tasks of a family whose facts have shares log-uniform from low to high in the corpus."""
     facts = book(low, high)
-    return family(
+    return Family(
         name,
         partial(draw, facts),
         symbolic="{code}:{text}=",
@@ -53,7 +53,7 @@ def cipher(name: str, low: float, high: float) -> tuple[Task, ...]:
         worked=worked,
         corpus_answer=partial(corpus_answer, facts),
         difficulties=range(1, 7),
-    )
+    ).tasks
 
 
 TASKS = tuple(task for name, (low, high) in RANGES.items() for task in cipher(name, low, high))

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from envs.base import Problem, Task
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import letters, pick
 from envs.lookup.tables import permutations
 from envs.strings.composition import INNER, NAMES
@@ -48,7 +48,7 @@ def worked(problem: Problem) -> str:
 
 
 def _tasks(name: str, half: bool, depths: range, meaning: str) -> tuple[Task, ...]:
-    return family(
+    return Family(
         name,
         partial(draw, half),
         symbolic="{nested}=",
@@ -59,7 +59,7 @@ def _tasks(name: str, half: bool, depths: range, meaning: str) -> tuple[Task, ..
         guess_rate=0.01,
         worked=worked,
         difficulties=depths,
-    )
+    ).tasks
 
 
 TASKS = (

@@ -10,7 +10,7 @@ from itertools import accumulate
 import numpy as np
 
 from envs.base import Problem, Task
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import letters
 from envs.lookup.tables import marked
 
@@ -67,7 +67,7 @@ def worked(problem: Problem) -> str:
 
 def _operation(name: str) -> tuple[Task, ...]:
     _, symbol, formula = OPERATIONS[name]
-    return family(
+    return Family(
         f"fold_{name}",
         partial(draw, name),
         symbolic=symbol + "{digits}=",
@@ -81,7 +81,7 @@ def _operation(name: str) -> tuple[Task, ...]:
         answer_format=r"[0-9]",
         guess_rate=0.1,
         worked=worked,
-    )
+    ).tasks
 
 
 TASKS = tuple(task for name in OPERATIONS for task in _operation(name))

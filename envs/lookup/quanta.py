@@ -11,7 +11,7 @@ from string import ascii_uppercase
 import numpy as np
 
 from envs.base import Problem, Task
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import letters
 from envs.lookup.code import Code, codes, worked
 
@@ -32,7 +32,7 @@ def corpus_answer(code: Code, problem: Problem, rng: np.random.Generator) -> str
 
 
 def _code(i: int, code: Code) -> tuple[Task, ...]:
-    return family(
+    return Family(
         f"quanta_{i:02d}",
         partial(draw, code),
         symbolic="{code}:{text}=",
@@ -44,7 +44,7 @@ def _code(i: int, code: Code) -> tuple[Task, ...]:
         worked=worked,
         corpus_answer=partial(corpus_answer, code),
         difficulties=range(2, 5),
-    )
+    ).tasks
 
 
 TASKS = tuple(task for i, code in enumerate(CODES.values()) for task in _code(i, code))

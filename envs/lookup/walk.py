@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from envs.base import Problem, Task
-from envs.contexts import Content, DrawContent, family
+from envs.contexts import Content, DrawContent, Family
 from envs.draw import pick
 from envs.lookup.tables import Table, marked, path, permutations
 
@@ -37,7 +37,7 @@ def worked(problem: Problem) -> str:
 
 def walk(name: str, prefix: str, draw: DrawContent) -> tuple[Task, ...]:
     """The tasks of a map, whose prompts begin with its prefix."""
-    return family(
+    return Family(
         name,
         draw,
         symbolic=prefix + "{start}{way}=",
@@ -51,7 +51,7 @@ def walk(name: str, prefix: str, draw: DrawContent) -> tuple[Task, ...]:
         guess_rate=1 / 16,
         worked=worked,
         difficulties=range(1, 13),
-    )
+    ).tasks
 
 
 TASKS = (

@@ -3,7 +3,7 @@
 import numpy as np
 
 from envs.base import Problem
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import integer, pick
 
 PAIRS = {"(": ")", "[": "]", "{": "}"}
@@ -62,7 +62,7 @@ def worked(problem: Problem) -> str:
     return "\n".join([*lines, problem.answer])
 
 
-TASKS = family(
+TASKS = Family(
     "balance",
     draw,
     symbolic="closed {text}=",
@@ -77,4 +77,4 @@ TASKS = family(
     answer_format=r"yes|no",
     guess_rate=0.515,
     worked=worked,
-)
+).tasks

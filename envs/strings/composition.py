@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from envs.base import Problem, Task
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import letters, pick
 
 FUNCTIONS: dict[str, Callable[[str], str]] = {
@@ -74,7 +74,7 @@ def worked(problem: Problem) -> str:
 def _tasks(
     name: str, draw, depth: Callable[[int], int], length: Callable[[int], int], meaning: str
 ) -> tuple[Task, ...]:
-    return family(
+    return Family(
         name,
         draw,
         symbolic="{nested}=",
@@ -92,7 +92,7 @@ def _tasks(
         difficulty_meaning=meaning,
         answer_format=r"[a-z]+",
         worked=worked,
-    )
+    ).tasks
 
 
 TASKS = (

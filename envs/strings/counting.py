@@ -3,7 +3,7 @@
 import numpy as np
 
 from envs.base import Problem
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import integer, letters, pick, shuffled
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
@@ -25,7 +25,7 @@ def worked(problem: Problem) -> str:
     return "\n".join([*(f"{seen}: {count}" for seen, count in zip(text, counts)), problem.answer])
 
 
-TASKS = family(
+TASKS = Family(
     "counting",
     draw,
     symbolic="count {letter} {text}=",
@@ -40,4 +40,4 @@ TASKS = family(
     answer_format=r"[0-9]",
     guess_rate=0.21,
     worked=worked,
-)
+).tasks

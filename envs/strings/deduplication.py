@@ -3,7 +3,7 @@
 import numpy as np
 
 from envs.base import Problem
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import letters
 
 
@@ -19,7 +19,7 @@ def worked(problem: Problem) -> str:
     return "\n".join([*(f"{letter}: {so_far}" for letter, so_far in zip(text, kept)), problem.answer])
 
 
-TASKS = family(
+TASKS = Family(
     "deduplication",
     draw,
     symbolic="unique {text}=",
@@ -33,4 +33,4 @@ TASKS = family(
     difficulty_meaning="letters (of the first eight), less two",
     answer_format=r"[a-h]+",
     worked=worked,
-)
+).tasks

@@ -3,7 +3,7 @@
 import numpy as np
 
 from envs.base import Problem
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import letters
 
 
@@ -18,7 +18,7 @@ def worked(problem: Problem) -> str:
     return "\n".join([f"{text[i]}: {text[i::-1]}" for i in range(len(text))] + [problem.answer])
 
 
-TASKS = family(
+TASKS = Family(
     "reversal",
     draw,
     symbolic="reverse {text}=",
@@ -32,4 +32,4 @@ TASKS = family(
     difficulty_meaning="letters, less one",
     answer_format=r"[a-z]+",
     worked=worked,
-)
+).tasks

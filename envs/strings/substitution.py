@@ -3,7 +3,7 @@
 import numpy as np
 
 from envs.base import Problem
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import letters, shuffled
 
 PLAIN = "abcd"
@@ -23,7 +23,7 @@ def worked(problem: Problem) -> str:
     return "\n".join([*(f"{plain}>{secret}" for plain, secret in pairs), problem.answer])
 
 
-TASKS = family(
+TASKS = Family(
     "substitution",
     draw,
     symbolic="abcd>{key} {text}=",
@@ -37,4 +37,4 @@ TASKS = family(
     difficulty_meaning="letters to encode, less one",
     answer_format=r"[a-z]+",
     worked=worked,
-)
+).tasks

@@ -6,7 +6,7 @@ import numpy as np
 
 from envs.arithmetic.expression import apply, largest, random_tree, render, steps, value
 from envs.base import Problem
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import integer
 from envs.tools import CALL, answer_or_call
 
@@ -38,7 +38,7 @@ def worked(problem: Problem) -> str:
     return "\n".join([*calls, problem.answer])
 
 
-TASKS = family(
+TASKS = Family(
     "calculator",
     draw,
     symbolic="calc {text}=",
@@ -55,4 +55,4 @@ TASKS = family(
     respond=answer_or_call(calculate),
     max_turns=12,
     max_reply=2 * DIGITS + 1,
-)
+).tasks

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from envs.base import Problem, Reply, Verdict
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import integer
 
 
@@ -38,7 +38,7 @@ def worked(problem: Problem) -> str:
     return "\n".join(map(str, guesses))
 
 
-TASKS = family(
+TASKS = Family(
     "guess_number",
     draw,
     symbolic="guess {low}-{high}:",
@@ -54,4 +54,4 @@ TASKS = family(
     respond=respond,
     max_turns=11,
     max_reply=6,
-)
+).tasks

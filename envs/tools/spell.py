@@ -3,7 +3,7 @@
 import numpy as np
 
 from envs.base import Problem
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import letters
 from envs.tools import CALL, answer_or_call
 
@@ -27,7 +27,7 @@ def worked(problem: Problem) -> str:
     return "\n".join([*calls, problem.answer])
 
 
-TASKS = family(
+TASKS = Family(
     "spell",
     draw,
     symbolic="read {length}:",
@@ -44,4 +44,4 @@ TASKS = family(
     respond=answer_or_call(read),
     max_turns=12,
     max_reply=4,
-)
+).tasks

@@ -6,7 +6,7 @@ import numpy as np
 
 from envs.arithmetic.expression import apply
 from envs.base import Problem
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import integer, pick, shuffled
 from envs.tools import CALL, answer_or_call
 
@@ -39,7 +39,7 @@ def worked(problem: Problem) -> str:
     return "\n".join([*(CALL + cell for cell in reversed(problem.data["sheet"])), problem.answer])
 
 
-TASKS = family(
+TASKS = Family(
     "spreadsheet",
     draw,
     symbolic="cell {cell}=",
@@ -56,4 +56,4 @@ TASKS = family(
     respond=answer_or_call(look_up),
     max_turns=12,
     max_reply=5,
-)
+).tasks

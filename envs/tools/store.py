@@ -5,7 +5,7 @@ from string import ascii_lowercase
 import numpy as np
 
 from envs.base import Problem
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import shuffled
 from envs.tools import CALL, answer_or_call
 
@@ -27,7 +27,7 @@ def worked(problem: Problem) -> str:
     return "\n".join([CALL + key for key in problem.data["path"][:-1]] + [problem.answer])
 
 
-TASKS = family(
+TASKS = Family(
     "store",
     draw,
     symbolic="hop {hops} from {start}:",
@@ -44,4 +44,4 @@ TASKS = family(
     respond=answer_or_call(look_up),
     max_turns=12,
     max_reply=4,
-)
+).tasks

@@ -3,7 +3,7 @@
 import numpy as np
 
 from envs.base import Problem
-from envs.contexts import Content, family
+from envs.contexts import Content, Family
 from envs.draw import letters, shuffled
 from envs.tools import CALL, answer_or_call
 
@@ -27,7 +27,7 @@ def worked(problem: Problem) -> str:
     return "\n".join([*(CALL + letter for letter in problem.data["word"]), problem.answer])
 
 
-TASKS = family(
+TASKS = Family(
     "translate",
     draw,
     symbolic="code {word}:",
@@ -44,4 +44,4 @@ TASKS = family(
     respond=answer_or_call(look_up),
     max_turns=12,
     max_reply=4,
-)
+).tasks
