@@ -58,11 +58,12 @@ def sentence_case(text: str) -> str:
 
 
 def inline(frame: pl.DataFrame | Sequence[Mapping[str, Any]]) -> alt.InlineData:
-    """Rows as a chart holds them, numbers to six figures, what is not finite as a gap."""
+    """Rows as a chart holds them, numbers to six figures, what is not finite as a gap. A tuple, which Altair passes on
+    where it copies a list row by row, for each layer."""
     data = frame if isinstance(frame, pl.DataFrame) else pl.DataFrame(frame, infer_schema_length=None)
     floats = pl.selectors.float()
     finite = data.with_columns(pl.when(floats.is_finite()).then(floats.round_sig_figs(6)))
-    return alt.InlineData(values=finite.to_dicts())
+    return alt.InlineData(values=tuple(finite.to_dicts()))
 
 
 def legend_columns(labels: Sequence[str], width: float) -> int:

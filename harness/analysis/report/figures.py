@@ -4,12 +4,12 @@ import functools
 import json
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import altair as alt
 import vl_convert
 
 from harness.analysis.report.chart_style import CONFIG, Chart
@@ -34,6 +34,11 @@ class Figure:
     def panel_width(self) -> int:
         return WIDTH if self.columns == 1 else max(SMALL, WIDTH * 3 // 2 // self.columns)
 
+    @cached_property
+    def specs(self) -> dict[str, dict[str, Any]]:
+        """Each panel's Vega-Lite specification. Not validated, which takes longer than all else."""
+        return {heading: chart.to_dict(validate=False) for heading, chart in self.panels.items()}
+
     def _repr_png_(self) -> bytes:
         """What a notebook shows."""
         return vl_convert.svg_to_png(svg_of(self), scale=PNG_SCALE)
@@ -46,15 +51,32 @@ def single(title: str, caption: str, chart: Chart) -> Figure:
 def printed(figure: Figure) -> dict[str, Any]:
     """The figure as one Vega-Lite specification, its title above, in the colours for paper."""
     width = figure.panel_width
-    panels = [
-        chart.properties(width=width, **({"title": heading} if heading else {}))
-        for heading, chart in figure.panels.items()
-    ]
-    columns = min(figure.columns, len(panels))
-    whole = panels[0] if len(panels) == 1 else alt.concat(*panels, columns=columns)
+    columns = min(figure.columns, len(figure.panels))
     lines = textwrap.wrap(figure.title, max(40, round(columns * width / 6.5)))
-    config = CONFIG | {"background": "white"}
-    return whole.properties(title=alt.Title(lines, anchor="start", offset=10)).to_dict() | {"config": config}
+    specs = list(figure.specs.values())
+    top = {
+        "$schema": specs[0]["$schema"],
+        "config": CONFIG | {"background": "white"},
+        "title": {"text": lines, "anchor": "start", "offset": 10},
+        "datasets": {name: rows for spec in specs for name, rows in spec.get("datasets", {}).items()},
+        "params": shared_params(specs),
+    }
+    panels = [
+        {name: part for name, part in spec.items() if name not in top}
+        | {"width": width}
+        | ({"title": heading} if heading else {})
+        for heading, spec in figure.specs.items()
+    ]
+    return panels[0] | top if len(panels) == 1 else top | {"concat": panels, "columns": columns}
+
+
+def shared_params(specs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The parameters of all panels, which must stand at the top; one of a name, for the views of all that have it."""
+    found: dict[str, dict[str, Any]] = {}
+    for param in (param for spec in specs for param in spec.get("params", [])):
+        before = found.get(param["name"], {})
+        found[param["name"]] = {**param, "views": [*before.get("views", []), *param.get("views", [])]}
+    return list(found.values())
 
 
 def write_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
@@ -82,9 +104,8 @@ def raise_exponents(svg: str) -> str:
     return re.sub("[⁻⁰¹²³⁴-⁹]+", lambda found: raised.format(found[0].translate(plain)), svg)
 
 
-def page_spec(chart: Chart) -> dict[str, Any]:
-    """The chart as the page keeps it: its data by columns, which takes a third of the room of rows."""
-    spec = chart.to_dict()
+def page_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A panel as the page keeps it: its data by columns, which takes a third of the room of rows."""
     data = {name: as_columns(rows) for name, rows in spec.get("datasets", {}).items()}
     return {key: value for key, value in spec.items() if key not in ("$schema", "config")} | {"datasets": data}
 

@@ -99,10 +99,10 @@ def report_sections(
 def render_page(title: str, lead: str, sections: Sequence[Section], axes: Sequence[Axis]) -> str:
     """The whole page as text: nothing in it is fetched from anywhere."""
     figures = {
-        panel_id(name, i): page_spec(chart)
+        panel_id(name, i): page_spec(spec)
         for section in sections
         for name, figure in section.figures.items()
-        for i, chart in enumerate(figure.panels.values())
+        for i, spec in enumerate(figure.specs.values())
     }
     axis_data = [{"name": axis.name, "title": axis.title, "x": budget_x(axis).to_dict()} for axis in axes]
     data = compact_json({"figures": figures, "axes": axis_data, "config": CONFIG})

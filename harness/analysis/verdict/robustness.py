@@ -1,6 +1,6 @@
 """Checks reported beside a verdict: warm-up cuts, other scales, mixture artefact, negative controls, left-out tasks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from harness.analysis.data.curves import Curves
 from harness.analysis.data.options import Options
 from harness.analysis.stats.slopes import slopes
 from harness.analysis.verdict.rules import judge, wide_enough
+from harness.analysis.verdict.same_block import same_block
 
 Array = NDArray[np.float64]
 
@@ -49,19 +50,31 @@ def collapsed_share(curves: Curves) -> float:
     return float(np.mean((curves.accuracy[:, -1] < 0.5 * best) & (best - curves.accuracy[:, -1] > 0.05)))
 
 
-def leave_one_task_out(per_task: Mapping[str, Curves], pool: Mapping[str, Curves], margin: float) -> dict | None:
+def leave_one_task_out(
+    per_task: Mapping[str, Curves], pool_of: Callable[[list[str]], Curves], margin: float
+) -> dict | None:
     """The pool's shape without each task, and how well the other tasks' mean slope predicts the one left out.
 
-    per_task: each task's curves; pool: the pool of the others. slope_rmse is relative to the mean slope.
+    per_task: each task's curves. pool_of: tasks -> their pooled curves, which is called where the tasks' replicates or
+    budgets differ; else the pool is their mean. slope_rmse is relative to the mean slope.
     """
     if len(per_task) < 3:
         return None
+    parts = list(per_task.values())
+    alike = all(same_block(part, parts[0]) for part in parts)
+
+    def without(left_out: str) -> Curves:
+        kept = [name for name in per_task if name != left_out]
+        if not alike:
+            return pool_of(kept)
+        return replace(parts[0], accuracy=np.mean([per_task[name].accuracy for name in kept], 0))
+
     slope = {name: float(np.mean(slopes(np.log10(c.x), c.accuracy).overall)) for name, c in per_task.items()}
     total = sum(slope.values())
     errors = [value - (total - value) / (len(slope) - 1) for value in slope.values()]
     mean = total / len(slope)
     return {
-        "shapes": {name: shape_of(curves, margin) for name, curves in pool.items()},
+        "shapes": {name: shape_of(without(name), margin) for name in per_task},
         "slope_rmse": float(np.sqrt(np.mean(np.square(errors))) / abs(mean)) if mean else None,
     }
 

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -36,10 +36,14 @@ class Scope:
     arms: Mapping[str, Table]
     size: int | None
     options: Options
+    _made: dict[tuple, Curves] = field(default_factory=dict)  # an arm is also a control of the others
 
     def whole(self, arm: str, tasks: Sequence[str]) -> Curves:
         """Curves at every budget above 0."""
-        return curves(self.arms[arm], arm, tasks)
+        key = (arm, tuple(tasks))
+        if key not in self._made:
+            self._made[key] = curves(self.arms[arm], arm, tasks)
+        return self._made[key]
 
     def windowed(self, arm: str, tasks: Sequence[str]) -> Curves:
         """Curves at the budgets that count: those from twice the warm-up on. Raises TableError where none is left."""
@@ -220,8 +224,7 @@ def _left_out_tasks(scope: Scope, arm: str, tasks: Sequence[str]) -> dict | None
     if len(tasks) < 3:
         return None
     each = {task: scope.windowed(arm, [task]) for task in tasks}
-    others = {task: scope.windowed(arm, [other for other in tasks if other != task]) for task in tasks}
-    return robustness.leave_one_task_out(each, others, scope.options.margin)
+    return robustness.leave_one_task_out(each, lambda others: scope.windowed(arm, others), scope.options.margin)
 
 
 def _controls(scope: Scope, c: Curves) -> tuple[dict | None, list[str]]:
