@@ -52,7 +52,7 @@ def closed_form(d):
 
 
 def test_decades_of_a_product_are_those_of_the_closed_form():
-    found = {(r["difficulty"], r["seed"], r["metric"]): r for r in sharpness(planted())["rises"]}
+    found = {(r["difficulty"], r["seed"], r["metric"]): r for r in sharpness(metric_curves(planted()))["rises"]}
     for d in (1, 3, 6):
         assert found[d, 1, "accuracy"]["decades"] == pytest.approx(closed_form(d), abs=0.01)
         assert found[d, 1, "edit_similarity"]["decades"] == pytest.approx(closed_form(1), abs=0.01)
@@ -60,7 +60,7 @@ def test_decades_of_a_product_are_those_of_the_closed_form():
 
 @pytest.mark.parametrize(("sharp", "answer"), [(True, "yes"), (False, "no")])
 def test_the_soft_metric_rises_over_more_decades_only_where_all_letters_must_be_right(sharp, answer):
-    (found,) = sharpness(planted(sharp=sharp))["arms"]
+    (found,) = sharpness(metric_curves(planted(sharp=sharp)))["arms"]
     assert found["contrast"]["mean"] == pytest.approx(closed_form(1) - closed_form(6 if sharp else 1), abs=0.02)
     assert sharpness_primary(found).answer == answer
     assert (found["later"]["accuracy"]["low"] > 0.1) == sharp
@@ -69,7 +69,7 @@ def test_the_soft_metric_rises_over_more_decades_only_where_all_letters_must_be_
 
 
 def test_a_rise_outside_the_budgets_is_not_known_and_its_seed_is_counted():
-    short, late = (sharpness(planted(x=x))["arms"][0] for x in (X[X < 3e3], X[(X == 0) | (X > 1e3)]))
+    short, late = (sharpness(metric_curves(planted(x=x)))["arms"][0] for x in (X[X < 3e3], X[(X == 0) | (X > 1e3)]))
     for found in (short, late):
         assert (found["contrast"]["n"], found["contrast"]["n_missing"]) == (0, 3)
         assert sharpness_primary(found).answer == "undecided"

@@ -6,6 +6,8 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
+from harness.analysis.data.crossing import crossing
+
 Array = NDArray[np.float64]
 THRESHOLD = 0.5  # accuracy at which a difficulty counts as solved
 FEWEST_DIFFICULTIES = 3
@@ -13,12 +15,8 @@ FEWEST_DIFFICULTIES = 3
 
 def threshold_time(z: Array, accuracy: Array) -> float:
     """z at which accuracy [K], made monotone, reaches the threshold; NaN if before the first z or not within them."""
-    monotone = isotonic_regression(accuracy).x
-    k = int(np.argmax(monotone >= THRESHOLD))
-    if k == 0:
-        return float("nan")
-    share = (THRESHOLD - monotone[k - 1]) / (monotone[k] - monotone[k - 1])
-    return float(z[k - 1] + share * (z[k] - z[k - 1]))
+    found = crossing(z, isotonic_regression(accuracy).x, THRESHOLD)
+    return found if np.isfinite(found) else float("nan")
 
 
 def is_difficulty(text: str) -> bool:

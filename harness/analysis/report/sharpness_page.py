@@ -27,14 +27,14 @@ def write_sharpness(table: Table, out: Path) -> PrimaryRecord:
     """Writes `out/sharpness.json`, `out/primary.json` and `out/figures/sharpness.png, .pdf`; returns the answer.
 
     Answer and figure are of the table's first arm. Raises TableError."""
-    found = sharpness(table.frame)
+    curves = metric_curves(table.frame)
+    found = sharpness(curves)
     first = next(one for one in found["arms"] if one["arm"] == table.arms[0])
     answer = sharpness_primary(first)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "sharpness.json", found)
     write_primary(out, answer)
-    curves = metric_curves(table.frame).filter(arm=first["arm"])
-    write_figures(out / "figures", {"sharpness": sharpness_figure(curves, first)})
+    write_figures(out / "figures", {"sharpness": sharpness_figure(curves.filter(arm=first["arm"]), first)})
     return answer
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from harness.analysis.data.crossing import crossing
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.stats.contrasts import mean_record
 
@@ -35,17 +36,10 @@ class Rise:
 
 def rise(x: Sequence[float], values: Sequence[float], best: float) -> Rise:
     """Of the running maximum of values at ascending x, from the first of them to `best`, linear in log10 x."""
-    start, highest = values[0], np.maximum.accumulate(values)
-    return Rise(*(_crossing(np.asarray(x), highest, start + share * (best - start)) for share in (LOW, HIGH)))
-
-
-def _crossing(x: np.ndarray, highest: np.ndarray, level: float) -> float | None:
-    """x at which `highest`, which never falls, passes the level."""
-    i = int(np.searchsorted(highest, level))
-    if i == 0 or i == len(x) or x[i - 1] <= 0:
-        return None
-    share = (level - highest[i - 1]) / (highest[i] - highest[i - 1])
-    return float(x[i - 1] * (x[i] / x[i - 1]) ** share)
+    start, highest, above = values[0], np.maximum.accumulate(values), np.asarray(x) > 0
+    z = np.log10(np.asarray(x)[above])
+    ends = [crossing(z, highest[above], start + share * (best - start)) for share in (LOW, HIGH)]
+    return Rise(*(float(10**end) if np.isfinite(end) else None for end in ends))
 
 
 def metric_curves(frame: pl.DataFrame) -> pl.DataFrame:
@@ -84,12 +78,12 @@ def rises(curves: pl.DataFrame) -> list[dict[str, Any]]:
     return records
 
 
-def sharpness(frame: pl.DataFrame) -> dict[str, Any]:
-    """Of a run table: `rises`; and for each arm `contrast`, decades of edit similarity less those of accuracy at the
+def sharpness(curves: pl.DataFrame) -> dict[str, Any]:
+    """Of `metric_curves`: `rises`; for each arm `contrast`, decades of edit similarity less those of accuracy at the
     largest difficulty, `later`, decades by which the LOW share comes later with each step of difficulty, and
     `first_gain` of the log-probability per letter at the largest difficulty, each as a mean over seeds with 95%
-    t-interval. n_missing: seeds whose rises the budgets do not cover. Raises TableError."""
-    records = rises(metric_curves(frame))
+    t-interval. n_missing: seeds whose rises the budgets do not cover."""
+    records = rises(curves)
     shown = pl.DataFrame(records, infer_schema_length=None)
     arms = [_of_arm(arm, shown.filter(arm=arm)) for arm in shown["arm"].unique(maintain_order=True)]
     return {"shares": [LOW, HIGH], "arms": arms, "rises": records}

@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
+from harness.analysis.data.crossing import crossing
 from harness.analysis.data.curves import complete_block
 from harness.analysis.data.difficulty_times import is_difficulty, threshold_time
 from harness.analysis.data.grids import Grid, arm_grids, base_means
@@ -45,9 +46,10 @@ class Chains:
 
 def chain_lengths(table: Table, options: Options) -> list[dict]:
     """One record per arm (its largest policies), task and setting with at least four numeric difficulties."""
-    found = []
+    found, largest = [], {arm: table.sizes(arm)[-1] for arm in table.arms}
+    grids = {size: arm_grids(table, size, by=("task", "difficulty", "setting")) for size in set(largest.values())}
     for arm in table.arms:
-        grid = arm_grids(table, table.sizes(arm)[-1], by=("task", "difficulty", "setting")).get(arm)
+        grid = grids[largest[arm]].get(arm)
         if grid is None:
             continue
         for task, setting in dict.fromkeys((c[0].removesuffix(LONGER), c[2]) for c in grid.columns):
@@ -156,7 +158,7 @@ def doubling(length: Array, x: Array) -> dict | None:
         if rising[-1] - rising[0] < 1.0:
             continue
         ends = [rising[0] + share * (rising[-1] - rising[0]) for share in SHARES]
-        first, last = (_reached(z, rising, end) for end in ends)
+        first, last = (crossing(z, rising, end) for end in ends)
         logs.append((last - first) / np.log2(ends[1] / ends[0]))
     if len(logs) < 2:
         return None
@@ -164,15 +166,6 @@ def doubling(length: Array, x: Array) -> dict | None:
     return {"n": len(logs)} | {
         name: None if found[name] is None else 10 ** found[name] for name in ("mean", "low", "high")
     }
-
-
-def _reached(z: Array, rising: Array, level: float) -> float:
-    """z at which a rising curve first reaches the level, interpolated."""
-    k = int(np.argmax(rising >= level - 1e-12))
-    if k == 0:
-        return float(z[0])
-    share = (level - rising[k - 1]) / (rising[k] - rising[k - 1])
-    return float(z[k - 1] + share * (z[k] - z[k - 1]))
 
 
 def product_of_steps(chains: Chains) -> dict | None:

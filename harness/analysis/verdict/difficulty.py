@@ -13,6 +13,7 @@ from harness.analysis.data.curves import Curves
 from harness.analysis.data.difficulty_times import FEWEST_DIFFICULTIES, THRESHOLD, is_difficulty, threshold_time
 from harness.analysis.stats.contrasts import mean_record
 from harness.analysis.stats.slopes import slope_weights
+from harness.analysis.verdict.same_block import same_block
 from harness.core.groups import signal_share
 
 Array = NDArray[np.float64]
@@ -28,7 +29,8 @@ def difficulty_scaling(parts: Mapping[tuple, Curves]) -> list[dict]:
     found = []
     for task, setting in dict.fromkeys((cell[0], cell[2]) for cell in parts):
         alike = {cell[1]: part for cell, part in parts.items() if (cell[0], cell[2]) == (task, setting)}
-        own = _same_block({float(name): alike[name] for name in sorted(filter(is_difficulty, alike), key=float)})
+        own = {float(name): alike[name] for name in sorted(filter(is_difficulty, alike), key=float)}
+        own = {name: part for name, part in own.items() if same_block(part, next(iter(own.values())))}
         if len(own) < FEWEST_DIFFICULTIES:
             continue
         difficulties, each = np.array(list(own)), list(own.values())
@@ -51,19 +53,6 @@ def difficulty_scaling(parts: Mapping[tuple, Curves]) -> list[dict]:
             }
         )
     return found
-
-
-def _same_block(parts: Mapping[float, Curves]) -> dict[float, Curves]:
-    """The parts with the budgets and replicates of the first."""
-    first = next(iter(parts.values()), None)
-    return {
-        difficulty: part
-        for difficulty, part in parts.items()
-        if first is not None
-        and (part.seeds, part.bases) == (first.seeds, first.bases)
-        and part.x.shape == first.x.shape
-        and np.allclose(part.x, first.x, rtol=1e-6)
-    }
 
 
 def threshold_times(part: Curves) -> Array:
