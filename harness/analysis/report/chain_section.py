@@ -61,9 +61,11 @@ def solved_figure(records: Sequence[Record]) -> Figure | None:
     shown = [(one, rows) for one, rows in shown if len(rows) > 1]
     if not shown:
         return None
-    panels = {}
-    for name in list(dict.fromkeys(_task(one) for one, _ in shown))[:MOST]:
-        panels[name] = solved_chart([row for one, rows in shown if _task(one) == name for row in rows])
+    names = list(dict.fromkeys(_task(one) for one, _ in shown))[:MOST]
+    kept = {name: [row for one, rows in shown if _task(one) == name for row in rows] for name in names}
+    channels = arm_channels(list(dict.fromkeys(row["label"] for rows in kept.values() for row in rows)))
+    x = [row["x"] for rows in kept.values() for row in rows]
+    panels = {name: solved_chart(rows, channels, (min(x) / 1.2, max(x) * 1.2)) for name, rows in kept.items()}
     caption = (
         "x at which accuracy reaches one half, geometric means over the replicates that reach it, of difficulties that "
         "most do. A straight line is T ∝ D^γ, its slope γ; difficulties solved before the first budget are not shown."
@@ -80,13 +82,12 @@ def _solved_rows(record: Record) -> list[dict[str, Any]]:
     ]
 
 
-def solved_chart(rows: Sequence[Mapping[str, Any]]) -> Chart:
-    """x at one half against difficulty, both on log axes."""
-    channels = arm_channels(list(dict.fromkeys(row["label"] for row in rows)))
+def solved_chart(rows: Sequence[Record], channels: Mapping[str, Any], domain: tuple[float, float]) -> Chart:
+    """x at one half against difficulty, both on log axes; colours and the domain of x are those of all panels."""
     ticks = sorted({row["d"] for row in rows})
     scale = alt.Scale(type="log", domain=[0.9 * ticks[0], 1.1 * ticks[-1]])
     x = alt.X("d:Q", title="difficulty", scale=scale, axis=alt.Axis(values=ticks, format="~g"))
-    y = alt.Y("x:Q", title="x at accuracy one half", scale=alt.Scale(type="log"))
+    y = alt.Y("x:Q", title="x at accuracy one half", scale=alt.Scale(type="log", domain=domain))
     tooltip = ["label:N", "d:Q", alt.Tooltip("x:Q", format=".3~g"), alt.Tooltip("n:Q", title="replicates")]
     base = alt.Chart(inline(rows)).encode(x, y, tooltip=tooltip)
     return alt.layer(
