@@ -1,7 +1,7 @@
 """The last state of a semiautomaton of ten states that reads a word over 16 letters, each a fixed permutation.
 
 The families differ in the letters that words are drawn from: how many letters RL rewards is the breadth of its task,
-and the last eight letters are what it may never see.
+and the last eight letters are what it may never see. Which of the first eight come first is an order of several.
 """
 
 from functools import partial
@@ -16,13 +16,15 @@ from envs.lookup.tables import marked, path, permutations
 STATES = "0123456789"
 LETTERS = "abcdefghijklmnop"
 TABLES = permutations(LETTERS, STATES, seed=13)
+ORDERS = ("abcdefgh", *("".join(order) for order in np.random.default_rng(15).permuted([list("abcdefgh")] * 3, axis=1)))
 GROUPS = {
+    "first1": LETTERS[:1],
     "first2": LETTERS[:2],
     "first4": LETTERS[:4],
     "first8": LETTERS[:8],
     "last8": LETTERS[8:],
     "all16": LETTERS,
-}
+} | {f"order{i}_{n}": ORDERS[i][:n] for i in (1, 2, 3) for n in (1, 2, 4)}
 
 
 def draw(alphabet: str, rng: np.random.Generator, difficulty: int) -> Content:
