@@ -113,7 +113,8 @@ def _expanded(compose: Compose, overrides: Sequence[str]) -> tuple[StudyConfig, 
                 run = limited_run({**container, "base": base, "seed": seed}, size.at_most)
                 entries.append(Entry(arm, parse(run), changes))
     if size.at_most:
-        entries = _distinct(entries)
+        entries = _kept_apart(_distinct(entries))
+    _check_one_arm_a_run(entries)
     if all(entry.config.objective == "frozen" for entry in entries):
         # A frozen run stands at the budgets of a trained one. Without any it has but one place: before RL.
         entries = [replace(entry, before_rl=True) for entry in entries]
@@ -127,6 +128,32 @@ def _distinct(entries: Iterable[Entry]) -> list[Entry]:
         same = found.setdefault((entry.arm, entry.run_id), entry)
         found[entry.arm, entry.run_id] = max(same, entry, key=lambda each: each.config.rl.steps)
     return list(found.values())
+
+
+def _kept_apart(entries: Iterable[Entry]) -> list[Entry]:
+    """Arms that a trial's limits made alike draw a problem a step more than the one before, so that each has runs."""
+    arms: dict[str, str] = {}
+    apart = []
+    for entry in entries:
+        draws = entry.config.objective not in ("frozen", "pretraining")  # else the problems are no part of the run
+        while arms.setdefault(entry.run_id, entry.arm) != entry.arm and draws:
+            rl = replace(entry.config.rl, problems=entry.config.rl.problems + 1)
+            entry = replace(entry, config=replace(entry.config, rl=rl))
+        apart.append(entry)
+    return apart
+
+
+def _check_one_arm_a_run(entries: Iterable[Entry]) -> None:
+    """A run stands under one arm of the run table. Raises UserError where two arms have the same."""
+    arms: dict[str, str] = {}
+    for entry in entries:
+        other = arms.setdefault(entry.run_id, entry.arm)
+        if other != entry.arm:
+            raise UserError(
+                f"study.arms: {other} and {entry.arm} are the same run",
+                "they differ in nothing that determines its weights (a longer run is the shorter one, gone on)",
+                "leave one out; to compare lengths, give the longer rl.steps alone: every budget before is in it",
+            )
 
 
 @contextmanager

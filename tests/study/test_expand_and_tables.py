@@ -9,7 +9,7 @@ from hydra import initialize_config_module
 from rich.console import Console
 
 from harness.config.compose import Composer
-from harness.config.identity import base_id, run_id
+from harness.config.identity import base_id
 from harness.core.errors import UserError
 from harness.run.job import run_job
 from harness.study.execute import report_study
@@ -73,10 +73,10 @@ def test_a_study_without_arms_or_seeds_is_refused(tmp_path):
 
 def test_jobs_share_bases_and_runs_and_come_in_order(tmp_path):
     twice = {"a": [], "again": [], "longer": ["rl.steps=8"], "other": ["optim.lr=1e-3"]}
-    found = study(tmp_path, twice, seeds=(0,))
-    jobs = expand_to_jobs(found.entries, {"study": "toy"})
+    entries = [Entry(arm, tiny(*changes, out=tmp_path)) for arm, changes in twice.items()]
+    jobs = expand_to_jobs(entries, {"study": "toy"})
     assert [job.labels["arm"] for job in jobs] == ["base", "a", "other"]
-    assert jobs[0].run_id == base_id(found.entries[0].config)
+    assert jobs[0].run_id == base_id(entries[0].config)
     assert all(job.needs == (jobs[0].run_id,) for job in jobs[1:])
     assert (jobs[1].until, jobs[1].budgets) == (8, (0, 1, 2, 4, 8))
 
@@ -147,12 +147,10 @@ def test_a_frozen_row_whose_counterpart_is_not_there_yet_is_left_out_rather_than
     assert all((row["x"] == 0) == (row["step"] == 0) for row in rows)
 
 
-def test_a_shared_run_stands_in_the_table_under_each_of_its_arms(tmp_path):
-    found = study(tmp_path, {"a": [], "again": []}, seeds=(0,))
-    launched(found)
-    rows, _ = gathered(found)
-    assert {row["arm"] for row in rows} == {"a", "again"}
-    assert {row["run_id"] for row in rows} == {run_id(found.entries[0].config)}
+@pytest.mark.parametrize("arms", [{"a": [], "again": []}, {"a": [], "again": ["rl.steps=8"]}])
+def test_two_arms_that_are_one_run_are_refused_before_anything_is_spent(tmp_path, arms):
+    with pytest.raises(UserError, match=r"study\.arms: a and again are the same run"):
+        study(tmp_path, arms, seeds=(0,))
 
 
 def test_a_study_of_which_nothing_was_measured_says_so(tmp_path):
@@ -243,7 +241,7 @@ def test_runs_that_a_study_no_longer_asks_for_are_said_and_never_lost(tmp_path):
 )
 def test_warm_up_is_cut_off_where_every_arm_has_two_budgets_after_it(tmp_path, last_steps, counts):
     """A step of the second arm costs 2% less, so that its budgets lie a little before those of the first."""
-    found = study(tmp_path, {"a": ["schedule.warmup=4"], "b": ["schedule.warmup=4"]})
+    found = study(tmp_path, {"a": ["schedule.warmup=4"], "b": ["schedule.warmup=4", "optim.lr=1e-3"]})
     rows = [
         {"arm": arm, "step": step, "x": each * step}
         for arm, each, last in (("a", 100.0, last_steps[0]), ("b", 98.0, last_steps[1]))

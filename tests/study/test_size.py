@@ -66,6 +66,8 @@ def test_what_an_arm_sets_is_limited_too_and_variants_that_become_one_run_are_on
     assert [(e.config.base.seed, e.config.seed) for e in found.entries] == [(0, 3), (0, 4)] * 3
     assert found.config.name == "toy-tiny"
     assert found.config.accept_out_of_reach
+    # Or the run table would have one run under two arms.
+    assert len({(e.run_id, e.config.base.seed, e.config.seed) for e in found.entries}) == 6
 
 
 def test_a_registered_measure_is_taken_at_budgets_that_there_are():
@@ -95,10 +97,11 @@ def test_a_trial_of_the_quickstart_is_small_and_a_user_can_change_its_limits():
     assert isinstance(tracked.entries[0].config.tracker, WandbTracker)
 
 
-@pytest.mark.parametrize("name", ["exposure", "learning_rate", "mup", "when_log_linear"])
+@pytest.mark.parametrize("name", ["allocation", "exposure", "learning_rate", "mup", "when_log_linear"])
 def test_no_arm_of_a_trial_takes_many_steps(name):
     study = expanded(f"study={name}", "size=tiny")
     configs = [entry.config for entry in study.entries]
     assert max(config.rl.steps for config in configs) <= 4
     assert max(config.base.steps for config in configs) <= 16
     assert {entry.arm for entry in study.entries} == set(study.config.arms)
+    assert len({(entry.arm, entry.run_id) for entry in study.entries}) == len({e.run_id for e in study.entries})
