@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 from rich.table import Table as RichTable
 
-from harness.analysis.stats.formatting import format_power
+from harness.analysis.stats.formatting import format_hours, format_power
 from harness.config.identity import base_id
 from harness.config.parse import parse
 from harness.config.schema import Config, LocalConfig, StackedConfig
@@ -137,8 +137,8 @@ def plan_table(
         "tokens": format_power(sum(c.tokens for c in costs)),
         "FLOPs": f"{format_power(sum(c.flops for c in costs))} training, "
         f"{format_power(sum(c.evaluation_flops for c in costs))} evaluation",
-        "time": f"about {seconds / 60:.1f} min, at {rates.update / 1e9:.0f} GFLOP/s {where} (measured now)",
-        "memory": f"at least {need:,.2f} GB a job" + (f", of {here:,.1f} GB free here" if here else ""),
+        "time": f"about {format_hours(seconds / 3600)}, at {rates.update / 1e9:.0f} GFLOP/s {where} (measured now)",
+        "memory": f"at least {format_gb(need)} a job" + (f", of {here:,.1f} GB free here" if here else ""),
         "disk": f"about {sum(c.bytes for c in costs) / 1e6:.0f} MB in {os.path.abspath(config.out)}",
     }
     rows |= notes
@@ -149,6 +149,11 @@ def plan_table(
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def format_gb(gb: float) -> str:
+    """Gigabytes, or megabytes where they are fewer than one: 2.4 GB, 7 MB."""
+    return f"{gb:,.1f} GB" if gb >= 1 else f"{max(1, gb * 1e3):.0f} MB"
 
 
 def few_problems(config: Config, most: int = 4) -> str:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from harness.analysis.stats.formatting import format_hours
 from harness.core.errors import headline
 from harness.launch.jobs import Job, JobResult
 
@@ -53,6 +54,7 @@ class ProgressView:
             console=console, disable=not self.live, transient=True,
         )  # fmt: skip
         self.lines: dict[str, Any] = {}
+        self.alarms: dict[str, str] = {}  # the text of each and the job that it came from first
 
     def __enter__(self) -> "ProgressView":
         self.bars.start()
@@ -65,7 +67,9 @@ class ProgressView:
     def update(self, job: Job, row: Mapping[str, Any]) -> None:
         """One row of a worker: progress, or an alarm or an early end, which stay on the screen."""
         if "alarm" in row:
-            self.console.print(f"[bold yellow]alarm[/] {job_name(job)}: {escape(row['alarm'])}", highlight=False)
+            first = self.alarms.setdefault(row["alarm"], job_name(job))
+            text = row["alarm"] if first == job_name(job) else f"as {first}"
+            self.console.print(f"[bold yellow]alarm[/] {job_name(job)}: {escape(text)}", highlight=False)
             return
         if "ended" in row:
             self.console.print(f"{job_name(job)} {row['ended']}", highlight=False)
@@ -101,6 +105,6 @@ class ProgressView:
     def _time_left(self, began: float, before: int, done: int, now: float) -> str:
         """The time left at the pace since the first row; nothing before that pace has been measured for a while."""
         elapsed, steps = now - began, done - before
-        if elapsed < SECONDS_BETWEEN_PLAIN_LINES or steps <= 0:
+        if elapsed < SECONDS_BETWEEN_PLAIN_LINES or steps <= 0 or done >= self.total:
             return ""
-        return f"  (about {elapsed / steps * (self.total - done) / 60:.1f} min left)"
+        return f"  (about {format_hours(elapsed / steps * (self.total - done) / 3600)} left)"

@@ -204,21 +204,35 @@ def _sentences_of(what: str, cells: Sequence[CellReach]) -> Iterator[str]:
     tasks, dead = {cell.name.task for cell in cells}, out_of_reach(cells)
     whole = tasks - {cell.name.task for cell in cells if cell.correct}
     if whole:
-        names = named([cell for cell in dead if cell.name.task in whole])
+        names = cell_names([cell for cell in dead if cell.name.task in whole])
         yield f"{len(whole)} of {len(tasks)} {what} are out of reach, no completion right: {names}."
     if rest := [cell for cell in dead if cell.name.task not in whole]:
-        yield f"Out of reach are also {counted(len(rest), 'cell')} of {what}: {named(rest)}."
+        yield f"Out of reach{' too' * bool(whole)}: {counted(len(rest), 'cell')} of {what}: {cell_names(rest)}."
     if solved := [cell for cell in cells if cell.state == "solved"]:
-        yield f"Solved ({SOLVED:.0%} right or more) are {counted(len(solved), 'cell')} of {what}: {named(solved)}."
+        yield f"Solved ({SOLVED:.0%} right or more): {counted(len(solved), 'cell')} of {what}: {cell_names(solved)}."
 
 
-def named(cells: Sequence[CellReach]) -> str:
-    """The cells by task, with their difficulties and settings: "gcd.worded (4, 5)"."""
-    tasks: dict[str, list[str]] = {}
+def cell_names(cells: Sequence[CellReach]) -> str:
+    """The cells by task, with their difficulties and settings: "gcd.worded (1, 3 to 5)"."""
+    tasks: dict[str, dict[str, list[int]]] = {}
     for cell in cells:
-        words = " ".join(filter(None, (str(cell.name.difficulty), cell.name.setting)))
-        tasks.setdefault(cell.name.task, []).append(words)
-    return ", ".join(f"{task} ({', '.join(each)})" for task, each in tasks.items())
+        tasks.setdefault(cell.name.task, {}).setdefault(cell.name.setting, []).append(cell.name.difficulty)
+    found = {
+        task: ", ".join(f"{spans(each)} {setting}".strip() for setting, each in by_setting.items())
+        for task, by_setting in tasks.items()
+    }
+    return ", ".join(f"{task} ({each})" for task, each in found.items())
+
+
+def spans(numbers: Iterable[int]) -> str:
+    """Numbers in order, three or more in a row as a span: "1, 2, 4 to 6"."""
+    rows: list[list[int]] = []
+    for number in sorted(numbers):
+        if rows and number == rows[-1][-1] + 1:
+            rows[-1].append(number)
+        else:
+            rows.append([number])
+    return ", ".join(f"{row[0]} to {row[-1]}" if len(row) > 2 else ", ".join(map(str, row)) for row in rows)
 
 
 def refuse_out_of_reach(study: StudyConfig, reaches: Sequence[Reach]) -> None:
@@ -235,7 +249,7 @@ def refuse_out_of_reach(study: StudyConfig, reaches: Sequence[Reach]) -> None:
             raise UserError(
                 f"study {study.name}: {len(dead)} of {len(cells)} cells of its primary measure ({tasks})",
                 f"out of reach: the base ({reach.policy}) got none of their completions right, so that no arm can gain "
-                f"there. They are {named(dead)}",
+                f"there. They are {cell_names(dead)}",
                 "lower tasks.difficulties, choose other tasks, or pretrain further (base.steps); "
                 "study.accept_out_of_reach=true runs it as it is",
             )

@@ -12,7 +12,7 @@ from harness.config.parse import dump
 from harness.launch.jobs import JobResult
 from harness.run.job import run_job
 from harness.study.expand import Entry, expand_to_jobs, pending_jobs
-from harness.study.plan import Rates, cost, plan_table
+from harness.study.plan import Rates, cost, format_gb, plan_table
 from harness.study.progress import ProgressView, job_name, progress_summary
 from tests.policy.conftest import needs_compiler
 from tests.toys import base_job, rl_job, tiny, train
@@ -101,11 +101,13 @@ def test_in_a_log_file_each_end_is_one_plain_line_and_a_failure_is_said():
     with ProgressView(jobs, out) as view:
         view.update(jobs[0], {"step": 1, "until": 3, "train/loss": 2.0})
         view.update(jobs[0], {"alarm": "planted [/here]"})
+        view.update(jobs[1], {"alarm": "planted [/here]"})
         view.finish(JobResult(jobs[0], "done", 2.0))
         view.finish(JobResult(jobs[1], "failed", error="Traceback\nZeroDivisionError: planted"))
     text = out.file.getvalue()
     assert "base seed 0 done in 2 s" in text
     assert "alarm base seed 0: planted [/here]" in text
+    assert "alarm true_reward seed 0: as base seed 0" in text  # many runs of one base have the same
     assert "failed true_reward seed 0: ZeroDivisionError: planted" in text
 
 
@@ -116,12 +118,13 @@ def test_start_up_does_not_count_in_the_time_left(monkeypatch):
     (job, _) = expand_to_jobs([Entry("true_reward", tiny())], {})
     job = replace(job, until=40)
     with ProgressView([job], out) as view:
-        for step, at in ((1, 100.0), (20, 119.0)):
+        for step, at in ((1, 100.0), (20, 119.0), (40, 139.0)):
             clock[0] = at
             view.update(job, {"step": step, "until": 40, "train/loss": 2.0})
-    first, later = out.file.getvalue().splitlines()
+    first, later, last = out.file.getvalue().splitlines()
     assert "left" not in first
-    assert "about 0.3 min left" in later
+    assert "about 20 s left" in later
+    assert "left" not in last
 
 
 def test_a_job_is_called_by_its_arm_and_seed():
@@ -153,3 +156,7 @@ def test_runs_of_one_stack_share_the_cores_in_the_plans_time(monkeypatch):
         return float(re.search(r"about ([\d.]+) min", out.file.getvalue())[1])
 
     assert minutes(12) == minutes(2) > 0
+
+
+def test_the_memory_of_a_small_job_is_not_said_to_be_nothing():
+    assert [format_gb(gb) for gb in (0.0002, 0.0141, 1.0, 1234.5)] == ["1 MB", "14 MB", "1.0 GB", "1,234.5 GB"]

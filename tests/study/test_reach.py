@@ -12,7 +12,7 @@ from harness.core.groups import signal_share
 from harness.run.job import run_job
 from harness.study.execute import run_study
 from harness.study.expand import expand_to_jobs
-from harness.study.reach import CellName, CellReach, Reach, reach_of, reach_sentences, refuse_out_of_reach
+from harness.study.reach import CellName, CellReach, Reach, cell_names, reach_of, reach_sentences, refuse_out_of_reach
 from harness.study.reach_table import reach_table
 from harness.study.tables import write_tables
 from tests.study.test_expand_and_tables import launched, study
@@ -79,6 +79,14 @@ def test_a_quarter_of_the_cells_may_be_out_of_reach(tmp_path):
     refuse_out_of_reach(config, [Reach("nano", "", 8, tuple(cells))])
     with pytest.raises(UserError, match="2 of 5 cells"):
         refuse_out_of_reach(config, [Reach("nano", "", 8, (*cells, cell("a", 5, 0, "unverified")))])
+
+
+def test_difficulties_in_a_row_are_named_as_a_span():
+    cells = [cell("a", d, 0, "verified") for d in (6, 4, 5, 1, 2)]
+    assert cell_names(cells) == "a (1, 2, 4 to 6)"
+    assert cell_names([CellReach(CellName("a", d, "thinking 8"), "x", "verified", 0, 4) for d in (1, 2, 3)]) == (
+        "a (1 to 3 thinking 8)"
+    )
 
 
 def test_cells_of_other_arms_do_not_count_in_the_primary_measure(tmp_path):
