@@ -80,7 +80,7 @@ def with_metric(table: Table, metric: str) -> pl.DataFrame:
             *(n for n, kind in table.frame.schema.items() if kind.is_numeric()),
         ]
         close = nearest(metric, known)
-        fix = f"did you mean {' or '.join(close)}?" if close else named(known)
+        fix = f"did you mean {' or '.join(close)}?" if close else choices_text(known)
         raise TableError(f"metric {metric}", "the run table has no such column of numbers", fix)
     return table.frame.with_columns(column.alias("value"))
 
@@ -136,7 +136,7 @@ def _rows_of_arm(frame: pl.DataFrame, term: MeasureTerm, source: str) -> tuple[p
     """The rows of the term's cells, of the arm's largest model."""
     arms = frame["arm"].unique(maintain_order=True).to_list()
     if term.arm not in arms:
-        raise TableError(f"arm {term.arm} of the registered measure", f"{source} has no rows of it", named(arms))
+        raise TableError(f"arm {term.arm} of the registered measure", f"{source} has no rows of it", choices_text(arms))
     rows, notes = frame.filter(pl.col("arm") == term.arm), []
     if (sizes := rows["model_params"].n_unique()) > 1:
         largest = rows["model_params"].max()
@@ -150,7 +150,8 @@ def _rows_of_arm(frame: pl.DataFrame, term: MeasureTerm, source: str) -> tuple[p
     return rows.join(chosen, on=["role", *CELL]), notes
 
 
-def named(names: Sequence[Any]) -> str:
+def choices_text(names: Sequence[Any]) -> str:
+    """What there is to choose from, as the fix of an error."""
     return f"there are {', '.join(map(str, names))}"
 
 
@@ -162,5 +163,5 @@ def _at(rows: pl.DataFrame, term: MeasureTerm) -> pl.DataFrame:
     budgets = rows[key].unique().sort().to_list()
     budget = {"first": budgets[0], "last": budgets[-1]}.get(term.at, term.at)
     if budget not in budgets:
-        raise TableError(f"step {term.at} of arm {term.arm}", "nothing was evaluated there", named(budgets))
+        raise TableError(f"step {term.at} of arm {term.arm}", "nothing was evaluated there", choices_text(budgets))
     return rows.filter(pl.col(key) == budget)

@@ -24,7 +24,7 @@ LOG_UNIFORM_WITHIN = 0.1  # largest distance in share at which the times count a
 
 
 @dataclass(frozen=True)
-class Learned:
+class CellTimes:
     """Learning times of one cell, [n] each: log10 x at half and at nine tenths of the rise (NaN: none), whether that
     lies before the first budget, and the levels before and after."""
 
@@ -77,7 +77,7 @@ def _same_block(part: Curves, pool: Curves) -> bool:
     return same_x and (part.seeds, part.bases) == (pool.seeds, pool.bases)
 
 
-def cell_times(part: Curves, margin: float) -> Learned:
+def cell_times(part: Curves, margin: float) -> CellTimes:
     """Learning times of one cell, from each replicate's curve made monotone (isotonic least squares)."""
     z, n = np.log10(part.x), len(part.accuracy)
     half, ninety, start, end = (np.full(n, np.nan) for _ in range(4))
@@ -92,7 +92,7 @@ def cell_times(part: Curves, margin: float) -> Learned:
             early[i] = bool(half[i] <= z[0])
         else:
             start[i] = end[i] = part.accuracy[i].mean()
-    return Learned(half, ninety, early, start, end)
+    return CellTimes(half, ninety, early, start, end)
 
 
 def _crossing(z: Array, monotone: Array, share: float) -> float:
@@ -105,25 +105,25 @@ def _crossing(z: Array, monotone: Array, share: float) -> float:
     return float(z[k - 2] + (level - below) / (above - below) * (z[k - 1] - z[k - 2]))
 
 
-def _times(learned: list[Learned], z: Array) -> Times:
+def _times(learned: list[CellTimes], z: Array) -> Times:
     """All cells and replicates together; cells without a learning time are late, at the last budget."""
     half, early = (np.concatenate([getattr(one, name) for one in learned]) for name in ("half", "early"))
     late = ~np.isfinite(half)
     return Times(np.where(late, z[-1], half), early, late)
 
 
-def _steps(one: Learned, z: Array) -> Array:
+def _steps(one: CellTimes, z: Array) -> Array:
     """[K] mean over replicates of curves that step from their start to their end at the learning time."""
     reached = z >= np.where(np.isfinite(one.half), one.half, np.inf)[:, None]
     return np.where(reached, one.end[:, None], one.start[:, None]).mean(0)
 
 
-def _observed_rise(learned: list[Learned]) -> float:
+def _observed_rise(learned: list[CellTimes]) -> float:
     """Mean rise of the cells and replicates whose learning time lies in the window."""
     return float(np.concatenate([(one.end - one.start)[np.isfinite(one.half) & ~one.early] for one in learned]).mean())
 
 
-def _cell_record(cell: tuple, one: Learned) -> dict:
+def _cell_record(cell: tuple, one: CellTimes) -> dict:
     names = dict(zip(("task", "difficulty", "setting"), cell))
     x = {
         name: [float(f"{10**t:.5g}") if np.isfinite(t) else None for t in getattr(one, name)]
