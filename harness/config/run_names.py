@@ -24,11 +24,11 @@ def display_name(labels: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     if arm == "base":
         return f"base-{run['model']['name']}-s{base_seed}"
     parts = [study] if study and study not in UNNAMED else []
-    parts += [",".join(map(_short_setting, arm.split())), f"s{run['seed']}"]
+    parts += [",".join(map(short_setting, arm.split())), f"s{run['seed']}"]
     return "-".join([*parts, f"b{base_seed}"] if base_seed else parts).replace("/", "_")
 
 
-def _short_setting(word: str) -> str:
+def short_setting(word: str) -> str:
     """optim.lr=0.0001 -> lr=1e-4; any other word as it is."""
     key, equals, value = word.partition("=")
     if not equals:

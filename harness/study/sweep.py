@@ -9,7 +9,7 @@ from harness.config.identity import run_id
 from harness.config.parse import dump
 from harness.config.roles import ROLES
 from harness.config.schema import Config
-from harness.core.dotted import flatten
+from harness.core.dotted import changed_names, flatten
 from harness.core.errors import UserError, nearest
 from harness.run.evaluations import budget_metrics, pooled_accuracy
 from harness.run.folder import run_folder
@@ -23,18 +23,8 @@ def changed_settings(configs: Sequence[Config]) -> list[dict[str, Any]]:
     """For each configuration its values of the settings that are not the same in all, but for those that follow from
     the name of their group (algo.clip_low from algo.name)."""
     flat = [flatten(dump(config)) for config in configs]
-    names = dict.fromkeys(name for settings in flat for name in settings)
-    differing = [name for name in names if any(settings.get(name) != flat[0].get(name) for settings in flat)]
-    kept = [name for name in differing if not any(_follows(name, other, flat) for other in differing)]
+    kept = changed_names(flat)
     return [{name: settings.get(name) for name in kept} for settings in flat]
-
-
-def _follows(name: str, other: str, flat: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether `other` names the group of `name`, and no two configurations of one group differ in it."""
-    if name == other or not other.endswith(".name") or not name.startswith(other.removesuffix("name")):
-        return False
-    pairs = {(str(settings.get(other)), str(settings.get(name))) for settings in flat}
-    return len(pairs) == len({choice for choice, _ in pairs})
 
 
 def sweep_arms(configs: Sequence[Config]) -> list[str]:

@@ -1,39 +1,46 @@
-"""Any runs over one another: run folders, study folders and run tables, every metric of theirs, on every axis."""
+"""Any runs on one page: run folders, study folders and run tables, those that differ in their seeds alone together.
+
+First the accuracy over all verified tasks and over all unverified ones, then where it ended over the settings that were
+swept; every other metric is folded away.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from harness.analysis.data.run_files import metrics_rows
-from harness.analysis.data.table import Table, load_table
 from harness.analysis.data.table_checks import TableError
-from harness.analysis.report.budget_charts import metric_panel
-from harness.analysis.report.chart_style import Chart, colour_of, dash_of
-from harness.analysis.report.curve_series import AXES, Axis, Series, arm_series, log_axis
-from harness.analysis.report.figures import Figure
-from harness.analysis.report.html import Section, figure_slot, html_table, line_swatch
+from harness.analysis.report.chart_style import sentence_case
+from harness.analysis.report.compare_charts import (
+    Style,
+    accuracy_range,
+    end_line,
+    end_maps,
+    grid_factors,
+    group_curves,
+    styles_of,
+    values_of,
+)
+from harness.analysis.report.compare_runs import (
+    POOLED,
+    Curve,
+    Group,
+    common_axes,
+    group_curve,
+    groups_of,
+    load_runs,
+    setting_words,
+)
+from harness.analysis.report.curve_series import Axis
+from harness.analysis.report.figures import Figure, single
+from harness.analysis.report.html import Html, Section, figure_slot, html_table, line_swatch, paragraphs
 from harness.analysis.report.report_page import render_page
-from harness.analysis.stats.formatting import format_significant
-from harness.config.run_names import name_of
-from harness.core.files import read_json
+from harness.analysis.stats.formatting import counted, format_number
 
-Array = NDArray[np.float64]
-Line = tuple[dict[str, Array], Array]  # x on each axis, y
 # Groups of metrics in the order shown; others follow by name.
-GROUPS = ("accuracy", "eval", "train", "optim", "perf", "time")
-
-
-@dataclass(frozen=True)
-class Run:
-    """One line to overlay: a run, or an arm of a study (mean over its replicates). config: flat, for what differs."""
-
-    label: str
-    metrics: Mapping[str, Line]
-    config: Mapping[str, Any]
+KINDS = ("eval", "train", "optim", "perf", "time")
+MOST_LINES = 8  # in a panel, the best; the others are in the table
+MOST_PANELS = 4  # beside one another
+Curves = Mapping[str, Curve]
 
 
 def compare(runs: Sequence[str | Path], out: str | Path) -> Path:
@@ -44,125 +51,153 @@ def compare(runs: Sequence[str | Path], out: str | Path) -> Path:
     loaded = [run for path in runs for run in load_runs(Path(path))]
     if not loaded:
         raise TableError("nothing to compare: name run folders or tables, e.g. runs='[outputs/a,outputs/b]'")
-    axes = common_axes(loaded)
-    metrics = list(dict.fromkeys(name for run in loaded for name in run.metrics))
-    groups = sorted({name.split("/")[0] for name in metrics}, key=lambda group: (_place(group), group))
-    sections = [differences(loaded)] + [_group(group, sorted(metrics), loaded, axes) for group in groups]
+    axes, groups = common_axes(loaded), groups_of(loaded)
+    styles, pooled = styles_of(groups), pooled_curves(groups)
+    metrics = sorted({name for run in loaded for name in run.metrics})
+    kinds = sorted({name.split("/")[0] for name in metrics}, key=lambda kind: (_place(kind), kind))
+    sections = [
+        *([_accuracy_section(groups, pooled, axes, styles)] if pooled else []),
+        *([ends] if (ends := _ends_section(groups, pooled)) else []),
+        _groups_section(groups, pooled, styles),
+        *(_metrics_section(kind, metrics, groups, axes, styles) for kind in kinds),
+    ]
+    title = f"{counted(len(loaded), 'run')} compared"
     path = Path(out) / "compare.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render_page(f"{len(loaded)} runs compared", "", sections, axes))
+    path.write_text(render_page(title, paragraphs([_summary(groups, pooled)]), sections, axes))
     return path
 
 
-def load_runs(path: Path) -> list[Run]:
-    """The run of a run folder, or one for each arm of a study folder or table."""
-    if (path / "metrics.jsonl").exists():
-        return [run_folder(path)]
-    if path.is_dir() and not any(path.rglob("table.parquet")):
-        nested = sorted(file.parent for file in path.rglob("metrics.jsonl"))
-        if not nested:
-            raise TableError(f"{path} holds neither metrics.jsonl (a run) nor table.parquet (a study)")
-        return [run_folder(folder) for folder in nested]
-    return arms_of(load_table(path), path.stem)
+def pooled_curves(groups: Sequence[Group]) -> dict[str, Curves]:
+    """The curves of each group by role; a role that no run has is left out."""
+    found = {role: _curves(groups, metric) for role, metric in POOLED.items()}
+    return {role: curves for role, curves in found.items() if curves}
 
 
-def run_folder(path: Path) -> Run:
-    """A run from its metrics.jsonl; a last line torn by a kill is left out. Raises TableError naming a broken line."""
-    rows = metrics_rows(path)
-    if not rows:
-        raise TableError(f"{path / 'metrics.jsonl'} has no rows yet: let the run log at least once")
-    axes = {name: f"compute/{name}" for name in AXES if f"compute/{name}" in rows[0]}
-    names = {name for row in rows for name in row if not name.startswith("compute/")}
-    metrics = {}
-    for name in names:
-        known = [row for row in rows if isinstance(row.get(name), int | float)]
-        if known:
-            x = {axis: np.array([row[key] for row in known], dtype=float) for axis, key in axes.items()}
-            metrics[name] = (x, np.array([row[name] for row in known], dtype=float))
-    return Run(name_of(path), metrics, flatten_config(read_json(path / "config.json") or {}))
+def _curves(groups: Sequence[Group], metric: str) -> dict[str, Curve]:
+    curves = {group.label: group_curve(group, metric) for group in groups}
+    return {label: curve for label, curve in curves.items() if curve is not None}
 
 
-def arms_of(data: Table, name: str) -> list[Run]:
-    """Each arm of a table: accuracy pooled by role, and by task under the name that a run's metrics give it."""
-    found = []
-    for arm in data.arms:
-        for size in data.sizes(arm):
-            pools = {f"accuracy/{role}": data.tasks(arm, role) for role in data.roles(arm)}
-            tasks = pools | {f"eval/{task}/mean@1": [task] for task in data.tasks(arm)}
-            drawn = {metric: arm_series(data, arm, names, size) for metric, names in tasks.items()}
-            metrics = {metric: _line(one) for metric, one in drawn.items() if one is not None}
-            label = f"{name}: {arm}" + (f", {size:,} parameters" if len(data.sizes(arm)) > 1 else "")
-            found.append(Run(label, metrics, {"arm": arm}))
-    return found
+def _best_first(groups: Sequence[Group], pooled: Mapping[str, Curves]) -> list[Group]:
+    """By their last accuracy on the first role that was evaluated."""
+    curves = next(iter(pooled.values()), {})
+    return sorted(groups, key=lambda g: -curves[g.label].mean[-1] if g.label in curves else 1.0)
 
 
-def _line(one: Series) -> Line:
-    """The mean curve, budget 0 first where it was evaluated."""
-    before = one.before[np.isfinite(one.before)]
-    start = [0.0] if len(before) else []
-    axes = {name: np.array([*start, *values]) for name, values in one.axes.items() if name != "x" or len(one.axes) == 1}
-    return axes, np.array([*([before.mean()] if len(before) else []), *one.mean])
+def _summary(groups: Sequence[Group], pooled: Mapping[str, Curves]) -> str:
+    """What differs, how often each was run, and the best, in a sentence or two."""
+    runs = [len(group.runs) for group in groups]
+    each = counted(runs[0], "run") if len(set(runs)) == 1 else f"{min(runs)} to {max(runs)} runs"
+    lead = f"{counted(len(groups), 'setting')}, {each} of each."
+    if len(groups) < 2 or not pooled:
+        return lead
+    best = _best_first(groups, pooled)[0]
+    ends = [f"{format_number(c[best.label].mean[-1], 2)} on {role}" for role, c in pooled.items() if best.label in c]
+    return f"{lead} Best at the end: {best.label}, {' and '.join(ends)} tasks. The best of many was also lucky."
 
 
-def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested configuration as dotted keys."""
-    items: dict[str, Any] = {}
-    for key, value in config.items():
-        items |= flatten_config(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return items
-
-
-def common_axes(runs: Sequence[Run]) -> list[Axis]:
-    """The axes that every line has, over all their budgets above 0."""
-    lines = [line for run in runs for line in run.metrics.values()]
-    names = [name for name in (*AXES, "x") if lines and all(name in x for x, _ in lines)]
-    above = {name: [x[name][x[name] > 0] for x, _ in lines if (x[name] > 0).any()] for name in names}
-    usable = [name for name in names if above[name]]
-    if not usable:
-        raise TableError("these runs share no axis: compare run folders with run folders, or give the tables a step")
-    return [log_axis(name, above[name]) for name in usable]
-
-
-def differences(runs: Sequence[Run]) -> Section:
-    """A row for each run: its line in the figures, what of its configuration differs, where its accuracies ended."""
-    keys = sorted({key for run in runs for key in run.config})
-    differing = [key for key in keys if len({repr(run.config.get(key)) for run in runs}) > 1]
-    scores = sorted({name for run in runs for name in run.metrics if name.startswith(("eval/", "accuracy/"))})
-    rows = []
-    for i, run in enumerate(runs):
-        settings = [str(run.config.get(key, "–")) for key in differing]
-        ends = [format_significant(float(run.metrics[name][1][-1])) if name in run.metrics else "–" for name in scores]
-        rows.append([line_swatch(colour_of(i), " ".join(map(str, dash_of(i)))), run.label, *settings, *ends])
-    caption = "Settings that differ, and the last value of each accuracy."
-    return Section("runs", "Runs", html_table(caption, ["line", "run", *differing, *scores], rows, 2 + len(differing)))
-
-
-def _place(group: str) -> int:
-    return GROUPS.index(group) if group in GROUPS else len(GROUPS)
-
-
-def _group(group: str, metrics: Sequence[str], runs: Sequence[Run], axes: Sequence[Axis]) -> Section:
-    """A small multiple for each metric of a group."""
-    own = [name for name in metrics if name.split("/")[0] == group]
-    caption = "Each line a run, in the colour and dashes of the table above."
-    figure = Figure(f"{len(own)} metrics of {group}", caption, {name: overlay(name, runs, axes) for name in own}, 4)
-    return Section(group, group, figure_slot(group, figure, files=False), {group: figure})
-
-
-def overlay(metric: str, runs: Sequence[Run], axes: Sequence[Axis]) -> Chart:
-    """One metric of every run that has it."""
-    places = {name: i for i, name in enumerate(line_names(runs))}
-    lines = {name: runs[i].metrics[metric] for name, i in places.items() if metric in runs[i].metrics}
-    placed = {
-        name: ({axis.name: np.where(x[axis.name] > 0, x[axis.name], axis.zero) for axis in axes}, y)
-        for name, (x, y) in lines.items()
+def _accuracy_section(
+    groups: Sequence[Group], pooled: Mapping[str, Curves], axes: Sequence[Axis], styles: Mapping[str, Style]
+) -> Section:
+    """The pooled curves: a panel a role, or of a large grid one for each value of its shorter side as well."""
+    limits = accuracy_range([curve for curves in pooled.values() for curve in curves.values()])
+    factors = grid_factors(groups)
+    if factors and len(groups) > MOST_LINES // 2 and len(values_of(groups, factors[1])) <= MOST_PANELS:
+        tall, wide = factors
+        shown = groups
+        parts = {
+            setting_words(wide, value): [g for g in groups if g.settings[wide] == value]
+            for value in values_of(groups, wide)
+        }
+        first = {setting_words(tall, g.settings[tall]): styles[g.label].colour for g in groups}
+        legend = _legend(
+            {name: Style(first[name], (1, 0)) for name in (setting_words(tall, v) for v in values_of(groups, tall))}
+        )
+    else:
+        shown = _best_first(groups, pooled)[:MOST_LINES]
+        shown = [group for group in groups if group in shown]
+        parts = {"": shown}
+        legend = _legend({group.label: styles[group.label] for group in shown})
+    panels = {
+        sentence_case(", ".join(filter(None, (f"{role} tasks", name)))): group_curves(drawn, axes, styles, limits)
+        for role, curves in pooled.items()
+        for name, own in parts.items()
+        if (drawn := {group.label: curves[group.label] for group in own if group.label in curves})
     }
-    return metric_panel(placed, axes, list(places))
+    most = f" The {len(shown)} best of {len(groups)}; the others are in the table." if len(shown) < len(groups) else ""
+    caption = f"Mean over all tasks of a role and over runs; the band reaches from the lowest run to the highest.{most}"
+    columns = len(parts) if len(parts) > 1 else 2
+    figure = Figure("Held-out accuracy", caption, panels, columns)
+    return Section("accuracy", "Accuracy", legend + figure_slot("accuracy", figure, files=False), {"accuracy": figure})
 
 
-def line_names(runs: Sequence[Run]) -> list[str]:
-    """The runs' labels, numbered where two are alike."""
-    labels = [run.label for run in runs]
-    return [
-        name if labels.count(name) == 1 else f"{name} ({labels[:i].count(name) + 1})" for i, name in enumerate(labels)
+def _legend(styles: Mapping[str, Style]) -> str:
+    """In the page's text, where it breaks into lines on a narrow screen."""
+    if len(styles) < 2:
+        return ""
+    words = (
+        f"<span>{line_swatch(style.colour, ' '.join(map(str, style.dash)))} {escape(label)}</span>"
+        for label, style in styles.items()
+    )
+    return f'<p class="legend">{" ".join(words)}</p>'
+
+
+def _ends_section(groups: Sequence[Group], pooled: Mapping[str, Curves]) -> Section | None:
+    """Where accuracy ended over one or two swept settings; None where there is nothing to draw it over."""
+    if not pooled or not groups[0].settings:
+        return None
+    names = " and ".join(name.removesuffix(".name") for name in groups[0].settings)
+    title = f"Accuracy at the end over {names}"
+    if line := end_line(groups, pooled):
+        figure = single(title, "Mean over runs, from the lowest to the highest.", line)
+    elif panels := end_maps(groups, pooled):
+        figure = Figure(title, "Mean over runs at their last budget; darker is higher.", panels, 2)
+    else:
+        return None
+    return Section("ends", "Over the settings", figure_slot("ends", figure, files=False), {"ends": figure})
+
+
+def _groups_section(groups: Sequence[Group], pooled: Mapping[str, Curves], styles: Mapping[str, Style]) -> Section:
+    """A row for each group, the best first; below, folded, one for each run."""
+    rows = []
+    for group in _best_first(groups, pooled):
+        style, ends = styles[group.label], []
+        for curves in pooled.values():
+            mean = curves[group.label].mean if group.label in curves else [None]
+            ends += [format_number(mean[0]), format_number(mean[-1])]
+        swatch = line_swatch(style.colour, " ".join(map(str, style.dash)))
+        rows.append([swatch, group.label, str(len(group.runs)), *ends])
+    header = ["line", "setting", "runs", *(f"{role}, {end}" for role in pooled for end in ("first", "last"))]
+    table = html_table("Accuracy at the first and at the last budget, means over runs.", header, rows, 2)
+    return Section("settings", "Settings", table + _runs_table(groups))
+
+
+def _runs_table(groups: Sequence[Group]) -> str:
+    runs = [run for group in groups for run in group.runs]
+    rows = [
+        [
+            run.label,
+            *(format_number(run.metrics[name][1][-1] if name in run.metrics else None) for name in POOLED.values()),
+        ]
+        for run in runs
     ]
+    table = html_table("The last accuracy of each run.", ["run", *POOLED], rows, 1)
+    return f"<details><summary>{counted(len(runs), 'run')}</summary>{table}</details>"
+
+
+def _place(kind: str) -> int:
+    return KINDS.index(kind) if kind in KINDS else len(KINDS)
+
+
+def _metrics_section(
+    kind: str, metrics: Sequence[str], groups: Sequence[Group], axes: Sequence[Axis], styles: Mapping[str, Style]
+) -> Section:
+    """A small multiple for each metric of a kind, folded."""
+    own = [name for name in metrics if name.split("/")[0] == kind]
+    panels = {name: group_curves(curves, axes, styles) for name in own if (curves := _curves(groups, name))}
+    caption = "Means over runs, in the colour and dashes of the table above."
+    figure = Figure("", caption, panels, MOST_PANELS)
+    slot = Html(figure_slot(kind, figure, files=False))
+    summary = f"<summary>{counted(len(panels), 'metric')} of {escape(kind)}</summary>"
+    return Section(f"{kind}-metrics", kind, f"<details>{summary}{slot}</details>", {kind: figure})

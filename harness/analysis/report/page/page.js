@@ -71,19 +71,32 @@ async function draw(plot) {
   plot.drawnWidth = width;
 }
 
+// What is folded is drawn once it is opened.
+const isFolded = (plot) => plot.closest("details:not([open])") !== null;
+const isStale = (plot) => !isFolded(plot) && plot.clientWidth !== plot.drawnWidth;
+
+async function drawOnceSeen(plot) {
+  if (isFolded(plot)) plot.drawnWidth = undefined;
+  else await draw(plot);
+}
+
 async function drawAll() {
-  for (const plot of plots) await draw(plot);
+  for (const plot of plots) await drawOnceSeen(plot);
   document.body.dataset.drawn = axis ?? "";
 }
 
 let waiting;
 function later() {
   clearTimeout(waiting);
-  waiting = setTimeout(() => plots.some((plot) => plot.clientWidth !== plot.drawnWidth) && drawAll(), 200);
+  waiting = setTimeout(() => plots.some(isStale) && drawAll(), 200);
 }
 
 for (const select of document.querySelectorAll("select.axes"))
   select.addEventListener("change", () => { axis = select.value; drawAll(); });
+for (const details of document.querySelectorAll("details"))
+  details.addEventListener("toggle", async () => {
+    for (const plot of details.querySelectorAll(".plot")) if (isStale(plot)) await draw(plot);
+  });
 dark.addEventListener("change", drawAll);
 addEventListener("resize", later);
 drawAll();

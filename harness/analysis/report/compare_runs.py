@@ -1,0 +1,199 @@
+"""What a comparison draws: runs, or replicates of a table's arms, in groups that differ in their seeds alone."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.analysis.data.run_files import metrics_rows
+from harness.analysis.data.table import Table, load_table
+from harness.analysis.data.table_checks import TableError
+from harness.analysis.report.curve_series import AXES, Axis, Series, arm_series, log_axis
+from harness.config.run_names import name_of, short_setting
+from harness.core.dotted import changed_names, flatten
+from harness.core.files import read_json
+
+Array = NDArray[np.float64]
+Line = tuple[dict[str, Array], Array]  # x on each axis, y
+POOLED = {"verified": "eval/verified/mean@1", "unverified": "eval/unverified/mean@1"}
+# Parts of a configuration in which replicates may differ, and runs without being other runs.
+NO_SETTINGS = ("seed", "base.seed", "name", "out", "plan", "tracker.", "launcher.", "save.", "objective_metric")
+MOST_NAMED = 3  # settings in a label; where more were changed, the run's name says it
+SEEDS = re.compile(r"-s\d+(-b\d+)?$")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, or a replicate of a table's arm. config: flat, for what differs; of an arm its name alone."""
+
+    label: str
+    metrics: Mapping[str, Line]
+    config: Mapping[str, Any]
+
+    @property
+    def arm(self) -> str | None:
+        return self.config.get("arm")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seeds alone. settings: their values of what was changed among the groups."""
+
+    label: str
+    settings: Mapping[str, Any]
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric of a group at the budgets that all its runs have: mean, lowest and highest run [K]; x on each axis."""
+
+    axes: dict[str, Array]
+    mean: Array
+    low: Array
+    high: Array
+
+
+def load_runs(path: Path) -> list[Run]:
+    """The run of a run folder, or the replicates of each arm of a study folder or table. Raises TableError."""
+    if (path / "metrics.jsonl").exists():
+        return [run_folder(path)]
+    if path.is_dir() and not any(path.rglob("table.parquet")):
+        nested = sorted(file.parent for file in path.rglob("metrics.jsonl"))
+        if not nested:
+            raise TableError(f"{path} holds neither metrics.jsonl (a run) nor table.parquet (a study)")
+        return [run_folder(folder) for folder in nested]
+    return arms_of(load_table(path), path.stem)
+
+
+def run_folder(path: Path) -> Run:
+    """A run from its metrics.jsonl; a last line torn by a kill is left out. Raises TableError naming a broken line."""
+    rows = metrics_rows(path)
+    if not rows:
+        raise TableError(f"{path / 'metrics.jsonl'} has no rows yet: let the run log at least once")
+    axes = {name: f"compute/{name}" for name in AXES if f"compute/{name}" in rows[0]}
+    names = {name for row in rows for name in row if not name.startswith("compute/")}
+    metrics = {}
+    for name in names:
+        known = [row for row in rows if isinstance(row.get(name), int | float)]
+        if known:
+            x = {axis: np.array([row[key] for row in known], dtype=float) for axis, key in axes.items()}
+            metrics[name] = (x, np.array([row[name] for row in known], dtype=float))
+    return Run(name_of(path), metrics, flatten(read_json(path / "config.json") or {}))
+
+
+def arms_of(data: Table, name: str) -> list[Run]:
+    """Each replicate of each arm of a table, with accuracies under the names that a run's metrics give them."""
+    found = []
+    for arm in data.arms:
+        for size in data.sizes(arm):
+            tasks = {POOLED[role]: data.tasks(arm, role) for role in data.roles(arm) if role in POOLED}
+            tasks |= {f"eval/{task}/mean@1": [task] for task in data.tasks(arm)}
+            drawn = {metric: arm_series(data, arm, names, size) for metric, names in tasks.items()}
+            known = {metric: one for metric, one in drawn.items() if one is not None}
+            label = f"{name}: {arm}" + (f", {size:,} parameters" if len(data.sizes(arm)) > 1 else "")
+            seeds = next(iter(known.values())).seeds if known else ()
+            for i, seed in enumerate(seeds):
+                metrics = {metric: _line(one, i) for metric, one in known.items() if i < len(one.accuracy)}
+                found.append(Run(f"{label}, {seed}", metrics, {"arm": label}))
+    return found
+
+
+def _line(one: Series, replicate: int) -> Line:
+    """A replicate's curve, budget 0 first where it was evaluated."""
+    before = one.before[replicate]
+    start = [before] if np.isfinite(before) else []
+    axes = {
+        name: np.array([*([0.0] * len(start)), *values])
+        for name, values in one.axes.items()
+        if name != "x" or len(one.axes) == 1
+    }
+    return axes, np.array([*start, *one.accuracy[replicate]])
+
+
+def common_axes(runs: Sequence[Run]) -> list[Axis]:
+    """The axes that every line has, over all their budgets above 0. Raises TableError where there is none."""
+    lines = [line for run in runs for line in run.metrics.values()]
+    names = [name for name in (*AXES, "x") if lines and all(name in x for x, _ in lines)]
+    above = {name: [x[name][x[name] > 0] for x, _ in lines if (x[name] > 0).any()] for name in names}
+    usable = [name for name in names if above[name]]
+    if not usable:
+        raise TableError("these runs share no axis: compare run folders with run folders, or give the tables a step")
+    return [log_axis(name, above[name]) for name in usable]
+
+
+def groups_of(runs: Sequence[Run]) -> list[Group]:
+    """Runs that differ in their seeds alone, together; in the order of their settings' values."""
+    if any(run.arm for run in runs):  # an arm's settings are not in its table
+        keys = [run.arm or SEEDS.sub("", run.label) for run in runs]
+        tables = {key.partition(": ")[0] for key in keys}
+        found = _by_key(runs, [key.partition(": ")[2] or key for key in keys] if len(tables) == 1 else keys)
+        return [Group(key, {}, tuple(own)) for key, own in found.items()]
+    configs = [{k: v for k, v in run.config.items() if not k.startswith(NO_SETTINGS)} for run in runs]
+    names = changed_names(configs)
+    settings = [{name: config.get(name) for name in names} for config in configs]
+    swept = _without_repeats(names, settings)
+    order = sorted(range(len(runs)), key=lambda i: [sort_key(settings[i][name]) for name in swept])
+    found = _by_key([runs[i] for i in order], [repr(settings[i]) for i in order])
+    of_run = {id(run): {name: own[name] for name in swept} for run, own in zip(runs, settings)}
+    groups = [Group(_label(of_run[id(own[0])], own), of_run[id(own[0])], tuple(own)) for own in found.values()]
+    labels = [group.label for group in groups]
+    return [
+        group if labels.count(group.label) == 1 else Group(f"{group.label} ({i + 1})", group.settings, group.runs)
+        for i, group in enumerate(groups)
+    ]
+
+
+def _by_key(runs: Sequence[Run], keys: Sequence[str]) -> dict[str, list[Run]]:
+    found: dict[str, list[Run]] = {}
+    for run, key in zip(runs, keys, strict=True):
+        found.setdefault(key, []).append(run)
+    return found
+
+
+def _without_repeats(names: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names without those whose value goes with that of an earlier one, as rl.problems may with rl.group_size."""
+    kept: list[str] = []
+    for name in names:
+        values = [repr(each[name]) for each in settings]
+        earlier = [[repr(each[other]) for each in settings] for other in kept]
+        if not any(len(set(zip(values, other))) == len(set(values)) == len(set(other)) for other in earlier):
+            kept.append(name)
+    return kept
+
+
+def sort_key(value: Any) -> tuple[int, float, str]:
+    """Numbers by size, before words, which keep the alphabet."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return (0, float(value), "") if is_number else (1, 0.0, str(value))
+
+
+def setting_words(name: str, value: Any) -> str:
+    """optim.lr and 0.0001 → lr=1e-4; algo.name and grpo → algo=grpo."""
+    return short_setting(f"{name.removesuffix('.name')}={value}")
+
+
+def _label(settings: Mapping[str, Any], runs: Sequence[Run]) -> str:
+    names = list(dict.fromkeys(SEEDS.sub("", run.label) for run in runs))
+    if not settings or len(settings) > MOST_NAMED:
+        return names[0]
+    return ", ".join(setting_words(*each) for each in settings.items())
+
+
+def group_curve(group: Group, metric: str) -> Curve | None:
+    """None where no run of the group has the metric, or they share no budget."""
+    lines = [run.metrics[metric] for run in group.runs if metric in run.metrics]
+    if not lines:
+        return None
+    key = next(name for name in (*AXES, "x") if name in lines[0][0])
+    shared = sorted(set.intersection(*(set(x[key].tolist()) for x, _ in lines)))
+    if not shared:
+        return None
+    at = [[int(np.flatnonzero(x[key] == place)[-1]) for place in shared] for x, _ in lines]
+    values = np.array([y[places] for (_, y), places in zip(lines, at)])
+    axes = {name: np.mean([x[name][places] for (x, _), places in zip(lines, at)], axis=0) for name in lines[0][0]}
+    return Curve(axes, values.mean(0), values.min(0), values.max(0))
