@@ -130,8 +130,10 @@ def test_a_table_without_budget_zero_or_the_real_arm_lists_what_is_missing():
     other = transfer_report(check_table(drop(study_frame(), "true_reward")), OPTIONS)
     for report in (started, other):
         assert report["unverified"] is None
-        assert "cannot be judged" in report["sentences"][0]
+        assert "cannot be judged: the arm true_reward" in report["sentences"][0]
     assert any("no runs of the arm true_reward" in lack for lack in other["missing"])
+    assert any("study.analysis.real_arm" in lack for lack in other["missing"])
+    assert not any("0 replicates" in lack for lack in other["missing"])
 
 
 def test_runs_of_one_base_count_once_where_there_are_enough_bases():

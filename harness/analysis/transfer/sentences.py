@@ -15,7 +15,8 @@ def missing(table: Table, arms: dict[str, Grid], tasks: dict[str, list[str]], op
     """What the table lacks for a full answer, each with what it would add."""
     lacks = []
     if options.real_arm not in arms:
-        lacks.append(f"no runs of the arm {options.real_arm}: there is nothing to measure")
+        fix = "analysis.real_arm, in a study study.analysis.real_arm, names another"
+        lacks.append(f"no runs of the arm {options.real_arm}, whose transfer is reported; {fix}")
     for role, names in tasks.items():
         if options.real_arm in arms and not names:
             lacks.append(f"no {role} tasks in the arm {options.real_arm}")
@@ -27,7 +28,7 @@ def missing(table: Table, arms: dict[str, Grid], tasks: dict[str, list[str]], op
     if options.direct_arm not in arms:
         lacks.append(f"no arm {options.direct_arm}: the share of the possible gain that carried over is not measured")
     units = arms[options.real_arm].units if options.real_arm in arms else ()
-    if len(units) < FEW_REPLICATES:
+    if options.real_arm in arms and len(units) < FEW_REPLICATES:
         lacks.append(
             f"{counted(len(units), 'replicate')}: intervals from fewer than {FEW_REPLICATES} are wide and fragile"
         )
@@ -82,6 +83,9 @@ def _control_fell(pooled: Mapping[str, Any]) -> bool:
 
 def answer(report: dict[str, Any]) -> str:
     """The finding in one sentence."""
+    if report["unverified"] is None and report["verified"] is None:
+        arm = report["real_arm"]
+        return f"Transfer cannot be judged: the arm {arm} was not evaluated before and after RL."
     if report["unverified"] is None:
         return "Transfer cannot be judged: there are no unverified tasks evaluated before and after RL."
     pooled = report["unverified"]["pooled"]
