@@ -7,7 +7,14 @@ import pytest
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.report.compare import compare, pooled_curves
 from harness.analysis.report.compare_charts import end_line, end_maps, group_curves, styles_of
-from harness.analysis.report.compare_runs import arms_of, common_axes, group_curve, groups_of, load_runs
+from harness.analysis.report.compare_runs import (
+    arms_of,
+    common_axes,
+    group_curve,
+    groups_of,
+    load_runs,
+    repeated_settings,
+)
 from tests.analysis.pages import CHROMIUM, chart_rows, opened
 from tests.analysis.study_tables import study_frame, study_table
 
@@ -79,15 +86,17 @@ def test_runs_of_one_group_are_averaged_where_all_of_them_were_logged(tmp_path):
 def test_settings_that_go_together_are_one(tmp_path):
     for i, (size, problems) in enumerate([(4, 8), (8, 4), (4, 8)]):
         write_run(tmp_path / str(i), 1.0, seed=i, rl={"group_size": size, "problems": problems})
-    assert [group.label for group in groups_of(load_runs(tmp_path))] == ["group_size=4", "group_size=8"]
+    groups = groups_of(load_runs(tmp_path))
+    assert [group.label for group in groups] == ["group_size=4", "group_size=8"]
+    assert repeated_settings(groups) == ["rl.problems"]
 
 
 def test_two_swept_settings_are_a_grid_of_where_they_ended(tmp_path):
     write_sweep(tmp_path, algorithms=("rloo", "grpo"))
     groups = groups_of(load_runs(tmp_path))
     maps = end_maps(groups, pooled_curves(groups))
-    assert list(maps) == ["verified tasks", "unverified tasks"]
-    cells = {(row["x"], row["y"]): row["accuracy"] for row in chart_rows(maps["verified tasks"])}
+    assert list(maps) == ["Verified tasks", "Unverified tasks"]
+    cells = {(row["x"], row["y"]): row["accuracy"] for row in chart_rows(maps["Verified tasks"])}
     assert len(cells) == 6
     assert cells["algo=grpo", "lr=0.1"] == pytest.approx(0.45)
     styles = styles_of(groups)

@@ -1,6 +1,7 @@
 """Figures: what is drawn is what was measured, on every axis, with budget 0 in its own place."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -93,6 +94,13 @@ def test_of_many_arms_the_first_two_alone_show_their_spread(series, arms, spread
     many = (list(series) * arms)[:arms]
     chart = charts.learning_curves(many, shared_axes(many), "verified")
     assert len(layers(chart, "area")) == spread
+
+
+def test_a_band_ends_where_accuracies_do(series):
+    wide = replace(series[0], low=series[0].low - 2, high=series[0].high + 2)
+    rows = charts.band_rows(wide, shared_axes([wide]))
+    assert (rows["low"].min(), rows["high"].max()) == (0, 1)
+    assert charts.band_rows(series[0], shared_axes(series))["low"][3] == pytest.approx(series[0].low[3])
 
 
 def test_no_two_arms_share_a_colour():

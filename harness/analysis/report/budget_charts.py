@@ -48,10 +48,10 @@ def mean_rows(one: Series, axes: Sequence[Axis]) -> pl.DataFrame:
 
 
 def band_rows(one: Series, axes: Sequence[Axis]) -> pl.DataFrame:
-    """The mean and its 95% interval; no row where one replicate gives none."""
-    return (
-        mean_rows(one, axes).with_columns(low=pl.Series(one.low), high=pl.Series(one.high)).drop_nans(["low", "high"])
-    )
+    """The mean and its 95% interval, as far as accuracies go: of two replicates it is wider than the whole plot. No row
+    where one replicate gives none."""
+    bounds = {name: pl.Series(side).clip(0, 1) for name, side in (("low", one.low), ("high", one.high))}
+    return mean_rows(one, axes).with_columns(**bounds).drop_nans(["low", "high"])
 
 
 def seed_rows(one: Series, axes: Sequence[Axis]) -> pl.DataFrame:

@@ -28,6 +28,7 @@ from harness.analysis.report.compare_runs import (
     group_curve,
     groups_of,
     load_runs,
+    repeated_settings,
     setting_words,
 )
 from harness.analysis.report.curve_series import Axis
@@ -94,7 +95,10 @@ def _summary(groups: Sequence[Group], pooled: Mapping[str, Curves]) -> str:
         return lead
     best = _best_first(groups, pooled)[0]
     ends = [f"{format_number(c[best.label].mean[-1], 2)} on {role}" for role, c in pooled.items() if best.label in c]
-    return f"{lead} Best at the end: {best.label}, {' and '.join(ends)} tasks. The best of many was also lucky."
+    if also := repeated_settings(groups):
+        lead += f" {', '.join(also)} changed with them."
+    chosen = f"Chosen among {len(groups)} on these problems, so new seeds will on average do a little worse."
+    return f"{lead} Best at the end: {best.label}, {' and '.join(ends)} tasks. {chosen}"
 
 
 def _accuracy_section(

@@ -19,6 +19,7 @@ from harness.analysis.report.chart_style import (
     inline,
     legend_of,
     log_ticks,
+    sentence_case,
 )
 from harness.analysis.report.compare_runs import Curve, Group, setting_words, sort_key
 from harness.analysis.report.curve_series import Axis
@@ -107,7 +108,9 @@ def end_maps(groups: Sequence[Group], ends: Mapping[str, Mapping[str, Curve]]) -
         return {}
     values = [curve.mean[-1] for curves in ends.values() for curve in curves.values()]
     return {
-        f"{role} tasks": _end_map([g for g in groups if g.label in curves], curves, factors, (min(values), max(values)))
+        f"{sentence_case(role)} tasks": _end_map(
+            [g for g in groups if g.label in curves], curves, factors, (min(values), max(values))
+        )
         for role, curves in ends.items()
     }
 

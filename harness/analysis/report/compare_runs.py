@@ -133,7 +133,7 @@ def groups_of(runs: Sequence[Run]) -> list[Group]:
         tables = {key.partition(": ")[0] for key in keys}
         found = _by_key(runs, [key.partition(": ")[2] or key for key in keys] if len(tables) == 1 else keys)
         return [Group(key, {}, tuple(own)) for key, own in found.items()]
-    configs = [{k: v for k, v in run.config.items() if not k.startswith(NO_SETTINGS)} for run in runs]
+    configs = [_settings(run) for run in runs]
     names = changed_names(configs)
     settings = [{name: config.get(name) for name in names} for config in configs]
     swept = _without_repeats(names, settings)
@@ -146,6 +146,18 @@ def groups_of(runs: Sequence[Run]) -> list[Group]:
         group if labels.count(group.label) == 1 else Group(f"{group.label} ({i + 1})", group.settings, group.runs)
         for i, group in enumerate(groups)
     ]
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    return {k: v for k, v in run.config.items() if not k.startswith(NO_SETTINGS)}
+
+
+def repeated_settings(groups: Sequence[Group]) -> list[str]:
+    """Settings that were changed and are left out of the groups' own, since each goes with one of these."""
+    if not groups[0].settings:
+        return []
+    names = changed_names([_settings(run) for group in groups for run in group.runs])
+    return [name for name in names if name not in groups[0].settings]
 
 
 def _by_key(runs: Sequence[Run], keys: Sequence[str]) -> dict[str, list[Run]]:
