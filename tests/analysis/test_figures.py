@@ -101,6 +101,8 @@ def test_a_band_ends_where_accuracies_do(series):
     rows = charts.band_rows(wide, shared_axes([wide]))
     assert (rows["low"].min(), rows["high"].max()) == (0, 1)
     assert charts.band_rows(series[0], shared_axes(series))["low"][3] == pytest.approx(series[0].low[3])
+    two = replace(wide, accuracy=wide.accuracy[:2])
+    assert charts.band_rows(two, shared_axes([wide])).is_empty()
 
 
 def test_no_two_arms_share_a_colour():

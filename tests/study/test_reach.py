@@ -53,7 +53,7 @@ def test_the_share_of_groups_with_signal_is_that_of_all_groups_that_could_be_dra
 def test_what_is_out_of_reach_and_what_is_solved_is_named():
     cells = (cell("a", 1, 96), cell("a", 2, 40), cell("a", 3, 0), cell("b", 1, 0, "unverified"))
     dead, whole, solved = (next(s for s in reach_sentences(Reach("nano", "", 8, cells)) if word in s)
-                           for word in ("also 1 cell of", "1 of 1 unverified tasks", "Solved"))  # fmt: skip
+                           for word in ("Out of reach: 1 cell of", "1 of 1 unverified tasks", "Solved"))  # fmt: skip
     assert ("a (3)" in dead, "b (1)" in whole, "a (1)" in solved) == (True, True, True)
     assert reach_sentences(Reach("nano", "", 8, cells[1:2])) == ["Every cell is within reach, and none is solved."]
 

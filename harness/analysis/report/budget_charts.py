@@ -28,6 +28,7 @@ Fits = Mapping[str, Mapping]
 
 LAW_POINTS = 60  # at which a law is drawn
 MANY = 4  # arms: of more only the first two show band and seeds, which else cover each other
+FEWEST_IN_BAND = 3  # replicates
 HIDDEN_FACTOR = 4.0  # the last factor of budgets hidden by the gating extrapolation
 HEIGHT = 300
 PANEL_HEIGHT = 170
@@ -48,10 +49,11 @@ def mean_rows(one: Series, axes: Sequence[Axis]) -> pl.DataFrame:
 
 
 def band_rows(one: Series, axes: Sequence[Axis]) -> pl.DataFrame:
-    """The mean and its 95% interval, as far as accuracies go: of two replicates it is wider than the whole plot. No row
-    where one replicate gives none."""
+    """The mean and its 95% interval, as far as accuracies go. No row of fewer than three replicates: the t-interval of
+    two is 13 standard errors to a side, and hides the curves."""
     bounds = {name: pl.Series(side).clip(0, 1) for name, side in (("low", one.low), ("high", one.high))}
-    return mean_rows(one, axes).with_columns(**bounds).drop_nans(["low", "high"])
+    rows = mean_rows(one, axes).with_columns(**bounds).drop_nans(["low", "high"])
+    return rows if len(one.accuracy) >= FEWEST_IN_BAND else rows.clear()
 
 
 def seed_rows(one: Series, axes: Sequence[Axis]) -> pl.DataFrame:

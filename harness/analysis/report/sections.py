@@ -61,7 +61,8 @@ def curves_section(drawn: Mapping[str, Sequence[Series]], axes: Sequence[Axis]) 
     }
     few = ", these of the first two arms only" if len(labels) > charts.MANY else ""
     caption = (
-        f"Accuracy over all tasks of a role, each arm: mean, 95% t-band over seeds, each seed (thin){few}. "
+        "Accuracy over all tasks of a role, each arm: mean, 95% t-band over seeds (three or more), each seed (thin)"
+        f"{few}. "
         "0, left of the dotted line: before RL."
     )
     figures = {"accuracy": Figure(accuracy_title(shown), caption, panels, columns=2)}
