@@ -38,7 +38,7 @@ def train_config(*overrides, folder=None):
 
 
 def test_the_study_of_the_page_is_ten_lines_and_expands(folder):
-    assert PAGE["my_configs/study/group_size.yaml"].count("\n") <= 11  # its path is one
+    assert PAGE["my_configs/study/group_size.yaml"].count("\n") <= 13  # two are its heading
     with hydra_with("configs", str(folder)):
         study = expand(Composer("study"), ["study=group_size", "device=cpu"])
     assert [(e.arm, e.config.rl.group_size * e.config.rl.problems) for e in study.entries] == [
@@ -49,6 +49,16 @@ def test_the_study_of_the_page_is_ten_lines_and_expands(folder):
 def test_the_preset_of_the_page_changes_what_it_says(folder):
     config = train_config("experiment=long", folder=str(folder))
     assert (config.name, config.algo.name, config.rl.steps, config.rl.group_size) == ("long", "grpo", 1024, 8)
+
+
+def test_a_study_may_start_from_a_preset_and_change_it(folder):
+    path = folder / "study" / "group_size.yaml"
+    first, rest = path.read_text().split("\n", 1)
+    path.write_text(f"{first}\ndefaults:\n  - override /experiment: walk\n{rest}\nrl: {{steps: 64}}\n")
+    with hydra_with("configs", str(folder)):
+        study = expand(Composer("study"), ["study=group_size", "device=cpu"])
+    config = study.entries[0].config
+    assert (config.sampling.thinking, config.rl.steps, config.tasks.verified) == (26, 64, ("walk_map1.symbolic",))
 
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted((CONFIGS / "experiment").glob("*.yaml"))])
