@@ -13,11 +13,8 @@ from harness.analysis.calibration.code_hash import judging_code_hash
 from harness.analysis.calibration.confusion import confusion
 from harness.analysis.calibration.coverage import coverage
 from harness.analysis.calibration.draws import draw_tables
-from harness.analysis.calibration.simulate import (
-    Kind,
-    StudyDesign,
-    line,
-)
+from harness.analysis.calibration.mechanism import read_mechanism, write_mechanism
+from harness.analysis.calibration.simulate import Kind, StudyDesign, line
 from harness.analysis.data.options import Options
 from harness.analysis.verdict.decide import decide
 from harness.analysis.verdict.task_shares import CALIBRATION
@@ -31,7 +28,8 @@ SIZES = {"confusion": "tables", "coverage": "coverage", "power": "power"}  # par
 
 @dataclass(frozen=True)
 class CalibrationSizes:
-    """Simulated tables: a kind for the confusion matrix, a case for coverage, a cell for power. 0 keeps a part.
+    """Simulated tables: a kind for the confusion matrix, a case for coverage, a cell for power, a case for the
+    mechanism. 0 keeps a part.
 
     progress: a file to which each finished case of the confusion matrix is appended, and from which a stopped
     calibration goes on. workers: processes that judge tables.
@@ -40,6 +38,7 @@ class CalibrationSizes:
     tables: int = 200
     coverage: int = 1000
     power: int = 100
+    mechanism: int = 200
     seed: int = 1
     page: str = "docs/explanation/calibration.md"
     workers: int = 1
@@ -101,5 +100,7 @@ def calibrate(sizes: CalibrationSizes, options: Options) -> None:
     CALIBRATION.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
     path = Path(sizes.page)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(calibration_page(found))
+    if sizes.mechanism:
+        write_mechanism(sizes.mechanism, sizes.seed)
+    path.write_text(calibration_page(found | {"mechanism": read_mechanism()}))
     print(f"wrote {CALIBRATION} and {path} in {time.monotonic() - began:.0f} s")

@@ -15,7 +15,13 @@ def calibration_page(found: dict) -> str:
         "seeds differ by a tenth of the rise and wander slowly. Regenerate with\n\n"
         f"    python scripts/analyze.py action=calibrate calibrate.seed={found['seeds']['confusion']}\n"
     )
-    makers = {"confusion": _confusion, "coverage": _coverage, "power": _power, "window": _window}
+    makers = {
+        "confusion": _confusion,
+        "coverage": _coverage,
+        "power": _power,
+        "mechanism": _mechanism,
+        "window": _window,
+    }
     return "\n".join(
         [
             "# Calibration: how often the analysis is right\n",
@@ -115,6 +121,56 @@ def _power(rows: Sequence[dict]) -> str:
         "R0 .2 to .6 decades' worth below the first budget.\n\n"
         + _rows(["slope per decade", *(f"{c:,} completions x {s} seeds" for c, s in designs)], shown)
     )
+
+
+def _mechanism(found: dict) -> str:
+    """Learning times and exponents of difficulty."""
+    times = [
+        [
+            *_case(r),
+            f"{r['identified']} of {r['tables']}",
+            f"{r['ratio']:.3f}",
+            f"{r['low']:.2f} to {r['high']:.2f}",
+            f"{r['within_tenth'] / r['identified']:.0%}",
+            f"{r['error']:.3f}",
+        ]
+        for r in found["learning_times"]
+    ]
+    exponents = [
+        [
+            *_case(r),
+            f"{r['identified']} of {r['tables']}",
+            f"{r['used']:.1f}",
+            f"{r['bias']:+.3f}",
+            f"{r['covered']:.3f}",
+            f"{r['given']:.3f}",
+        ]
+        for r in found["gamma"]
+    ]
+    low, high = COVER_GOAL
+    missed = [f"{r['seeds']} seeds, {r['censored']:.0%}" for r in found["gamma"] if not low <= r["given"] <= high]
+    goal = "met by all" if not missed else f"missed at {'; '.join(missed)} censored"
+    return (
+        "## Learning times and difficulty\n\n"
+        "Every cell (64 problems x 4 completions, 13 budgets over 3 decades) rises from .05 to .95 within about half a "
+        "decade, at a time that scatters by .1 decades over seeds, .05 over the cells of a seed, .1 over its problems "
+        "(`harness/analysis/calibration/mechanism.py`). `censored`: share of the cells whose time lies beyond the "
+        "window. 24 cells spread log-uniformly: the spread found over the one planted, mean and 5% to 95% of the "
+        "tables; `error`: root mean square of the times within the window, in decades. Regenerate with\n\n"
+        "    python scripts/analyze.py action=calibrate calibrate.tables=0 calibrate.coverage=0 calibrate.power=0\n\n"
+        + _rows(["seeds", "censored", "identified", "spread", "5% to 95%", "within a tenth", "error"], times)
+        + "\nT = T_1 D^1.5 over eight difficulties from 1 to 10, the exponent scattering by .1 over seeds; of "
+        "difficulties that every seed solves. `given the problems`: of the exponent that the problems drawn have, "
+        "which an interval over seeds promises; that for all possible problems is held less often the more seeds there "
+        f"are. Goal {low:.0%} to {high:.0%} given the problems: {goal}.\n\n"
+        + _rows(
+            ["seeds", "censored", "identified", "difficulties used", "bias", "covered", "given the problems"], exponents
+        )
+    )
+
+
+def _case(row: dict) -> list[object]:
+    return [row["seeds"], f"{row['censored']:.0%}"]
 
 
 def _window(rows: Sequence[dict]) -> str:

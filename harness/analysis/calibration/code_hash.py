@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.analysis.data.options import default_options
@@ -26,12 +27,28 @@ JUDGES = (
     "verdict/line_window.py",
     "verdict/rules.py",
 )
+MECHANISM = (  # what finds learning times and exponents of difficulty, and the tables that they are tried on
+    "calibration/mechanism.py",
+    "calibration/simulate.py",
+    "data/crossing.py",
+    "data/difficulty_times.py",
+    "stats/censored.py",
+    "stats/contrasts.py",
+    "stats/slopes.py",
+    "verdict/difficulty.py",
+    "verdict/learning_times.py",
+    "verdict/same_block.py",
+)
 
 
 def judging_code_hash() -> str:
-    """Of the files above and the default options; comments, docstrings and layout do not count."""
+    return code_hash(JUDGES)
+
+
+def code_hash(names: Sequence[str]) -> str:
+    """Of some of the files above and the default options; comments, docstrings and layout do not count."""
     digest = hashlib.blake2b(digest_size=16)
-    for name in JUDGES:
+    for name in names:
         digest.update(without_docstrings((ANALYSIS / name).read_text()).encode())
     digest.update(repr(default_options()).encode())
     return digest.hexdigest()

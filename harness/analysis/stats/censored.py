@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 LOWER, UPPER = 0.1, 0.9  # shares between which the spread is measured, as far as they are observed
 FEWEST_TIMES = 5  # observed times below which no spread is estimated
-FEWEST_SHARE = 0.4  # of all times, that the observed ones must cover: a smaller part does not fix the whole width
+FEWEST_SHARE = 0.25  # of all times, that the observed ones must cover: a smaller part does not fix the whole width
 
 
 @dataclass(frozen=True)

@@ -11,26 +11,31 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
+from harness.analysis.data.crossing import crossing
 from harness.analysis.data.curves import Curves
 from harness.analysis.stats.censored import Times, log_uniform_spread
 from harness.analysis.stats.formatting import counted
 from harness.analysis.stats.slopes import slope_weights
 from harness.analysis.verdict.mixture import pooled_mean
+from harness.analysis.verdict.same_block import same_block
 
 Array = NDArray[np.float64]
 FEWEST_CELLS, FEWEST_BUDGETS = 3, 2
 NOISE_FACTOR = 4.0  # standard errors of a difference that a rise must exceed to have a learning time
+STILL_RISING = 0.1  # share of a rise that, gained between the last two budgets beyond two standard errors, goes on
 LOG_UNIFORM_WITHIN = 0.1  # largest distance in share at which the times count as spread log-uniformly
 
 
 @dataclass(frozen=True)
 class CellTimes:
-    """Learning times of one cell, [n] each: log10 x at half and at nine tenths of the rise (NaN: none), whether that
-    lies before the first budget, and the levels before and after."""
+    """Learning times of one cell, [n] each: log10 x at half and at nine tenths of the rise (NaN: none; the first budget
+    if before it), whether the half lies before the first budget, whether the cell still rises at the last one, where
+    half of its rise is not known, and the levels before and after."""
 
     half: Array
     ninety: Array
     early: NDArray[np.bool_]
+    unfinished: NDArray[np.bool_]
     start: Array
     end: Array
 
@@ -40,9 +45,10 @@ def learning_times(parts: Mapping[tuple, Curves], pool: Curves, margin: float) -
     or two budgets. Cells that no replicate learned are counted, and not listed in `by_cell`.
 
     parts: cell (task, difficulty, setting) -> its curves; those of other budgets or replicates than the pool's are left
-    out. A cell that does not rise by the margin, or within its noise, has no learning time: it is censored (late).
+    out. A cell that does not rise by the margin, or within its noise, has no learning time: it is censored (late), as
+    is one that still rises at the last budget.
     """
-    alike = {cell: part for cell, part in parts.items() if _same_block(part, pool)}
+    alike = {cell: part for cell, part in parts.items() if same_block(part, pool)}
     if len(alike) < FEWEST_CELLS or len(pool.x) < FEWEST_BUDGETS:
         return None
     z = np.log10(pool.x)
@@ -72,43 +78,31 @@ def learning_times(parts: Mapping[tuple, Curves], pool: Curves, margin: float) -
     return record | {"sentence": sentence(record)}
 
 
-def _same_block(part: Curves, pool: Curves) -> bool:
-    same_x = part.x.shape == pool.x.shape and np.allclose(part.x, pool.x, rtol=1e-6)
-    return same_x and (part.seeds, part.bases) == (pool.seeds, pool.bases)
-
-
 def cell_times(part: Curves, margin: float) -> CellTimes:
     """Learning times of one cell, from each replicate's curve made monotone (isotonic least squares)."""
     z, n = np.log10(part.x), len(part.accuracy)
     half, ninety, start, end = (np.full(n, np.nan) for _ in range(4))
-    early = np.zeros(n, bool)
+    early, unfinished = np.zeros(n, bool), np.zeros(n, bool)
     for i in range(n):
         before = part.r0[i] if np.isfinite(part.r0[i]) else part.accuracy[i, 0]
         monotone = isotonic_regression(np.concatenate([[before], part.accuracy[i]])).x
         start[i], end[i] = monotone[0], monotone[-1]
         noise = NOISE_FACTOR * np.sqrt(part.noise[i, 0] + part.noise[i, -1])
         if end[i] - start[i] > max(margin, noise):
-            half[i], ninety[i] = (_crossing(z, monotone, share) for share in (0.5, 0.9))
+            levels = [start[i] + share * (end[i] - start[i]) for share in (0.5, 0.9)]
+            half[i], ninety[i] = (max(z[0], crossing(z, monotone[1:], level)) for level in levels)
             early[i] = bool(half[i] <= z[0])
+            last = 2 * np.sqrt(part.noise[i, -2:].sum())
+            unfinished[i] = monotone[-1] - monotone[-2] > max(STILL_RISING * (end[i] - start[i]), last)
         else:
             start[i] = end[i] = part.accuracy[i].mean()
-    return CellTimes(half, ninety, early, start, end)
-
-
-def _crossing(z: Array, monotone: Array, share: float) -> float:
-    """log10 x where a monotone curve [K + 1], budget 0 first, reaches a share of its rise; z[0] if before it."""
-    level = monotone[0] + share * (monotone[-1] - monotone[0])
-    k = int(np.argmax(monotone >= level))
-    if k <= 1:
-        return float(z[0])
-    below, above = monotone[k - 1], monotone[k]
-    return float(z[k - 2] + (level - below) / (above - below) * (z[k - 1] - z[k - 2]))
+    return CellTimes(half, ninety, early, unfinished, start, end)
 
 
 def _times(learned: list[CellTimes], z: Array) -> Times:
-    """All cells and replicates together; cells without a learning time are late, at the last budget."""
+    """All cells and replicates together; cells without a learning time or unfinished are late, at the last budget."""
     half, early = (np.concatenate([getattr(one, name) for one in learned]) for name in ("half", "early"))
-    late = ~np.isfinite(half)
+    late = ~np.isfinite(half) | (np.concatenate([one.unfinished for one in learned]) & ~early)
     return Times(np.where(late, z[-1], half), early, late)
 
 
@@ -119,8 +113,9 @@ def _steps(one: CellTimes, z: Array) -> Array:
 
 
 def _observed_rise(learned: list[CellTimes]) -> float:
-    """Mean rise of the cells and replicates whose learning time lies in the window."""
-    return float(np.concatenate([(one.end - one.start)[np.isfinite(one.half) & ~one.early] for one in learned]).mean())
+    """Mean rise of the cells and replicates whose learning time is observed."""
+    rises = [(one.end - one.start)[np.isfinite(one.half) & ~one.early & ~one.unfinished] for one in learned]
+    return float(np.concatenate(rises).mean())
 
 
 def _cell_record(cell: tuple, one: CellTimes) -> dict:
