@@ -9,12 +9,13 @@ from envs.registry import select
 from harness.config.identity import code_version, evaluation_id, run_id
 from harness.config.roles import ROLES, roles_of
 from harness.config.schema import Config
+from harness.core.accuracy import accuracy
 from harness.core.files import read_json, write_hashed_json, write_jsonl
 from harness.core.flops import Spent
+from harness.core.samples import samples_path
 from harness.core.seeding import keys
 from harness.evaluate import Cell, CellResult, at_budgets, build_suite, cell_row, evaluate, problem_rows
 from harness.run.folder import Member, RunFolder, Stack, run_folder
-from harness.run.samples import samples_path
 from harness.train.pretrain import document_loss, held_out_documents
 from harness.train.state import TrainState
 
@@ -91,7 +92,7 @@ def eval_metrics(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         task, in_setting, _ = name.partition("/")
         if in_setting and len(cells) == len(groups[task]):
             continue  # its only setting
-        out[f"eval/{name}/mean@1"] = sum(r["n_correct"] / (r["n_problems"] * r["k"]) for r in cells) / len(cells)
+        out[f"eval/{name}/mean@1"] = sum(map(accuracy, cells)) / len(cells)
         for column in cells[0]:
             if column.startswith(("pass_at_", "majority_at_")):
                 measure = column.replace("_at_", "@")
@@ -104,7 +105,7 @@ def pooled_accuracy(config: Config, rows: Iterable[Mapping[str, Any]]) -> dict[s
     role_and_task, tasks = roles_of(config), {}
     for row in rows:
         key = role_and_task(row["task"], row["difficulty"])
-        tasks.setdefault(key, []).append(row["n_correct"] / (row["n_problems"] * row["k"]))
+        tasks.setdefault(key, []).append(accuracy(row))
     means = {key: sum(cells) / len(cells) for key, cells in tasks.items()}
     pooled = {role: [mean for key, mean in means.items() if key[0] == role] for role in ROLES}
     return {role: sum(values) / len(values) for role, values in pooled.items() if values}

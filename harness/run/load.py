@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from harness.config.run_names import find_run, name_of
+from harness.core.accuracy import accuracy
 from harness.core.files import read_json
 from harness.run.tracker import read_metrics
 
@@ -69,7 +70,7 @@ class Run:
 
 def with_accuracy(table: pl.DataFrame) -> pl.DataFrame:
     """A run table with a column `accuracy`: the share of completions that are correct."""
-    return table.with_columns(accuracy=pl.col("n_correct") / (pl.col("n_problems") * pl.col("k")))
+    return table.with_columns(accuracy=accuracy(table))
 
 
 def load_run(path: str | Path, out: str | Path = "outputs") -> Run:

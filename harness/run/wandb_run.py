@@ -12,8 +12,8 @@ from typing import Any
 
 from harness.config.identity import code_version
 from harness.config.schema import WandbTracker
+from harness.core.samples import COLUMNS, sample_rows
 from harness.run.evaluations import VERIFIED_ACCURACY
-from harness.run.samples import COLUMNS, sample_rows
 
 METRIC_GROUPS = ("train", "optim", "eval", "time", "perf", "reward")
 

@@ -9,9 +9,10 @@ from rich.text import Text
 from harness.config.identity import run_id
 from harness.config.roles import ROLES, roles_of
 from harness.config.schema import Config
+from harness.core.accuracy import accuracy
+from harness.core.samples import Sample, before_and_after
 from harness.run.evaluations import kept_evaluations, pooled_accuracy
 from harness.run.folder import run_folder
-from harness.run.samples import Sample, before_and_after
 
 Rows = Sequence[Mapping[str, Any]]  # of the run table, at one budget
 LONGEST_TEXT = 60  # characters of a prompt or completion that are shown
@@ -49,8 +50,7 @@ def _by_task(config: Config, rows: Rows) -> dict[tuple[str, str, str], float]:
     role_and_task, groups = roles_of(config), {}
     for row in rows:
         key = role_and_task(row["task"], row["difficulty"])
-        accuracy = row["n_correct"] / (row["n_problems"] * row["k"])
-        groups.setdefault(key, {}).setdefault(row["setting"], []).append(accuracy)
+        groups.setdefault(key, {}).setdefault(row["setting"], []).append(accuracy(row))
     found = {}
     for (role, task), settings in groups.items():
         found[role, task, ""] = _mean([value for values in settings.values() for value in values])

@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from harness.core.files import read_json
+from harness.core.samples import samples_path
 from harness.run.evaluations import pooled_accuracy
-from harness.run.samples import samples_path
 from harness.study.run_summary import accuracy_table, samples_table
 from harness.study.sweep import sweep_table
 from tests.toys import tiny, train

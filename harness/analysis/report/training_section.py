@@ -1,6 +1,5 @@
 """The sections drawn from run folders: how training went, what it cost, and completions before and after RL."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from harness.analysis.data.run_files import first_and_last_samples, metrics_rows
+from harness.analysis.data.run_files import metrics_rows
 from harness.analysis.data.table import Table
 from harness.analysis.report.budget_charts import metric_panel
 from harness.analysis.report.chart_style import Chart, arm_channels, inline, only, readable
 from harness.analysis.report.curve_series import Axis
 from harness.analysis.report.figures import Figure
 from harness.analysis.report.html import Html, Section, code, figure_slot, html_table
+from harness.core.samples import Sample, before_and_after
 
 Array = NDArray[np.float64]
 DYNAMICS = {
@@ -161,7 +161,7 @@ def samples_section(table: Table, folders: Mapping[str, Path], arm: str) -> Sect
     """The most frequent completion of the same problems before RL and after it, of the arm's first run with samples."""
     runs = table.frame.filter(pl.col("arm") == arm).select("run_id", "seed").unique().sort("seed")
     for run, seed in runs.iter_rows():
-        pairs = first_and_last_samples(folders[run]) if run in folders else []
+        pairs = list(before_and_after(folders[run])) if run in folders else []
         if pairs:
             body = [_sample_row(before, after) for before, after in _spread(pairs)]
             header = ["task", "difficulty", "problem", "answer", "before RL", "after RL"]
@@ -170,25 +170,25 @@ def samples_section(table: Table, folders: Mapping[str, Path], arm: str) -> Sect
     return None
 
 
-def _spread(pairs: Sequence[tuple]) -> list[tuple]:
+def _spread(pairs: Sequence[tuple[Sample, Sample]]) -> list[tuple[Sample, Sample]]:
     """At most MOST_SAMPLES pairs, a task's first ones before any task's later ones, in the order of tasks."""
-    tasks = [before["task"] for before, _ in pairs]
+    tasks = [before.task for before, _ in pairs]
     ranked = [(tasks[:place].count(task), place) for place, task in enumerate(tasks)]
     kept = sorted(place for _, place in sorted(ranked)[:MOST_SAMPLES])
     return [pairs[place] for place in kept]
 
 
-def _sample_row(before: Mapping, after: Mapping) -> list[str]:
-    where = ", ".join(str(part) for part in (before["difficulty"], before.get("setting")) if part)
+def _sample_row(before: Sample, after: Sample) -> list[str]:
+    where = ", ".join(str(part) for part in (before.difficulty, before.setting) if part)
     return [
-        readable(before["task"]),
+        readable(before.task),
         where,
-        code(before["prompt"]),
-        code(before["answer"]),
+        code(before.prompt),
+        code(before.answer),
         *map(_most_often, (before, after)),
     ]
 
 
-def _most_often(sample: Mapping) -> Html:
-    (text, times), *_ = Counter(sample["completions"]).most_common(1)
-    return Html(f"{code(text)} {times}/{len(sample['completions'])}")
+def _most_often(sample: Sample) -> Html:
+    ((text, times),) = sample.most_common()
+    return Html(f"{code(text)} {times}/{len(sample.completions)}")

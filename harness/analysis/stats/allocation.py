@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from harness.analysis.data.curves import Curves, base_mean_curves, curves, has_budgets
-from harness.analysis.data.grids import Grid, arm_grids
+from harness.analysis.data.grids import ACCURACY, Grid, arm_grids
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
 from harness.analysis.data.table_checks import budget_column
@@ -130,7 +130,6 @@ def _base_points(table: Table, options: Options) -> pl.DataFrame:
     """One row per base and budget > 0: log10 FLOPs of pretraining and RL, pooled verified accuracy."""
     rows = table.frame.filter((pl.col("arm") == options.real_arm) & (pl.col("role") == "verified") & (pl.col("x") > 0))
     pretraining = (6.0 * pl.col("model_params") * pl.col("pretrain_tokens").cast(pl.Float64)).log10()
-    accuracy = pl.col("n_correct") / (pl.col("n_problems") * pl.col("k"))
     cells = rows.select(
         "base_id",
         "model_params",
@@ -138,7 +137,7 @@ def _base_points(table: Table, options: Options) -> pl.DataFrame:
         "task",
         pretraining.alias("pretraining"),
         pl.col("flops").cast(pl.Float64).log10().alias("rl"),
-        accuracy.alias("accuracy"),
+        ACCURACY.alias("accuracy"),
     )
     key = ["base_id", "model_params", "x"]
     tasks = cells.group_by(*key, "task").agg(pl.col("pretraining", "rl", "accuracy").mean())

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from harness.analysis.data.crossing import crossing
+from harness.analysis.data.grids import ACCURACY
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.stats.contrasts import mean_record
 
@@ -51,7 +52,7 @@ def metric_curves(frame: pl.DataFrame) -> pl.DataFrame:
         raise TableError(f"columns {', '.join(missing)} are missing", "run the study again: evaluations write them")
     difficulty = pl.col("difficulty").cast(pl.Int64, strict=False)
     metrics = {
-        "accuracy": pl.col("n_correct") / (pl.col("n_problems") * pl.col("k")),
+        "accuracy": ACCURACY,
         "edit_similarity": 1 - pl.col("answer_edit_distance").cast(pl.Float64),
         "logprob_per_letter": pl.col("answer_logprob").cast(pl.Float64) / difficulty,
     }

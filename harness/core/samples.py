@@ -70,9 +70,11 @@ def sample_rows(run_dir: Path, step: int, most: int = 3) -> list[list[Any]]:
     return rows
 
 
-def before_and_after(run_dir: Path, step: int) -> Iterator[tuple[Sample, Sample]]:
-    """Pairs of the same problem before RL and at a budget."""
-    after = {sample.place: sample for sample in read_samples(samples_path(run_dir, step))}
+def before_and_after(run_dir: Path, step: int | None = None) -> Iterator[tuple[Sample, Sample]]:
+    """Pairs of the same problem before RL and at a budget, by default the last one sampled."""
+    last = max((Path(run_dir) / SAMPLES).glob("step-*.jsonl"), default=samples_path(run_dir, 0))
+    path = last if step is None else samples_path(run_dir, step)
+    after = {} if path == samples_path(run_dir, 0) else {sample.place: sample for sample in read_samples(path)}
     for sample in read_samples(samples_path(run_dir, 0)):
         if sample.place in after:
             yield sample, after[sample.place]

@@ -2,7 +2,7 @@
 
 import json
 
-from harness.run.samples import before_and_after, read_samples, sample_rows, samples_path
+from harness.core.samples import before_and_after, read_samples, sample_rows, samples_path
 from tests.toys import tiny, train
 
 
@@ -21,6 +21,15 @@ def test_rows_count_the_most_frequent_completions_beside_that_before_rl(tmp_path
     assert sample_rows(tmp_path, 64, most=1) == [[64, *about, "3", "9", 3]]
     assert sample_rows(tmp_path, 0, most=1) == [[0, *about, "3", "3", 2]]
     assert sample_rows(tmp_path, 128) == read_samples(samples_path(tmp_path, 128)) == []
+
+
+def test_without_a_step_the_last_sampled_budget_stands_beside_that_before_rl(tmp_path):
+    write(tmp_path, 0, ["3"])
+    assert list(before_and_after(tmp_path)) == []
+    for step in (64, 128):
+        write(tmp_path, step, [str(step)])
+    ((before, after),) = before_and_after(tmp_path)
+    assert (before.completions, after.completions) == (("3",), ("128",))
 
 
 def test_a_run_shows_each_of_its_problems_before_and_after(tmp_path):
