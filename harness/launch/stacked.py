@@ -1,7 +1,8 @@
 """Runs of one shape in one model: seeds share every kernel launch, each with the streams that it would have alone.
 
 Jobs that are alike but for their seeds become one, which a local process works on. Worth it on a GPU, where a tiny
-policy leaves the chip idle; on a CPU parallel processes do as well.
+policy leaves the chip idle; on a CPU parallel processes do as well. The native backend, whose C takes one seed after
+the other anyway, trains the runs of a stack so.
 """
 
 import hashlib

@@ -62,8 +62,7 @@ def backend_of(config: Config) -> Backend:
 
 def run_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Brings the job's run to step `job.until`, scored at `job.budgets`; what is done already is not done again."""
-    (folder,) = run_stack([job], lambda _, row: report(row))
-    return {"step": job.until, "folder": folder}
+    return {"step": job.until, "folder": run_stack([job], lambda _, row: report(row))[0]}
 
 
 def run_stacked_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -73,8 +72,10 @@ def run_stacked_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[
 
 
 def run_stack(jobs: Sequence[Job], report: ReportRow) -> list[str]:
-    """Runs that are alike but for their seeds in one model, each with the streams that it would have alone. Those that
-    have come less far are a stack of their own. Returns their folders."""
+    """Runs that are alike but for their seeds, each with the streams that it would have alone, in one model; those that
+    lag are a stack of their own. One by one, to the bits of plain runs, if the backend does not batch seeds."""
+    if len(jobs) > 1 and not backend_of(parse(jobs[0].run)).batches_seeds:
+        return [folder for job in jobs for folder in run_stack([job], report)]
     with ExitStack() as stack:
         members = [_open_member(job, stack) for job in jobs]
         stack.enter_context(backend_of(members[0].config).num_threads(jobs[0].threads))

@@ -144,7 +144,7 @@ def test_plan_status_and_launch_agree_on_what_remains(tmp_path):
 def test_a_stack_of_runs_that_have_come_less_and_farther_shortens_none(tmp_path):
     from harness.run.job import run_stack
 
-    far, near = (tiny("rl.steps=6", f"seed={seed}", out=tmp_path) for seed in (0, 1))
+    far, near = (tiny("rl.steps=6", "backend=eager", f"seed={seed}", out=tmp_path) for seed in (0, 1))
     run_job(base_job(far), silent)
     run_job(rl_job(far), silent)
     run_job(replace(rl_job(near), until=2, budgets=(0, 1, 2)), silent)

@@ -109,7 +109,8 @@ def test_a_run_shows_pooled_accuracy_transfer_samples_and_weights_at_its_budgets
 
 @pytest.mark.slow
 def test_runs_of_a_stack_are_runs_of_their_own(tmp_path):
-    configs = [tiny("tracker=wandb", f"seed={seed}", f"tracker.dir={tmp_path}", out=tmp_path) for seed in (0, 1)]
+    tracked = ("tracker=wandb", f"tracker.dir={tmp_path}", "backend=eager")
+    configs = [tiny(*tracked, f"seed={seed}", out=tmp_path) for seed in (0, 1)]
     run_stack([base_job(configs[0])], lambda job, row: silent(row))
     folders = run_stack([rl_job(config) for config in configs], lambda job, row: silent(row))
     found = {run["id"]: run for run in wandb_runs(tmp_path)}

@@ -73,7 +73,7 @@ def test_a_fresh_policy_is_pretrained_on_what_the_base_before_it_wrote(tmp_path)
 
 
 def test_seeds_stacked_in_one_model_read_what_their_own_bases_wrote(tmp_path):
-    settings = ["base.synthetic={generation: 1, filter: verifier}"]
+    settings = ["base.synthetic={generation: 1, filter: verifier}", "backend=eager"]
     alone, together = ([tiny(*settings, f"base.seed={seed}", out=tmp_path / name) for seed in (0, 5)] for name in "ab")
     for config in alone:
         run_jobs_of([config])

@@ -94,8 +94,8 @@ def out(tmp_path_factory):
 
 def check_same_run(found: Tables, committed: Tables, entry: Entry) -> None:
     """Rows are equal to the number where the base has the committed loss to the last bit: then both were rounded alike.
-    Else, on another kind of CPU or where stacks of seeds made the table, whose passes are cut elsewhere, accuracies are
-    within ERRORS."""
+    Else, on another kind of CPU or where the table was made by seeds in one model, which shares sums among them (as of
+    older stacks on any backend), accuracies are within ERRORS."""
     mine = pl.col("run_id") == entry.run_id
     loss, kept_loss = (frame.filter(mine)["pretrain_loss"][0] for frame, _ in (found, committed))
     if loss == kept_loss:

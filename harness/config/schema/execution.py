@@ -66,7 +66,8 @@ class SubmititConfig:
 
 @schema(frozen=True, config=FORBID_EXTRA)
 class StackedConfig:
-    """Seeds of one shape in one model, up to `seeds` at once; the rest as for local, a stack counting as a job."""
+    """Seeds of one shape in one model, up to `seeds` at once, or one after the other where the backend does not batch
+    them; the rest as for local, a stack counting as a job."""
 
     name: Literal["stacked"]
     seeds: PositiveInt

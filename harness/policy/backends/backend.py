@@ -30,6 +30,7 @@ class Backend(Protocol):
     """Computes for policies of one shape on one device. Every method but `gradients` may be differentiated through."""
 
     name: str
+    batches_seeds: bool  # whether a stack's seeds share operations; else one takes as long as its seeds one by one
 
     def sample(self, policy: Transformer, request: SampleRequest) -> Completions:
         """Draws the completions requested."""

@@ -76,7 +76,7 @@ class CudaGraphsBackend:
     """See `Backend`. `record` makes a Recording; where it raises RuntimeError, a warning is given and everything runs
     eagerly from then on."""
 
-    name = "cuda_graphs"
+    name, batches_seeds = "cuda_graphs", True
 
     def __init__(self, record: Callable[..., Recording] = CudaGraph):
         self._record, self._eager, self._failed = record, EagerBackend(), False

@@ -33,9 +33,10 @@ class PaddedDocuments:
 
 
 class EagerBackend:
-    """See `Backend`."""
+    """See `Backend`. A stack's passes are cut by the tokens of all its seeds and summed together, so each seed has the
+    numbers of its plain run to rounding."""
 
-    name = "eager"
+    name, batches_seeds = "eager", True
 
     def sample(self, policy: Transformer, request: SampleRequest) -> Completions:
         return sample(policy, request)

@@ -35,7 +35,7 @@ class PackedDocuments:
 class NativeBackend:
     """See `Backend`. For policies in float32 on the CPU that `native.unsupported_reason` does not exclude."""
 
-    name = "native"
+    name, batches_seeds = "native", False
 
     def sample(self, policy: Transformer, request: SampleRequest) -> Completions:
         return completions_of(*native.sample(policy, request, EOS, ANSWER))
