@@ -52,7 +52,7 @@ def rows(row_of: Callable[..., dict], n: int, key: tuple[int, int]) -> list[dict
         streams = (np.random.SeedSequence(key[0], spawn_key=(key[1], case, i)) for i in range(n))
         row = row_of(replace(DESIGN, seeds=seeds), censored, map(np.random.default_rng, streams))
         found.append({"seeds": seeds, "censored": censored, "tables": n} | row)
-        print(row_of.__name__, found[-1], flush=True)
+        print(found[-1], flush=True)
     return found
 
 
