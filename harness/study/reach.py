@@ -162,7 +162,7 @@ def _probe(entries: Sequence[Entry], bases: Sequence[Config]) -> list[CellReach]
     settings = replace(
         bases[0].evaluation,
         split="validation",
-        problems=PROBE_PROBLEMS,
+        problems=min(PROBE_PROBLEMS, bases[0].evaluation.problems),
         samples=max(1, PROBE_SAMPLES // len(bases)),
         ks=(1,),
     )

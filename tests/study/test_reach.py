@@ -12,7 +12,16 @@ from harness.core.groups import signal_share
 from harness.run.job import run_job
 from harness.study.execute import run_study
 from harness.study.expand import expand_to_jobs
-from harness.study.reach import CellName, CellReach, Reach, cell_names, reach_of, reach_sentences, refuse_out_of_reach
+from harness.study.reach import (
+    PROBE_PROBLEMS,
+    CellName,
+    CellReach,
+    Reach,
+    cell_names,
+    reach_of,
+    reach_sentences,
+    refuse_out_of_reach,
+)
 from harness.study.reach_table import reach_table
 from harness.study.tables import write_tables
 from tests.study.test_expand_and_tables import launched, study
@@ -117,6 +126,7 @@ def test_a_probe_looks_at_validation_and_pools_all_bases(tmp_path, monkeypatch):
     (one,) = reach_of(found.entries)
     ((_, policy, suite, settings, _),) = seen
     assert (settings.split, policy.seeds) == ("validation", 3)
+    assert settings.problems == found.entries[0].config.evaluation.problems < PROBE_PROBLEMS
     assert [c.completions for c in one.cells] == [3 * settings.samples * len(c.problems) for c in suite]
 
 
