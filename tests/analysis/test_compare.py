@@ -1,6 +1,7 @@
 """Comparing runs: every line where its own metrics place it, whatever it was loaded from."""
 
 import json
+import re
 
 import pytest
 
@@ -121,6 +122,8 @@ def test_the_page_shows_pooled_accuracy_first_and_folds_every_metric(tmp_path):
     places = [text.index(f'<section id="{name}"') for name in ("accuracy", "ends", "settings", "eval-metrics")]
     assert places == sorted(places)
     assert "Verified tasks, algo=ppo" in text
+    ids = re.findall(r' id="([^"]+)"', text.partition("<script>")[0])
+    assert len(ids) == len(set(ids))
     assert text.index("<details>", places[3]) < text.index('data-figure="eval-0"')
 
 

@@ -133,7 +133,7 @@ def _accuracy_section(
     caption = f"Mean over all tasks of a role and over runs; the band reaches from the lowest run to the highest.{most}"
     columns = len(parts) if len(parts) > 1 else 2
     figure = Figure("Held-out accuracy", caption, panels, columns)
-    return Section("accuracy", "Accuracy", legend + figure_slot("accuracy", figure, files=False), {"accuracy": figure})
+    return Section("accuracy", "Accuracy", legend + figure_slot("curves", figure, files=False), {"curves": figure})
 
 
 def _legend(styles: Mapping[str, Style]) -> str:
@@ -159,7 +159,7 @@ def _ends_section(groups: Sequence[Group], pooled: Mapping[str, Curves]) -> Sect
         figure = Figure(title, "Mean over runs at their last budget; darker is higher.", panels, 2)
     else:
         return None
-    return Section("ends", "Over the settings", figure_slot("ends", figure, files=False), {"ends": figure})
+    return Section("ends", "Over the settings", figure_slot("last", figure, files=False), {"last": figure})
 
 
 def _groups_section(groups: Sequence[Group], pooled: Mapping[str, Curves], styles: Mapping[str, Style]) -> Section:
