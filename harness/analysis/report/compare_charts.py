@@ -157,7 +157,7 @@ def end_line(groups: Sequence[Group], ends: Mapping[str, Mapping[str, Curve]]) -
         for group in groups
         if (curve := curves.get(group.label)) is not None
     ]  # fmt: skip
-    values = [row["setting"] for row in rows]
+    values = [float(group.settings[names[0]]) for group in groups]
     log = min(values) > 0 and max(values) >= 5 * min(values)
     x = alt.X(
         "setting:Q",
