@@ -70,12 +70,15 @@ def curves_section(drawn: Mapping[str, Sequence[Series]], axes: Sequence[Axis]) 
 
 
 def accuracy_title(drawn: Mapping[str, Sequence[Series]]) -> str:
-    """What the real arm did on each role's tasks, beside the next arm."""
-    found = [sentence_case(readable(next(iter(drawn.values()))[0].arm)) + " takes"]
+    """What the real arm did on each role's tasks, beside the next arm, the same for all roles where they have it."""
+    first = next(iter(drawn.values()))
+    found = [sentence_case(readable(first[0].arm)) + " takes"]
+    beside = next((one.label for one in first if one.arm != first[0].arm), None)
     parts = []
     for role, series in drawn.items():
         real = series[0]
         others = [one for one in series[1:] if one.arm != real.arm]
+        others.sort(key=lambda one: one.label != beside)
         moved = f"{role} accuracy from {format_number(_start(real), 2)} to {format_number(float(real.mean[-1]), 2)}"
         if others:
             moved += f" ({others[0].label} to {format_number(float(others[0].mean[-1]), 2)})"
