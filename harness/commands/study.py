@@ -10,6 +10,7 @@ rl-scaling study study=atlas size=tiny
 
 import sys
 from functools import partial
+from pathlib import Path
 
 from harness.cli import app
 
@@ -22,7 +23,7 @@ def main(container) -> None:
     from harness.config.compose import Composer
     from harness.run.torchrun import is_main_process
     from harness.study.expand import expand
-    from harness.study.several import matching_studies, run_each
+    from harness.study.several import launch_each, matching_studies, run_each
 
     console, overrides = Console(quiet=not is_main_process()), list(HydraConfig.get().overrides.task)
     compose, act = Composer("study"), partial(_act, container)
@@ -30,13 +31,25 @@ def main(container) -> None:
         act(expand(compose, overrides), overrides, console)
         return
     names = matching_studies(container.studies)
-    logged = not (container.plan or container.status or container.prune)
-    failed = run_each(names, compose, overrides, act, console, logged)
+    if container.plan or container.status or container.prune:
+        failed = run_each(names, compose, overrides, act, console)
+    else:
+        failed = launch_each(names, compose, overrides, _command(), console, container.studies_at_once)
     if failed:
         console.print(
             f"[bold red]{len(failed)} of {len(names)} studies failed:[/] {', '.join(failed)}", highlight=False
         )
         sys.exit(1)
+
+
+def _command() -> list[str]:
+    """How to start this command in a process of its own, with Hydra's flags that it was given."""
+    from harness.config.overrides import overrides_among
+
+    started_as, *arguments = sys.argv
+    program = [started_as, "study"] if Path(started_as).stem == "rl-scaling" else [sys.executable, started_as]
+    overrides = overrides_among(arguments)
+    return [*program, *(text for text in arguments if text not in overrides)]
 
 
 def _act(container, study, overrides, console) -> None:

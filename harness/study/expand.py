@@ -25,7 +25,7 @@ from harness.study.cached_results import (
 from harness.study.size import limited_run, limited_study
 
 # What configs/study.yaml adds to configs/train.yaml.
-STUDY_KEYS = ("study", "studies", "size", "status", "report", "prune", "reuse")
+STUDY_KEYS = ("study", "studies", "studies_at_once", "size", "status", "report", "prune", "reuse")
 Compose = Callable[[Sequence[str]], Mapping[str, Any]]
 
 

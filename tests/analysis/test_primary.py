@@ -277,7 +277,9 @@ def test_the_exponent_of_difficulty_is_measured_seed_by_seed():
     assert "1 of 4 replicates solve fewer than 3 difficulties" in found.notes[0]
 
 
-def test_without_three_difficulties_there_is_no_exponent():
+def test_without_three_difficulties_there_is_no_exponent_and_no_answer():
     measure = Measure((MeasureTerm("real"),), margin=2.0, metric="difficulty_exponent")
-    with pytest.raises(TableError, match="no replicate"):
-        record(table(), measure)
+    found = record(table(), measure)
+    assert (found.answer, found.effect, found.n) == ("undecided", None, 0)
+    assert "no replicate has the measure" in found.notes
+    assert "Undecided" in found.sentence

@@ -13,7 +13,7 @@ from rich.console import Console
 from harness.config.compose import Composer
 from harness.core.errors import UserError
 from harness.study.expand import expand
-from harness.study.several import matching_studies, overrides_of, run_each
+from harness.study.several import launch_each, matching_studies, overrides_of, run_each
 from tests.toys import CONFIGS
 
 ROOT = Path(__file__).parents[2]
@@ -42,33 +42,44 @@ def test_the_settings_of_the_list_are_those_of_each_study():
     assert overrides_of("a", asked) == ["study=a", "size=tiny", "study.seeds=[1]"]
 
 
-def test_a_study_that_fails_is_named_and_the_others_go_on(compose, tmp_path):
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_study_that_fails_is_named_and_the_others_go_on(compose, tmp_path, at_once):
+    names = ["quickstart", "mup", "skills"]
+    script = "import sys; print('printed by the study'); 'study=mup' in sys.argv and sys.exit('error: a bug')"
+    console = Console(file=io.StringIO(), width=60)
+    overrides = ["study=atlas", f"out={tmp_path}", "tracker=none", "device=cpu"]
+    command = [sys.executable, "-c", script]
+    assert launch_each([*names, "atlas"], compose, overrides, command, console, at_once) == ["mup"]
+    text = console.file.getvalue()
+    assert "printed by the study" not in text
+    assert (tmp_path / "studies/skills/log.txt").read_text() == "printed by the study\n"
+    assert [line.split()[:2] for line in text.splitlines() if line.startswith(tuple(names))] == [
+        ["quickstart", "done"], ["mup", "failed:"], ["skills", "done"]
+    ]  # fmt: skip
+    assert "error: a bug" in text
+
+
+def test_what_only_looks_is_done_in_this_process_and_a_bug_is_shown_whole(compose, tmp_path):
     seen = []
 
     def act(study, overrides, console):
         seen.append(study.config.name)
-        console.print("printed by the study")
+        console.print("printed of it")
         if study.config.name == "mup":
             raise ZeroDivisionError("a bug")
 
     console = Console(file=io.StringIO(), width=60)
-    names = ["quickstart", "mup", "skills"]
-    overrides = ["study=atlas", f"out={tmp_path}", "tracker=none", "device=cpu"]
-    assert run_each([*names, "atlas"], compose, overrides, act, console, logged=True) == ["mup"]
+    names, overrides = ["quickstart", "mup", "skills"], ["study=atlas", f"out={tmp_path}", "tracker=none"]
+    assert run_each([*names, "atlas"], compose, overrides, act, console) == ["mup"]
     assert seen == names
-    text = console.file.getvalue()
-    assert "printed by the study" not in text
-    assert (tmp_path / "studies/mup/log.txt").read_text() == "printed by the study\n"
-    assert [line.split()[:2] for line in text.splitlines() if line.startswith(tuple(names))] == [
-        ["quickstart", "done"], ["mup", "failed:"], ["skills", "done"]
-    ]  # fmt: skip
-    assert "ZeroDivisionError: a bug" in text
+    assert console.file.getvalue().count("printed of it") == 3
+    assert "ZeroDivisionError: a bug" in console.file.getvalue()
 
 
 def test_a_mistake_is_printed_without_a_traceback(compose, tmp_path):
     console = Console(file=io.StringIO(), width=60)
     overrides = ["study=atlas", "rl.steps=-1", "rl.group_size=none"]
-    assert run_each(["mup"], compose, overrides, lambda *_: None, console, logged=False) == ["mup"]
+    assert run_each(["mup"], compose, overrides, lambda *_: None, console) == ["mup"]
     assert "rl.group_size" in console.file.getvalue()
     assert "Traceback" not in console.file.getvalue()
 

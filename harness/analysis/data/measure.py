@@ -25,7 +25,8 @@ PASS_ALL = re.compile(r"pass_all_at_([1-9]\d*)")
 @dataclass(frozen=True)
 class MeasureValues:
     """numerator, denominator: [n] a value for each replicate that every term has, or for each base where there are
-    enough; denominator is None where nothing divides. unit: seeds or bases. notes: what was left out or assumed."""
+    enough, none where an arm has none; denominator is None where nothing divides. unit: seeds or bases. notes: what was
+    left out or assumed."""
 
     numerator: Array
     denominator: Array | None
@@ -44,8 +45,8 @@ def measure_values(table: Table, measure: Measure, min_bases: int) -> MeasureVal
         values, own = _term_values(frame, term, measure, table.source)
         terms.append(values)
         notes += own
-    if lacking := [term.arm for term, values in zip((*measure.terms, *measure.per), terms) if not values]:
-        raise TableError(f"metric {measure.metric}", f"no replicate of arm {lacking[0]} has it: {'; '.join(notes)}")
+    if not all(terms):  # of a metric that no replicate of some arm has, such as an exponent of what is not solved
+        return MeasureValues(np.empty(0), np.empty(0) if measure.per else None, "seeds", tuple(dict.fromkeys(notes)))
     units = sorted(set.intersection(*(set(values) for values in terms)))
     if not units:
         fix = "run the arms with the same seeds; bases are paired by the column base_seed, else by base_id"

@@ -114,6 +114,8 @@ def _stable(value: float | None) -> float | None:
 
 def _estimate(values: MeasureValues) -> tuple[float | None, float | None, float | None, list[str]]:
     """Effect, low and high, and the reason where there are none."""
+    if not len(values.numerator):
+        return None, None, None, ["no replicate has the measure"]
     if values.denominator is not None:
         ratio = fieller_ratio(values.numerator, values.denominator)
         return ratio.value, ratio.low, ratio.high, [f"no ratio: {ratio.reason}"] * bool(ratio.reason)
