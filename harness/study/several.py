@@ -64,16 +64,29 @@ def launch_each(
     prints a line on each in the order of names; the names of those that failed. What a study prints goes to log.txt in
     its folder."""
 
+    running: set[subprocess.Popen] = set()
+
     def run(study: Study, own: Sequence[str]) -> None:
         study.folder.mkdir(parents=True, exist_ok=True)
         log = study.folder / "log.txt"
-        with log.open("w") as output:
-            env = {**os.environ, "COLUMNS": str(WIDTH)}
-            ended = subprocess.run([*command, *own], stdout=output, stderr=subprocess.STDOUT, env=env, check=False)
-        if ended.returncode:
-            raise UserError(_end_of(log.read_text()), f"status {ended.returncode}, see {log}")
+        env = {**os.environ, "COLUMNS": str(WIDTH)}
+        with log.open("w") as out:
+            process = subprocess.Popen([*command, *own], stdout=out, stderr=out, env=env)
+        running.add(process)
+        status = process.wait()
+        running.discard(process)
+        if status:
+            raise UserError(_end_of(log.read_text()), f"status {status}, see {log}")
 
-    return _each(names, compose, overrides, run, console, at_once)
+    try:
+        return _each(names, compose, overrides, run, console, at_once)
+    except BaseException:  # Ctrl-C or SIGTERM: the studies save what they have, as they would alone
+        stopped = list(running)
+        for process in stopped:
+            process.terminate()
+        for process in stopped:
+            process.wait()
+        raise
 
 
 def _each(
@@ -96,16 +109,19 @@ def _each(
             return error
         return f"done in {time.monotonic() - began:.0f} s  {study.folder}"
 
-    with ThreadPoolExecutor(at_once) as pool:  # one at a time stays in this thread, which alone takes signals
-        studies = {name: _expanded(compose, own) for name, own in asked.items()}
-        good = {name: study for name, study in studies.items() if isinstance(study, Study)}
-        ends = (pool.map if at_once > 1 else map)(ended, good.values(), [asked[name] for name in good])
+    studies = {name: _expanded(compose, own) for name, own in asked.items()}
+    good = {name: study for name, study in studies.items() if isinstance(study, Study)}
+    pool = ThreadPoolExecutor(at_once)
+    try:  # one at a time stays in this thread, which alone takes signals
+        ends = iter((pool.map if at_once > 1 else map)(ended, good.values(), [asked[name] for name in good]))
         for name, study in studies.items():
             end = next(ends) if isinstance(study, Study) else study
             if isinstance(end, Exception):
                 failed.append(name)
                 end = f"[bold red]failed[/]: {escape(described(end))}"
             console.print(f"{name:{width}}  {end}", highlight=False, soft_wrap=True)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     return failed
 
 

@@ -2,8 +2,11 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -57,6 +60,34 @@ def test_a_study_that_fails_is_named_and_the_others_go_on(compose, tmp_path, at_
         ["quickstart", "done"], ["mup", "failed:"], ["skills", "done"]
     ]  # fmt: skip
     assert "error: a bug" in text
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_stop_reaches_the_studies_that_run_and_starts_no_other(compose, tmp_path, at_once):
+    started, saved = tmp_path / "started", tmp_path / "saved"
+    script = f"""
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path("{saved}").touch(), sys.exit(1)))
+with open("{started}", "a") as file:
+    file.write(".")
+time.sleep(60)
+"""
+    names, command = ["quickstart", "mup", "skills"], [sys.executable, "-c", script]
+    overrides = ["study=atlas", f"out={tmp_path}", "tracker=none", "device=cpu"]
+
+    def stop():
+        while not started.exists() or len(started.read_text()) < at_once:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=stop, daemon=True).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        launch_each(names, compose, overrides, command, Console(file=io.StringIO()), at_once)
+    while not saved.exists():
+        assert time.monotonic() - began < 50
+        time.sleep(0.05)
+    assert started.read_text() == "." * at_once
 
 
 def test_what_only_looks_is_done_in_this_process_and_a_bug_is_shown_whole(compose, tmp_path):
