@@ -21,20 +21,23 @@ def main(container) -> None:
     from rich.console import Console
 
     from harness.config.compose import Composer
+    from harness.launch.local import kept_workers
     from harness.run.torchrun import is_main_process
     from harness.study.expand import expand
-    from harness.study.several import launch_each, matching_studies, run_each
+    from harness.study.several import matching_studies, run_each, run_in_parts
 
     console, overrides = Console(quiet=not is_main_process()), list(HydraConfig.get().overrides.task)
     compose, act = Composer("study"), partial(_act, container)
     if not container.studies:
-        act(expand(compose, overrides), overrides, console)
+        with kept_workers():
+            act(expand(compose, overrides), overrides, console)
         return
     names = matching_studies(container.studies)
-    if container.plan or container.status or container.prune:
-        failed = run_each(names, compose, overrides, act, console)
-    else:
-        failed = launch_each(names, compose, overrides, _command(), console, container.studies_at_once)
+    logged = not (container.plan or container.status or container.prune)
+    if logged and container.studies_at_once > 1 < len(names):
+        sys.exit(run_in_parts(names, _command(), overrides, container.studies_at_once))
+    with kept_workers():
+        failed = run_each(names, compose, overrides, act, console, logged)
     if failed:
         console.print(
             f"[bold red]{len(failed)} of {len(names)} studies failed:[/] {', '.join(failed)}", highlight=False
@@ -43,7 +46,7 @@ def main(container) -> None:
 
 
 def _command() -> list[str]:
-    """How to start this command in a process of its own, with Hydra's flags that it was given."""
+    """How to start this command in another process, with the flags of Hydra's that it was given."""
     from harness.config.overrides import overrides_among
 
     started_as, *arguments = sys.argv

@@ -13,8 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
@@ -28,6 +28,8 @@ from harness.launch.jobs import Event, Job
 POLL_SECONDS = 0.5
 OUTPUT_BYTES = 4000
 THREAD_VARIABLES = (*BLAS_VARIABLES, "POLARS_MAX_THREADS")
+
+_kept: "list[_Worker] | None" = None  # idle workers for the next pool; None outside kept_workers
 
 
 def cores() -> int:
@@ -59,8 +61,22 @@ def concurrency(config: LocalConfig, n_jobs: int) -> tuple[int, int]:
     return at_once, config.threads or max(1, cores() // at_once)
 
 
+@contextmanager
+def kept_workers() -> Generator[None]:
+    """Within it a pool leaves its idle workers to the next one of the same function and threads: to start a process and
+    import PyTorch takes longer than a small job. None is left behind when the context ends."""
+    global _kept
+    before, _kept = _kept, []
+    try:
+        yield
+    finally:
+        for worker in _kept:
+            worker.end()
+        _kept = before
+
+
 class LocalPool:
-    """A `Pool` of worker processes, none left behind when the context ends."""
+    """A `Pool` of worker processes, none left behind when the context ends, but within `kept_workers`."""
 
     def __init__(self, config: LocalConfig, function: bytes, n_jobs: int):
         self._size, self._threads = concurrency(config, n_jobs)
@@ -73,7 +89,10 @@ class LocalPool:
 
     def __exit__(self, *error: object) -> None:
         for worker in self._workers:
-            worker.end()
+            if _kept is not None and worker.is_idle:
+                _kept.append(worker)
+            else:
+                worker.end()
 
     def free(self) -> int:
         return self._size - sum(worker.job is not None for worker in self._workers)
@@ -84,7 +103,7 @@ class LocalPool:
         for job in jobs:
             idle = next((worker for worker in self._workers if worker.job is None), None)
             if idle is None:
-                idle = _Worker(self._slots.pop(), self._threads, self._function)
+                idle = _kept_or_new(self._slots.pop(), self._threads, self._function)
                 self._workers.append(idle)
             idle.assign(replace(job, threads=share))
 
@@ -101,11 +120,20 @@ class LocalPool:
             worker.stop()
 
 
+def _kept_or_new(slot: int, threads: int, function: bytes) -> "_Worker":
+    kept = [] if _kept is None else _kept
+    for worker in kept:
+        if worker.started_with == (slot, threads, function) and worker.is_idle:
+            kept.remove(worker)
+            return worker
+    return _Worker(slot, threads, function)
+
+
 class _Worker:
     """One worker process, its job, and the parent's end of the pipe."""
 
     def __init__(self, slot: int, threads: int, function: bytes):
-        self.slot, self.dead = slot, False
+        self.slot, self.dead, self.started_with = slot, False, (slot, threads, function)
         self.job: Job | None = None
         self._stopped_at: float | None = None
         self._started = 0.0
@@ -122,6 +150,11 @@ class _Worker:
         )
         theirs.close()
         self._send(function)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it lives, has no job and was not asked to stop."""
+        return self.job is None and self._stopped_at is None and not self.dead and self._process.poll() is None
 
     def assign(self, job: Job) -> None:
         self.job, self._started = job, time.monotonic()
