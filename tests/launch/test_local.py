@@ -12,7 +12,7 @@ import pytest
 from harness.config.schema import LocalConfig
 from harness.launch.jobs import Job
 from harness.launch.launch import launch
-from harness.launch.local import THREAD_VARIABLES, concurrency, cores, process_env_vars
+from harness.launch.local import THREAD_VARIABLES, concurrency, cores, kept_workers, process_env_vars
 from tests.launch.works import act
 
 
@@ -102,6 +102,21 @@ def test_no_more_jobs_run_at_once_than_asked(tmp_path):
 def test_no_worker_outlives_the_launch():
     pids = {result.value["pid"] for result in results([job(f"{i}") for i in range(4)]).values()}
     assert all(gone(pid) for pid in pids)
+
+
+def test_workers_kept_serve_the_next_launch_if_they_have_its_threads_and_none_outlives_the_context():
+    def pids(n, **more):
+        return {r.value["pid"] for r in results([job(str(i)) for i in range(n)], config(**more)).values()}
+
+    with kept_workers():
+        first = pids(4)
+        assert pids(2) <= first
+        other = pids(1, jobs=1, threads=2)
+        assert not other & first
+        assert results([job("k", "die")], config(jobs=1))["k"].status == "killed"
+        assert all(alive(pid) for pid in other)
+    assert all(gone(pid) for pid in first | other)
+    assert not pids(1) & (first | other)
 
 
 def test_leaving_the_loop_early_ends_the_workers_and_what_they_started():
