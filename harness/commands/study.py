@@ -24,7 +24,7 @@ def main(container) -> None:
     from harness.launch.local import kept_workers
     from harness.run.torchrun import is_main_process
     from harness.study.expand import expand
-    from harness.study.several import matching_studies, run_each, run_in_parts
+    from harness.study.several import matching_studies, run_each, run_in_parts, unfinished
 
     console, overrides = Console(quiet=not is_main_process()), list(HydraConfig.get().overrides.task)
     compose, act = Composer("study"), partial(_act, container)
@@ -35,7 +35,11 @@ def main(container) -> None:
     names = matching_studies(container.studies)
     logged = not (container.plan or container.status or container.prune)
     if logged and container.studies_at_once > 1 < len(names):
-        sys.exit(run_in_parts(names, _command(), overrides, container.studies_at_once))
+        status = run_in_parts(names, _command(), overrides, container.studies_at_once)
+        names = unfinished(names, compose, overrides) if status else []
+        if not names:
+            sys.exit(status)
+        console.print("once more, one after the other, since two studies may have wanted one run at once:")
     with kept_workers():
         failed = run_each(names, compose, overrides, act, console, logged)
     if failed:

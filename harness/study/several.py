@@ -15,7 +15,7 @@ from rich.markup import escape
 from harness.config.compose import Composer
 from harness.config.hints import from_validation
 from harness.core.errors import UserError, nearest
-from harness.study.expand import Study, expand
+from harness.study.expand import Study, expand, expand_to_jobs, pending_jobs
 
 Act = Callable[[Study, Sequence[str], Console], None]  # what to do with a study, given its overrides and where to print
 WIDTH = 100  # of lines in a log
@@ -55,6 +55,19 @@ def run_in_parts(names: Sequence[str], command: Sequence[str], overrides: Sequen
         for process in processes:
             process.wait()
         raise
+
+
+def unfinished(names: Iterable[str], compose: Composer, overrides: Sequence[str]) -> list[str]:
+    """Those of the studies, but lists, that have jobs to do or no report yet."""
+    found = []
+    for name in names:
+        if compose(own := overrides_of(name, overrides)).get("studies"):
+            continue
+        study = expand(compose, own)
+        jobs = expand_to_jobs(study.entries, {})
+        if pending_jobs(jobs, study.cached) or not (study.folder / "report.html").is_file():
+            found.append(name)
+    return found
 
 
 def run_each(

@@ -16,7 +16,7 @@ from rich.console import Console
 from harness.config.compose import Composer
 from harness.core.errors import UserError
 from harness.study.expand import expand
-from harness.study.several import matching_studies, overrides_of, run_each, run_in_parts
+from harness.study.several import matching_studies, overrides_of, run_each, run_in_parts, unfinished
 from tests.toys import CONFIGS
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +80,11 @@ sys.exit(part == "[b]")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["[a,c]", "[b]"]
     assert (tmp_path / "[b]").read_text() == "study=atlas size=tiny studies=[b] studies_at_once=1"
     assert run_in_parts(["a"], command, asked, at_once=2) == 0
+
+
+def test_a_study_that_has_not_run_is_unfinished_and_a_list_is_none(compose, tmp_path):
+    overrides = ["study=atlas", f"out={tmp_path}", "tracker=none", "device=cpu"]
+    assert unfinished(["quickstart", "atlas"], compose, overrides) == ["quickstart"]
 
 
 def test_a_stop_reaches_all_parts(tmp_path):
