@@ -34,6 +34,7 @@ from harness.core.errors import UserError, as_write_error
 from harness.core.signals import raise_on_signals
 from harness.core.threads import BLAS_VARIABLES
 
+CONSOLE = "rl-scaling"  # the console command of pyproject.toml
 Body = Callable[[DictConfig], Any]
 Sweep = Callable[[Sequence[dict[str, Any]]], Sequence[Any]]
 
@@ -96,8 +97,16 @@ def _run(body: Body, config_name: str, config_module: str) -> int:
 def _program(config_name: str) -> list[str]:
     """How this process was started: by the console command, whose commands have the names of their configurations, or
     as a script."""
-    started_as = Path(sys.argv[0])
-    return [started_as.stem, config_name] if started_as.stem == "rl-scaling" else ["python", sys.argv[0]]
+    return [CONSOLE, config_name] if _is_console() else ["python", sys.argv[0]]
+
+
+def program(name: str) -> list[str]:
+    """How another process starts the command `name`, which this one runs."""
+    return [sys.argv[0], name] if _is_console() else [sys.executable, sys.argv[0]]
+
+
+def _is_console() -> bool:
+    return Path(sys.argv[0]).stem == CONSOLE
 
 
 def command_line(name: str) -> str:

@@ -3,6 +3,7 @@
 python scripts/family_pages.py
 """
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,7 @@ FAMILIES = {
 }
 
 
+@functools.cache  # for a family's page and its figure
 def rows_of(shown: Shown) -> pl.DataFrame:
     """The study's rows of the arm and its control, labelled verified, unverified and control."""
     table = load_study(RESULTS / shown.study).table

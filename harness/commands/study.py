@@ -10,9 +10,8 @@ rl-scaling study study=atlas size=tiny
 
 import sys
 from functools import partial
-from pathlib import Path
 
-from harness.cli import app
+from harness.cli import app, program
 
 
 @app("study")
@@ -21,6 +20,7 @@ def main(container) -> None:
     from rich.console import Console
 
     from harness.config.compose import Composer
+    from harness.config.overrides import flags_among
     from harness.launch.local import kept_workers
     from harness.run.torchrun import is_main_process
     from harness.study.expand import expand
@@ -35,7 +35,8 @@ def main(container) -> None:
     names = matching_studies(container.studies)
     logged = not (container.plan or container.status or container.prune)
     if logged and container.studies_at_once > 1 < len(names):
-        status = run_in_parts(names, _command(), overrides, container.studies_at_once)
+        command = [*program("study"), *flags_among(sys.argv[1:])]
+        status = run_in_parts(names, command, overrides, container.studies_at_once)
         names = unfinished(names, compose, overrides) if status else []
         if not names:
             sys.exit(status)
@@ -47,16 +48,6 @@ def main(container) -> None:
             f"[bold red]{len(failed)} of {len(names)} studies failed:[/] {', '.join(failed)}", highlight=False
         )
         sys.exit(1)
-
-
-def _command() -> list[str]:
-    """How to start this command in another process, with the flags of Hydra's that it was given."""
-    from harness.config.overrides import overrides_among
-
-    started_as, *arguments = sys.argv
-    program = [started_as, "study"] if Path(started_as).stem == "rl-scaling" else [sys.executable, started_as]
-    overrides = overrides_among(arguments)
-    return [*program, *(text for text in arguments if text not in overrides)]
 
 
 def _act(container, study, overrides, console) -> None:

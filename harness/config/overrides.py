@@ -138,10 +138,15 @@ def _refuse_interval(overrides: Sequence[Override]) -> None:
             )
 
 
+def flags_among(arguments: Sequence[str]) -> list[str]:
+    """Hydra's own flags among a script's arguments, with their values."""
+    overrides = overrides_among(arguments)
+    return [text for text in arguments if text not in overrides]
+
+
 def flags_first(arguments: Sequence[str]) -> list[str]:
     """A script's arguments with Hydra's own flags before the overrides: between overrides Hydra refuses them."""
-    overrides = overrides_among(arguments)
-    return [text for text in arguments if text not in overrides] + overrides
+    return flags_among(arguments) + overrides_among(arguments)
 
 
 def config_folder_among(arguments: Sequence[str]) -> str | None:

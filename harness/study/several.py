@@ -46,15 +46,15 @@ def run_in_parts(names: Sequence[str], command: Sequence[str], overrides: Sequen
     own = [text for text in overrides if text.partition("=")[0] not in ("studies", "studies_at_once")]
     parts = [names[i::at_once] for i in range(min(at_once, len(names)))]
     each = ([*command, *own, f"studies=[{','.join(part)}]", "studies_at_once=1"] for part in parts)
-    processes = [subprocess.Popen(arguments) for arguments in each]
+    processes: list[subprocess.Popen] = []
     try:
+        processes += map(subprocess.Popen, each)  # one by one: a stop meanwhile ends those that have started
         return max(process.wait() for process in processes)
-    except BaseException:
+    finally:  # does nothing to those that have ended
         for process in processes:
             process.terminate()
         for process in processes:
             process.wait()
-        raise
 
 
 def unfinished(names: Iterable[str], compose: Composer, overrides: Sequence[str]) -> list[str]:

@@ -99,6 +99,7 @@ time.sleep(60)
     def stop():
         while not started.exists() or len(started.read_text()) < 2:
             time.sleep(0.05)
+        time.sleep(0.5)  # until both are known to the process that waits for them
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=stop, daemon=True).start()
