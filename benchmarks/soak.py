@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from hydra import initialize_config_module
 from rich.console import Console
 from scipy.stats import theilslopes
@@ -44,7 +45,7 @@ NANO = (
     "evaluation.problems=16",
 )
 STUDY = (
-    "model=micro", "tracker=none", "device=cpu", "launcher.jobs=2", "study.seeds=[0]", "base.steps=3", "rl.steps=4",
+    "study=skills", "model=micro", "tracker=none", "device=cpu", "launcher.jobs=2", "study.seeds=[0]", "base.steps=3", "rl.steps=4",
     "base.documents=8", "rl.problems=4", "rl.group_size=4", "evaluation.problems=4", "evaluation.samples=4",
 )  # fmt: skip
 
@@ -163,7 +164,8 @@ def section(samples: Sequence[Sample], what: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # for the launches; this process has read them
+    torch.set_num_threads(1)
     counts = {"steps": 20000, "launches": 200} | {
         name: int(count) for name, _, count in (each.partition("=") for each in arguments)
     }

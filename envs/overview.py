@@ -20,7 +20,8 @@ Every family asks in symbols (`addition.symbolic`) and in words (`addition.worde
 counts. *Unverified only*: no verifier, so never rewarded; a hidden grader evaluates it. *Base success*: percent
 right in symbols before any RL at difficulty 1, 2, 3 …, further zeros left out. A study needs cells that the base
 solves now and then. Families on which RL has much room have a page with curves: [walk](families/walk.md),
-[automaton](families/automaton.md), [cipher](families/cipher.md), [quanta](families/quanta.md).
+[automaton](families/automaton.md), [cipher](families/cipher.md), [quanta](families/quanta.md),
+[fold](families/fold.md), [compose](families/compose.md), [trace](families/trace.md).
 """
 
 

@@ -58,6 +58,30 @@ FAMILIES = {
         (),
         "The law itself is a dial: drawn log-uniformly the codes give a line, drawn alike a sigmoid.",
     ),
+    "fold": Shown(
+        "specimens",
+        "fold_*.symbolic",
+        ("fold_triple.symbolic", "fold_weighted.symbolic", "fold_complement.symbolic", "fold_sum.worded"),
+        "Operations rewarded and not, with a scratchpad of look-ups; longer strings than pretraining's as the edge.",
+        arm="fold",
+        control="shuffled_fold",
+    ),
+    "compose": Shown(
+        "specimens",
+        "compose.symbolic",
+        ("compose_held_out.symbolic", "compose_single.symbolic", "compose.worded"),
+        "Composition: pairs rewarded and pairs held out, depths beyond those trained.",
+        arm="compose",
+        control="shuffled_compose",
+    ),
+    "trace": Shown(
+        "specimens",
+        "trace.symbolic",
+        ("trace.worded", "trace_check.symbolic", "trace_fault.symbolic", "trace_comment.symbolic"),
+        "Code: output is verified, assertions, faults and comments on the same programs are not.",
+        arm="trace",
+        control="shuffled_trace",
+    ),
 }
 
 

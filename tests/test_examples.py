@@ -1,6 +1,6 @@
 """The examples that need no training; those that do have tests beside what they show."""
 
-from examples import accuracy_by_arm, accuracy_by_generation, figure
+from examples import accuracy_by_arm, accuracy_by_generation, accuracy_by_task, figure
 from harness import load_study
 
 
@@ -26,3 +26,13 @@ def test_generations_begin_at_the_corpus_and_are_drawn_by_role(tmp_path):
     assert verified.filter(line="verifier")["generation"].sort().to_list() == [0, 1, 2, 3]
     accuracy_by_generation.figure(found, "by generation").save(tmp_path / "generations.svg")
     assert "unfiltered" in (tmp_path / "generations.svg").read_text()
+
+
+def test_each_task_is_drawn_before_rl_and_after_an_arm_and_its_control(tmp_path):
+    arms = ("compose", "shuffled_compose")
+    found = accuracy_by_task.ends(load_study(figure.RESULTS.parent / "specimens").table, *arms)
+    held_out = dict(found.filter(task="compose_held_out.symbolic").select("when", "accuracy").rows())
+    assert set(held_out) == {accuracy_by_task.BEFORE, *arms}
+    assert held_out["compose"] > held_out["shuffled_compose"] + 0.25
+    accuracy_by_task.panel(found, *arms).save(tmp_path / "tasks.svg")
+    assert "compose.symbolic (rewarded)" in (tmp_path / "tasks.svg").read_text()
