@@ -45,7 +45,8 @@ NANO = (
     "evaluation.problems=16",
 )
 STUDY = (
-    "study=skills", "model=micro", "tracker=none", "device=cpu", "launcher.jobs=2", "study.seeds=[0]", "base.steps=3", "rl.steps=4",
+    "study=skills", "model=micro", "tracker=none", "device=cpu", "launcher.jobs=2", "study.seeds=[0]",
+    "base.steps=3", "rl.steps=4",
     "base.documents=8", "rl.problems=4", "rl.group_size=4", "evaluation.problems=4", "evaluation.samples=4",
 )  # fmt: skip
 
