@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import altair as alt
 
@@ -12,10 +11,10 @@ from harness.analysis.data.table import Table
 from harness.analysis.report.analyze import write_primary
 from harness.analysis.report.chart_style import Chart, arm_channels, inline, level, only
 from harness.analysis.report.figures import Figure, write_figures
+from harness.analysis.stats.formatting import Record
 from harness.analysis.transfer.breadth import MODES, breadth, markdown
 from harness.analysis.verdict.primary import PrimaryRecord, answer_to
 
-Record = Mapping[str, Any]
 MEASURE = (
     "the slope per doubling of the number of families of the mean change on the held-out tasks, at the same compute, "
     "by scripts/analyze.py action=breadth"

@@ -1,39 +1,32 @@
 """The section on the longest chain done: horizons against budget, and the product of steps against difficulty."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
 
 from harness.analysis.report.chart_style import Chart, arm_channels, inline, only, readable
 from harness.analysis.report.figures import Figure
-from harness.analysis.report.html import Section, bullet_list, figure_slot, html_table
+from harness.analysis.report.html import Section, bullet_list, record_table, section
 from harness.analysis.report.record_charts import HEIGHT, interval_lines, interval_rows
-from harness.analysis.stats.formatting import format_interval, format_number
+from harness.analysis.stats.formatting import Record, format_interval, format_number
 from harness.analysis.verdict.chain_length import sentence
 
-Record = Mapping[str, Any]
 MOST = 6  # tasks that get a panel
-HEADER = ("arm", "task", "trained to", "50% before", "after", "95%", "80% after", "rise a decade", "×compute to double")
 
 
 def chain_section(records: Sequence[Record], real: str) -> Section | None:
     """Of chain_lengths, in words for the real arm. None where no task has so many difficulties."""
     if not records:
         return None
-    figures = {"horizon": horizon_figure(records)}
-    if (product := product_figure(records)) is not None:
-        figures["product_of_steps"] = product
-    if (solved := solved_figure(records)) is not None:
-        figures["x_at_half_by_difficulty"] = solved
-    table = html_table("Horizons over the budgets, in difficulties.", HEADER, [_row(one) for one in records], 2)
-    slots = "".join(figure_slot(name, figure) for name, figure in figures.items())
-    return Section(
-        "chains",
-        "The longest chain done",
-        bullet_list([sentence(one) for one in records if one["arm"] == real]) + slots + table,
-        figures,
-    )
+    figures = {
+        "horizon": horizon_figure(records),
+        "product_of_steps": product_figure(records),
+        "x_at_half_by_difficulty": solved_figure(records),
+    }
+    words = bullet_list([sentence(one) for one in records if one["arm"] == real])
+    table = record_table("Horizons over the budgets, in difficulties.", records, COLUMNS, 2)
+    return section("chains", "The longest chain done", words, figures, table)
 
 
 def horizon_figure(records: Sequence[Record]) -> Figure:
@@ -135,17 +128,23 @@ def _task(record: Record) -> str:
     return readable(" ".join(part for part in (record["task"], record["setting"]) if part))
 
 
-def _row(record: Record) -> list[str]:
-    half, most = record["horizons"]
-    double, rise = half["doubling"], half["rise_per_decade"]
-    return [
-        record["arm"],
-        _task(record),
-        format_number(record["difficulties"][record["trained"] - 1], 0) if record["trained"] else "–",
-        format_number(half["mean"][0], 2),
-        format_number(half["mean"][-1], 2),
-        format_interval((half["low"][-1], half["high"][-1]), 2),
-        format_number(most["mean"][-1], 2),
-        format_number(rise["mean"] if rise else None, 2, sign=True),
-        f"{double['mean']:.2f} ({format_interval((double['low'], double['high']), 2)})" if double else "–",
-    ]
+def _trained_to(record: Record) -> str:
+    return format_number(record["difficulties"][record["trained"] - 1], 0) if record["trained"] else "–"
+
+
+def _doubling(record: Record) -> str:
+    double = record["horizons"][0]["doubling"]
+    return f"{double['mean']:.2f} ({format_interval((double['low'], double['high']), 2)})" if double else "–"
+
+
+COLUMNS: dict[str, Callable[[Record], str]] = {
+    "arm": lambda one: one["arm"],
+    "task": _task,
+    "trained to": _trained_to,
+    "50% before": lambda one: format_number(one["horizons"][0]["mean"][0], 2),
+    "after": lambda one: format_number(one["horizons"][0]["mean"][-1], 2),
+    "95%": lambda one: format_interval([one["horizons"][0][end][-1] for end in ("low", "high")], 2),
+    "80% after": lambda one: format_number(one["horizons"][1]["mean"][-1], 2),
+    "rise a decade": lambda one: format_number((one["horizons"][0]["rise_per_decade"] or {}).get("mean"), 2, True),
+    "×compute to double": _doubling,
+}

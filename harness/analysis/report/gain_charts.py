@@ -6,8 +6,8 @@ from typing import Any
 import altair as alt
 
 from harness.analysis.report.chart_style import GREY, Chart, arm_channels, inline, log_ticks, only, readable
+from harness.analysis.stats.formatting import Record
 
-Record = Mapping[str, Any]
 ROW_HEIGHT = 22
 
 
@@ -39,6 +39,16 @@ def gain_forest(rows: Sequence[tuple[str, str, Record]], x_title: str) -> Chart:
         for name, role, one in rows
     ]
     return forest_chart(data, list(dict.fromkeys(role for _, role, _ in rows)), x_title)
+
+
+def is_clear(gain: Record) -> bool:
+    """Whether the 95% interval excludes 0."""
+    return gain["low"] is not None and (gain["low"] > 0 or gain["high"] < 0)
+
+
+def heat_cell(y: str, x: str, gain: Record) -> dict[str, Any]:
+    """A row of `heat_map`."""
+    return {"y": y, "x": x, "gain": gain["mean"], "clear": is_clear(gain)}
 
 
 def heat_maps(panels: Mapping[str, Sequence[Record]], x_title: str | None = None, y_title: str | None = None) -> dict:

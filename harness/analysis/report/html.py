@@ -1,8 +1,9 @@
 """Small pieces of HTML: escaped text, tables, figures, cards."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from typing import Any
 
 from harness.analysis.report.figures import Figure
 
@@ -27,6 +28,17 @@ class Section:
         return f'<section id="{self.id}" aria-labelledby="{self.id}-title">{heading}\n{self.html}\n</section>'
 
 
+def section(id: str, title: str, *parts: str | Mapping[str, Figure | None], files: bool = True) -> Section:
+    """A section of parts in turn: HTML, or figures by the names of their files, of which None is left out.
+
+    files: as in `figure_slot`.
+    """
+    figures = {name: one for part in parts if not isinstance(part, str) for name, one in part.items() if one}
+    slots = {name: figure_slot(name, one, files) for name, one in figures.items()}
+    html = [part if isinstance(part, str) else "".join(slots.get(name, "") for name in part) for part in parts]
+    return Section(id, title, "".join(html), figures)
+
+
 def paragraphs(texts: Sequence[str]) -> str:
     return "".join(f"<p>{escape(text)}</p>" for text in texts)
 
@@ -49,6 +61,19 @@ def html_table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]
         f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0"><table>'
         f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def record_table(
+    caption: str, records: Sequence[Any], columns: Mapping[str, Callable[[Any], str]], text_columns: int = 1
+) -> str:
+    """A table with a row for each record, its columns by their headings; "" without records."""
+    rows = [[text(record) for text in columns.values()] for record in records]
+    return html_table(caption, list(columns), rows, text_columns) if rows else ""
+
+
+def folded(summary: str, body: str) -> str:
+    """HTML that opens on a click."""
+    return f"<details><summary>{escape(summary)}</summary>{body}</details>"
 
 
 def figure_slot(name: str, figure: Figure, files: bool = True) -> str:

@@ -12,12 +12,11 @@ from harness.analysis.report.chart_style import GREY, Chart, arm_channels, inlin
 from harness.analysis.report.curve_series import Axis, Series
 from harness.analysis.report.figures import Figure, single
 from harness.analysis.report.gain_charts import forest_chart
-from harness.analysis.report.html import Section, figure_slot, html_table
-from harness.analysis.stats.formatting import format_number, format_p, format_significant
+from harness.analysis.report.html import Section, record_table, section
+from harness.analysis.stats.formatting import Record, format_number, format_p, format_significant
 from harness.analysis.stats.slopes import slope_weights
 
 Array = NDArray[np.float64]
-Record = Mapping[str, Any]
 SEED, TASK = "a seed of a pool", "a task, mean"
 LEAST_SHOWN = 3  # budgets that a line is drawn through
 # Panels by arm: heading → (parameter of the hill law, or "" for the slope; whether the axis is logarithmic).
@@ -34,7 +33,7 @@ def laws_section(
 ) -> Section:
     """Every candidate law on the real arm's pools, residuals, held-out extrapolation and the table of laws; then the
     parameters of every arm, and predicted against measured at hidden budgets."""
-    parts, figures = [], {}
+    parts: list[str | dict[str, Figure]] = []
     for record in pools:
         role, fits = record["role"], record.get("laws") or {}
         one = next(iter(drawn[role]), None)
@@ -42,21 +41,16 @@ def laws_section(
         if one is None or not fits:
             parts.append("<p>No law has fewer parameters than there are budgets.</p>")
             continue
-        figures[f"laws_{role}"] = law_figure(role, one, fits, axes)
         parts += [
-            figure_slot(f"laws_{role}", figures[f"laws_{role}"]),
+            {f"laws_{role}": law_figure(role, one, fits, axes)},
             law_fit_table(role, fits, record.get("rejections") or {}),
             extrapolation_table(role, record.get("extrapolation") or {}),
         ]
-    arms = law_parameters(verdicts, pools)
-    if arms is not None:
-        figures["law_parameters"] = arms
-        parts += ["<h3>Every arm</h3>", figure_slot("law_parameters", arms)]
-    predicted = prediction_figure(verdicts, drawn)
-    if predicted is not None:
-        figures["predicted"] = predicted
-        parts += ["<h3>Hidden budgets</h3>", figure_slot("predicted", predicted)]
-    return Section("laws", "Candidate laws", "".join(parts), figures)
+    if (arms := law_parameters(verdicts, pools)) is not None:
+        parts += ["<h3>Every arm</h3>", {"law_parameters": arms}]
+    if (predicted := prediction_figure(verdicts, drawn)) is not None:
+        parts += ["<h3>Hidden budgets</h3>", {"predicted": predicted}]
+    return section("laws", "Candidate laws", *parts)
 
 
 def law_figure(role: str, one: Series, fits: Mapping[str, Record], axes: Sequence[Axis]) -> Figure:
@@ -77,31 +71,26 @@ def law_figure(role: str, one: Series, fits: Mapping[str, Record], axes: Sequenc
 
 def law_fit_table(role: str, fits: Mapping[str, Record], rejections: Mapping[str, float]) -> str:
     """Parameters with intervals, AICc differences, held-out error and rejection p of each law."""
-    known = [fit["aicc"] for fit in fits.values() if fit.get("aicc") is not None]
-    best = min(known, default=None)
-    rows = []
-    for name, fit in sorted(fits.items(), key=lambda item: (item[1].get("aicc") is None, item[1].get("aicc"))):
-        words = [_parameter(key, value, fit["intervals"].get(key)) for key, value in fit["parameters"].items()]
-        flags = [
-            flag
-            for flag, on in (("at bound", fit.get("at_bound")), ("not converged", fit.get("converged") is False))
-            if on
-        ]
-        away = None if best is None or fit.get("aicc") is None else fit["aicc"] - best
-        rows.append(
-            [
-                name,
-                "; ".join(words),
-                ", ".join(flags) or "–",
-                format_number(away, 1),
-                format_number(fit.get("held_out_error")),
-                format_p(rejections.get(name)),
-            ]
-        )
-    header = ["law", "parameters (95%)", "flags", "ΔAICc", "held-out error", "rejection p"]
-    return html_table(
-        f"Laws of {role} tasks by ΔAICc (display only); held-out error relative to the gain.", header, rows, 3
-    )
+    best = min((fit["aicc"] for fit in fits.values() if fit.get("aicc") is not None), default=None)
+    ranked = sorted(fits.items(), key=lambda item: (item[1].get("aicc") is None, item[1].get("aicc")))
+    records = [{**fit, "law": name, "p": rejections.get(name)} for name, fit in ranked]
+    columns = {
+        "law": lambda fit: fit["law"],
+        "parameters (95%)": lambda fit: "; ".join(
+            _parameter(key, value, fit["intervals"].get(key)) for key, value in fit["parameters"].items()
+        ),
+        "flags": _flags,
+        "ΔAICc": lambda fit: format_number(None if fit.get("aicc") is None else fit["aicc"] - best, 1),
+        "held-out error": lambda fit: format_number(fit.get("held_out_error")),
+        "rejection p": lambda fit: format_p(fit["p"]),
+    }
+    caption = f"Laws of {role} tasks by ΔAICc (display only); held-out error relative to the gain."
+    return record_table(caption, records, columns, 3)
+
+
+def _flags(fit: Record) -> str:
+    flags = ["at bound"] * bool(fit.get("at_bound")) + ["not converged"] * (fit.get("converged") is False)
+    return ", ".join(flags) or "–"
 
 
 def _parameter(name: str, value: float | None, interval: Sequence[float] | str | None) -> str:
@@ -115,22 +104,18 @@ def _parameter(name: str, value: float | None, interval: Sequence[float] | str |
 def extrapolation_table(role: str, found: Mapping[str, Record]) -> str:
     """The line's prediction of hidden budgets beside the two baselines."""
     names = {"last_4x": "last factor of 4", "top_half": "top half of the decades"}
-    rows = [
-        [
-            names.get(key, key),
-            str(e["hidden"]),
-            format_number(e["line"]),
-            format_number(e["last_value"]),
-            format_number(e["last_slope"]),
-            {True: "yes", False: "no", None: "–"}[e["covers"]],
-            {True: "yes", False: "no", None: "–"}[e["passed"]],
-        ]
-        for key, e in found.items()
-    ]
-    header = ["hidden", "budgets", "line", "last value", "last slope", "line covers", "passed"]
-    return (
-        html_table(f"Held-out extrapolation on {role} tasks: error relative to the gain.", header, rows) if rows else ""
-    )
+    answers = {True: "yes", False: "no", None: "–"}
+    columns = {
+        "hidden": lambda e: e["name"],
+        "budgets": lambda e: str(e["hidden"]),
+        "line": lambda e: format_number(e["line"]),
+        "last value": lambda e: format_number(e["last_value"]),
+        "last slope": lambda e: format_number(e["last_slope"]),
+        "line covers": lambda e: answers[e["covers"]],
+        "passed": lambda e: answers[e["passed"]],
+    }
+    records = [{**e, "name": names.get(key, key)} for key, e in found.items()]
+    return record_table(f"Held-out extrapolation on {role} tasks: error relative to the gain.", records, columns)
 
 
 def law_parameters(verdicts: Sequence[Record], real: Sequence[Record]) -> Figure | None:

@@ -1,7 +1,7 @@
 """The section on the mechanism: when each cell reaches half of its own rise, the pool rebuilt from that, how budgets to
 a threshold grow with difficulty, and gain against base success."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -18,10 +18,9 @@ from harness.analysis.report.chart_style import (
     readable,
 )
 from harness.analysis.report.figures import Figure, single
-from harness.analysis.report.html import Section, figure_slot, html_table, paragraphs
-from harness.analysis.stats.formatting import counted, format_number, format_significant, format_with_interval
+from harness.analysis.report.html import Section, folded, paragraphs, record_table, section
+from harness.analysis.stats.formatting import Record, counted, format_number, format_significant, format_with_interval
 
-Record = Mapping[str, Any]
 Array = NDArray[np.float64]
 HEIGHT = 240
 X_TITLE = "x at half of a cell's own rise"
@@ -33,18 +32,16 @@ def learning_section(pools: Sequence[Record]) -> Section | None:
     known = [pool for pool in pools if pool.get("learning_times") and pool["learning_times"]["observed"]]
     if not known:
         return None
-    figures, parts = {}, []
+    parts = []
     for pool in known:
-        own = learning_figures(pool)
-        figures |= own
         parts += [
             f"<h3>{pool['role'].capitalize()} tasks</h3>",
             paragraphs([pool["learning_times"]["sentence"]]),
-            *(figure_slot(name, figure) for name, figure in own.items()),
+            learning_figures(pool),
             _cell_table(pool["role"], pool["learning_times"]),
             _difficulty_table(pool["role"], pool.get("difficulty_scaling") or []),
         ]
-    return Section("learning", "When each cell is learned", "".join(parts), figures)
+    return section("learning", "When each cell is learned", *parts)
 
 
 def learning_figures(pool: Record) -> dict[str, Figure]:
@@ -140,40 +137,44 @@ def base_success_chart(cells: Sequence[Record]) -> Chart:
 
 
 def _cell_table(role: str, times: Record) -> str:
-    rows = []
-    for cell in times["by_cell"]:
-        known = [x for x in cell["x_half"] if x is not None]
-        ninety = [x for x in cell["x_ninety"] if x is not None]
-        rows.append(
-            [
-                cell["task"],
-                ", ".join(part for part in (cell["difficulty"], cell["setting"]) if part) or "–",
-                f"{len(known)} of {len(cell['x_half'])}",
-                format_significant(float(np.median(known)) if known else None),
-                format_significant(float(np.median(ninety)) if ninety else None),
-                format_number(_spread(known), 2),
-            ]
-        )
-    header = ["task", "difficulty", "learned by", "median x at half", "at nine tenths", "sd over replicates, decades"]
-    body = html_table(f"Learning time of each cell, {role} tasks.", header, rows, 2)
-    return f"<details><summary>{len(rows)} of {counted(times['cells'], 'cell')}</summary>{body}</details>"
+    cells = [
+        cell | {name: [x for x in cell[name] if x is not None] for name in ("x_half", "x_ninety")}
+        | {"replicates": len(cell["x_half"])}
+        for cell in times["by_cell"]
+    ]  # fmt: skip
+    columns = {
+        "task": lambda cell: cell["task"],
+        "difficulty": lambda cell: ", ".join(part for part in (cell["difficulty"], cell["setting"]) if part) or "–",
+        "learned by": lambda cell: f"{len(cell['x_half'])} of {cell['replicates']}",
+        "median x at half": lambda cell: _median(cell["x_half"]),
+        "at nine tenths": lambda cell: _median(cell["x_ninety"]),
+        "sd over replicates, decades": lambda cell: format_number(_spread(cell["x_half"]), 2),
+    }
+    body = record_table(f"Learning time of each cell, {role} tasks.", cells, columns, 2)
+    return folded(f"{len(cells)} of {counted(times['cells'], 'cell')}", body)
 
 
 def _difficulty_table(role: str, tasks: Sequence[Record]) -> str:
-    rows = [
-        [
-            " ".join(part for part in (one["task"], one["setting"]) if part),
-            ", ".join(f"{d:g}" for d in one["used"]) or "–",
-            format_with_interval(one["gamma"]["mean"], (one["gamma"]["low"], one["gamma"]["high"]), 2)
-            if one["gamma"]
-            else "fewer than three difficulties solved by every replicate",
-            f"{one['largest_solved'][0]:.1f} → {one['largest_solved'][-1]:.1f}",
-        ]
-        for one in tasks
-    ]
-    header = ["task", "difficulties used", "γ (95%)", "largest solved, first → last budget"]
+    def gamma(one: Record) -> str:
+        found = one["gamma"]
+        if not found:
+            return "fewer than three difficulties solved by every replicate"
+        return format_with_interval(found["mean"], (found["low"], found["high"]), 2)
+
+    columns = {
+        "task": lambda one: " ".join(part for part in (one["task"], one["setting"]) if part),
+        "difficulties used": lambda one: ", ".join(f"{d:g}" for d in one["used"]) or "–",
+        "γ (95%)": gamma,
+        "largest solved, first → last budget": lambda one: " → ".join(
+            f"{one['largest_solved'][k]:.1f}" for k in (0, -1)
+        ),
+    }
     caption = f"Budget to an accuracy of one half against difficulty on {role} tasks, T ∝ D^γ."
-    return html_table(caption, header, rows, 1) if rows else ""
+    return record_table(caption, tasks, columns)
+
+
+def _median(known: Sequence[float]) -> str:
+    return format_significant(float(np.median(known)) if known else None)
 
 
 def _spread(known: Sequence[float]) -> float | None:

@@ -1,37 +1,32 @@
 """What the bases could do before any RL, and what of it is out of reach."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from html import escape
-from typing import Any
 
-from harness.analysis.report.html import Section, html_table, paragraphs
-from harness.analysis.stats.formatting import counted, format_number
+from harness.analysis.report.html import Section, folded, paragraphs, record_table
+from harness.analysis.stats.formatting import Record, counted, format_number
 
-HEADER = ("task", "role", "difficulty", "setting", "success before RL", "of", "groups with signal", "reach")
+COLUMNS: dict[str, Callable[[Record], str]] = {
+    "task": lambda cell: cell["task"],
+    "role": lambda cell: cell["role"],
+    "difficulty": lambda cell: str(cell["difficulty"]),
+    "setting": lambda cell: cell["setting"],
+    "success before RL": lambda cell: format_number(cell["success"]),
+    "of": lambda cell: f"{cell['completions']:,}",
+    "groups with signal": lambda cell: f"{cell['signal']:.0%}",
+    "reach": lambda cell: cell["state"],
+}
 
 
-def reach_section(found: Sequence[Mapping[str, Any]]) -> Section:
+def reach_section(found: Sequence[Record]) -> Section:
     """found: records of Reach (harness/study/reach.py), one for each kind of base."""
     parts = []
     for reach in found:
-        rows = [
-            [
-                cell["task"],
-                cell["role"],
-                str(cell["difficulty"]),
-                cell["setting"],
-                format_number(cell["success"]),
-                f"{cell['completions']:,}",
-                f"{cell['signal']:.0%}",
-                cell["state"],
-            ]
-            for cell in reach["cells"]
-        ]
         caption = f"{reach['policy']}: {reach['source']}; groups of {reach['group_size']}."
-        table = html_table(caption, HEADER, rows, 4)
+        table = record_table(caption, reach["cells"], COLUMNS, 4)
         parts += [
             f"<h3>{escape(reach['policy'])}</h3>",
             paragraphs(reach["sentences"]),
-            f"<details><summary>{counted(len(rows), 'cell')}</summary>{table}</details>",
+            folded(counted(len(reach["cells"]), "cell"), table),
         ]
     return Section("reach", "What was within reach", "".join(parts))

@@ -1,13 +1,13 @@
 """Lines with intervals over budgets, from records that hold a mean, low and high at each x."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
 from harness.analysis.report.chart_style import Chart, arm_channels, inline, log_x, only
+from harness.analysis.stats.formatting import Record
 
-Record = Mapping[str, Any]
 HEIGHT = 240
 
 

@@ -1,15 +1,13 @@
 """The section on reliability: all of k completions right beside the mean, calibration, confident wrong answers."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from harness.analysis.report.chart_style import readable
 from harness.analysis.report.figures import Figure, single
-from harness.analysis.report.html import Section, figure_slot, html_table, paragraphs
+from harness.analysis.report.html import Section, html_table, paragraphs, section
 from harness.analysis.report.record_charts import interval_lines, interval_rows
-from harness.analysis.stats.formatting import format_number
+from harness.analysis.stats.formatting import Record, format_number
 
-Record = Mapping[str, Any]
 MOST = 6  # tasks that get a line
 SHOWN = {
     "mean": "mean", "all": "all right", "brier": "Brier", "ece": "calibration error", "ece_floor": "… if calibrated",
@@ -22,13 +20,11 @@ def reliability_section(records: Sequence[Record], real: str) -> Section | None:
     own = [one for one in records if one["arm"] == real]
     if not own:
         return None
-    figures = reliability_figures(records, real)
     rows = [[one["arm"], one["role"], one["task"], *(_change(one[name]["mean"]) for name in SHOWN)] for one in records]
     caption = "First budget → last. Calibration error over few problems exceeds 0 for a calibrated policy too."
     table = html_table(caption, ["arm", "role", "task", *SHOWN.values()], rows, 3)
     words = paragraphs([_sentence(one) for one in own if one["task"] == "all"])
-    slots = "".join(figure_slot(name, figure) for name, figure in figures.items())
-    return Section("reliability", "Reliability and confidence", words + slots + table, figures)
+    return section("reliability", "Reliability and confidence", words, reliability_figures(records, real), table)
 
 
 def reliability_figures(records: Sequence[Record], real: str) -> dict[str, Figure]:

@@ -31,11 +31,10 @@ from harness.analysis.report.sequence_section import sequence_section
 from harness.analysis.report.training_section import samples_section, training_section
 from harness.analysis.report.transfer_section import transfer_section
 from harness.analysis.report.verdict_cards import answer_cards
-from harness.analysis.stats.formatting import format_count
+from harness.analysis.stats.formatting import Record, format_count
 from harness.analysis.transfer.pass_at_k import pass_curves
 from harness.core.files import write_whole
 
-Record = Mapping[str, Any]
 ROLES = ("verified", "unverified")
 PAGE = Path(__file__).with_name("page")  # the template, its style, its script, the methods text
 

@@ -1,6 +1,6 @@
 """The sections of the report, each from the verdict records, the transfer report or the drawn series."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -16,36 +16,22 @@ from harness.analysis.report.html import (
     Section,
     bullet_list,
     definition_list,
-    figure_slot,
+    folded,
     html_table,
     hyperlink,
     paragraphs,
+    record_table,
+    section,
 )
 from harness.analysis.report.verdict_cards import VERDICT_LABELS, record_interval
 from harness.analysis.stats.formatting import (
+    Record,
     counted,
     format_count,
     format_interval,
     format_number,
     format_p,
     format_significant,
-)
-
-Record = Mapping[str, Any]
-
-VERDICT_HEADER = (
-    "arm",
-    "tasks",
-    "role",
-    "rises",
-    "line",
-    "verdict",
-    "slope per decade",
-    "95%",
-    "slope × decades",
-    "decades",
-    "seeds",
-    "p (Holm)",
 )
 
 
@@ -65,8 +51,8 @@ def curves_section(drawn: Mapping[str, Sequence[Series]], axes: Sequence[Axis]) 
         f"{few}. "
         "0, left of the dotted line: before RL."
     )
-    figures = {"accuracy": Figure(accuracy_title(shown), caption, panels, columns=2)}
-    return Section("curves", "Learning curves", figure_slot("accuracy", figures["accuracy"]), figures)
+    figure = Figure(accuracy_title(shown), caption, panels, columns=2)
+    return section("curves", "Learning curves", {"accuracy": figure})
 
 
 def accuracy_title(drawn: Mapping[str, Sequence[Series]]) -> str:
@@ -94,11 +80,14 @@ def _start(one: Series) -> float:
 def verdicts_section(verdicts: Sequence[Record]) -> Section:
     """The pools in a table, every task's record in a folded one."""
     pools, tasks = ([v for v in verdicts if (v["task"] == "all") == pooled] for pooled in (True, False))
-    sized = several_sizes(pools)
-    html = html_table("Each arm, over all tasks of a role.", VERDICT_HEADER, [_verdict_row(v, sized) for v in pools], 6)
-    each = html_table("Each arm and task.", VERDICT_HEADER, [_verdict_row(v, sized) for v in tasks], 6)
-    html += f"<details><summary>{counted(len(tasks), 'verdict')} by task</summary>{each}</details>"
-    return Section("verdicts", "All verdicts", html)
+    columns = _verdict_columns(several_sizes(pools))
+    each = record_table("Each arm and task.", tasks, columns, 6)
+    return section(
+        "verdicts",
+        "All verdicts",
+        record_table("Each arm, over all tasks of a role.", pools, columns, 6),
+        folded(f"{counted(len(tasks), 'verdict')} by task", each),
+    )
 
 
 def several_sizes(pools: Sequence[Record]) -> bool:
@@ -106,23 +95,25 @@ def several_sizes(pools: Sequence[Record]) -> bool:
     return len({v.get("model_params") for v in pools}) > 1
 
 
-def _verdict_row(v: Record, sized: bool) -> list[str]:
-    word = ("withheld: " if v.get("withheld") else "") + VERDICT_LABELS[v["verdict"]]
-    arm = f"{v['arm']}, {format_count(v['model_params'])} parameters" if sized and v.get("model_params") else v["arm"]
-    return [
-        arm,
-        v["task"],
-        v["role"],
-        v.get("rises", "–"),
-        v.get("is_log_linear", "–"),
-        word,
-        format_number(v["slope_per_decade"], sign=True),
-        format_interval(v["slope_ci"], sign=True),
-        format_number(v.get("rise"), sign=True),
-        format_number(v["decades"], 1),
-        str(v["n_seeds"]),
-        format_p(v.get("p_claim_holm")),
-    ]
+def _verdict_columns(sized: bool) -> dict[str, Callable[[Record], str]]:
+    def arm(v: Record) -> str:
+        size = v.get("model_params")
+        return f"{v['arm']}, {format_count(size)} parameters" if sized and size else v["arm"]
+
+    return {
+        "arm": arm,
+        "tasks": lambda v: v["task"],
+        "role": lambda v: v["role"],
+        "rises": lambda v: v.get("rises", "–"),
+        "line": lambda v: v.get("is_log_linear", "–"),
+        "verdict": lambda v: ("withheld: " if v.get("withheld") else "") + VERDICT_LABELS[v["verdict"]],
+        "slope per decade": lambda v: format_number(v["slope_per_decade"], sign=True),
+        "95%": lambda v: format_interval(v["slope_ci"], sign=True),
+        "slope × decades": lambda v: format_number(v.get("rise"), sign=True),
+        "decades": lambda v: format_number(v["decades"], 1),
+        "seeds": lambda v: str(v["n_seeds"]),
+        "p (Holm)": lambda v: format_p(v.get("p_claim_holm")),
+    }
 
 
 def difficulty_section(
@@ -137,9 +128,7 @@ def difficulty_section(
         {readable(task): charts.cell_panel(series, axes) for task, series in parts.items()},
         columns=4,
     )
-    figures = {"difficulties": figure, **factors}
-    html = "".join(figure_slot(name, one) for name, one in figures.items())
-    return Section("difficulties", "By task and difficulty", html, figures)
+    return section("difficulties", "By task and difficulty", {"difficulties": figure, **factors})
 
 
 def runs_section(data: Table, links: Mapping[str, str]) -> Section:
@@ -152,7 +141,7 @@ def runs_section(data: Table, links: Mapping[str, str]) -> Section:
         for run, arm, seed, base, x, n in runs.rows()
     ]
     body = html_table("Runs of the table.", ["run", "arm", "base", "seed", "largest x", "rows"], rows, 3)
-    return Section("runs", "Runs", f"<details><summary>{len(rows)} runs</summary>{body}</details>")
+    return Section("runs", "Runs", folded(f"{len(rows)} runs", body))
 
 
 def registered_section(found: Record) -> Section:
@@ -179,25 +168,16 @@ def allocation_section(found: Record) -> Section:
     parts = [paragraphs([_split_sentence(found["pretraining_or_rl"]), _settings_sentence(found["within_rl"])])]
     for role, gains in found["marginal_gain"].items():
         rows = [
-            [
-                f"{format_significant(one['from'])} to {format_significant(one['to'])}",
-                "measured",
-                format_number(one["gain"]["mean"], sign=True),
-                record_interval(one["gain"]),
-            ]
+            [f"{format_significant(one['from'])} to {format_significant(one['to'])}", "measured", *_gain(one["gain"])]
             for one in gains["measured"]
         ]
-        rows += [
-            [
-                "the next",
-                name,
-                format_number(one["gain"], sign=True),
-                format_interval((one["low"], one["high"]), sign=True),
-            ]
-            for name, one in gains["next_decade"].items()
-        ]
+        rows += [["the next", name, *_gain(one | {"mean": one["gain"]})] for name, one in gains["next_decade"].items()]
         parts.append(html_table(f"Gain of each decade of x, {role} tasks.", ["decade", "by", "gain", "95%"], rows, 2))
     return Section("allocation", "Where the next FLOP should go", "".join(parts))
+
+
+def _gain(record: Record) -> list[str]:
+    return [format_number(record["mean"], sign=True), record_interval(record)]
 
 
 def _split_sentence(found: Record) -> str:

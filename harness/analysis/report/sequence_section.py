@@ -9,8 +9,8 @@ from harness.analysis.data.grids import ACCURACY
 from harness.analysis.data.table import Table
 from harness.analysis.report.chart_style import readable
 from harness.analysis.report.figures import Figure
-from harness.analysis.report.gain_charts import heat_maps
-from harness.analysis.report.html import Section, figure_slot, html_table
+from harness.analysis.report.gain_charts import heat_cell, heat_maps
+from harness.analysis.report.html import Section, html_table, section
 from harness.analysis.report.verdict_cards import record_interval
 from harness.analysis.stats.contrasts import mean_record
 from harness.analysis.stats.formatting import format_number
@@ -40,9 +40,7 @@ def forgetting_matrix(table: Table, arm: str) -> list[dict[str, Any]]:
     change = change.with_columns(change=pl.col("accuracy") - pl.col("before")).sort("phases_ended", "phase")
     rows = []
     for (ended, phase), part in change.group_by("phases_ended", "phase", maintain_order=True):
-        gain = mean_record(part["change"].to_numpy())
-        clear = gain["low"] is not None and (gain["low"] > 0 or gain["high"] < 0)
-        rows.append({"y": f"after {names[ended]}", "x": names[phase], "gain": gain["mean"], "clear": clear})
+        rows.append(heat_cell(f"after {names[ended]}", names[phase], mean_record(part["change"].to_numpy())))
     return rows
 
 
@@ -59,8 +57,7 @@ def sequence_section(table: Table) -> Section | None:
     )
     rows = [row for arm in table.arms for row in _rows(table, arm)]
     caption = "Change since its phase: below 0 is forgetting (backward transfer, arXiv 1706.08840)."
-    html = figure_slot("forgetting", figure) + html_table(caption, HEADER, rows, 2)
-    return Section("sequence", "What was forgotten", html, {"forgetting": figure})
+    return section("sequence", "What was forgotten", {"forgetting": figure}, html_table(caption, HEADER, rows, 2))
 
 
 def _rows(table: Table, arm: str) -> list[list[str]]:

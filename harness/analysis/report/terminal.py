@@ -1,7 +1,6 @@
 """The answer printed in a terminal of 80 columns."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich.console import Group
 from rich.table import Table as Grid
@@ -10,10 +9,9 @@ from rich.text import Text
 from harness.analysis.report.report_page import ROLES, main_pools
 from harness.analysis.report.sections import several_sizes
 from harness.analysis.report.verdict_cards import VERDICT_TONES, answer_word
-from harness.analysis.stats.formatting import format_count, format_number
+from harness.analysis.stats.formatting import Record, format_count, format_number
 from harness.analysis.verdict.primary import PrimaryRecord
 
-Record = Mapping[str, Any]
 MOST_TASKS = 12  # of a role; more are in the report
 TERMS = "Accuracies are means over seeds. Per decade: for each tenfold of compute. More: docs/explanation/verdicts.md."
 

@@ -15,7 +15,7 @@ from harness.analysis.report.budget_charts import metric_panel
 from harness.analysis.report.chart_style import Chart, arm_channels, inline, only, readable
 from harness.analysis.report.curve_series import Axis
 from harness.analysis.report.figures import Figure
-from harness.analysis.report.html import Html, Section, code, figure_slot, html_table
+from harness.analysis.report.html import Html, Section, code, html_table, section
 from harness.core.samples import Sample, before_and_after
 
 Array = NDArray[np.float64]
@@ -55,8 +55,7 @@ def training_section(
             figures["compute_ledger"] = ledger_figure(ledger)
     if not figures:
         return None
-    slots = "".join(figure_slot(name, figure) for name, figure in figures.items())
-    return Section("training", "Training and its cost", slots, figures)
+    return section("training", "Training and its cost", figures)
 
 
 def runs_by_arm(table: Table, runs: Mapping[str, Sequence[Mapping]]) -> dict[str, list[Sequence[Mapping]]]:

@@ -1,15 +1,12 @@
 """The report's transfer section: gains against the control, other arms, families, sharpening."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from harness.analysis.report.chart_style import readable
 from harness.analysis.report.figures import Figure, single
-from harness.analysis.report.gain_charts import gain_forest, heat_maps, pass_chart
-from harness.analysis.report.html import Section, bullet_list, figure_slot, html_table, paragraphs
-from harness.analysis.stats.formatting import format_interval, format_number, format_p
-
-Record = Mapping[str, Any]
+from harness.analysis.report.gain_charts import gain_forest, heat_cell, heat_maps, is_clear, pass_chart
+from harness.analysis.report.html import Section, bullet_list, html_table, paragraphs, record_table, section
+from harness.analysis.stats.formatting import Record, format_interval, format_number, format_p
 
 
 def transfer_section(transfer: Record, passes: Sequence[Record]) -> Section:
@@ -17,35 +14,30 @@ def transfer_section(transfer: Record, passes: Sequence[Record]) -> Section:
 
     passes: of pass_curves, may be empty.
     """
-    html = [paragraphs(transfer["sentences"])]
-    if transfer["missing"]:
-        html.append('<div class="note"><p>Missing for a full answer:</p>' + bullet_list(transfer["missing"]) + "</div>")
-    figures = {"transfer": forest_figure(transfer)} if forest(transfer) else {}
-    html += [figure_slot(name, figure) for name, figure in figures.items()]
-    html += [gain_table(transfer), direct_table(transfer), contrast_table(transfer)]
-    if (matrix := matrix_figure(transfer)) is not None:
-        figures["transfer_matrix"] = matrix
-        html.append(figure_slot("transfer_matrix", matrix))
-    html.append(matrix_table(transfer))
-    if passes:
-        figures["pass_at_k"] = pass_figure(passes)
-        html.append(figure_slot("pass_at_k", figures["pass_at_k"]))
-    html.append(sharpening_table(transfer["sharpening"]))
-    return Section("transfer", "Transfer", "".join(html), figures)
+    missing = '<div class="note"><p>Missing for a full answer:</p>' + bullet_list(transfer["missing"]) + "</div>"
+    return section(
+        "transfer",
+        "Transfer",
+        paragraphs(transfer["sentences"]),
+        missing if transfer["missing"] else "",
+        {"transfer": forest_figure(transfer) if forest(transfer) else None},
+        gain_table(transfer),
+        direct_table(transfer),
+        contrast_table(transfer),
+        {"transfer_matrix": matrix_figure(transfer)},
+        matrix_table(transfer),
+        {"pass_at_k": pass_figure(passes) if passes else None},
+        sharpening_table(transfer["sharpening"]),
+    )
 
 
 def matrix_figure(transfer: Record) -> Figure | None:
     """Gain of each arm on each family evaluated, a panel for each role; None where each has but one cell."""
-    panels = {}
+    panels, rows = {}, transfer["matrix"]["rows"]
     for role in ("verified", "unverified"):
         cells = [
-            {
-                "y": readable(row["arm"]),
-                "x": readable(cell["family"] or "–"),
-                "gain": cell["gain"]["mean"],
-                "clear": is_clear(cell["gain"]),
-            }
-            for row in transfer["matrix"]["rows"]
+            heat_cell(readable(row["arm"]), readable(cell["family"] or "–"), cell["gain"])
+            for row in rows
             for cell in row["evaluated"]
             if cell["role"] == role
         ]
@@ -53,18 +45,13 @@ def matrix_figure(transfer: Record) -> Figure | None:
             panels[f"{role.capitalize()} families"] = cells
     if sum(map(len, panels.values())) <= len(panels):  # a single cell is told by the forest
         return None
-    clear = sum(is_clear(cell["gain"]) for row in transfer["matrix"]["rows"] for cell in row["evaluated"])
-    cells = sum(len(row["evaluated"]) for row in transfer["matrix"]["rows"])
+    every = [cell["gain"] for row in rows for cell in row["evaluated"]]
     return Figure(
-        f"{clear} of {cells} pairs of an arm and a family change clearly",
+        f"{sum(map(is_clear, every))} of {len(every)} pairs of an arm and a family change clearly",
         "Gain by arm and family evaluated, less that of the control where there is one; * marks 95% intervals off 0.",
         heat_maps(panels),
         columns=2,
     )
-
-
-def is_clear(gain: Record) -> bool:
-    return gain["low"] is not None and (gain["low"] > 0 or gain["high"] < 0)
 
 
 def pass_figure(rows: Sequence[Record]) -> Figure:
@@ -108,30 +95,23 @@ def forest(transfer: Record) -> list[tuple[str, str, Record]]:
 
 
 def gain_table(transfer: Record) -> str:
-    rows = []
+    records = []
     for role in ("verified", "unverified"):
-        if transfer[role] is None:
-            continue
-        pooled = transfer[role]["pooled"]
-        rows.append(_gain_row("all tasks", role, pooled, pooled["control_change"], pooled["no_transfer_p"]))
-        rows += [_gain_row(row["task"], role, row, None, None) for row in transfer[role]["tasks"]]
-    header = ["tasks", "role", "before", "after", "control moved", "gain", "95%", "p (Holm)", "p of |gain| ≥ margin"]
-    return html_table("Before, after and gain.", header, rows, 2) if rows else ""
-
-
-def _gain_row(name: str, role: str, row: Record, control: Record | None, inside: float | None) -> list[str]:
-    gain, moved = row["gain"], control["mean"] if control else None
-    return [
-        name,
-        role,
-        format_number(row["before"]),
-        format_number(row["after"]),
-        format_number(moved, sign=True),
-        format_number(gain["mean"], sign=True),
-        _ends(gain),
-        format_p(gain.get("p_holm", gain["p"])),
-        format_p(inside),
-    ]
+        if transfer[role] is not None:
+            records.append(transfer[role]["pooled"] | {"task": "all tasks", "role": role})
+            records += [row | {"role": role} for row in transfer[role]["tasks"]]
+    columns = {
+        "tasks": lambda row: row["task"],
+        "role": lambda row: row["role"],
+        "before": lambda row: format_number(row["before"]),
+        "after": lambda row: format_number(row["after"]),
+        "control moved": lambda row: format_number((row.get("control_change") or {}).get("mean"), sign=True),
+        "gain": lambda row: format_number(row["gain"]["mean"], sign=True),
+        "95%": lambda row: _ends(row["gain"]),
+        "p (Holm)": lambda row: format_p(row["gain"].get("p_holm", row["gain"]["p"])),
+        "p of |gain| ≥ margin": lambda row: format_p(row.get("no_transfer_p")),
+    }
+    return record_table("Before, after and gain.", records, columns, 2)
 
 
 def direct_table(transfer: Record) -> str:
@@ -155,22 +135,21 @@ def _ratio_row(name: str, ratio: Record) -> list[str]:
 
 def contrast_table(transfer: Record) -> str:
     """The real arm beside every other arm, on unverified tasks."""
-    matched = {row["arm"]: row for row in transfer["matched_verified_gain"]}
-    rows = []
-    for row in transfer["contrasts"]:
-        difference, same = row["real_minus_arm"], matched.get(row["arm"], {}).get("difference")
-        rows.append(
-            [
-                row["arm"],
-                format_number(row["change"]["mean"], sign=True),
-                format_number(difference["mean"], sign=True),
-                _ends(difference),
-                format_p(difference["p_holm"]),
-                f"{format_number(same['mean'], sign=True)} ({_ends(same)})" if same else "not matched",
-            ]
-        )
-    header = ["arm", "its change", f"{transfer['real_arm']} minus it", "95%", "p (Holm)", "… at equal verified gain"]
-    return html_table("Other arms, on unverified tasks.", header, rows) if rows else ""
+    matched = {row["arm"]: row["difference"] for row in transfer["matched_verified_gain"]}
+
+    def at_equal_gain(row: Record) -> str:
+        same = matched.get(row["arm"])
+        return f"{format_number(same['mean'], sign=True)} ({_ends(same)})" if same else "not matched"
+
+    columns = {
+        "arm": lambda row: row["arm"],
+        "its change": lambda row: format_number(row["change"]["mean"], sign=True),
+        f"{transfer['real_arm']} minus it": lambda row: format_number(row["real_minus_arm"]["mean"], sign=True),
+        "95%": lambda row: _ends(row["real_minus_arm"]),
+        "p (Holm)": lambda row: format_p(row["real_minus_arm"]["p_holm"]),
+        "… at equal verified gain": at_equal_gain,
+    }
+    return record_table("Other arms, on unverified tasks.", transfer["contrasts"], columns)
 
 
 def matrix_table(transfer: Record) -> str:
@@ -197,20 +176,16 @@ def _matrix_cell(cell: Record | None) -> str:
 
 
 def sharpening_table(rows: Sequence[Record]) -> str:
-    body = [
-        [
-            row["measure"],
-            row["role"],
-            format_number(row["before"]),
-            format_number(row["after"]),
-            format_number(row["change"]["mean"], sign=True),
-            _ends(row["change"]),
-            format_number(row["minus_control"]["mean"], sign=True) if row.get("minus_control") else "–",
-        ]
-        for row in rows
-    ]
-    header = ["measure", "role", "before", "after", "change", "95%", "minus control"]
-    return html_table("Taught or sharpened: other measures of the real arm.", header, body, 2) if body else ""
+    columns = {
+        "measure": lambda row: row["measure"],
+        "role": lambda row: row["role"],
+        "before": lambda row: format_number(row["before"]),
+        "after": lambda row: format_number(row["after"]),
+        "change": lambda row: format_number(row["change"]["mean"], sign=True),
+        "95%": lambda row: _ends(row["change"]),
+        "minus control": lambda row: format_number((row.get("minus_control") or {}).get("mean"), sign=True),
+    }
+    return record_table("Taught or sharpened: other measures of the real arm.", rows, columns, 2)
 
 
 def _ends(record: Record, digits: int = 3, sign: bool = True) -> str:

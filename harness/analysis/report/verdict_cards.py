@@ -1,10 +1,10 @@
 """The cards at the top of the page."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from harness.analysis.report.html import card, definition_list, paragraphs
 from harness.analysis.stats.formatting import (
+    Record,
     counted,
     format_interval,
     format_number,
@@ -13,9 +13,6 @@ from harness.analysis.stats.formatting import (
 )
 from harness.analysis.transfer.sentences import transfer_finding
 from harness.analysis.verdict.primary import ANSWER_WORDS, PrimaryRecord
-
-Record = Mapping[str, Any]
-
 
 VERDICT_LABELS = {
     "log_linear": "Log-linear",

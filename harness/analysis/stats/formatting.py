@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+Record = Mapping[str, Any]  # of a JSON file that the analysis writes
 MINUS = "−"
 
 
@@ -64,7 +65,7 @@ def format_with_interval(value: float | None, interval: Sequence[float | None] |
     return f"{format_number(value, digits, sign=True)} ({format_interval(interval, digits, sign=True)})"
 
 
-def format_record(row: Mapping[str, Any], sign: bool = True, absent: str = " (no interval)") -> str:
+def format_record(row: Record, sign: bool = True, absent: str = " (no interval)") -> str:
     """A record of a mean as plain ASCII, "+0.031 (+0.012 to +0.050)"; absent: what stands for a missing interval."""
     form = "{:+.3f}" if sign else "{:.3f}"
     if row["mean"] is None:
