@@ -13,10 +13,17 @@ THRESHOLD = 0.5  # accuracy at which a difficulty counts as solved
 FEWEST_DIFFICULTIES = 3
 
 
-def threshold_time(z: Array, accuracy: Array) -> float:
-    """z at which accuracy [K], made monotone, reaches the threshold; NaN if before the first z or not within them."""
-    found = crossing(z, isotonic_regression(accuracy).x, THRESHOLD)
-    return found if np.isfinite(found) else float("nan")
+def threshold_times(z: Array, accuracy: Array) -> Array:
+    """[n] z at which each row of accuracy [n, K], made monotone, reaches the threshold; NaN if before the first z or
+    not within them."""
+    found = np.array([crossing(z, isotonic_regression(row).x, THRESHOLD) for row in accuracy])
+    return np.where(np.isfinite(found), found, np.nan)
+
+
+def gamma(times: Array, difficulties: Array) -> Array:
+    """[n] least-squares slope of log10 times [n, D] on log10 difficulties [D]."""
+    z = np.log10(difficulties) - np.log10(difficulties).mean()
+    return times @ (z / np.sum(z**2))
 
 
 def is_difficulty(text: str) -> bool:
@@ -36,11 +43,11 @@ def difficulty_exponents(rows: pl.DataFrame) -> pl.DataFrame:
     found = []
     for (base, seed), own in curves.group_by("base", "seed", maintain_order=True):
         times = [
-            (np.log10(float(difficulty)), threshold_time(np.log10(each["x"].to_numpy()), each["value"].to_numpy()))
-            for (difficulty,), each in own.group_by("difficulty")
+            (float(d), threshold_times(np.log10(each["x"].to_numpy()), each["value"].to_numpy()[None])[0])
+            for (d,), each in own.group_by("difficulty")
         ]
         d, t = np.array([pair for pair in times if np.isfinite(pair[1])]).reshape(-1, 2).T
         if len(d) >= FEWEST_DIFFICULTIES:
-            found.append((base, seed, float(np.polyfit(d, t, 1)[0])))
+            found.append((base, seed, float(gamma(t, d))))
     schema = {"base": rows.schema["base"], "seed": rows.schema["seed"], "value": pl.Float64}
     return pl.DataFrame(found, schema, orient="row")

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from harness.analysis.stats.intervals import Estimate, estimate, holm
+from harness.analysis.data.json_files import strict
+from harness.analysis.stats.intervals import estimate, holm
 
 Array = NDArray[np.float64]
 LEVEL = 0.95
@@ -30,27 +31,12 @@ class Ratio:
         return self.low is not None and self.high is not None and -margin < self.low and self.high < margin
 
 
-def finite_or_none(value: float) -> float | None:
-    """The number, or None where JSON has no word for it."""
-    return float(value) if np.isfinite(value) else None
-
-
-def p_two_sided(e: Estimate) -> float:
-    """p of "the mean is 0"; 1 for a single replicate."""
-    return min(1.0, 2 * min(e.p_above(), e.p_below()))
-
-
 def mean_record(values: Array) -> dict[str, Any]:
     """Mean over replicates [n] with its 95% t-interval and two-sided p, as strict JSON (None: not estimated)."""
     e = estimate(values)
     low, high = e.interval(LEVEL)
-    return {
-        "mean": finite_or_none(e.mean),
-        "low": finite_or_none(low),
-        "high": finite_or_none(high),
-        "p": p_two_sided(e),
-        "n": e.n,
-    }
+    p = min(1.0, 2 * min(e.p_above(), e.p_below()))
+    return strict({"mean": e.mean, "low": low, "high": high, "p": p, "n": e.n})
 
 
 def add_holm(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -90,7 +76,7 @@ def two_way_record(values: Array) -> dict[str, Any]:
     n, m = values.shape
     mean = float(np.mean(values))
     if n < 2 or m < 2:
-        return {"mean": finite_or_none(mean), "low": None, "high": None, "p": 1.0, "n": n, "columns": m}
+        return strict({"mean": mean, "low": None, "high": None, "p": 1.0, "n": n, "columns": m})
     rows, columns = values.mean(1).var(ddof=1) / n, values.mean(0).var(ddof=1) / m
     error, freedom = sum_of_variances(rows, n - 1, columns, m - 1)
     # With two or three rows Satterthwaite's interval can come out narrower than the one for these columns alone.

@@ -16,15 +16,14 @@ from scipy.optimize import isotonic_regression
 
 from harness.analysis.data.crossing import crossing
 from harness.analysis.data.curves import complete_block
-from harness.analysis.data.difficulty_times import is_difficulty, threshold_time
-from harness.analysis.data.grids import Grid, arm_grids, base_means
+from harness.analysis.data.difficulty_times import is_difficulty, threshold_times
+from harness.analysis.data.grids import Array, Grid, arm_grids, base_means
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
 from harness.analysis.stats.contrasts import fieller_ratio, mean_record
 from harness.analysis.stats.slopes import slope_weights
 from harness.config.roles import LONGER
 
-Array = NDArray[np.float64]
 LEVELS = (0.5, 0.8)  # accuracies at which a difficulty counts as done
 FEWEST_DIFFICULTIES = 4
 FEWEST_FITTED = 2  # difficulties that fix the two numbers of the product
@@ -125,7 +124,7 @@ def _solved(x: Array, accuracy: Array) -> dict:
     """x at which accuracy [n, K] of a difficulty reaches one half, geometric mean over the replicates that do within
     the budgets, and how many do."""
     above = x > 0
-    times = np.array([threshold_time(np.log10(x[above]), row) for row in accuracy[:, above]])
+    times = threshold_times(np.log10(x[above]), accuracy[:, above])
     known = times[np.isfinite(times)]
     return {"x": float(10 ** known.mean()) if len(known) else None, "n": len(known)}
 

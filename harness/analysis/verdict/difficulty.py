@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis.data.curves import Curves
-from harness.analysis.data.difficulty_times import FEWEST_DIFFICULTIES, THRESHOLD, is_difficulty, threshold_time
+from harness.analysis.data.difficulty_times import FEWEST_DIFFICULTIES, THRESHOLD, gamma, is_difficulty, threshold_times
 from harness.analysis.stats.contrasts import mean_record
-from harness.analysis.stats.slopes import slope_weights
 from harness.analysis.verdict.same_block import same_block
 from harness.core.groups import signal_share
 
@@ -37,7 +36,7 @@ def difficulty_scaling(parts: Mapping[tuple, Curves]) -> list[dict]:
         largest = largest_solved(each, difficulties).mean(0)
         if not largest.any():
             continue
-        times = np.stack([threshold_times(part) for part in each], 1)
+        times = np.stack([threshold_times(np.log10(part.x), part.accuracy) for part in each], 1)
         solved = np.isfinite(times).all(0)
         enough = solved.sum() >= FEWEST_DIFFICULTIES and len(times) > 1
         found.append(
@@ -53,16 +52,6 @@ def difficulty_scaling(parts: Mapping[tuple, Curves]) -> list[dict]:
             }
         )
     return found
-
-
-def threshold_times(part: Curves) -> Array:
-    """[n] log10 x at which each replicate reaches the threshold, as `threshold_time`."""
-    return np.array([threshold_time(np.log10(part.x), row) for row in part.accuracy])
-
-
-def gamma(times: Array, difficulties: Array) -> Array:
-    """[n] least-squares slope of log10 times [n, D] on log10 difficulties [D]."""
-    return times @ slope_weights(np.log10(difficulties))
 
 
 def largest_solved(parts: Sequence[Curves], difficulties: Array) -> Array:
