@@ -44,20 +44,15 @@ def only(frame: pl.DataFrame, task: str = "all", arm: str = "true_reward") -> di
 @pytest.mark.parametrize(
     ("kind", "verdict"),
     [
-        ("line_steep", "log_linear"),
-        ("hill_levels_off", "saturating"),
         ("hill_early", "accelerating"),
         ("hill_middle", "sigmoidal"),
-        ("knee", "not_log_linear"),
-        ("hill_shallow", "indistinguishable"),
         ("error_power", "indistinguishable"),
         ("rise_and_fall", "non_monotone"),
-        ("falling", "declining"),
-        ("flat", "flat"),
         ("flat_near_zero", "flat"),
     ],
 )
 def test_a_planted_law_gets_its_verdict(kind: str, verdict: str) -> None:
+    """Others, with their answers, are in test_answers.py."""
     assert only(planted(kind))["verdict"] == verdict
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.analysis.calibration.calibration_page import calibration_page
 from harness.analysis.calibration.code_hash import judging_code_hash
@@ -19,7 +18,6 @@ from harness.analysis.data.options import Options
 from harness.analysis.verdict.decide import decide
 from harness.analysis.verdict.task_shares import CALIBRATION
 
-Array = NDArray[np.float64]
 POWER_GRID = ((0.03, 0.05, 0.08, 0.12), (512, 2048, 8192), (8, 16))  # slope per decade, completions, seeds
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from harness.analysis.stats.formatting import markdown_table
 from harness.analysis.verdict.rules import VERDICTS
 
 FALSE_GOAL, RIGHT_GOAL, COVER_GOAL = 4 / 200, 0.8, (0.93, 0.97)
@@ -31,9 +32,8 @@ def calibration_page(found: dict) -> str:
     )
 
 
-def _rows(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [f"| {' | '.join(map(str, row))} |" for row in (head, ["---"] * len(head), *rows)]
-    return "\n".join(lines) + "\n"
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    return markdown_table(head, rows) + "\n"
 
 
 def _confusion(cases: dict[str, dict]) -> str:
@@ -48,7 +48,7 @@ def _confusion(cases: dict[str, dict]) -> str:
         "mixture is a line over this window; the mixture flag reports that its cells are none. A claim is false where "
         "it does not hold of the curve: `not_log_linear` holds of every rise that is no line, `saturating` of every "
         f"sigmoid. {_goal(cases, 'false', 'are judged falsely')}\n\n"
-        + _rows(["kind", "truth", *used, "right", "false"], rows)
+        + _table(["kind", "truth", *used, "right", "false"], rows)
         + "\n"
         + _answers(cases)
     )
@@ -73,7 +73,7 @@ def _answers(cases: dict[str, dict]) -> str:
         f"Is it log-linear: {_goal(cases, 'false_log_linear', 'are answered falsely')} "
         "A window is false where the true curve over it is no line: a third less than half as steep as another, or "
         f"further from its least-squares line than a tenth of the gain. {_goal(cases, 'false_windows', 'have one')}\n\n"
-        + _rows(
+        + _table(
             [
                 "kind",
                 "truth",
@@ -108,7 +108,7 @@ def _coverage(rows: Sequence[dict]) -> str:
         "given the problems; where the truth is the curve for all possible problems, having drawn 512 counts as error "
         "too. A and B are ScaleRL's, by jackknife-t, where identified; the interval of A includes having drawn the "
         "problems, and so covers more often given them.\n\n"
-        + _rows(["kind", "seeds", "quantity", "identified", "covered"], shown)
+        + _table(["kind", "seeds", "quantity", "identified", "covered"], shown)
     )
 
 
@@ -119,7 +119,7 @@ def _power(rows: Sequence[dict]) -> str:
     return (
         "## Power\n\nChance that a true line is called `log_linear`, all gates included: 10 budgets over 3 decades, "
         "R0 .2 to .6 decades' worth below the first budget.\n\n"
-        + _rows(["slope per decade", *(f"{c:,} completions x {s} seeds" for c, s in designs)], shown)
+        + _table(["slope per decade", *(f"{c:,} completions x {s} seeds" for c, s in designs)], shown)
     )
 
 
@@ -158,12 +158,12 @@ def _mechanism(found: dict) -> str:
         "window. 24 cells spread log-uniformly: the spread found over the one planted, mean and 5% to 95% of the "
         "tables; `error`: root mean square of the times within the window, in decades. Regenerate with\n\n"
         "    python scripts/analyze.py action=calibrate calibrate.tables=0 calibrate.coverage=0 calibrate.power=0\n\n"
-        + _rows(["seeds", "censored", "identified", "spread", "5% to 95%", "within a tenth", "error"], times)
+        + _table(["seeds", "censored", "identified", "spread", "5% to 95%", "within a tenth", "error"], times)
         + "\nT = T_1 D^1.5 over eight difficulties from 1 to 10, the exponent scattering by .1 over seeds; of "
         "difficulties that every seed solves. `given the problems`: of the exponent that the problems drawn have, "
         "which an interval over seeds promises; that for all possible problems is held less often the more seeds there "
         f"are. Goal {low:.0%} to {high:.0%} given the problems: {goal}.\n\n"
-        + _rows(
+        + _table(
             ["seeds", "censored", "identified", "difficulties used", "bias", "covered", "given the problems"], exponents
         )
     )
@@ -184,7 +184,7 @@ def _window(rows: Sequence[dict]) -> str:
         ]
         for r in rows
     ]
-    return "## Why R2 does not decide\n\nA straight line through a window of a sigmoid around its middle.\n\n" + _rows(
+    return "## Why R2 does not decide\n\nA straight line through a window of a sigmoid around its middle.\n\n" + _table(
         ["B", "window", "share of gain", "R2 of a line", "points that distinguish them at noise .01 / .02 of the gain"],
         shown,
     )

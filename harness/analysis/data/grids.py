@@ -5,14 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from harness.analysis.data.curves import complete_block
+from harness.analysis.data.curves import Array, complete_block
 from harness.analysis.data.table import Table
 from harness.analysis.data.table_checks import CELL, budget_column
 from harness.core.accuracy import accuracy
 
-Array = NDArray[np.float64]
 Unit = tuple[str, int]  # (base_id, seed): one replicate
 ACCURACY: pl.Expr = accuracy({name: pl.col(name) for name in ("n_correct", "n_problems", "k")})
 

@@ -8,17 +8,15 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from harness.analysis.data.difficulty_times import FEWEST_DIFFICULTIES, difficulty_exponents
-from harness.analysis.data.grids import ACCURACY, Unit, base_means
+from harness.analysis.data.grids import ACCURACY, Array, Unit, base_means
 from harness.analysis.data.table import Table
 from harness.analysis.data.table_checks import CELL, TableError, budget_column, typed_problems
 from harness.config.roles import cells_there
 from harness.config.schema.study import DIFFICULTY_EXPONENT, Measure, MeasureTerm
 from harness.core.errors import nearest
 
-Array = NDArray[np.float64]
 PASS_ALL = re.compile(r"pass_all_at_([1-9]\d*)")
 
 

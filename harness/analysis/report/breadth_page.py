@@ -1,6 +1,5 @@
 """What `action=breadth` writes: the numbers, and their figure."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,12 +7,13 @@ import altair as alt
 
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
-from harness.analysis.report.analyze import write_primary
-from harness.analysis.report.chart_style import Chart, arm_channels, inline, level, only
-from harness.analysis.report.figures import Figure, write_figures
+from harness.analysis.report.answer_files import write_answer
+from harness.analysis.report.chart_style import Chart, arm_channels, inline, level
+from harness.analysis.report.figures import Figure
+from harness.analysis.report.gain_charts import interval_marks
 from harness.analysis.stats.formatting import Record
 from harness.analysis.transfer.breadth import MODES, breadth, markdown
-from harness.analysis.verdict.primary import PrimaryRecord, answer_to
+from harness.analysis.verdict.primary import PrimaryRecord, interval_answer
 
 MEASURE = (
     "the slope per doubling of the number of families of the mean change on the held-out tasks, at the same compute, "
@@ -28,29 +28,20 @@ def write_breadth(table: Table, out: Path, options: Options) -> str:
     Returns the tables as Markdown. Raises TableError.
     """
     found = breadth(table, options.real_arm, options.primary_control)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "breadth.json").write_text(json.dumps(found, indent=1) + "\n")
-    write_primary(out, breadth_primary(found))
-    write_figures(out / "figures", {"breadth": breadth_figure(found)})
+    write_answer(out, "breadth", found, breadth_primary(found), breadth_figure(found))
     return markdown(found)
 
 
 def breadth_primary(found: Record) -> PrimaryRecord:
     """The measure that configs/study/breadth.yaml registers, which is no sum of means."""
     slope = found["modes"]["compute"]["slope"]
-    answer = answer_to(slope["low"], slope["high"], SMALLEST_SLOPE)
-    return PrimaryRecord(
+    return interval_answer(
+        slope,
+        SMALLEST_SLOPE,
+        more="More seeds and orders.",
         study="breadth",
         question=MEASURE,
-        answer=answer,
-        effect=slope["mean"],
-        low=slope["low"],
-        high=slope["high"],
-        margin=SMALLEST_SLOPE,
-        yes_if="above",
         metric="change in accuracy per doubling",
-        n=slope["n"],
-        what_would_decide="More seeds and orders." if answer == "undecided" else "",
         notes=(f"The interval takes seeds and {slope['columns']} orders both as drawn.",),
     )
 
@@ -94,9 +85,4 @@ def families_chart(modes: Mapping[str, Record]) -> Chart:
     )
     base = alt.Chart(inline(rows)).encode(x, tooltip=["label:N", alt.Tooltip("mean:Q", format="+.3f")])
     y = alt.Y("mean:Q", title="change in accuracy")
-    return alt.layer(
-        level(),
-        base.mark_rule(strokeWidth=1.5).encode(alt.Y("low:Q"), alt.Y2("high:Q"), **only(channels, "color")),
-        base.mark_line().encode(y, **only(channels, "color", "strokeDash")),
-        base.mark_point(filled=True, size=50, opacity=1).encode(y, **only(channels, "color", "shape")),
-    ).properties(height=260)
+    return alt.layer(level(), *interval_marks(base, y, channels)).properties(height=260)

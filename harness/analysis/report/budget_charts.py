@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import altair as alt
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from harness.analysis.report.chart_style import (
     Chart,
@@ -20,10 +19,9 @@ from harness.analysis.report.chart_style import (
     only,
     readable,
 )
-from harness.analysis.report.curve_series import Axis, Series
+from harness.analysis.report.curve_series import Array, Axis, Series
 from harness.analysis.stats.laws import evaluate
 
-Array = NDArray[np.float64]
 Fits = Mapping[str, Mapping]
 
 LAW_POINTS = 60  # at which a law is drawn

@@ -5,10 +5,10 @@ from typing import Any
 
 import altair as alt
 
-from harness.analysis.report.chart_style import Chart, arm_channels, inline, only, readable
+from harness.analysis.report.chart_style import Chart, arm_channels, inline, readable
 from harness.analysis.report.figures import Figure
+from harness.analysis.report.gain_charts import HEIGHT, interval_lines, interval_rows, line_marks
 from harness.analysis.report.html import Section, bullet_list, record_table, section
-from harness.analysis.report.record_charts import HEIGHT, interval_lines, interval_rows
 from harness.analysis.stats.formatting import Record, format_interval, format_number
 from harness.analysis.verdict.chain_length import sentence
 
@@ -83,7 +83,7 @@ def solved_chart(rows: Sequence[Record], channels: Mapping[str, Any], domain: tu
     y = alt.Y("x:Q", title="x at accuracy one half", scale=alt.Scale(type="log", domain=domain))
     tooltip = ["label:N", "d:Q", alt.Tooltip("x:Q", format=".3~g"), alt.Tooltip("n:Q", title="replicates")]
     base = alt.Chart(inline(rows)).encode(x, y, tooltip=tooltip)
-    return _lines(base, channels)
+    return alt.layer(*line_marks(base, channels)).properties(height=HEIGHT)
 
 
 def product_figure(records: Sequence[Record]) -> Figure | None:
@@ -113,15 +113,7 @@ def product_chart(record: Record) -> Chart:
     x = alt.X("d:Q", title="difficulty", axis=alt.Axis(values=record["difficulties"], format="~g"))
     y = alt.Y("value:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]))
     base = alt.Chart(inline(rows)).encode(x, y, tooltip=["label:N", "d:Q", alt.Tooltip("value:Q", format=".3f")])
-    return _lines(base, channels)
-
-
-def _lines(base: alt.Chart, channels: Mapping[str, Any]) -> Chart:
-    """A line and a point for each row, by label."""
-    return alt.layer(
-        base.mark_line(strokeWidth=2).encode(**only(channels, "color", "strokeDash")),
-        base.mark_point(filled=True, size=40, opacity=1).encode(**only(channels, "color", "shape")),
-    ).properties(height=HEIGHT)
+    return alt.layer(*line_marks(base, channels)).properties(height=HEIGHT)
 
 
 def _task(record: Record) -> str:

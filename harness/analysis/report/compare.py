@@ -33,7 +33,7 @@ from harness.analysis.report.compare_runs import (
 )
 from harness.analysis.report.curve_series import Axis
 from harness.analysis.report.figures import Figure, single
-from harness.analysis.report.html import Html, Section, figure_slot, html_table, line_swatch, paragraphs
+from harness.analysis.report.html import Section, figure_slot, folded, html_table, line_swatch, paragraphs, section
 from harness.analysis.report.report_page import render_page
 from harness.analysis.stats.formatting import counted, format_number
 
@@ -57,15 +57,15 @@ def compare(runs: Sequence[str | Path], out: str | Path) -> Path:
     metrics = sorted({name for run in loaded for name in run.metrics})
     kinds = sorted({name.split("/")[0] for name in metrics}, key=lambda kind: (_place(kind), kind))
     sections = [
-        *([_accuracy_section(groups, pooled, axes, styles)] if pooled else []),
-        *([ends] if (ends := _ends_section(groups, pooled)) else []),
+        _accuracy_section(groups, pooled, axes, styles) if pooled else None,
+        _ends_section(groups, pooled),
         _groups_section(groups, pooled, styles),
         *(_metrics_section(kind, metrics, groups, axes, styles) for kind in kinds),
     ]
     title = f"{counted(len(loaded), 'run')} compared"
     path = Path(out) / "compare.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render_page(title, paragraphs([_summary(groups, pooled)]), sections, axes))
+    path.write_text(render_page(title, paragraphs([_summary(groups, pooled)]), [one for one in sections if one], axes))
     return path
 
 
@@ -133,7 +133,7 @@ def _accuracy_section(
     caption = f"Mean over all tasks of a role and over runs; the band reaches from the lowest run to the highest.{most}"
     columns = len(parts) if len(parts) > 1 else 2
     figure = Figure("Held-out accuracy", caption, panels, columns)
-    return Section("accuracy", "Accuracy", legend + figure_slot("curves", figure, files=False), {"curves": figure})
+    return section("accuracy", "Accuracy", legend, {"curves": figure}, files=False)
 
 
 def _legend(styles: Mapping[str, Style]) -> str:
@@ -159,7 +159,7 @@ def _ends_section(groups: Sequence[Group], pooled: Mapping[str, Curves]) -> Sect
         figure = Figure(title, "Mean over runs at their last budget; darker is higher.", panels, 2)
     else:
         return None
-    return Section("ends", "Over the settings", figure_slot("last", figure, files=False), {"last": figure})
+    return section("ends", "Over the settings", {"last": figure}, files=False)
 
 
 def _groups_section(groups: Sequence[Group], pooled: Mapping[str, Curves], styles: Mapping[str, Style]) -> Section:
@@ -179,15 +179,10 @@ def _groups_section(groups: Sequence[Group], pooled: Mapping[str, Curves], style
 
 def _runs_table(groups: Sequence[Group]) -> str:
     runs = [run for group in groups for run in group.runs]
-    rows = [
-        [
-            run.label,
-            *(format_number(run.metrics[name][1][-1] if name in run.metrics else None) for name in POOLED.values()),
-        ]
-        for run in runs
-    ]
+    last = [[run.metrics[name][1][-1] if name in run.metrics else None for name in POOLED.values()] for run in runs]
+    rows = [[run.label, *map(format_number, ends)] for run, ends in zip(runs, last)]
     table = html_table("The last accuracy of each run.", ["run", *POOLED], rows, 1)
-    return f"<details><summary>{counted(len(runs), 'run')}</summary>{table}</details>"
+    return folded(counted(len(runs), "run"), table)
 
 
 def _place(kind: str) -> int:
@@ -202,6 +197,5 @@ def _metrics_section(
     panels = {name: group_curves(curves, axes, styles) for name in own if (curves := _curves(groups, name))}
     caption = "Means over runs, in the colour and dashes of the table above."
     figure = Figure("", caption, panels, MOST_PANELS)
-    slot = Html(figure_slot(kind, figure, files=False))
-    summary = f"<summary>{counted(len(panels), 'metric')} of {escape(kind)}</summary>"
-    return Section(f"{kind}-metrics", kind, f"<details>{summary}{slot}</details>", {kind: figure})
+    slot = folded(f"{counted(len(panels), 'metric')} of {kind}", figure_slot(kind, figure, files=False))
+    return Section(f"{kind}-metrics", kind, slot, {kind: figure})

@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.analysis.data.run_files import metrics_rows
 from harness.analysis.data.table import Table, load_table
 from harness.analysis.data.table_checks import TableError
-from harness.analysis.report.curve_series import AXES, Axis, Series, arm_series, log_axis
+from harness.analysis.report.curve_series import AXES, Array, Axis, Series, arm_series, log_axis
 from harness.config.run_names import name_of, short_setting
 from harness.core.dotted import changed_names, flatten
 from harness.core.files import read_json
 
-Array = NDArray[np.float64]
 Line = tuple[dict[str, Array], Array]  # x on each axis, y
 POOLED = {"verified": "eval/verified/mean@1", "unverified": "eval/unverified/mean@1"}
 # Parts of a configuration in which replicates may differ, and runs without being other runs.

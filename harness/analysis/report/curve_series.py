@@ -5,14 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from harness.analysis.data.curves import Curves, curves
+from harness.analysis.data.curves import Array, Curves, curves
 from harness.analysis.data.table import Table, rows_of
 from harness.analysis.data.table_checks import TableError, budget_column
 from harness.analysis.stats.intervals import estimate
-
-Array = NDArray[np.float64]
 
 # Axes beside x itself, with their titles, in the order offered.
 AXES = {

@@ -1,6 +1,5 @@
 """Heat maps of the real arm's gain over two factors of the table, for each pair of which both vary."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -9,7 +8,7 @@ from harness.analysis.data.grids import ACCURACY
 from harness.analysis.data.table import Table
 from harness.analysis.report.chart_style import readable
 from harness.analysis.report.figures import Figure
-from harness.analysis.report.gain_charts import heat_maps
+from harness.analysis.report.gain_charts import heat_cell, heat_maps
 from harness.analysis.stats.contrasts import mean_record
 from harness.analysis.stats.formatting import format_count
 
@@ -49,10 +48,7 @@ def gain_by_factors(table: Table, arm: str, role: str, first: str, second: str) 
     or to each budget where a factor is the step. A run not evaluated before RL takes the mean of its base."""
     names = [name for name in (first, second) if name != "step"]
     own = table.frame.filter((pl.col("arm") == arm) & (pl.col("role") == role))
-    if not {first, second} <= set(own.columns) or own.select(pl.col(first, second).is_null().any()).row(0) != (
-        False,
-        False,
-    ):
+    if not {first, second} <= set(own.columns) or any(own[name].null_count() for name in (first, second)):
         return []
     if "pretrain_tokens" in names:
         own = own.with_columns(pl.col("pretrain_tokens").cast(pl.Float64).round_sig_figs(1).cast(pl.Int64))
@@ -69,13 +65,11 @@ def gain_by_factors(table: Table, arm: str, role: str, first: str, second: str) 
         later = later.filter(pl.col("x") == pl.col("x").max().over("run_id"))
     paired = later.join(by_run, on=["run_id", *names], how="left").join(by_base, on=["base_id", *names], how="left")
     change = paired.with_columns(change=pl.col("score") - pl.coalesce("before", "base_before")).drop_nulls("change")
-    rows = []
-    for levels, values in change.group_by(first, second):
-        gain = mean_record(values["change"].to_numpy())
-        clear = gain["low"] is not None and (gain["low"] > 0 or gain["high"] < 0)
-        rows.append(({first: levels[0], second: levels[1]}, {"gain": gain["mean"], "clear": clear}))
-    rows.sort(key=lambda row: [_level_order(row[0][name]) for name in (first, second)])
-    return [{"y": _level_name(first, at), "x": _level_name(second, at)} | cell for at, cell in rows]
+    groups = sorted(change.group_by(first, second), key=lambda group: [*map(_level_order, group[0])])
+    return [
+        heat_cell(_level_name(first, y), _level_name(second, x), mean_record(values["change"].to_numpy()))
+        for (y, x), values in groups
+    ]
 
 
 def _level_order(level: Any) -> tuple[str, float, str]:
@@ -87,8 +81,7 @@ def _level_order(level: Any) -> tuple[str, float, str]:
         return name, float("inf"), value
 
 
-def _level_name(factor: str, levels: Mapping[str, Any]) -> str:
-    level = levels[factor]
+def _level_name(factor: str, level: Any) -> str:
     if factor in ("model_params", "pretrain_tokens"):
         return format_count(level)
     return readable(str(level)) if level != "" else "–"

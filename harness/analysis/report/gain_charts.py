@@ -1,14 +1,15 @@
-"""Charts of estimates: forests of rows with intervals, heat maps of gains."""
+"""Charts of estimates with their intervals: lines over budgets, forests, heat maps of gains."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
 
-from harness.analysis.report.chart_style import GREY, Chart, arm_channels, inline, log_ticks, only, readable
+from harness.analysis.report.chart_style import GREY, Chart, arm_channels, inline, log_ticks, log_x, only, readable
 from harness.analysis.stats.formatting import Record
 
 ROW_HEIGHT = 22
+HEIGHT = 240
 
 
 def forest_chart(rows: Sequence[Record], labels: Sequence[str], x_title: str, log: bool = False) -> Chart:
@@ -95,8 +96,38 @@ def pass_chart(rows: Sequence[Record]) -> Chart:
     y = alt.Y("value:Q", title="pass@k", scale=alt.Scale(zero=False))
     told = ["label:N", "k:Q", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("value", "low", "high"))]
     base = alt.Chart(inline(rows)).encode(x, tooltip=told)
-    return alt.layer(
-        base.mark_rule(strokeWidth=1.5).encode(alt.Y("low:Q"), alt.Y2("high:Q"), **only(channels, "color")),
-        base.mark_line(strokeWidth=2).encode(y, **only(channels, "color", "strokeDash")),
-        base.mark_point(filled=True, size=50, opacity=1).encode(y, **only(channels, "color", "shape")),
-    ).properties(height=240)
+    return alt.layer(*interval_marks(base, y, channels)).properties(height=HEIGHT)
+
+
+def interval_rows(label: str, x: Sequence[float], measure: Record) -> list[dict[str, Any]]:
+    """Rows {label, budget, value, low, high} of a measure with mean, low and high at each x; x = 0 is left out."""
+    each = zip(x, *(measure[name] for name in ("mean", "low", "high")))
+    names = ("budget", "value", "low", "high")
+    return [{"label": label} | dict(zip(names, row)) for row in each if row[0] > 0]
+
+
+def interval_lines(rows: Sequence[Record], y_title: str) -> Chart:
+    """A line for each label with its 95% intervals, over a log axis of budgets."""
+    labels = list(dict.fromkeys(row["label"] for row in rows))
+    channels, x = arm_channels(labels), log_x("budget", "x, the budget")
+    y = alt.Y("value:Q", title=y_title, scale=alt.Scale(zero=True))
+    numbers = [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("value", "low", "high")]
+    base = alt.Chart(inline(rows)).encode(x, tooltip=["label:N", alt.Tooltip("budget:Q", format=",.4~g"), *numbers])
+    return alt.layer(*interval_marks(base, y, channels, 40, opacity=0.5)).properties(height=HEIGHT)
+
+
+def interval_marks(
+    base: alt.Chart, y: alt.Y, channels: Mapping[str, Any], size: int = 50, **rule: Any
+) -> list[alt.Chart]:
+    """Of rows {label, low, high, what y shows}: a bar of this style from low to high, a line and points, by label."""
+    bar = base.mark_rule(strokeWidth=1.5, **rule)
+    ends = bar.encode(alt.Y("low:Q"), alt.Y2("high:Q"), **only(channels, "color"))
+    return [ends, *line_marks(base.encode(y), channels, size)]
+
+
+def line_marks(base: alt.Chart, channels: Mapping[str, Any], size: int = 40) -> list[alt.Chart]:
+    """A line through the points of each label."""
+    return [
+        base.mark_line(strokeWidth=2).encode(**only(channels, "color", "strokeDash")),
+        base.mark_point(filled=True, size=size, opacity=1).encode(**only(channels, "color", "shape")),
+    ]

@@ -5,18 +5,16 @@ from typing import Any
 
 import altair as alt
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.analysis.report import budget_charts as charts
 from harness.analysis.report.chart_style import GREY, Chart, arm_channels, inline, only, readable, sentence_case
-from harness.analysis.report.curve_series import Axis, Series
+from harness.analysis.report.curve_series import Array, Axis, Series
 from harness.analysis.report.figures import Figure, single
 from harness.analysis.report.gain_charts import forest_chart
 from harness.analysis.report.html import Section, record_table, section
 from harness.analysis.stats.formatting import Record, format_number, format_p, format_significant
 from harness.analysis.stats.slopes import slope_weights
 
-Array = NDArray[np.float64]
 SEED, TASK = "a seed of a pool", "a task, mean"
 LEAST_SHOWN = 3  # budgets that a line is drawn through
 # Panels by arm: heading → (parameter of the hill law, or "" for the slope; whether the axis is logarithmic).
@@ -181,14 +179,11 @@ def prediction_rows(verdicts: Sequence[Record], drawn: Mapping[str, Sequence[Ser
     ]
     rows = []
     for label, name, kind, x, values in curves:
-        found = hidden_predictions(x, values[None])
-        if found is None:
-            continue
-        for at, predicted, last, measured in zip(found[0], found[1][0], found[2][0], values[-len(found[0]) :]):
-            rows.append(
-                {"label": label, "curve": name, "kind": kind, "at": at, "predicted": predicted, "last": last}
-                | {"measured": measured}
-            )
+        if (found := hidden_predictions(x, values[None])) is not None:
+            at, (line,), (last,) = found
+            about = {"label": label, "curve": name, "kind": kind}
+            numbers = zip(at, line, last, values[-len(at) :])
+            rows += [about | dict(zip(("at", "predicted", "last", "measured"), each)) for each in numbers]
     return rows
 
 

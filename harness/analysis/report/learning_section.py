@@ -6,7 +6,6 @@ from typing import Any
 
 import altair as alt
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.analysis.report.chart_style import (
     Chart,
@@ -17,11 +16,11 @@ from harness.analysis.report.chart_style import (
     log_x,
     readable,
 )
+from harness.analysis.report.curve_series import Array
 from harness.analysis.report.figures import Figure, single
 from harness.analysis.report.html import Section, folded, paragraphs, record_table, section
 from harness.analysis.stats.formatting import Record, counted, format_number, format_significant, format_with_interval
 
-Array = NDArray[np.float64]
 HEIGHT = 240
 X_TITLE = "x at half of a cell's own rise"
 

@@ -8,14 +8,13 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from harness.analysis.data.json_files import write_json
 from harness.analysis.data.table_checks import TableError
-from harness.analysis.report.analyze import write_primary
+from harness.analysis.report.answer_files import write_answer
 from harness.analysis.report.chart_style import Chart, arm_channels, inline, log_x, only
-from harness.analysis.report.figures import Figure, single, write_figures
+from harness.analysis.report.figures import Figure, single
 from harness.analysis.stats.pretraining_law import log_law, pretraining_law
 from harness.analysis.stats.pretraining_prediction import predict_largest, pretraining_losses, with_part
-from harness.analysis.verdict.primary import PrimaryRecord, answer_to
+from harness.analysis.verdict.primary import PrimaryRecord, interval_answer
 
 MARGIN = 0.05  # of the loss
 PARTS = {"fitted": "circle", "hidden": "square", "predicted": "diamond"}
@@ -30,29 +29,21 @@ def write_pretraining_law(table: pl.DataFrame, out: Path, seed: int = 0) -> Path
         law["prediction"] = predict_largest(losses, seed)
     except TableError as error:  # too few sizes or budgets are left
         law["prediction"] = {"error": None, "reason": str(error)}
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "pretraining_law.json", law)
-    if law["prediction"]["error"] is not None:
-        write_primary(out, law_primary(law["prediction"]))
-        write_figures(out / "figures", {"pretraining_law": law_figure(losses, law["prediction"])})
-    return out / "pretraining_law.json"
+    if (found := law["prediction"])["error"] is None:
+        return write_answer(out, "pretraining_law", law)
+    return write_answer(out, "pretraining_law", law, law_primary(found), law_figure(losses, found))
 
 
 def law_primary(found: Mapping[str, Any]) -> PrimaryRecord:
     """The measure that configs/study/pretraining.yaml registers, which is no sum of means."""
-    answer = answer_to(found["low"], found["high"], MARGIN, "below")
-    return PrimaryRecord(
+    return interval_answer(
+        {**found, "mean": found["error"], "n": found["n_hidden"]},
+        MARGIN,
+        "below",
+        "More seeds and lengths.",
         study="pretraining",
         question="the error of the loss that the law fitted to smaller, shorter runs predicts of the largest, longest",
-        answer=answer,
-        effect=found["error"],
-        low=found["low"],
-        high=found["high"],
-        margin=MARGIN,
-        yes_if="below",
         metric="error relative to the loss",
-        n=found["n_hidden"],
-        what_would_decide="More seeds and lengths." if answer == "undecided" else "",
         notes=(f"Without the law the error is {found['error_without_law']:.3f}.",),
     )
 

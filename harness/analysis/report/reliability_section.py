@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from harness.analysis.report.chart_style import readable
 from harness.analysis.report.figures import Figure, single
+from harness.analysis.report.gain_charts import interval_lines, interval_rows
 from harness.analysis.report.html import Section, html_table, paragraphs, section
-from harness.analysis.report.record_charts import interval_lines, interval_rows
 from harness.analysis.stats.formatting import Record, format_number
 
 MOST = 6  # tasks that get a line

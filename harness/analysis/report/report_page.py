@@ -16,13 +16,13 @@ from harness.analysis.report.figures import compact_json, page_library, page_spe
 from harness.analysis.report.html import Section, panel_id, paragraphs
 from harness.analysis.report.law_section import laws_section
 from harness.analysis.report.learning_section import learning_section
-from harness.analysis.report.reach_section import reach_section
 from harness.analysis.report.reliability_section import reliability_section
 from harness.analysis.report.sections import (
     allocation_section,
     curves_section,
     difficulty_section,
     provenance_section,
+    reach_section,
     registered_section,
     runs_section,
     verdicts_section,
@@ -71,28 +71,27 @@ def report_sections(
     by_task = task_cells(table, real, drawn)
     folders = {run: folder / address for run, address in (context.get("runs") or {}).items()}
     labels = list(dict.fromkeys(one.label for series in drawn.values() for one in series))
-    samples, training = samples_section(table, folders, real), training_section(table, folders, axes, labels)
     sections = [
         Section("answer", "The answer", answer_cards(pools, transfer, context.get("primary"))),
         curves_section(drawn, axes),
-        *([samples] if samples else []),
+        samples_section(table, folders, real),
         laws_section(verdicts, pools, drawn, axes),
         transfer_section(transfer, pass_curves(table, real, table.sizes(real)[-1])),
-        *([registered_section(context["registered"])] if context.get("registered") else []),
-        *([reach_section(context["reach"])] if context.get("reach") else []),
+        registered_section(context["registered"]) if context.get("registered") else None,
+        reach_section(context["reach"]) if context.get("reach") else None,
         difficulty_section(by_task, axes, real, factor_figures(table, real)),
-        *([chains] if (chains := chain_section(context.get("chains") or [], real)) else []),
-        *([reliable] if (reliable := reliability_section(context.get("reliability") or [], real)) else []),
-        *([forgotten] if (forgotten := sequence_section(table)) else []),
-        *([learning] if (learning := learning_section(pools)) else []),
-        *([training] if training else []),
-        *([allocation_section(context["allocation"])] if context.get("allocation") else []),
+        chain_section(context.get("chains") or [], real),
+        reliability_section(context.get("reliability") or [], real),
+        sequence_section(table),
+        learning_section(pools),
+        training_section(table, folders, axes, labels),
+        allocation_section(context["allocation"]) if context.get("allocation") else None,
         verdicts_section(verdicts),
         runs_section(table, context.get("runs") or {}),
         Section("methods", "How each number was computed", PAGE.joinpath("methods.html").read_text()),
         provenance_section(table, context),
     ]
-    return sections, axes
+    return [one for one in sections if one is not None], axes
 
 
 def render_page(title: str, lead: str, sections: Sequence[Section], axes: Sequence[Axis]) -> str:

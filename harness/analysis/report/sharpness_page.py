@@ -7,13 +7,12 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from harness.analysis.data.json_files import write_json
 from harness.analysis.data.table import Table
-from harness.analysis.report.analyze import write_primary
+from harness.analysis.report.answer_files import write_answer
 from harness.analysis.report.chart_style import Chart, arm_channels, inline, log_x, only
-from harness.analysis.report.figures import Figure, write_figures
+from harness.analysis.report.figures import Figure
 from harness.analysis.stats.sharpness import metric_curves, sharpness
-from harness.analysis.verdict.primary import PrimaryRecord, answer_to
+from harness.analysis.verdict.primary import PrimaryRecord, interval_answer
 
 MARGIN = 0.2  # decades
 MEASURE = (
@@ -31,30 +30,21 @@ def write_sharpness(table: Table, out: Path) -> PrimaryRecord:
     found = sharpness(curves)
     first = next(one for one in found["arms"] if one["arm"] == table.arms[0])
     answer = sharpness_primary(first)
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "sharpness.json", found)
-    write_primary(out, answer)
-    write_figures(out / "figures", {"sharpness": sharpness_figure(curves.filter(arm=first["arm"]), first)})
+    write_answer(out, "sharpness", found, answer, sharpness_figure(curves.filter(arm=first["arm"]), first))
     return answer
 
 
 def sharpness_primary(found: Mapping[str, Any]) -> PrimaryRecord:
     """The measure that configs/study/emergence.yaml registers, of an arm."""
     contrast = found["contrast"]
-    answer = answer_to(contrast["low"], contrast["high"], MARGIN)
     missing = contrast["n_missing"]
-    return PrimaryRecord(
+    return interval_answer(
+        contrast,
+        MARGIN,
+        more="More seeds and budgets closer together.",
         study="emergence",
         question=MEASURE,
-        answer=answer,
-        effect=contrast["mean"],
-        low=contrast["low"],
-        high=contrast["high"],
-        margin=MARGIN,
-        yes_if="above",
         metric="decades",
-        n=contrast["n"],
-        what_would_decide="More seeds and budgets closer together." if answer == "undecided" else "",
         notes=(f"{missing} seeds are left out: the budgets do not cover their rises.",) * bool(missing),
     )
 

@@ -7,18 +7,16 @@ from typing import Any
 import altair as alt
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from harness.analysis.data.run_files import metrics_rows
 from harness.analysis.data.table import Table
 from harness.analysis.report.budget_charts import metric_panel
 from harness.analysis.report.chart_style import Chart, arm_channels, inline, only, readable
-from harness.analysis.report.curve_series import Axis
+from harness.analysis.report.curve_series import Array, Axis
 from harness.analysis.report.figures import Figure
 from harness.analysis.report.html import Html, Section, code, html_table, section
 from harness.core.samples import Sample, before_and_after
 
-Array = NDArray[np.float64]
 DYNAMICS = {
     "train/reward_mean": "Reward",
     "train/entropy": "Entropy, nats a token",

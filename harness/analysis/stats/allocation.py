@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from harness.analysis.data.curves import Curves, base_mean_curves, curves, has_budgets
-from harness.analysis.data.grids import ACCURACY, Grid, arm_grids
+from harness.analysis.data.grids import ACCURACY, Array, Grid, arm_grids
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
 from harness.analysis.data.table_checks import budget_column
@@ -22,7 +21,6 @@ from harness.analysis.stats.fitting import fit
 from harness.analysis.stats.intervals import jackknife_t
 from harness.analysis.stats.laws import LAWS
 
-Array = NDArray[np.float64]
 FACTORS = {"problems_per_step": "problems a step", "group_size": "group size"}  # steps are what is left of the budget
 FEWEST = 3  # levels of a factor, and clusters to resample
 
@@ -31,11 +29,8 @@ def allocation(table: Table, options: Options) -> dict[str, Any]:
     """Records `marginal_gain` (by role), `pretraining_or_rl` and `within_rl` of the real arm, as strict JSON."""
     real = options.real_arm
     if real not in table.arms:
-        return {
-            "marginal_gain": {},
-            "pretraining_or_rl": not_identified(f"no arm {real}"),
-            "within_rl": not_identified(f"no arm {real}"),
-        }
+        lacking = not_identified(f"no arm {real}")
+        return {"marginal_gain": {}, "pretraining_or_rl": lacking, "within_rl": lacking}
     largest = table.sizes(real)[-1]
     roles = [role for role in ("verified", "unverified") if has_budgets(table, real, table.tasks(real, role), largest)]
     gains = {role: marginal_gain(curves(table, real, role=role, size=largest), options) for role in roles}
@@ -106,24 +101,21 @@ def pretraining_or_rl(table: Table, options: Options) -> dict[str, Any]:
         )
     whole = plane_slopes(points)
     each = np.array([plane_slopes(points.filter(pl.col("base_id") != base)) for base in clusters])
-    slopes = {name: jackknife_t(float(whole[i]), each[:, i]) for i, name in enumerate(("pretraining", "rl"))}
-    measured = {
-        name: {"slope": float(whole[i]), "low": slopes[name][0], "high": slopes[name][1]}
-        for i, name in enumerate(slopes)
-    }
-    flat = [name for name, (low, _) in slopes.items() if low <= 0]
+    slopes = {}
+    for name, slope, left_out in zip(("pretraining", "rl"), whole, each.T):
+        low, high = jackknife_t(float(slope), left_out)
+        slopes[name] = {"slope": float(slope), "low": low, "high": high}
+    flat = [name for name, one in slopes.items() if one["low"] <= 0]
     if flat or (each <= 0).any():
-        return {
-            **not_identified(f"the slope along {' and '.join(flat) or 'an axis'} is not clearly above 0"),
-            "slopes": measured,
-        }
+        reason = f"the slope along {' and '.join(flat) or 'an axis'} is not clearly above 0"
+        return not_identified(reason) | {"slopes": slopes}
     odds = np.log10(whole[1] / whole[0])
     low, high = jackknife_t(float(odds), np.log10(each[:, 1] / each[:, 0]))
     seen = (points["rl"] - points["pretraining"]).to_numpy()
     if not seen.min() <= odds <= seen.max():
-        return {**not_identified("the optimum lies outside the splits that were measured"), "slopes": measured}
+        return not_identified("the optimum lies outside the splits that were measured") | {"slopes": slopes}
     share = {name: float(1 / (1 + 10.0**-value)) for name, value in (("value", odds), ("low", low), ("high", high))}
-    return {"identified": True, "reason": "", "share_of_flops_for_rl": share, "slopes": measured}
+    return {"identified": True, "reason": "", "share_of_flops_for_rl": share, "slopes": slopes}
 
 
 def _base_points(table: Table, options: Options) -> pl.DataFrame:

@@ -1,6 +1,6 @@
 """How numbers, p-values and intervals are printed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Record = Mapping[str, Any]  # of a JSON file that the analysis writes
@@ -63,6 +63,11 @@ def format_interval(interval: Sequence[float | None] | None, digits: int = 3, si
 def format_with_interval(value: float | None, interval: Sequence[float | None] | None, digits: int = 3) -> str:
     """A signed number with its interval in brackets."""
     return f"{format_number(value, digits, sign=True)} ({format_interval(interval, digits, sign=True)})"
+
+
+def markdown_table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
+    """A table for a page of the documentation."""
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in (header, ["---"] * len(header), *rows))
 
 
 def format_record(row: Record, sign: bool = True, absent: str = " (no interval)") -> str:

@@ -4,7 +4,6 @@ explain, they do not name the verdict."""
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special, stats
 
 from harness.analysis.stats.covariance import MeanCurve
@@ -14,7 +13,6 @@ from harness.analysis.stats.intervals import estimate, jackknife_t
 from harness.analysis.stats.laws import LAWS
 from harness.analysis.stats.slopes import slope_weights
 
-Array = NDArray[np.float64]
 PROFILE_RISE = 3.84  # rise of chi2 on both sides of the optimum that closes a profile (95%, one parameter)
 UNIT_PARAMETERS = {"R", "R0", "A", "low", "high"}  # parameters that live between 0 and 1; the others are positive
 

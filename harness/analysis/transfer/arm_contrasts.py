@@ -4,14 +4,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from harness.analysis.data.grids import Grid, align_arms, base_means
+from harness.analysis.data.grids import Array, Grid, align_arms, base_means
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
 from harness.analysis.stats.contrasts import add_holm, mean_record
-
-Array = NDArray[np.float64]
 
 
 def contrasts(arms: dict[str, Grid], tasks: list[str], options: Options) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import numpy as np
 from harness.analysis.data.grids import Grid, align_arms, arm_grids
 from harness.analysis.data.table import Table
 from harness.analysis.stats.contrasts import mean_record
-from harness.analysis.stats.formatting import format_number
+from harness.analysis.stats.formatting import format_number, markdown_table
 
 
 def before_after_rows(
@@ -53,20 +53,20 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     sizes, gains = len({row["size"] for row in rows}) > 1, any(row["gain"] for row in rows)
     names = ["arm", *["weights"] * sizes, "runs", "before", "after", "change", "95%", "deepest fall below the start"]
     names += ["minus the control", "95%"] * gains
-    lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
-    for row in rows:
-        cells = [
+    cells = [
+        [
             row["arm"],
-            *([format_number(row["size"])] if sizes else []),
-            str(row["change"]["n"]),
+            *[format_number(row["size"])] * sizes,
+            row["change"]["n"],
             f"{row['before']:.3f}",
             f"{row['after']:.3f}",
             *_words(row["change"]),
             f"{row['fall']:.3f}",
+            *(_words(row["gain"]) if row["gain"] else ["", ""]) * gains,
         ]
-        cells += (_words(row["gain"]) if row["gain"] else ["", ""]) if gains else []
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        for row in rows
+    ]
+    return markdown_table(names, cells)
 
 
 def _words(change: dict[str, Any]) -> list[str]:

@@ -14,15 +14,14 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from harness.analysis.data.grids import Grid, align_arms, arm_grids
+from harness.analysis.data.grids import Array, Grid, align_arms, arm_grids
 from harness.analysis.data.table import Table
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.stats.contrasts import mean_record, two_way_record
-from harness.analysis.stats.formatting import format_record
+from harness.analysis.stats.formatting import format_record, markdown_table
+from harness.analysis.stats.slopes import slope_weights
 
-Array = NDArray[np.float64]
 ARM = re.compile(r"order_(\d+)_families_(\d+)")
 MODES = {"compute": "matched compute", "dose": "matched dose per family"}
 
@@ -102,9 +101,8 @@ def _summary(values: Mapping[int, Array]) -> dict[str, Any]:
 
 def _slopes(values: Mapping[int, Array]) -> Array:
     """Least-squares slope per doubling of the number of families, mean over tasks, [seeds, orders]."""
-    z = np.log2(sorted(values))
-    weights = (z - z.mean()) / ((z - z.mean()) ** 2).sum()
-    return np.einsum("kno,k->no", np.stack([values[k].mean(2) for k in sorted(values)]), weights)
+    means = np.stack([values[k].mean(2) for k in sorted(values)])
+    return np.einsum("kno,k->no", means, slope_weights(np.log2(sorted(values))))
 
 
 def _format(row: Mapping[str, Any]) -> str:
@@ -113,23 +111,19 @@ def _format(row: Mapping[str, Any]) -> str:
 
 def markdown(found: Mapping[str, Any]) -> str:
     """The tables of a page."""
-    lines = [f"| families rewarded | {' | '.join(MODES.values())} |", "|---" * (1 + len(MODES)) + "|"]
-    lines += _lines(found["modes"])
-    lines += ["", f"| slope per doubling | {' | '.join(MODES.values())} |", "|---" * (1 + len(MODES)) + "|"]
-    for task in found["held_out"]:
-        lines.append(
-            f"| {task} | {' | '.join(_format(found['modes'][mode]['slope_by_task'][task]) for mode in MODES)} |"
-        )
-    if found["left_out"]:
-        lines += ["", f"| on the families that no arm of an order rewards | {' | '.join(MODES.values())} |"]
-        lines += ["|---" * (1 + len(MODES)) + "|", *_lines(found["left_out"])]
-    return "\n".join(lines)
-
-
-def _lines(modes: Mapping[str, Any]) -> list[str]:
-    rows = zip(*(modes[mode]["by_families"] for mode in MODES))
-    lines = [f"| {row[0]['families']} | {' | '.join(map(_format, row))} |" for row in rows]
-    return [
-        *lines,
-        f"| per doubling | {' | '.join(_format(modes[mode]['slope']) for mode in MODES)} |",
+    slopes = [found["modes"][mode]["slope_by_task"] for mode in MODES]
+    tasks = [[task, *(_format(by_task[task]) for by_task in slopes)] for task in found["held_out"]]
+    tables = [
+        _table("families rewarded", found["modes"]),
+        markdown_table(["slope per doubling", *MODES.values()], tasks),
     ]
+    if found["left_out"]:
+        tables.append(_table("on the families that no arm of an order rewards", found["left_out"]))
+    return "\n\n".join(tables)
+
+
+def _table(name: str, modes: Mapping[str, Any]) -> str:
+    rows = zip(*(modes[mode]["by_families"] for mode in MODES))
+    lines = [[row[0]["families"], *map(_format, row)] for row in rows]
+    slopes = ["per doubling", *(_format(modes[mode]["slope"]) for mode in MODES)]
+    return markdown_table([name, *MODES.values()], [*lines, slopes])

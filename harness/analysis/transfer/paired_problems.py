@@ -4,15 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy import stats
 
-from harness.analysis.data.grids import Grid, base_means
+from harness.analysis.data.grids import Array, Grid, base_means
 from harness.analysis.data.table import Table
 from harness.analysis.data.table_checks import budget_column
 from harness.analysis.stats.contrasts import LEVEL, sum_of_variances
-
-Array = NDArray[np.float64]
 
 
 def problem_success_rates(table: Table, grid: Grid, task: str) -> tuple[Array, Array] | None:

@@ -7,15 +7,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from harness.analysis.data.grids import ACCURACY, Grid, align_pair, arm_grids, base_means
+from harness.analysis.data.grids import ACCURACY, Array, Grid, align_arms, align_pair, arm_grids, base_means
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
 from harness.analysis.stats.contrasts import mean_record
 from harness.analysis.transfer.paired_problems import problem_success_rates
 
-Array = NDArray[np.float64]
 COVERAGE = (0.1, 0.5, 0.9)  # a problem is covered at tau when at least this share of its completions is correct
 
 
@@ -51,16 +49,12 @@ def _measures(frame: pl.DataFrame) -> dict[str, pl.Expr]:
 
 def _measure(arms: dict[str, Grid], names: Sequence[str], control: str | None, options: Options) -> dict | None:
     """Before, after, change and control-corrected change of one measure over some tasks; None where not recorded."""
-    if not names or options.real_arm not in arms:
-        return None
-    real = arms[options.real_arm].select(names)
-    alone = align_pair(real, real)
+    alone = align_arms(arms, names, options.real_arm)
     if alone is None:
         return None
     row = _ends(alone[0].before, alone[0].values[:, -1], alone[0], options)
-    both = (
-        align_pair(real, arms[control].select(names)) if control and set(names) <= set(arms[control].columns) else None
-    )
+    shared = control and set(names) <= set(arms[control].columns)
+    both = align_pair(*(arms[arm].select(names) for arm in (options.real_arm, control))) if shared else None
     if both is not None:
         difference = (both[0].change - both[1].change).mean(axis=1)
         row["minus_control"] = mean_record(base_means(difference, both[0].units, options.min_bases))
@@ -77,13 +71,11 @@ def _coverage(
 ) -> list[dict[str, Any]]:
     """Share of problems solved with at least a given success rate, before and after, tasks weighted equally."""
     arms = arm_grids(table, size)
-    if not names or table.problems is None or options.real_arm not in arms:
+    alone = align_arms(arms, names, options.real_arm)
+    if alone is None:
         return []
-    real = arms[options.real_arm].select(names)
-    alone = align_pair(real, real)
-    ends = [problem_success_rates(table, alone[0], task) for task in names] if alone else [None]
-    known = [end for end in ends if end is not None]
-    if alone is None or len(known) < len(ends):
+    known = [end for task in names if (end := problem_success_rates(table, alone[0], task)) is not None]
+    if len(known) < len(names):
         return []
     rows = []
     for tau in COVERAGE:

@@ -7,15 +7,13 @@ on few problems exceeds 0 for a calibrated policy too: `ece_floor` is about what
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from harness.analysis.data.grids import base_means
+from harness.analysis.data.grids import Array, base_means
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
 from harness.analysis.data.table_checks import CELL, budget_column, typed_problems
 from harness.analysis.stats.contrasts import mean_record
 
-Array = NDArray[np.float64]
 BINS = 10  # of confidence, equally wide
 CONFIDENT = 0.75  # share of the completions from which an answer counts as confident
 FEWEST_SAMPLES = 3  # completions of a problem, below which a most frequent answer says little

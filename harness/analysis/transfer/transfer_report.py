@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from harness.analysis.data.grids import Grid, align_arms, arm_grids, base_means
+from harness.analysis.data.grids import Array, Grid, align_arms, arm_grids, base_means
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
 from harness.analysis.stats.contrasts import LEVEL, add_holm, fieller_ratio, mean_record, two_way_record
@@ -21,7 +20,6 @@ from harness.analysis.transfer.pass_at_k import sharpening
 from harness.analysis.transfer.sentences import missing, sentences
 from harness.analysis.transfer.slope_ratio import slope_ratio
 
-Array = NDArray[np.float64]
 ROLES = ("verified", "unverified")
 
 

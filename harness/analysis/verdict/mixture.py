@@ -3,17 +3,14 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-from harness.analysis.data.curves import Curves
+from harness.analysis.data.curves import Array, Curves
 from harness.analysis.stats.covariance import mean_curve
 from harness.analysis.stats.fitting import fit
 from harness.analysis.stats.intervals import estimate
 from harness.analysis.stats.laws import LAWS
 from harness.analysis.stats.slopes import slopes
-
-Array = NDArray[np.float64]
 
 
 def mixture_artefact(pool: Curves, parts: Sequence[Curves]) -> dict | None:

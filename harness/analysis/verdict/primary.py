@@ -12,7 +12,7 @@ from harness.analysis.data.registered import Registered
 from harness.analysis.data.spend import hours_of_replicate
 from harness.analysis.data.table import Table
 from harness.analysis.stats.contrasts import fieller_ratio, mean_record
-from harness.analysis.stats.formatting import format_hours, format_significant, format_with_interval
+from harness.analysis.stats.formatting import Record, format_hours, format_significant, format_with_interval
 
 SCHEMA_VERSION = 1
 Answer = Literal["yes", "no", "undecided"]
@@ -73,6 +73,17 @@ def answer_to(low: float | None, high: float | None, margin: float, yes_if: str 
     if low is None or high is None or low <= margin <= high:
         return "undecided"
     return "yes" if (low > margin) == (yes_if == "above") else "no"
+
+
+def interval_answer(
+    found: Record, margin: float, yes_if: Literal["above", "below"] = "above", more: str = "", **about: Any
+) -> PrimaryRecord:
+    """Of a measure that is no sum of means, from its mean, low, high and n. more: what would decide it. about: other
+    entries of the record."""
+    effect, low, high = (found[name] for name in ("mean", "low", "high"))
+    answer = answer_to(low, high, margin, yes_if)
+    about |= {"n": found["n"], "what_would_decide": more if answer == "undecided" else ""}
+    return PrimaryRecord(answer=answer, effect=effect, low=low, high=high, margin=margin, yes_if=yes_if, **about)
 
 
 def primary_record(table: Table, registered: Registered, min_bases: int) -> PrimaryRecord:

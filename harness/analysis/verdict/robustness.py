@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from harness.analysis.data.curves import Curves
@@ -12,8 +11,6 @@ from harness.analysis.data.options import Options
 from harness.analysis.stats.slopes import slopes
 from harness.analysis.verdict.rules import judge, wide_enough
 from harness.analysis.verdict.same_block import same_block
-
-Array = NDArray[np.float64]
 
 CUTS = (1.0, 2.0, 4.0)  # times the warm-up; the main window starts at the second
 
