@@ -1,16 +1,9 @@
-"""What the policy of a run answers to prompts, before RL and after, with probabilities. Examples:
+"""What the policy of a run answers to prompts, before RL and after, with probabilities.
 
-python scripts/ask.py run=quickstart-true_reward-s0 "reverse abc=" "max 3 9 4="
-python scripts/ask.py run='quickstart-*-s0' steps='[0,64]' "reverse abc="
-python scripts/ask.py run=quickstart-true_reward-s0      # one prompt a line
+Examples: harness/commands/ask.py.
 """
 
-import sys
-
-try:
-    from harness.commands.ask import main
-except ModuleNotFoundError as error:
-    sys.exit(f"{error}: install the package first, with: pip install -e .   (or bash scripts/quickstart.sh)")
+from start import start
 
 if __name__ == "__main__":
-    main()
+    start("ask")

@@ -1,15 +1,9 @@
-"""A policy as a Hugging Face model, which transformers loads as it is, with its tokenizer. Examples:
+"""A policy as a Hugging Face model, which transformers loads as it is, with its tokenizer.
 
-python scripts/export.py run=outputs/runs/rl-0123456789ab out=exported
-python scripts/export.py run=outputs/runs/rl-0123456789ab step=64 out=exported
+Examples: harness/commands/export.py.
 """
 
-import sys
-
-try:
-    from harness.commands.export import main
-except ModuleNotFoundError as error:
-    sys.exit(f"{error}: install the package first, with: pip install -e .   (or bash scripts/quickstart.sh)")
+from start import start
 
 if __name__ == "__main__":
-    main()
+    start("export")

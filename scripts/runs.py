@@ -1,15 +1,9 @@
-"""The runs of an output folder: what each is called, its id, how far it has come. Examples:
+"""The runs of an output folder: what each is called, its id, how far it has come.
 
-python scripts/runs.py
-python scripts/runs.py match='quickstart-*' out=outputs
+Examples: harness/commands/runs.py.
 """
 
-import sys
-
-try:
-    from harness.commands.runs import main
-except ModuleNotFoundError as error:
-    sys.exit(f"{error}: install the package first, with: pip install -e .   (or bash scripts/quickstart.sh)")
+from start import start
 
 if __name__ == "__main__":
-    main()
+    start("runs")

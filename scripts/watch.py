@@ -1,15 +1,9 @@
-"""A local page that follows a study while it runs: its runs, and the learning curves so far. Examples:
+"""A local page that follows a study while it runs: its runs, and the learning curves so far.
 
-python scripts/watch.py study=quickstart
-python scripts/watch.py study=transfer out=/scratch/outputs port=0
+Examples: harness/commands/watch.py.
 """
 
-import sys
-
-try:
-    from harness.commands.watch import main
-except ModuleNotFoundError as error:
-    sys.exit(f"{error}: install the package first, with: pip install -e .   (or bash scripts/quickstart.sh)")
+from start import start
 
 if __name__ == "__main__":
-    main()
+    start("watch")

@@ -3,6 +3,7 @@
 rl-scaling analyze table=runs.csv out=DIR
 rl-scaling analyze law=pretraining table=losses.csv out=DIR
 rl-scaling analyze runs='[outputs/a,outputs/b]' out=DIR
+rl-scaling analyze action=before_after table=docs/results/learns    # or breadth, calibrate, simulate, speed
 """
 
 from harness.cli import app

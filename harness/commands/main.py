@@ -7,18 +7,9 @@ import harness
 from harness.commands import analyze, ask, convert, dashboard, export, runs, study, success, tasks, train, watch
 from harness.core.errors import nearest
 
-COMMANDS: dict[str, ModuleType] = {
-    "train": train,
-    "study": study,
-    "watch": watch,
-    "analyze": analyze,
-    "runs": runs,
-    "ask": ask,
-    "tasks": tasks,
-    "success": success,
-    "export": export,
-    "convert": convert,
-    "dashboard": dashboard,
+COMMANDS = {
+    module.__name__.rpartition(".")[2]: module
+    for module in (train, study, watch, analyze, runs, ask, tasks, success, export, convert, dashboard)
 }
 
 

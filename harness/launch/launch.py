@@ -71,46 +71,28 @@ def function_reference(function: RunJob) -> bytes:
         raise ValueError(f"workers cannot import {function!r} ({error}); define it at the top of a module") from None
 
 
-def _local(config: Any, function: bytes, n_jobs: int) -> AbstractContextManager[Pool]:
-    from harness.launch.local import LocalPool
-
-    return LocalPool(config, function, n_jobs)
+EXTRAS = {"ray": "ray", "submitit": "slurm"}  # of pyproject.toml, by the launcher that needs it
 
 
-def _stacked(config: Any, function: bytes, n_jobs: int) -> AbstractContextManager[Pool]:
-    from harness.launch.stacked import StackedPool
-
-    return StackedPool(config, function, n_jobs)
-
-
-def _ray(config: Any, function: bytes, n_jobs: int) -> AbstractContextManager[Pool]:
-    from harness.launch.ray import RayPool
-
-    return RayPool(config, function, n_jobs)
-
-
-def _submitit(config: Any, function: bytes, n_jobs: int) -> AbstractContextManager[Pool]:
-    from harness.launch.submitit import SubmititPool
-
-    return SubmititPool(config, function, n_jobs)
-
-
-# launcher -> what opens its pool, and the extra of pyproject.toml that it needs
-POOLS: dict[str, tuple[OpenPool, str]] = {
-    "local": (_local, "dev"),
-    "stacked": (_stacked, "dev"),
-    "ray": (_ray, "ray"),
-    "submitit": (_submitit, "slurm"),
-}
+def pool_type(name: str) -> OpenPool:
+    """The pool of the launcher of that name; its backend is imported here, only when it is used."""
+    if name == "local":
+        from harness.launch.local import LocalPool as pool
+    elif name == "stacked":
+        from harness.launch.stacked import StackedPool as pool
+    elif name == "ray":
+        from harness.launch.ray import RayPool as pool
+    else:
+        from harness.launch.submitit import SubmititPool as pool
+    return pool
 
 
 def open_pool(launcher: Launcher, function: bytes, n_jobs: int) -> AbstractContextManager[Pool]:
-    """The backend that `launcher` names; each is imported only when it is used. Raises UserError if it is missing."""
-    pool, extra = POOLS[launcher.name]
+    """The backend that `launcher` names. Raises UserError if it is missing."""
     try:
-        return pool(launcher, function, n_jobs)
+        return pool_type(launcher.name)(launcher, function, n_jobs)
     except ModuleNotFoundError as error:
-        fix = f"pip install -e '.[{extra}]'"
+        fix = f"pip install -e '.[{EXTRAS.get(launcher.name, 'dev')}]'"
         raise UserError(f"launcher={launcher.name}", f"the package {error.name} is not installed", fix) from None
 
 

@@ -15,7 +15,7 @@ from unittest import mock
 import numpy as np
 
 from harness.launch.jobs import Event, Job
-from harness.launch.launch import POOLS, launch
+from harness.launch.launch import launch
 from tests.launch.works import act
 
 HOUR = 3600.0
@@ -118,7 +118,7 @@ class Outcome:
 def simulate(jobs: Sequence[Job], cluster: Simulated) -> Outcome:
     """Runs the jobs through the real `launch`, and checks that each ends once."""
     start = time.process_time()
-    with mock.patch.dict(POOLS, {cluster.name: (SimulatedPool, "dev")}):
+    with mock.patch("harness.launch.launch.pool_type", return_value=SimulatedPool):
         results = list(launch(jobs, cast(Any, cluster), act))
     cpu, pool = time.process_time() - start, cluster.opened[-1]
     assert len(results) == len({result.job.run_id for result in results}) == len(jobs)
