@@ -21,7 +21,7 @@ from harness.study.measure_check import require_measurable
 from harness.study.plan import plan_table
 from harness.study.progress import ProgressView, job_name
 from harness.study.reach import Reach, reach_of, refuse_out_of_reach
-from harness.study.reach_table import reach_table
+from harness.study.reach_table import reach_tables
 from harness.study.requirements import require_fast_precision, require_memory, require_writable
 from harness.study.tables import ended_step, report_context, runs_left_out, warmup_x, write_tables
 
@@ -148,8 +148,8 @@ def run_study(study: Study, jobs: Sequence[Job], overrides: Sequence[str], conso
 def show_reach(study: Study, console: Console) -> list[Reach]:
     """Prints what the study's bases can reach, and returns it."""
     reaches = reach_of(study.entries, study.cached)
-    for reach in reaches:
-        console.print(reach_table(reach), highlight=False)
+    for shown in reach_tables(reaches):
+        console.print(shown, highlight=False)
     return reaches
 
 

@@ -1,6 +1,6 @@
 """The reach table in a terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
@@ -9,14 +9,22 @@ from rich.text import Text
 from harness.core.groups import signal_share
 from harness.study.reach import CellReach, Reach, reach_sentences
 
+MOST_NAMED = 3  # of the bases that are not pretrained yet
 STYLES = {"out of reach": "red", "solved": "green", "within reach": ""}
+
+
+def reach_tables(reaches: Sequence[Reach]) -> Iterator[RenderableType]:
+    """A table of each reach that is known, and a line on all of which no base is pretrained yet."""
+    yield from (reach_table(reach) for reach in reaches if reach.cells)
+    if unknown := [reach for reach in reaches if not reach.cells]:
+        names = [reach.policy for reach in unknown]
+        of = ", ".join(names) if len(names) <= MOST_NAMED else f"{len(names)} kinds of base"
+        yield Text(f"reach of {of}: unknown, {unknown[0].source}; a launch shows it before RL", style="yellow")
 
 
 def reach_table(reach: Reach) -> RenderableType:
     """Success before RL by difficulty, below a verified task the share of its groups that will carry signal, and in
     words what is out of reach and what is solved."""
-    if not reach.cells:
-        return Text(f"reach of {reach.policy}: unknown, {reach.source}; a launch shows it before RL", style="yellow")
     fewest, most = (f(cell.completions for cell in reach.cells) for f in (min, max))
     counted = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
     title = f"success before RL of {reach.policy} ({reach.source}; {counted} completions a cell)"

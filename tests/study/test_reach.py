@@ -22,7 +22,7 @@ from harness.study.reach import (
     reach_sentences,
     refuse_out_of_reach,
 )
-from harness.study.reach_table import reach_table
+from harness.study.reach_table import reach_table, reach_tables
 from harness.study.tables import write_tables
 from tests.study.test_expand_and_tables import launched, study
 from tests.toys import silent
@@ -162,6 +162,17 @@ def test_bases_of_two_kinds_have_a_table_each_and_frozen_arms_none(tmp_path):
     found = study(tmp_path, arms, seeds=(0,))
     assert [one.policy for one in reach_of(found.entries)] == ["nano of arm a", "nano of arm b"]
     assert reach_of([entry for entry in found.entries if entry.arm == "frozen"]) == []
+
+
+@pytest.mark.parametrize(("unknown", "named"), [(26, "26 kinds of base"), (2, "nano of arm 0, nano of arm 1")])
+def test_all_bases_that_are_not_pretrained_yet_share_one_line(unknown, named):
+    console = Console(file=io.StringIO(), width=120)
+    known = Reach("micro", "probe", 8, (cell("a", 1, 9),))
+    reaches = [Reach(f"nano of arm {i}", "no base is pretrained yet", 8, ()) for i in range(unknown)]
+    for shown in reach_tables([*reaches, known]):
+        console.print(shown)
+    lines = [line for line in console.file.getvalue().splitlines() if "reach of" in line]
+    assert lines == [f"reach of {named}: unknown, no base is pretrained yet; a launch shows it before RL"]
 
 
 def test_a_success_below_one_in_a_hundred_is_not_shown_as_none():
