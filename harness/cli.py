@@ -26,6 +26,7 @@ from harness.config.overrides import (
     config_folder_among,
     explain,
     flags_first,
+    hydra_with,
     known_settings,
     overrides_among,
     refuse_run_dir,
@@ -75,9 +76,11 @@ def _run(body: Body, config_name: str, config_module: str) -> int:
     except UserError as error:
         return print_error(error)
     except ValidationError as error:
-        return print_error(from_validation(error, known_settings(config_name, config_module, overrides, folder)[0]))
+        with hydra_with(config_module, folder):
+            return print_error(from_validation(error, known_settings(config_name, overrides)[0]))
     except HydraException as error:
-        return print_error(explain(error, config_name, config_module, overrides, folder))
+        with hydra_with(config_module, folder):
+            return print_error(explain(error, config_name, overrides))
     except YAMLError as error:
         return print_error(UserError("a configuration file is no YAML", str(error), "mend it there"))
     except KeyboardInterrupt as error:

@@ -11,14 +11,13 @@ from hydra.errors import HydraException
 
 from harness.cli import command_line
 from harness.config.hints import from_validation, unknown_setting_error
-from harness.config.overrides import explain
+from harness.config.overrides import explain, hydra_with
 from harness.core.errors import UserError, headline, nearest
-
-TOY = ("toy", "tests.toy_configs")
 
 
 def explained(*overrides):
-    return str(explain(HydraException("as Hydra says"), *TOY, overrides))
+    with hydra_with("tests.toy_configs", None):
+        return str(explain(HydraException("as Hydra says"), "toy", overrides))
 
 
 def run(*arguments):

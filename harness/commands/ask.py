@@ -9,25 +9,25 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from harness.cli import app, print_error
-from harness.config.overrides import FLAGS_WITH_VALUE
+from harness.config.overrides import flags_among
 from harness.core.errors import UserError, nearest
 
 
 def split_arguments(arguments: Sequence[str], known: Iterable[str]) -> tuple[list[str], list[str]]:
     """(`known` settings and Hydra's flags, prompts: all else, and whatever follows `--`). Raises UserError for what is
     probably a misspelt setting."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
     known, settings, prompts = set(known), [], []
-    for i, (before, argument) in enumerate(zip(["", *arguments], arguments)):
+    flags = flags_among(arguments[:end])
+    for argument in arguments[:end]:
         key, _, value = argument.partition("=")
-        if argument == "--":
-            return settings, [*prompts, *arguments[i + 1 :]]
-        if (key in known and value) or argument.startswith("-") or before in FLAGS_WITH_VALUE:
+        if (key in known and value) or argument in flags:
             settings.append(argument)
         elif value and key.isidentifier() and (meant := nearest(key, known)):
             raise UserError(argument, "no such setting", f"did you mean {meant[0]}=…? A prompt like it goes after --")
         else:
             prompts.append(argument)
-    return settings, prompts
+    return settings, [*prompts, *arguments[end + 1 :]]
 
 
 def settings_of(config_name: str) -> list[str]:

@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from harness.config.overrides import explain_in_context, parse_overrides
+from harness.config.overrides import explain, parse_overrides
 from harness.core.errors import UserError
 
 
@@ -48,7 +48,7 @@ class Composer:
         try:
             return compose(self._name, list(overrides))
         except HydraException as error:
-            raise explain_in_context(error, self._name, given) from None
+            raise explain(error, self._name, given) from None
 
     def _is_value(self, override: Override) -> bool:
         """Whether it gives a value to a key that is there already: no choice of a group, nothing added or deleted."""

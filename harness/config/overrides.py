@@ -1,12 +1,13 @@
 """Command-line overrides that Hydra cannot apply: which one it is, and what would have been right."""
 
+from argparse import Namespace
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
 from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
+from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
@@ -19,20 +20,6 @@ from omegaconf import DictConfig, OmegaConf
 from harness.config.hints import unknown_setting_error
 from harness.core.dotted import flatten
 from harness.core.errors import UserError, nearest
-
-# Hydra's own flags that take a value.
-FLAGS_WITH_VALUE = (
-    "--cfg",
-    "-c",
-    "--package",
-    "-p",
-    "--config-name",
-    "-cn",
-    "--config-path",
-    "-cp",
-    "--config-dir",
-    "-cd",
-)
 
 
 @contextmanager
@@ -51,20 +38,12 @@ def hydra_with(config_module: str, folder: str | None) -> Generator[None]:
         GlobalHydra.instance().clear()
 
 
-def explain(
-    error: HydraException, config_name: str, config_module: str, texts: Sequence[str], folder: str | None = None
-) -> UserError:
+def explain(error: HydraException, config_name: str, texts: Sequence[str]) -> UserError:
     """The UserError for the override that Hydra refused; Hydra's own message where each of them is right by itself.
-    Starts Hydra anew."""
-    with hydra_with(config_module, folder):
-        return explain_in_context(error, config_name, texts)
-
-
-def explain_in_context(error: HydraException, config_name: str, texts: Sequence[str]) -> UserError:
-    """As `explain`, within an initialised Hydra, which stays as it is."""
+    Within an initialised Hydra, which stays as it is, as all below."""
     try:
         _refuse_interval(parse_overrides(texts))
-        known, groups = known_settings_in_context(config_name, texts)
+        known, groups = known_settings(config_name, texts)
         _check_settings(parse_overrides(texts), known, groups)
     except UserError as found:
         return found
@@ -73,15 +52,7 @@ def explain_in_context(error: HydraException, config_name: str, texts: Sequence[
     return UserError(str(error))
 
 
-def known_settings(
-    config_name: str, config_module: str, texts: Sequence[str], folder: str | None = None
-) -> tuple[list[str], list[str]]:
-    """As `known_settings_in_context`; starts Hydra anew."""
-    with hydra_with(config_module, folder):
-        return known_settings_in_context(config_name, texts)
-
-
-def known_settings_in_context(config_name: str, texts: Sequence[str]) -> tuple[list[str], list[str]]:
+def known_settings(config_name: str, texts: Sequence[str]) -> tuple[list[str], list[str]]:
     """(dotted names of all settings, groups of choices), with the choices among the overrides made, nothing else.
 
     Raises UserError for an override that cannot be read and for a choice that does not exist.
@@ -107,10 +78,14 @@ def parse_overrides(texts: Sequence[str]) -> list[Override]:
     return overrides
 
 
+def _parsed(arguments: Sequence[str]) -> Namespace:
+    """A script's arguments as Hydra parses them."""
+    return get_args_parser().parse_known_intermixed_args(list(arguments))[0]
+
+
 def overrides_among(arguments: Sequence[str]) -> list[str]:
     """The overrides among a script's arguments: all but Hydra's own flags and what follows them."""
-    pairs = zip(["", *arguments], arguments)
-    return [text for before, text in pairs if not text.startswith("-") and before not in FLAGS_WITH_VALUE]
+    return _parsed(arguments).overrides
 
 
 def refuse_run_dir(texts: Sequence[str]) -> None:
@@ -151,12 +126,7 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
 
 def config_folder_among(arguments: Sequence[str]) -> str | None:
     """The folder that --config-dir names among a script's arguments. Raises UserError where there is no such folder."""
-    found = None
-    for before, text in zip(["", *arguments], arguments):
-        if before in ("--config-dir", "-cd"):
-            found = text
-        elif text.startswith("--config-dir="):
-            found = text.partition("=")[2]
+    found = _parsed(arguments).config_dir
     if found is not None and not Path(found).is_dir():
         fix = "it is a folder of your own, with groups such as study/ in it (docs/how-to/own-studies.md)"
         raise UserError(f"--config-dir {found}", "there is no such folder", fix)

@@ -1,4 +1,4 @@
-"""Checks of tasks: their roles, the corpus, the difficulties, and whether everything fits into the context."""
+"""Checks of tasks: roles, weights, phases, corpus, difficulties, and whether everything fits into the context."""
 
 import fnmatch
 import functools
@@ -9,6 +9,7 @@ from envs.base import Task
 from envs.mixture import Mixture
 from envs.pool import PoolTooLarge, draw_pool
 from envs.registry import get
+from harness.config.roles import phases_of
 from harness.config.schema import Config
 from harness.core.errors import UserError
 
@@ -32,6 +33,42 @@ def check_roles(verified: tuple[Task, ...], unverified: tuple[Task, ...]) -> Non
             f"tasks.verified holds {', '.join(hidden)}",
             "these have no verifier, only a grader that training must never see",
             "move them to tasks.unverified",
+        )
+
+
+def check_weights(config: Config) -> None:
+    entries, weights = len(config.tasks.verified), len(config.tasks.weights)
+    if weights not in (0, entries):
+        raise UserError(
+            f"tasks.weights has {weights} entries",
+            f"tasks.verified has {entries}, each of which needs its own",
+            "name as many, or none",
+        )
+
+
+def check_phases(config: Config) -> None:
+    """Of tasks.sequence."""
+    verified = config.tasks.verified
+    if not config.tasks.sequence:
+        return
+    if len(verified) < 2:
+        raise UserError(
+            f"tasks.sequence=true with tasks.verified={list(verified)}",
+            "each entry is a phase, and one phase is no sequence",
+            "name at least two entries, or set tasks.sequence=false",
+        )
+    idle = [entry for entry, names in zip(verified, phases_of(verified)) if not names]
+    if idle:
+        raise UserError(
+            f"tasks.sequence=true with {', '.join(idle)} in tasks.verified",
+            "all its tasks belong to entries before it, so its phase would have none",
+            "leave it out, or put it first",
+        )
+    if config.rl.steps < len(verified):
+        raise UserError(
+            f"tasks.sequence=true with rl.steps={config.rl.steps}",
+            f"tasks.verified has {len(verified)} entries, each a phase of at least one step",
+            f"set rl.steps={len(verified)} or more",
         )
 
 
@@ -64,23 +101,9 @@ def check_corpus(config: Config, corpus: tuple[Task, ...]) -> None:
 
 def check_synthetic(config: Config, corpus: tuple[Task, ...]) -> None:
     """Checks of documents that an earlier base writes."""
-    base, synthetic = config.base, config.base.synthetic
-    if synthetic is None:
-        return
-    if base.folder is not None:
-        raise UserError(
-            "base.synthetic with base.folder",
-            "an imported base is not pretrained, so it reads no documents",
-            "set one of the two to null",
-        )
-    if synthetic.filter_error and synthetic.filter == "none":
-        raise UserError(
-            f"base.synthetic.filter_error={synthetic.filter_error} with base.synthetic.filter=none",
-            "without a filter nothing can err",
-            "set base.synthetic.filter=verifier, or base.synthetic.filter_error=0",
-        )
+    synthetic = config.base.synthetic
     hidden = [task.name for task in corpus if not task.has_verifier]
-    if hidden and synthetic.filter == "verifier":
+    if hidden and synthetic is not None and synthetic.filter == "verifier":
         raise UserError(
             f"base.synthetic.filter=verifier with {', '.join(hidden)} in base.tasks",
             "these have no verifier, only a grader that training must never see",

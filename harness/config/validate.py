@@ -5,7 +5,8 @@ from pathlib import Path
 
 from envs.base import Task
 from envs.registry import UnknownTask, select
-from harness.config import draw_checks, task_checks
+from harness.config import task_checks
+from harness.config.conflicts import check_conflicts
 from harness.config.exported import origin_of
 from harness.config.schema import Config, StudyConfig
 from harness.core.errors import UserError, nearest
@@ -16,17 +17,14 @@ def check(config: Config) -> None:
     """Raises UserError for the first combination that cannot work. Modules named in config.imports must be imported."""
     _check_sizes(config)
     _check_budgets(config)
-    _check_stop_at(config)
-    _check_pretraining(config)
+    check_conflicts(config)
     try:
         verified, unverified = select(config.tasks.verified), select(config.tasks.unverified)
         corpus = select(config.base.tasks)
     except UnknownTask as error:
         raise UserError(str(error)) from None
-    draw_checks.check_weights(config)
-    draw_checks.check_curriculum(config)
-    draw_checks.check_pool(config)
-    draw_checks.check_sequence(config)
+    task_checks.check_weights(config)
+    task_checks.check_phases(config)
     _check_thinking(config)
     _check_algorithm(config, verified)
     _check_reward(config)
@@ -98,40 +96,6 @@ def _check_budgets(config: Config) -> None:
         )
 
 
-def _check_stop_at(config: Config) -> None:
-    stop_at = config.rl.stop_at
-    if config.launcher.name == "stacked" and (stop_at.accuracy, stop_at.seconds) != (None, None):
-        raise UserError(
-            "rl.stop_at with launcher=stacked",
-            "the runs of a stack share each step, and each would end at another",
-            "set rl.stop_at.accuracy=null and rl.stop_at.seconds=null, or choose launcher=local",
-        )
-
-
-def _check_pretraining(config: Config) -> None:
-    """A run that is pretrained takes nothing but the section `base`."""
-    if config.objective != "pretraining":
-        return
-    if config.base.folder is not None:
-        raise UserError(
-            f"base.folder={config.base.folder} with objective=pretraining",
-            "the run begins at initialisation, not at weights that exist",
-            "set base.folder=null, or train those on by objective=continued_pretraining",
-        )
-    if config.base.synthetic is not None:
-        raise UserError(
-            "base.synthetic with objective=pretraining",
-            "its documents are written by a base, and the run has none",
-            "set base.synthetic=null",
-        )
-    if (config.rl.stop_at.accuracy, config.rl.stop_at.seconds) != (None, None):
-        raise UserError(
-            "rl.stop_at with objective=pretraining",
-            "pretraining goes on to base.steps",
-            "set rl.stop_at.accuracy=null and rl.stop_at.seconds=null",
-        )
-
-
 def _check_device(config: Config) -> None:
     """Only where jobs run on this machine: a cluster's nodes may have what the machine that submits lacks."""
     if config.device != "cuda" or config.launcher.name not in ("local", "stacked"):
@@ -153,6 +117,14 @@ def _unknown(key: str, name: str, known: Iterable[str], register: str) -> UserEr
     return UserError(f"{key}={name}", "it is not registered", f"{meant}There are: {', '.join(sorted(known))}.\n  {own}")
 
 
+def _check_trained(group: str, name: str, what: str, is_needed: bool, section: str, settings: object) -> None:
+    """A model that is trained beside the policy has a section of settings, and no section is there without one."""
+    if is_needed != (settings is not None):
+        reason = f"it trains a {what}, which has no settings" if is_needed else f"it trains no {what}"
+        thing = f"{group}.name={name} with {group}.{section}={settings}"
+        raise UserError(thing, reason, f"choose it as a whole: {group}={name}")
+
+
 def _check_algorithm(config: Config, verified: tuple[Task, ...]) -> None:
     algo, traits = config.algo, ALGORITHM_TRAITS.get(config.algo.name)
     if traits is None:
@@ -163,11 +135,7 @@ def _check_algorithm(config: Config, verified: tuple[Task, ...]) -> None:
             "its baseline is the mean of a group, so one completion alone never carries signal",
             "set rl.group_size to 8 or 16",
         )
-    if traits.needs_critic != (algo.critic is not None):
-        reason = "it trains a critic, which has no settings" if traits.needs_critic else "it trains no critic"
-        raise UserError(
-            f"algo.name={algo.name} with algo.critic={algo.critic}", reason, f"choose it as a whole: algo={algo.name}"
-        )
+    _check_trained("algo", algo.name, "critic", traits.needs_critic, "critic", algo.critic)
     if not traits.samples:
         _check_gold_answers(config, verified)
     _check_scale_and_kl(config, traits)
@@ -210,15 +178,7 @@ def _check_reward(config: Config) -> None:
     reward, traits = config.reward, REWARD_TRAITS.get(config.reward.name)
     if traits is None:
         raise _unknown("reward.name", reward.name, REWARD_TRAITS, "register_reward")
-    if traits.needs_model != (reward.model is not None):
-        reason = (
-            "it trains a reward model, which has no settings" if traits.needs_model else "it trains no reward model"
-        )
-        raise UserError(
-            f"reward.name={reward.name} with reward.model={reward.model}",
-            reason,
-            f"choose it as a whole: reward={reward.name}",
-        )
+    _check_trained("reward", reward.name, "reward model", traits.needs_model, "model", reward.model)
     if reward.model and config.rl.group_size % 2:
         raise UserError(
             f"reward={reward.name} with rl.group_size={config.rl.group_size}",

@@ -33,26 +33,17 @@ class RewardTraits:
 
 
 _NO_BASELINE = AlgorithmTraits(baseline="none", scales=("none",))
-_GROUP_BASELINE = AlgorithmTraits()
 _algorithms: dict[str, AlgorithmTraits] = {
     "reinforce": _NO_BASELINE,
     "reinforce_pp": AlgorithmTraits(baseline="batch", scales=("none", "batch")),
-    "rloo": _GROUP_BASELINE,
-    "grpo": _GROUP_BASELINE,
-    "dr_grpo": _GROUP_BASELINE,
-    "dapo": _GROUP_BASELINE,
-    "cispo": _GROUP_BASELINE,
-    "gspo": _GROUP_BASELINE,
+    **dict.fromkeys(("rloo", "grpo", "dr_grpo", "dapo", "cispo", "gspo"), AlgorithmTraits()),
     "ppo": AlgorithmTraits(baseline="critic", needs_critic=True, scales=("none", "batch")),
     "expert_iteration": _NO_BASELINE,
     "sft": AlgorithmTraits(baseline="none", samples=False, scales=("none",)),
 }
 _rewards: dict[str, RewardTraits] = {
-    "true_reward": RewardTraits(),
-    "random_reward": RewardTraits(),
-    "shuffled_within_group": RewardTraits(),
-    "format_reward": RewardTraits(),
-    "length_reward": RewardTraits(),
+    **dict.fromkeys(("true_reward", "random_reward", "shuffled_within_group"), RewardTraits()),
+    **dict.fromkeys(("format_reward", "length_reward"), RewardTraits()),
     "learned_reward": RewardTraits(needs_model=True),
     "process_reward": RewardTraits(needs_scratchpad=True),
 }

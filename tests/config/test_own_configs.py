@@ -70,7 +70,8 @@ def test_a_shipped_preset_is_that_of_its_family_and_overrides_still_count(name):
 
 
 def test_a_misspelt_choice_of_the_users_own_gets_the_near_one(folder):
-    said = str(explain(HydraException("?"), "study", "configs", ["study=group_sise"], str(folder)))
+    with hydra_with("configs", str(folder)):
+        said = str(explain(HydraException("?"), "study", ["study=group_sise"]))
     assert "did you mean group_size?" in said
 
 
