@@ -33,3 +33,9 @@ def letters(rng: np.random.Generator, length: int, alphabet: str = ascii_lowerca
 def shuffled(rng: np.random.Generator, items: Sequence[T]) -> list[T]:
     """The items in uniform random order."""
     return [items[i] for i in rng.permutation(len(items)).tolist()]
+
+
+def indices(rng: np.random.Generator, probabilities: np.ndarray | Sequence[float], n: int) -> list[int]:
+    """n independent indices, each with its probability."""
+    # The last sum is left out: rounding must never give an index past the last.
+    return np.searchsorted(np.cumsum(probabilities)[:-1], rng.random(n), side="right").tolist()

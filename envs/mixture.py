@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from envs.base import Problem, Task
+from envs.draw import indices
 from envs.splits import SPLITS, EmptySplit, check_split, draw_in_split, has_problems
 
 
@@ -41,17 +42,12 @@ class Mixture:
     def draw(self, n: int, rng: np.random.Generator, split: str = "train") -> list[Problem]:
         """n independent problems; pure in the state of `rng`."""
         cells = self.cells(split)
-        chosen = np.searchsorted(self._cumulative[split], rng.random(n), side="right")
-        return [draw_in_split(cells[i][0], cells[i][1], split, rng) for i in chosen.tolist()]
+        chosen = indices(rng, [probability for *_, probability in cells], n)
+        return [draw_in_split(cells[i][0], cells[i][1], split, rng) for i in chosen]
 
     @cached_property
     def _cells(self) -> dict[str, tuple[tuple[Task, int, float], ...]]:
         return {split: tuple(self._weighted_cells(split)) for split in SPLITS}
-
-    @cached_property
-    def _cumulative(self) -> dict[str, np.ndarray]:
-        # The last value is left out: rounding must never give an index past the last cell.
-        return {split: np.cumsum([p for *_, p in cells])[:-1] for split, cells in self._cells.items()}
 
     def _weighted_cells(self, split: str) -> Iterator[tuple[Task, int, float]]:
         for task, weight in zip(self.tasks, self.weights):

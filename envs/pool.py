@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs.base import Problem, Task
+from envs.draw import indices
 from envs.mixture import Mixture
 from envs.splits import draw_in_split
 
@@ -23,9 +24,7 @@ class ProblemPool:
 
     def draw(self, n: int, rng: np.random.Generator) -> list[Problem]:
         """n independent problems, with replacement; pure in the state of `rng`."""
-        # The last value is left out: rounding must never give an index past the last problem.
-        chosen = np.searchsorted(np.cumsum(self.probabilities)[:-1], rng.random(n), side="right")
-        return [self.problems[i] for i in chosen.tolist()]
+        return [self.problems[i] for i in indices(rng, self.probabilities, n)]
 
 
 def draw_pool(mixture: Mixture, size: int, exponent: float, rng: np.random.Generator) -> ProblemPool:

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from envs.base import Problem
-from envs.code.straight import longest, program, trace
+from envs.code.straight import longest, program, worked
 from envs.contexts import Content, Family
 from envs.draw import integer, pick
 
@@ -20,11 +19,6 @@ def draw(rng: np.random.Generator, difficulty: int) -> Content:
         bound = value + (gap if above else -gap) if answer == "yes" else value + (gap - 1 if above else 1 - gap)
     text = "\n".join([*lines, f"assert {name}{relation}{bound}"])
     return Content(f"check:{text}", answer, {"text": text, "states": states})
-
-
-def worked(problem: Problem) -> str:
-    """The variables after each line."""
-    return "\n".join([*trace(problem.data["states"]), problem.answer])
 
 
 TASKS = Family(

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from envs.base import Problem
-from envs.code.straight import longest, program, trace
+from envs.code.straight import longest, program, worked
 from envs.contexts import Content, Family
 from envs.draw import pick
 
@@ -13,11 +12,6 @@ def draw(rng: np.random.Generator, difficulty: int) -> Content:
     name = pick(rng, "ab")
     text = "\n".join([*lines, f"print({name})"])
     return Content(f"output:{text}", str(states[-1][name]), {"text": text, "states": states})
-
-
-def worked(problem: Problem) -> str:
-    """The variables after each line."""
-    return "\n".join([*trace(problem.data["states"]), problem.answer])
 
 
 TASKS = Family(

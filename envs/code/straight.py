@@ -1,10 +1,9 @@
 """Small programs on two variables, whose every state is known: what they print is asked, or whether a claim holds."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from envs.arithmetic.expression import apply
+from envs.base import Problem
 from envs.draw import integer, pick
 
 LARGEST = 999
@@ -41,9 +40,9 @@ def program(rng: np.random.Generator, length: int) -> tuple[list[str], list[Stat
     return lines, states
 
 
-def trace(states: Sequence[State]) -> list[str]:
-    """One line for each state."""
-    return [f"a={state['a']} b={state['b']}" for state in states]
+def worked(problem: Problem) -> str:
+    """The variables after each line."""
+    return "\n".join([*(f"a={state['a']} b={state['b']}" for state in problem.data["states"]), problem.answer])
 
 
 def longest(length: int) -> int:

@@ -86,13 +86,10 @@ def draw(kinds: Sequence[str], rng: np.random.Generator, difficulty: int) -> Con
     return Content(content_key(lines), str(value), {"text": text, "values": values})
 
 
-def steps(values: Values) -> str:
-    """a5 b3 a8: the register after each line."""
-    return " ".join(f"{register}{value}" for register, value in values)
-
-
 def worked(problem: Problem) -> str:
-    return f"{steps(problem.data['values'])}\n{problem.answer}"
+    """a5 b3 a8: the register after each line."""
+    steps = " ".join(f"{register}{value}" for register, value in problem.data["values"])
+    return f"{steps}\n{problem.answer}"
 
 
 def longest(length: int) -> int:

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from envs.base import Problem
-from envs.code.trace import content_key, longest, printed, program, steps
+from envs.code.trace import content_key, longest, printed, program, worked
 from envs.contexts import Content, Family
 from envs.draw import integer, pick
 
@@ -15,11 +14,6 @@ def draw(rng: np.random.Generator, difficulty: int) -> Content:
     claimed = value if answer == "yes" else (value + integer(rng, 1, 10)) % 10
     text = "\n".join([*lines, f"assert {register}=={claimed}"])
     return Content(content_key(lines), answer, {"text": text, "values": values})
-
-
-def worked(problem: Problem) -> str:
-    """The register after each line."""
-    return f"{steps(problem.data['values'])}\n{problem.answer}"
 
 
 TASKS = Family(

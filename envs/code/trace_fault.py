@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from envs.base import Problem
-from envs.code.trace import content_key, longest, program, steps
+from envs.code.trace import content_key, longest, program, worked
 from envs.contexts import Content, Family
 from envs.draw import integer
 
@@ -18,11 +17,6 @@ def draw(rng: np.random.Generator, difficulty: int) -> Content:
     claimed[fault] = (claimed[fault] + integer(rng, 1, 10)) % 10
     text = "\n".join(f"{line}#{value}" for line, value in zip(lines, claimed))
     return Content(content_key(lines), str(fault + 1), {"text": text, "values": values})
-
-
-def worked(problem: Problem) -> str:
-    """The register after each line, as it is."""
-    return f"{steps(problem.data['values'])}\n{problem.answer}"
 
 
 TASKS = Family(

@@ -10,11 +10,11 @@ from functools import partial
 
 import numpy as np
 
-from envs.base import Problem, Task
+from envs.base import Task
 from envs.contexts import Content, Family
 from envs.draw import shuffled
 from envs.in_context import EXAMPLES
-from envs.lookup.tables import MARKS, marked
+from envs.lookup.tables import MARKS, worked
 
 LETTERS = "abcdefgh"
 
@@ -27,14 +27,9 @@ def draw(is_shuffled: bool, examples: int, rng: np.random.Generator, difficulty:
         "pairs": " ".join(letter + after[letter] for letter in order[:examples]),
         "start": ring[0],
         "places": MARKS[:difficulty],
-        "path": ring[1 : difficulty + 1],
+        "states": ring[1 : difficulty + 1],
     }
     return Content(f"ring:{''.join(ring)}{difficulty}", ring[difficulty], slots)
-
-
-def worked(problem: Problem) -> str:
-    """The letter at each place, behind the mark of the place."""
-    return f"{marked(problem.data['path'])}\n{problem.answer}"
 
 
 def _tasks(name: str, examples: int) -> tuple[Task, ...]:

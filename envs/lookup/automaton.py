@@ -8,10 +8,10 @@ from functools import partial
 
 import numpy as np
 
-from envs.base import Problem, Task
+from envs.base import Task
 from envs.contexts import Content, Family
 from envs.draw import letters, pick
-from envs.lookup.tables import marked, path, permutations
+from envs.lookup.tables import marked, path, permutations, worked
 
 STATES = "0123456789"
 LETTERS = "abcdefghijklmnop"
@@ -31,11 +31,6 @@ def draw(alphabet: str, rng: np.random.Generator, difficulty: int) -> Content:
     start, word = pick(rng, STATES), letters(rng, difficulty, alphabet)
     states, way = path(TABLES, start, word), marked(word)
     return Content(f"automaton:{start}{way}", states[-1], {"start": start, "word": way, "states": states})
-
-
-def worked(problem: Problem) -> str:
-    """The state after each letter, behind the mark of the letter."""
-    return f"{marked(problem.data['states'])}\n{problem.answer}"
 
 
 def _group(name: str, alphabet: str) -> tuple[Task, ...]:

@@ -13,7 +13,8 @@ import numpy as np
 from envs.base import Problem, Task
 from envs.contexts import Content, Family
 from envs.draw import letters, pick
-from envs.lookup.code import Code, codes, log_uniform, worked
+from envs.lookup.code import Code, codes, log_uniform
+from envs.strings.substitution import worked
 
 CODES = "0123"
 RANGES = {

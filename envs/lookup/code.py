@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.base import Problem
-
 
 @dataclass(frozen=True)
 class Code:
@@ -45,9 +43,3 @@ def log_uniform(low: float, high: float, shape: Sequence[int], seed: int) -> np.
     """Shares evenly spaced in their logarithm from low to high, in random order."""
     size = int(np.prod(shape))
     return np.random.default_rng(seed).permutation(np.geomspace(low, high, size)).reshape(shape)
-
-
-def worked(problem: Problem) -> str:
-    """Letter by letter; in a document of the corpus, as wrong as its answer."""
-    pairs = zip(problem.data["text"], problem.answer)
-    return "\n".join([*(f"{plain}>{secret}" for plain, secret in pairs), problem.answer])

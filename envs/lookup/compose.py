@@ -11,9 +11,9 @@ import numpy as np
 
 from envs.base import Problem, Task
 from envs.contexts import Content, Family
-from envs.draw import letters, pick
+from envs.draw import letters
 from envs.lookup.tables import permutations
-from envs.strings.composition import INNER, NAMES
+from envs.strings.composition import NAMES, random_chain
 
 LETTERS = "abcdefghij"
 LENGTH = 2
@@ -31,10 +31,7 @@ def results(chain: str, text: str) -> list[str]:
 
 
 def draw(half: bool, rng: np.random.Generator, difficulty: int) -> Content:
-    chain = pick(rng, NAMES)
-    for _ in range(difficulty - 1):
-        chain += pick(rng, INNER[half][chain[-1]])
-    text = letters(rng, LENGTH, LETTERS)
+    chain, text = random_chain(half, rng, difficulty), letters(rng, LENGTH, LETTERS)
     nested = "(".join(chain) + f"({text}" + ")" * len(chain)
     slots = {"nested": nested, "order": " ".join(reversed(chain)), "chain": chain, "text": text}
     return Content(f"compose:{nested}", results(chain, text)[-1], slots)

@@ -9,46 +9,22 @@ from itertools import accumulate
 
 import numpy as np
 
-from envs.base import Problem, Task
+from envs.base import Task
 from envs.contexts import Content, Family
 from envs.draw import letters
-from envs.lookup.tables import marked
+from envs.lookup.tables import marked, worked
 
 DIGITS = "0123456789"
 
 
-def _sum(a: int, b: int) -> int:
-    return (a + b) % 10
-
-
-def _difference(a: int, b: int) -> int:
-    return (a - b) % 10
-
-
-def _double(a: int, b: int) -> int:
-    return (2 * a + b) % 10
-
-
-def _triple(a: int, b: int) -> int:
-    return (3 * a + b) % 10
-
-
-def _weighted(a: int, b: int) -> int:
-    return (a + 3 * b) % 10
-
-
-def _complement(a: int, b: int) -> int:
-    return (9 - a - b) % 10
-
-
 # With its symbol and formula. Each is a bijection of b, so that every answer is as frequent as any other.
 OPERATIONS: dict[str, tuple[Callable[[int, int], int], str, str]] = {
-    "sum": (_sum, "+", "a+b"),
-    "difference": (_difference, "-", "a-b"),
-    "double": (_double, "*", "2a+b"),
-    "triple": (_triple, "/", "3a+b"),
-    "weighted": (_weighted, "%", "a+3b"),
-    "complement": (_complement, "&", "9-a-b"),
+    "sum": (lambda a, b: (a + b) % 10, "+", "a+b"),
+    "difference": (lambda a, b: (a - b) % 10, "-", "a-b"),
+    "double": (lambda a, b: (2 * a + b) % 10, "*", "2a+b"),
+    "triple": (lambda a, b: (3 * a + b) % 10, "/", "3a+b"),
+    "weighted": (lambda a, b: (a + 3 * b) % 10, "%", "a+3b"),
+    "complement": (lambda a, b: (9 - a - b) % 10, "&", "9-a-b"),
 }
 
 
@@ -57,12 +33,8 @@ def draw(name: str, rng: np.random.Generator, difficulty: int) -> Content:
     operation, symbol, _ = OPERATIONS[name]
     values = [str(value) for value in accumulate(map(int, text), operation)]
     steps = [text[0], *(symbol + digit + value for digit, value in zip(text[1:], values[1:]))]
-    return Content(f"fold:{name}:{text}", values[-1], {"digits": marked(text), "steps": steps})
-
-
-def worked(problem: Problem) -> str:
-    """A4B+82C+24: behind its mark each look-up, of the value so far by the operation and the digit."""
-    return f"{marked(problem.data['steps'])}\n{problem.answer}"
+    # A4B+82C+24: behind its mark each look-up, of the value so far by the operation and the digit.
+    return Content(f"fold:{name}:{text}", values[-1], {"digits": marked(text), "states": steps})
 
 
 def _operation(name: str) -> tuple[Task, ...]:

@@ -13,7 +13,8 @@ import numpy as np
 from envs.base import Problem, Task
 from envs.contexts import Content, Family
 from envs.draw import letters
-from envs.lookup.code import Code, codes, worked
+from envs.lookup.code import Code, codes
+from envs.strings.substitution import worked
 
 SYMBOLS = ascii_uppercase + "012345"
 LETTERS = "abcdefghijklmnop"

@@ -8,6 +8,8 @@ from string import ascii_uppercase
 
 import numpy as np
 
+from envs.base import Problem
+
 MARKS = ascii_uppercase
 Table = Mapping[str, str]
 
@@ -30,3 +32,8 @@ def path(tables: Mapping[str, Table], start: str, moves: Sequence[str]) -> list[
 def marked(symbols: Sequence[str]) -> str:
     """A+B*C-: each symbol after the mark of its place."""
     return "".join(mark + symbol for mark, symbol in zip(MARKS, symbols))
+
+
+def worked(problem: Problem) -> str:
+    """The state after each look-up of a chain, behind the mark of its place."""
+    return f"{marked(problem.data['states'])}\n{problem.answer}"

@@ -11,10 +11,10 @@ from functools import partial
 
 import numpy as np
 
-from envs.base import Problem, Task
+from envs.base import Task
 from envs.contexts import Content, DrawContent, Family
 from envs.draw import pick
-from envs.lookup.tables import Table, marked, path, permutations
+from envs.lookup.tables import Table, marked, path, permutations, worked
 
 STATES = "abcdefghijklmnop"
 MOVES = "+-*/"
@@ -28,11 +28,6 @@ def draw(rng: np.random.Generator, difficulty: int, tables: Mapping[str, Table] 
     start, moves = pick(rng, STATES), [pick(rng, MOVES) for _ in range(difficulty)]
     states, way = path(tables, start, moves), marked(moves)
     return Content(f"{key}:{start}{way}", states[-1], {"start": start, "way": way, "states": states})
-
-
-def worked(problem: Problem) -> str:
-    """The state after each move, behind the mark of the move."""
-    return f"{marked(problem.data['states'])}\n{problem.answer}"
 
 
 def walk(name: str, prefix: str, draw: DrawContent) -> tuple[Task, ...]:

@@ -57,11 +57,16 @@ def draw_alone(rng: np.random.Generator, difficulty: int) -> Content:
     return _content(pick(rng, NAMES), letters(rng, difficulty + 1))
 
 
-def draw_chain(half: bool, rng: np.random.Generator, difficulty: int) -> Content:
+def random_chain(half: bool, rng: np.random.Generator, depth: int) -> str:
+    """So many names, whose neighbouring pairs are all of one half."""
     chain = pick(rng, NAMES)
-    for _ in range(difficulty):
+    for _ in range(depth - 1):
         chain += pick(rng, INNER[half][chain[-1]])
-    return _content(chain, letters(rng, LENGTH))
+    return chain
+
+
+def draw_chain(half: bool, rng: np.random.Generator, difficulty: int) -> Content:
+    return _content(random_chain(half, rng, difficulty + 1), letters(rng, LENGTH))
 
 
 def worked(problem: Problem) -> str:

@@ -18,7 +18,7 @@ def draw(rng: np.random.Generator, difficulty: int) -> Content:
 
 
 def worked(problem: Problem) -> str:
-    """Letter by letter."""
+    """Letter by letter; in a document of the corpus, as wrong as its answer."""
     pairs = zip(problem.data["text"], problem.answer)
     return "\n".join([*(f"{plain}>{secret}" for plain, secret in pairs), problem.answer])
 

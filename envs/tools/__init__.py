@@ -17,3 +17,8 @@ def answer_or_call(tool: Callable[[Problem, str], str]) -> Callable[[Problem, Se
         return Reply(verdict=exact(problem, last))
 
     return respond
+
+
+def table(slot: str, missing: str = "none") -> Callable[[Problem, str], str]:
+    """A tool that looks the call up in the mapping of that slot; what it lacks is `missing`."""
+    return lambda problem, call: problem.data[slot].get(call, missing)

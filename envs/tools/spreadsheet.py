@@ -8,7 +8,7 @@ from envs.arithmetic.expression import apply
 from envs.base import Problem
 from envs.contexts import Content, Family
 from envs.draw import integer, pick, shuffled
-from envs.tools import CALL, answer_or_call
+from envs.tools import CALL, answer_or_call, table
 
 CELLS = tuple(f"{column}{row}" for column in "ABCDE" for row in range(1, 6))
 LARGEST = 999
@@ -27,11 +27,6 @@ def draw(rng: np.random.Generator, difficulty: int) -> Content:
         sheet[cell] = f"{referred}{operator}{operand}"
     key = ";".join(f"{cell}={formula}" for cell, formula in sheet.items())
     return Content(f"spreadsheet:{key}", str(result), {"cell": path[-1], "sheet": sheet})
-
-
-def look_up(problem: Problem, call: str) -> str:
-    """A cell's number or formula, or "empty"."""
-    return problem.data["sheet"].get(call, "empty")
 
 
 def worked(problem: Problem) -> str:
@@ -53,7 +48,7 @@ TASKS = Family(
     answer_format=r"0|[1-9][0-9]*",
     guess_rate=0.015,
     worked=worked,
-    respond=answer_or_call(look_up),
+    respond=answer_or_call(table("sheet", "empty")),
     max_turns=12,
     max_reply=5,
 ).tasks

@@ -7,7 +7,7 @@ import numpy as np
 from envs.base import Problem
 from envs.contexts import Content, Family
 from envs.draw import shuffled
-from envs.tools import CALL, answer_or_call
+from envs.tools import CALL, answer_or_call, table
 
 
 def draw(rng: np.random.Generator, difficulty: int) -> Content:
@@ -15,11 +15,6 @@ def draw(rng: np.random.Generator, difficulty: int) -> Content:
     path = ring[: difficulty + 1]
     slots = {"start": path[0], "hops": difficulty, "path": path, "store": dict(zip(ring, ring[1:] + ring[0]))}
     return Content(f"store:{path}", path[-1], slots)
-
-
-def look_up(problem: Problem, call: str) -> str:
-    """The value of a key, or "none"."""
-    return problem.data["store"].get(call, "none")
 
 
 def worked(problem: Problem) -> str:
@@ -41,7 +36,7 @@ TASKS = Family(
     answer_format=r"[a-z]",
     guess_rate=0.04,
     worked=worked,
-    respond=answer_or_call(look_up),
+    respond=answer_or_call(table("store")),
     max_turns=12,
     max_reply=4,
 ).tasks

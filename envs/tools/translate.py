@@ -5,7 +5,7 @@ import numpy as np
 from envs.base import Problem
 from envs.contexts import Content, Family
 from envs.draw import letters, shuffled
-from envs.tools import CALL, answer_or_call
+from envs.tools import CALL, answer_or_call, table
 
 LETTERS = "abcdefghij"
 
@@ -15,11 +15,6 @@ def draw(rng: np.random.Generator, difficulty: int) -> Content:
     word = letters(rng, difficulty, LETTERS)
     secret = "".join(code[letter] for letter in word)
     return Content(f"translate:{word}>{secret}", secret, {"word": word, "code": code})
-
-
-def look_up(problem: Problem, call: str) -> str:
-    """The letter that stands for a letter, or "none"."""
-    return problem.data["code"].get(call, "none")
 
 
 def worked(problem: Problem) -> str:
@@ -41,7 +36,7 @@ TASKS = Family(
     answer_format=r"[a-j]+",
     guess_rate=0.01,
     worked=worked,
-    respond=answer_or_call(look_up),
+    respond=answer_or_call(table("code")),
     max_turns=12,
     max_reply=4,
 ).tasks

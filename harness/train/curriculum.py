@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from envs.base import Problem
+from envs.draw import indices
 from envs.mixture import Mixture
 from envs.pool import PoolTooLarge, ProblemPool, draw_pool
 from envs.splits import draw_in_split
@@ -125,9 +126,8 @@ def _draw(mixture: Mixture, probabilities: np.ndarray | None, n: int, rng: np.ra
     if probabilities is None:
         return mixture.draw(n, rng)
     cells = [cell for cell, p in zip(mixture.cells(), probabilities) if p > 0]
-    cumulative = np.cumsum(probabilities[probabilities > 0])[:-1]  # rounding must never give an index past the last
-    chosen = np.searchsorted(cumulative, rng.random(n), side="right")
-    return [draw_in_split(cells[i][0], cells[i][1], "train", rng) for i in chosen.tolist()]
+    chosen = indices(rng, probabilities[probabilities > 0], n)
+    return [draw_in_split(cells[i][0], cells[i][1], "train", rng) for i in chosen]
 
 
 def problem_id(problem: Problem) -> tuple[str, int]:
