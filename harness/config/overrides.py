@@ -4,18 +4,18 @@ from argparse import Namespace
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from hydra.version import setbase
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from harness.config.hints import unknown_setting_error
 from harness.core.dotted import flatten
@@ -57,12 +57,13 @@ def known_settings(config_name: str, texts: Sequence[str]) -> tuple[list[str], l
 
     Raises UserError for an override that cannot be read and for a choice that does not exist.
     """
-    loader = _loader()
+    loader = GlobalHydra.instance().config_loader()
     choices = [override for override in parse_overrides(texts) if loader.get_group_options(override.key_or_group)]
     for choice in choices:
         _check_choice(choice, loader.get_group_options(choice.key_or_group))
     single = [choice.input_line or "" for choice in choices if not choice.is_sweep_override()]
-    return list(flatten(_unresolved(hydra.compose(config_name, overrides=single)))), loader.list_groups("")
+    settings: Any = OmegaConf.to_container(hydra.compose(config_name, overrides=single), resolve=False)
+    return list(flatten(settings)), loader.list_groups("")
 
 
 def parse_overrides(texts: Sequence[str]) -> list[Override]:
@@ -133,10 +134,6 @@ def config_folder_among(arguments: Sequence[str]) -> str | None:
     return found
 
 
-def _loader() -> ConfigLoader:
-    return GlobalHydra.instance().config_loader()
-
-
 def _check_choice(override: Override, options: Sequence[str]) -> None:
     if override.is_delete():
         return
@@ -160,9 +157,3 @@ def _unknown_choice(group: str, option: str, options: Sequence[str]) -> UserErro
     near = nearest(option, options)
     meant = f"did you mean {' or '.join(near)}? " if near else ""
     return UserError(f"{group}={option}", "there is no such choice", f"{meant}There are: {', '.join(sorted(options))}")
-
-
-def _unresolved(config: DictConfig) -> dict[str, object]:
-    container = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}

@@ -11,7 +11,6 @@ import time
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 LISTING_SECONDS = 5.0  # between two calls of squeue; how runs end is read from files, sooner
 SQUEUE = ("squeue", "--me", "--all", "--noheader", "--array", "--states=all", "--format=%i|%T|%j")
@@ -35,22 +34,8 @@ class Listed:
 NOT_LISTED = Listed("", "COMPLETED")
 
 
-class Queue(Protocol):
-    listings: int  # successful so far
-    error: str  # why the last one failed
-
-    def list_again(self, packs: dict[str, str | None]) -> None:
-        """Looks at the packs, {name: job id if it is known}, unless it did a moment ago. Keeps what it knows if it
-        gets no answer."""
-        ...
-
-    def find(self, name: str) -> Listed: ...
-
-    def cancel(self, job_ids: Collection[str]) -> None: ...
-
-
 class SlurmQueue:
-    """This user's jobs in Slurm."""
+    """This user's jobs in Slurm. listings: how many succeeded so far; error: why the last one failed."""
 
     def __init__(self) -> None:
         self.listings, self.error = 0, ""
@@ -58,6 +43,8 @@ class SlurmQueue:
         self._next = 0.0
 
     def list_again(self, packs: dict[str, str | None]) -> None:
+        """Looks at the packs, {name: job id if it is known}, unless it did a moment ago. Keeps what it knows if it
+        gets no answer."""
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + LISTING_SECONDS
@@ -75,7 +62,7 @@ class SlurmQueue:
 
 
 class ProcessQueue:
-    """Packs as processes of this machine; a job id is a process id."""
+    """As SlurmQueue, of packs that are processes of this machine; a job id is a process id."""
 
     def __init__(self) -> None:
         self.listings, self.error = 0, ""

@@ -22,9 +22,10 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from harness.config.identity import SCHEMA_VERSION
+from harness.config.run_names import name_of
 from harness.config.schema import ModelConfig
 from harness.core.errors import UserError, nearest
-from harness.core.files import read_json
+from harness.core.files import read_json, write_whole
 from harness.core.flops import Spent
 from harness.policy.export import write_folder
 from harness.policy.transformer import Transformer
@@ -56,14 +57,10 @@ def _write(folder: Path, files: dict[str, bytes], meta: dict[str, Any]) -> None:
     """All files in a new folder, or nothing: a crash leaves at most a folder that no reader looks at."""
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
     meta = {**meta, "schema": SCHEMA_VERSION, "hashes": {name: _hash(data) for name, data in files.items()}}
     meta["hash"] = _hash_of(meta)
     for name, data in {**files, "meta.json": json.dumps(meta, indent=1).encode()}.items():
-        with (beside / name).open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        write_whole(beside / name, data)
     shutil.rmtree(folder, ignore_errors=True)
     beside.rename(folder)
 
@@ -193,6 +190,16 @@ def _stacked(members: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {k: torch.cat([m[k] for m in members]) if first[k].dim() else first[k] for k in first}
 
 
+def kept_step(folder: Path, step: int | None) -> int:
+    """The step, or the last one at which a run keeps weights. Raises UserError where it keeps none."""
+    steps = saved_steps(folder / "budgets")
+    if not steps or (step is not None and step not in steps):
+        kept = f"it keeps the steps {', '.join(map(str, steps))}" if steps else "it keeps no weights"
+        fix = "name one of its budgets" if steps else "train it: weights are kept at budgets"
+        raise UserError(name_of(folder) + ("" if step is None else f", step {step}"), kept, fix)
+    return steps[-1] if step is None else step
+
+
 def export_run(run: Path, step: int | None, out: Path) -> int:
     """Writes the weights of a run at a budget (default: its last) as a Hugging Face folder; returns the step. Raises
     UserError where there are no such weights, or they cannot be expressed."""
@@ -200,11 +207,7 @@ def export_run(run: Path, step: int | None, out: Path) -> int:
         near = nearest(run.name, (each.name for each in run.parent.glob("*/")))
         fix = f"did you mean {' or '.join(near)}?" if near else "name a folder of a run, such as outputs/runs/rl-…"
         raise UserError(f"run={run}", "there is no such folder", fix)
-    steps = saved_steps(run / "budgets")
-    if not steps or (step is not None and step not in steps):
-        kept = f"it keeps steps {', '.join(map(str, steps))}" if steps else "it holds no weights at budgets"
-        raise UserError(f"{run}" + ("" if step is None else f", step {step}"), kept, "name a run folder and its step")
-    step = steps[-1] if step is None else step
+    step = kept_step(run, step)
     files, meta = _read(step_folder(run / "budgets", step), run.name)
     config = read_json(run / "config.json")
     if config is None:

@@ -8,10 +8,10 @@ checkpoint. So neither an interruption nor a sequence of launches moves it.
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 from envs.registry import select
 from harness.config.schema import Config
+from harness.config.schema.training import StopAt
 from harness.evaluate import Cell, at_budgets, build_suite, cell_row, evaluate
 from harness.run.evaluations import pooled_accuracy
 from harness.train.distributed import all_gather, world_size
@@ -31,28 +31,25 @@ def never(state: TrainState) -> str:
 def early_end(config: Config) -> EarlyEnd:
     """As rl.stop_at gives it; alike on all ranks."""
     stop_at = config.rl.stop_at
-    reasons = []
-    if stop_at.seconds is not None:
-        reasons.append(partial(_by_seconds, stop_at.seconds))
-    if stop_at.accuracy is not None:
-        reasons.append(partial(_by_accuracy, stop_at.accuracy, config, validation_suite(config)))
-    if not reasons:
+    if stop_at == StopAt():
         return never
+    suite = () if stop_at.accuracy is None else validation_suite(config)
 
     def ends(state: TrainState) -> str:
-        own = next(filter(None, (reason(state) for reason in reasons)), "")
+        own = _by_seconds(stop_at.seconds, state) or _by_accuracy(stop_at.accuracy, config, suite, state)
         return own if world_size() == 1 else all_gather(own)[0]
 
     return ends
 
 
-def _by_seconds(most: float, state: TrainState) -> str:
+def _by_seconds(most: float | None, state: TrainState) -> str:
     seconds = state.spent[0].seconds
-    return f"it has trained for {seconds:.1f} s (rl.stop_at.seconds={most:g})" if seconds >= most else ""
+    reached = most is not None and seconds >= most
+    return f"it has trained for {seconds:.1f} s (rl.stop_at.seconds={most:g})" if reached else ""
 
 
-def _by_accuracy(asked: float, config: Config, suite: tuple[Cell, ...], state: TrainState) -> str:
-    if not is_checked(state.step):
+def _by_accuracy(asked: float | None, config: Config, suite: tuple[Cell, ...], state: TrainState) -> str:
+    if asked is None or not is_checked(state.step):
         return ""
     accuracy = validation_accuracy(config, state, suite)
     return f"validation accuracy is {accuracy:.3f} (rl.stop_at.accuracy={asked:g})" if accuracy >= asked else ""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from envs.registry import select
 from harness.config.identity import code_version, evaluation_id, run_id
@@ -19,6 +19,7 @@ from harness.run.folder import Member, RunFolder, Stack, run_folder
 from harness.train.pretrain import document_loss, held_out_documents
 from harness.train.state import TrainState
 
+Key = TypeVar("Key")
 VERIFIED_ACCURACY = "eval/verified/mean@1"
 
 
@@ -100,15 +101,20 @@ def eval_metrics(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     return out
 
 
+def mean_by(values: Iterable[tuple[Key, float]]) -> dict[Key, float]:
+    """Of (key, value) the mean of each key's values."""
+    found: dict[Key, list[float]] = {}
+    for key, value in values:
+        found.setdefault(key, []).append(value)
+    return {key: sum(own) / len(own) for key, own in found.items()}
+
+
 def pooled_accuracy(config: Config, rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """Role -> mean@1 over its tasks, each counting the same; a role without tasks is absent."""
-    role_and_task, tasks = roles_of(config), {}
-    for row in rows:
-        key = role_and_task(row["task"], row["difficulty"])
-        tasks.setdefault(key, []).append(accuracy(row))
-    means = {key: sum(cells) / len(cells) for key, cells in tasks.items()}
-    pooled = {role: [mean for key, mean in means.items() if key[0] == role] for role in ROLES}
-    return {role: sum(values) / len(values) for role, values in pooled.items() if values}
+    role_and_task = roles_of(config)
+    tasks = mean_by((role_and_task(row["task"], row["difficulty"]), accuracy(row)) for row in rows)
+    pooled = mean_by((role, mean) for (role, _), mean in tasks.items())
+    return {role: pooled[role] for role in ROLES if role in pooled}
 
 
 def budget_metrics(config: Config, folder: RunFolder, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

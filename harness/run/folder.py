@@ -46,6 +46,11 @@ class RunFolder:
         return self.path / "budgets"
 
     @property
+    def weights(self) -> tuple[Path, str]:
+        """Where its weights at budgets lie, and whose they must be."""
+        return self.budgets, self.run_id
+
+    @property
     def replay(self) -> Path:
         return self.path / "replay"
 
@@ -132,11 +137,6 @@ class Member:
     def budgets(self) -> list[int]:
         """Those asked for that the run comes to."""
         return [step for step in self.job.budgets if step == self.folder.within_end(step)]
-
-    @property
-    def source(self) -> tuple[Path, str]:
-        """Where its weights at budgets lie, and whose they must be."""
-        return self.folder.budgets, self.folder.run_id
 
 
 Stack = Sequence[Member]  # runs of one model, alike but for their seeds; often one

@@ -21,7 +21,7 @@ from harness.core.types import GroupedCompletions, SampleRequest
 from harness.policy.backends.eager import EagerBackend, pad_rows
 from harness.policy.tokenizer import ANSWER, EOS, decode, encode_completion, encode_prompt
 from harness.policy.transformer import Transformer
-from harness.run.checkpoint import load_weights, saved_steps
+from harness.run.checkpoint import kept_step, load_weights
 from harness.run.mixture import training_mixture
 
 _BACKEND = EagerBackend()
@@ -62,7 +62,7 @@ class Policy:
         config = parse({**plain, "device": device, "backend": "eager", "plan": False})
         if config.objective == "frozen":
             folder, step = folder.parent / base_id(config), None
-        step = _kept_step(folder, step)
+        step = kept_step(folder, step)
         transformer = Transformer(config.model, 1, config.precision).to(torch.device(device))
         load_weights([(folder / "budgets", folder.name)], transformer, step)
         return Policy(name_of(folder), step, config, transformer.eval())
@@ -82,7 +82,7 @@ class Policy:
         budget of tokens before it, by default the largest that the run was evaluated at. Raises UserError for a
         character outside the vocabulary, a prompt that is too long, and thinking without scratchpads.
         """
-        rows = [encode_prompt(prompt) for prompt in _listed(prompts)]
+        rows = [encode_prompt(prompt) for prompt in ([prompts] if isinstance(prompts, str) else prompts)]
         answer_tokens, budget = max_tokens or self._longest_answer, self._thinking(thinking)
         new_tokens = answer_tokens + (0 if budget is None else budget + 1)
         self._check_length(max(map(len, rows)) + new_tokens)
@@ -158,17 +158,3 @@ def _completion(ids: tuple[int, ...], probability: float, count: int) -> Complet
         return Completion(decode(text), None, probability, count, finished, ids)
     end = len(text) - text[::-1].index(ANSWER)
     return Completion(decode(text[end:]), decode(text[: end - 1]), probability, count, finished, ids)
-
-
-def _kept_step(folder: Path, step: int | None) -> int:
-    """The step, or the last one at which a run keeps weights. Raises UserError where it keeps none."""
-    steps = saved_steps(folder / "budgets")
-    if not steps or (step is not None and step not in steps):
-        kept = f"it keeps the steps {', '.join(map(str, steps))}" if steps else "it keeps no weights"
-        fix = "name one of its budgets" if steps else "train it: weights are kept at budgets"
-        raise UserError(name_of(folder) + ("" if step is None else f", step {step}"), kept, fix)
-    return steps[-1] if step is None else step
-
-
-def _listed(texts: str | Sequence[str]) -> list[str]:
-    return [texts] if isinstance(texts, str) else list(texts)

@@ -130,7 +130,7 @@ def from_bases(members: Stack) -> TrainState:
     config = members[0].config
     state = new_state(config, config.optim, tuple(member.config.seed for member in members))
     bases = [run_folder(member.config.out, base_id(member.config)) for member in members]
-    load_weights([(base.budgets, base.run_id) for base in bases], state.policy, config.base.steps)
+    load_weights([base.weights for base in bases], state.policy, config.base.steps)
     if config.algo.kl != "none":
         state.reference = copy.deepcopy(state.policy).requires_grad_(False)
     if config.reward.model is not None:
@@ -274,7 +274,7 @@ def _evaluate_kept_weights(members: Stack) -> None:
     state = new_state(config, config.optim, tuple(member.config.seed for member in members))
     suite = evaluation_suite(config)
     for step in missing:
-        spent = load_weights([member.source for member in members], state.policy, step)
+        spent = load_weights([member.folder.weights for member in members], state.policy, step)
         evaluate_budget(members, suite, state, spent)
 
 

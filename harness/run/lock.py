@@ -8,10 +8,10 @@ within STALE_SECONDS.
 """
 
 import errno
+import fcntl
 import json
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Generator, Mapping
@@ -85,8 +85,6 @@ def _process_lives(pid: int, started: str) -> bool:
 def _lock_folder(folder: Path) -> tuple[int, bool | None]:
     """A descriptor of the folder, and whether this process now holds the system's lock on it; None where there is no
     such lock."""
-    import fcntl  # not on Windows
-
     descriptor = os.open(folder, os.O_RDONLY)
     for _ in range(_TRIES):
         try:
@@ -102,9 +100,6 @@ def _lock_folder(folder: Path) -> tuple[int, bool | None]:
 @contextmanager
 def _os_lock(folder: Path) -> Generator[bool | None]:
     """Whether this process holds the system's lock on the folder within the block; None where there is none."""
-    if sys.platform == "win32":
-        yield None
-        return
     descriptor, held = _lock_folder(folder)
     try:
         yield held

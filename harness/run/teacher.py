@@ -20,6 +20,6 @@ def load_teacher(members: Stack, state: TrainState) -> Teacher | None:
         before = of_generation(member.config, config.base.generation - 1)
         folder = run_folder(before.out, base_id(before))
         policy = Transformer(config.model, 1, config.precision).to(state.policy.embedding.device)
-        load_weights([(folder.budgets, folder.run_id)], policy, before.base.steps)
+        load_weights([folder.weights], policy, before.base.steps)
         policies[before.base.seed] = policy.requires_grad_(False)
     return Teacher(policies, state.backend)

@@ -103,11 +103,12 @@ def cost(job: Job, rates: Rates) -> Cost:
 
 def _document_tokens(config: Config, steps: int) -> float:
     """Of so many steps of pretraining, from the lengths of a few documents."""
-    from harness.train.pretrain import calls_share_of, corpus_of, draw_documents, scratchpad_share_of
+    from harness.train.pretrain import corpus_of, document_shares, draw_documents
 
     corpus = corpus_of(config.base)
-    shares = scratchpad_share_of(config.base, corpus), calls_share_of(config.base, corpus)
-    some = draw_documents(corpus, 64, 0.0, np.random.default_rng(0), *shares)
+    shares = document_shares(config.base, corpus)
+    shares["label_noise"] = 0.0
+    some = draw_documents(corpus, 64, rng=np.random.default_rng(0), **shares)
     return steps * config.base.documents * sum(map(len, some)) / len(some)
 
 

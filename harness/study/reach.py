@@ -177,7 +177,7 @@ def _probe(entries: Sequence[Entry], bases: Sequence[Config]) -> list[CellReach]
     seeds = tuple(config.base.seed for config in bases)
     state = new_state(bases[0], bases[0].optim, seeds)
     sources = [run_folder(config.out, base_id(config)) for config in bases]
-    load_weights([(folder.budgets, folder.run_id) for folder in sources], state.policy, bases[0].base.steps)
+    load_weights([folder.weights for folder in sources], state.policy, bases[0].base.steps)
     results = evaluate(state.backend, state.policy, cells, settings, keys("evaluation", seeds, 0))
     rows = [(owner, cell_row(result, settings.ks)) for own in results for result, owner in zip(own, owners)]
     return _pooled(count for owner, row in rows for count in _counts(owner, [row]))

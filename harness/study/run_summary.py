@@ -1,5 +1,6 @@
 """What one run brought, for a terminal of 80 columns: accuracy before RL and after it, and completions to read."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from harness.config.roles import ROLES, roles_of
 from harness.config.schema import Config
 from harness.core.accuracy import accuracy
 from harness.core.samples import Sample, before_and_after
-from harness.run.evaluations import kept_evaluations, pooled_accuracy
+from harness.run.evaluations import kept_evaluations, mean_by, pooled_accuracy
 from harness.run.folder import run_folder
 
 Rows = Sequence[Mapping[str, Any]]  # of the run table, at one budget
@@ -47,20 +48,12 @@ def accuracy_table(config: Config) -> RichTable:
 
 def _by_task(config: Config, rows: Rows) -> dict[tuple[str, str, str], float]:
     """(role, task, "") -> accuracy, and (role, task, setting) where a task was scored in several."""
-    role_and_task, groups = roles_of(config), {}
-    for row in rows:
-        key = role_and_task(row["task"], row["difficulty"])
-        groups.setdefault(key, {}).setdefault(row["setting"], []).append(accuracy(row))
-    found = {}
-    for (role, task), settings in groups.items():
-        found[role, task, ""] = _mean([value for values in settings.values() for value in values])
-        if len(settings) > 1:
-            found |= {(role, task, setting): _mean(values) for setting, values in settings.items()}
-    return found
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+    role_and_task = roles_of(config)
+    cells = [(*role_and_task(row["task"], row["difficulty"]), row["setting"], accuracy(row)) for row in rows]
+    by_setting = mean_by(((role, task, setting), value) for role, task, setting, value in cells)
+    settings = Counter(key[:2] for key in by_setting)
+    several = {key: mean for key, mean in by_setting.items() if settings[key[:2]] > 1}
+    return several | mean_by(((role, task, ""), value) for role, task, _, value in cells)
 
 
 def _numbers(values: Sequence[float | None]) -> list[str]:

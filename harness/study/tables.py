@@ -123,15 +123,6 @@ def _of_sequence(config: Config, row: Mapping[str, Any], step: int) -> dict[str,
     return {"phase": phase, "phases_ended": sum(end <= step for end in config.phase_ends)}
 
 
-def _drawn_a_step(config: Config) -> dict[str, Any]:
-    """problems_per_step and group_size, None where no step of RL draws groups."""
-    draws = config.objective == "rl"
-    return {
-        "problems_per_step": config.rl.problems if draws else None,
-        "group_size": config.rl.group_size if draws else None,
-    }
-
-
 def _rows_of(
     study: Study, entry: Entry, reference: Mapping[tuple, dict[int, Scores]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -139,7 +130,10 @@ def _rows_of(
     config, rows, problems = entry.config, [], []
     role_and_task = roles_of(config)
     run = {"run_id": entry.run_id, "arm": entry.arm, "seed": config.seed}  # an identity takes a millisecond
-    labels = {"study": study.config.name, **run, **_base_columns(study, entry), **_drawn_a_step(config)}
+    labels = {"study": study.config.name, **run, **_base_columns(study, entry)}
+    draws = config.objective == "rl"  # groups of problems
+    labels["problems_per_step"] = config.rl.problems if draws else None
+    labels["group_size"] = config.rl.group_size if draws else None
     if (end := ended_step(study, entry)) is not None:
         labels["ended_step"] = end
     for step, content in _scores(study, entry).items():

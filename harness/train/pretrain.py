@@ -13,7 +13,7 @@ now.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -49,20 +49,16 @@ def corpus_of(base: BaseConfig) -> Mixture:
     return Mixture(tuple(tasks), weights, base.difficulties, base.difficulty_decay)
 
 
-def label_noise_of(base: BaseConfig, corpus: Mixture) -> Shares:
-    """The share of documents with another problem's answer, by task."""
-    return {task.name: base.options(task.name).label_noise or 0.0 for task in corpus.tasks}
-
-
-def scratchpad_share_of(base: BaseConfig, corpus: Mixture) -> Shares:
-    """The share of documents that show their steps, by task."""
-    return {task.name: base.options(task.name).scratchpad_share or 0.0 for task in corpus.tasks}
-
-
-def calls_share_of(base: BaseConfig, corpus: Mixture) -> Shares:
-    """The share of documents that show the turns before the answer, by task of several turns; 1 where all do."""
-    shares = {task.name: base.options(task.name).calls_share for task in corpus.tasks}
-    return 1.0 if all(share == 1 for share in shares.values()) else {name: s or 0.0 for name, s in shares.items()}
+def document_shares(base: BaseConfig, corpus: Mixture) -> dict[str, Any]:
+    """Keywords of `draw_documents`, by task: the shares of documents with another problem's answer, of those that show
+    their steps, and of those that show the turns before the answer, which is 1 where all tasks show them."""
+    options = {task.name: base.options(task.name) for task in corpus.tasks}
+    calls = {name: own.calls_share or 0.0 for name, own in options.items()}
+    return {
+        "label_noise": {name: own.label_noise or 0.0 for name, own in options.items()},
+        "scratchpad_share": {name: own.scratchpad_share or 0.0 for name, own in options.items()},
+        "calls_share": 1.0 if all(share == 1 for share in calls.values()) else calls,
+    }
 
 
 def _per_problem(share: Shares, problems: Sequence[Problem]) -> np.ndarray | float:
@@ -171,8 +167,7 @@ def _drawn(cfg: BaseConfig, corpus: Mixture, teacher: Teacher | None, key: Key) 
 
 
 def _from_corpus(cfg: BaseConfig, corpus: Mixture, n: int, key: Key) -> list[np.ndarray]:
-    shares = scratchpad_share_of(cfg, corpus), calls_share_of(cfg, corpus)
-    return draw_documents(corpus, n, label_noise_of(cfg, corpus), key.generator(), *shares)
+    return draw_documents(corpus, n, rng=key.generator(), **document_shares(cfg, corpus))
 
 
 def pretrain_step(cfg: BaseConfig, state: TrainState, corpus: Mixture, teacher: Teacher | None = None) -> StepReport:
@@ -192,8 +187,7 @@ def pretrain(
 def held_out_documents(cfg: BaseConfig, n: int, seed: int, context: int) -> list[np.ndarray]:
     """n documents as those that a base reads, of the validation split; the same for all runs."""
     corpus, rng = corpus_of(cfg), Key("held_out_documents", seed).generator()
-    shares = scratchpad_share_of(cfg, corpus), calls_share_of(cfg, corpus)
-    drawn = draw_documents(corpus, n, label_noise_of(cfg, corpus), rng, *shares, "validation")
+    drawn = draw_documents(corpus, n, rng=rng, split="validation", **document_shares(cfg, corpus))
     return [document[:context] for document in drawn]
 
 
@@ -213,18 +207,11 @@ def expected_rl_tokens(problems: Sequence[Problem], group_size: int, thinking: i
     return group_size * sum(len(document(p, p.answer, gold_scratchpad(p, thinking))) for p in problems)
 
 
-def documents_of_tokens(
-    tokens: float,
-    corpus: Mixture,
-    label_noise: Shares,
-    key: Key,
-    scratchpad_share: Shares = 0.0,
-    calls_share: Shares = 1.0,
-) -> list[np.ndarray]:
-    """Fresh documents of so many tokens in all, to within one document."""
+def documents_of_tokens(tokens: float, corpus: Mixture, key: Key, **shares: Shares) -> list[np.ndarray]:
+    """Fresh documents of so many tokens in all, to within one document. shares: as of `draw_documents`."""
     rng, documents = key.generator(), []
     while tokens > 0:
-        for document in draw_documents(corpus, 32, label_noise, rng, scratchpad_share, calls_share):
+        for document in draw_documents(corpus, 32, rng=rng, **cast(Any, shares)):
             if tokens < len(document) / 2:
                 return documents
             documents.append(document)
@@ -244,8 +231,7 @@ def continued_step(cfg: Config, state: TrainState, corpus: Mixture, mixture: Mix
 
     def draw(key: Key) -> list[np.ndarray]:
         tokens = flops_per_token(cfg) / 6 * expected_rl_tokens(of_seed[key.seed], cfg.rl.group_size, cfg.thinking)
-        shares = scratchpad_share_of(cfg.base, corpus), calls_share_of(cfg.base, corpus)
-        return documents_of_tokens(tokens, corpus, label_noise_of(cfg.base, corpus), key, *shares)
+        return documents_of_tokens(tokens, corpus, key, **document_shares(cfg.base, corpus))
 
     return _step(state, draw, "continued", cfg.optim, lr)
 

@@ -138,7 +138,7 @@ def test_a_run_that_does_not_exist_is_refused_with_the_nearest_one_that_does(run
 
 
 def test_a_step_that_was_not_kept_is_refused_with_those_that_were(run, tmp_path):
-    with pytest.raises(UserError, match="it keeps steps 0, 1, 2"):
+    with pytest.raises(UserError, match="it keeps the steps 0, 1, 2"):
         export_run(run[0], 5, tmp_path / "out")
 
 

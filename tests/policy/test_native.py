@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from harness.core.seeding import keys
 from harness.policy.backends import native
+from harness.policy.backends.native.layout import equal_rows, layout_completions
 from harness.policy.transformer import Transformer
 from tests.policy.conftest import needs_compiler
 from tests.policy.fastest import eager_only, is_compiled, sample, score, score_completions
@@ -79,7 +80,7 @@ def test_log_probs_and_gradients_equal_the_eager_paths(shape, seeds, prompts, gr
 
 @needs_compiler
 def test_equal_rows_attend_to_themselves_alone():
-    spans = native.equal_rows(2, 3, 5)
+    spans = equal_rows(2, 3, 5)
     assert spans.rows.tolist() == [[[0, 0, 0, 5], [0, 0, 5, 10], [0, 0, 10, 15]]] * 2
     assert spans.position.tolist() == [[0, 1, 2, 3, 4] * 3] * 2
 
@@ -89,7 +90,7 @@ def test_completions_attend_to_their_prompt_and_only_masked_tokens_are_laid_out(
     prompts, length = torch.tensor([[[1, 20, 3], [1, 3, 0]]]), torch.tensor([[3, 2]])
     completions = torch.tensor([[[31, 32], [33, 34], [35, 36], [37, 38]]])
     mask = torch.tensor([[[1, 0], [0, 0], [0, 1], [1, 1]]]).bool()
-    layout = native.layout_completions(prompts, length, completions, mask)
+    layout = layout_completions(prompts, length, completions, mask)
     assert layout.ids.tolist() == [[1, 20, 1, 3, 3, 35, 3, 37]]
     assert layout.spans.position.tolist() == [[0, 1, 0, 2, 1, 2, 1, 2]]
     assert layout.target.tolist() == [[-1, -1, -1, 31, -1, 36, 37, 38]]
@@ -104,7 +105,7 @@ def test_completions_attend_to_their_prompt_and_only_masked_tokens_are_laid_out(
 def test_empty_prompts_and_prompts_longer_than_their_array_are_refused(length):
     prompts, completions = torch.tensor([[[1, 20, 3], [1, 3, 0]]]), torch.full((1, 4, 2), 31)
     with pytest.raises(IndexError, match=rf"prompts of {min(length)} to {max(length)} tokens in 3 places"):
-        native.layout_completions(prompts, torch.tensor([length]), completions, torch.ones(1, 4, 2).bool())
+        layout_completions(prompts, torch.tensor([length]), completions, torch.ones(1, 4, 2).bool())
 
 
 @needs_compiler

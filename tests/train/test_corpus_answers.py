@@ -1,6 +1,7 @@
 """Tasks whose facts the corpus is wrong about, with shares of their own: what the documents say."""
 
 import hashlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -34,8 +35,9 @@ def test_documents_of_other_tasks_are_to_the_byte_what_they_were_before_tasks_ha
     """With wrong answers and scratchpads, drawn once and again and again from one generator; hashes taken before."""
     corpus = corpus_of(tiny(*THINKING).base)
     assert digest(draw_documents(corpus, 256, 0.1, Key("documents", 0).generator(), 0.3)) == "8a6247fde23f85d8"
-    assert digest(documents_of_tokens(20_000, corpus, 0.1, Key("continued", 0), 0.3)) == "a9464f5756a4be98"
-    assert digest(documents_of_tokens(20_000, corpus, 0.1, Key("continued", 0), 0.0)) == "24bd23b13eebd61f"
+    of_tokens = partial(documents_of_tokens, 20_000, corpus, Key("continued", 0), label_noise=0.1)
+    assert digest(of_tokens(scratchpad_share=0.3)) == "a9464f5756a4be98"
+    assert digest(of_tokens()) == "24bd23b13eebd61f"
 
 
 def test_documents_are_right_about_each_fact_with_its_share():

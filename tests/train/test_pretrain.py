@@ -215,7 +215,7 @@ def test_rl_tokens_count_what_rollouts_hold():
 def test_documents_worth_some_tokens_hold_them_to_within_a_document():
     corpus = corpus_of(tiny().base)
     for tokens in (1, 40, 999, 2000):
-        found = documents_of_tokens(tokens, corpus, 0.0, Key("continued", 0))
+        found = documents_of_tokens(tokens, corpus, Key("continued", 0), label_noise=0.0)
         assert abs(sum(map(len, found)) - tokens) <= max(map(len, found), default=20)
 
 

@@ -11,7 +11,7 @@ from harness.core.errors import UserError
 from harness.core.seeding import Key
 from harness.policy.tokenizer import ANSWER, ENV, TURN, decode
 from harness.run.mixture import training_mixture
-from harness.train.pretrain import calls_share_of, corpus_of, draw_documents, label_noise_of, scratchpad_share_of
+from harness.train.pretrain import corpus_of, document_shares, draw_documents
 from tests.toys import container, tiny
 
 MAPS = ("base.tasks=[walk_map0.symbolic,walk_map1.symbolic]", "base.contexts.worded=0", "base.difficulties=[3]")
@@ -36,8 +36,7 @@ def distribution(name, decades) -> str:
 
 def documents(config, n=2000):
     base, corpus = config.base, corpus_of(config.base)
-    noise, shown = label_noise_of(base, corpus), scratchpad_share_of(base, corpus)
-    return draw_documents(corpus, n, noise, Key("documents", 0).generator(), shown, calls_share_of(base, corpus))
+    return draw_documents(corpus, n, rng=Key("documents", 0).generator(), **document_shares(base, corpus))
 
 
 def map_and_scratchpad(document):

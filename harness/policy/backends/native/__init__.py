@@ -30,32 +30,9 @@ from harness.policy.backends.native.calls import (
     data_pointer,
     pointer_array,
 )
-from harness.policy.backends.native.layout import (
-    CompletionLayout,
-    Spans,
-    equal_rows,
-    layout_completions,
-    pack_documents,
-)
+from harness.policy.backends.native.layout import Spans
 from harness.policy.backends.native.weights import PolicyHandle, policy_handle, policy_weights, seed_pointers
 from harness.policy.transformer import Transformer
-
-__all__ = [
-    "CompletionLayout",
-    "Spans",
-    "equal_rows",
-    "has_amx",
-    "has_avx512",
-    "hidden",
-    "layout_completions",
-    "library",
-    "missing_reason",
-    "num_threads",
-    "pack_documents",
-    "sample",
-    "token_logprobs",
-    "unsupported_reason",
-]
 
 LANES = 16  # widths must be a multiple of it
 TILE_K = 32  # the same for the width in bfloat16

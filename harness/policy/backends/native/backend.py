@@ -13,6 +13,13 @@ from torch.nn import functional as F
 import harness.policy.backends.native as native
 from harness.core.types import Batch, Completions, GroupedCompletions, SampleRequest
 from harness.policy.backends.eager import even_slices, predicted_tokens, split_groups
+from harness.policy.backends.native.layout import (
+    CompletionLayout,
+    Spans,
+    equal_rows,
+    layout_completions,
+    pack_documents,
+)
 from harness.policy.logprobs import completion_logprobs
 from harness.policy.sampler import completions_of
 from harness.policy.tokenizer import ANSWER, EOS
@@ -27,7 +34,7 @@ class PackedDocuments:
     """Documents of each seed, one after the other without padding."""
 
     ids: Tensor  # [S, N]
-    spans: native.Spans
+    spans: Spans
     target: Tensor  # [S, N]
     denominator: Tensor  # [S]
 
@@ -41,7 +48,7 @@ class NativeBackend:
         return completions_of(*native.sample(policy, request, EOS, ANSWER))
 
     def hidden(self, policy: Transformer, ids: Tensor) -> Tensor:
-        spans = native.equal_rows(*ids.shape)
+        spans = equal_rows(*ids.shape)
         return native.hidden(policy, ids.flatten(1), spans).unflatten(1, ids.shape[1:])
 
     def completion_hidden(self, policy: Transformer, grouped: GroupedCompletions) -> Tensor:
@@ -50,7 +57,7 @@ class NativeBackend:
 
     def token_logprobs(self, policy: Transformer, ids: Tensor, temperature: float) -> Tensor:
         context, target = ids[..., :-1], ids[..., 1:]
-        spans = native.equal_rows(*context.shape)
+        spans = equal_rows(*context.shape)
         logprobs = native.token_logprobs(policy, context.flatten(1), spans, target.flatten(1), temperature)
         return F.pad(logprobs.view(target.shape), (1, 0))
 
@@ -66,7 +73,7 @@ class NativeBackend:
     def document_batches(self, policy: Transformer, corpora: Sequence[Sequence[np.ndarray]]) -> list[PackedDocuments]:
         count, tokens = max(map(len, corpora)), max(sum(map(len, corpus)) for corpus in corpora)
         parts = even_slices(count, min(count, -(-tokens * policy.seeds // PASS_TOKENS)))
-        packed = (native.pack_documents([corpus[part] for corpus in corpora]) for part in parts)
+        packed = (pack_documents([corpus[part] for corpus in corpora]) for part in parts)
         denominator = predicted_tokens(corpora, policy)
         return [PackedDocuments(*fields, denominator) for fields in packed]
 
@@ -83,5 +90,5 @@ class NativeBackend:
         return native.num_threads(n * torch.get_num_threads())
 
 
-def _layout(grouped: GroupedCompletions) -> native.CompletionLayout:
-    return native.layout_completions(grouped.prompts, grouped.prompt_length, grouped.completions, grouped.mask)
+def _layout(grouped: GroupedCompletions) -> CompletionLayout:
+    return layout_completions(grouped.prompts, grouped.prompt_length, grouped.completions, grouped.mask)
