@@ -136,7 +136,7 @@ def test_a_crash_while_saving_leaves_the_checkpoint_before(saved, fails_at, monk
     opened, renamed = Path.open, Path.rename
 
     def full(path, *arguments, **options):
-        if path.name == fails_at and "wb" in arguments:
+        if fails_at in path.name and "wb" in arguments:
             raise OSError(28, "No space left on device", str(path))
         return opened(path, *arguments, **options)
 
