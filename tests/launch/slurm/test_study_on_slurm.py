@@ -10,6 +10,7 @@ from tests.launch.slurm.cluster import WAIT_SECONDS, wait_until
 from tests.test_scripts import ROOT, SETTINGS, runs_of
 
 STUDY = [
+    "study=skills",
     *(setting for setting in SETTINGS if not setting.startswith("rl.steps")),
     "tracker=none",
     "rl.steps=32",
@@ -32,7 +33,7 @@ def study(out, *settings):
 
 
 def table(out, name):
-    frame = pl.read_parquet(out / "studies" / "quickstart" / f"{name}.parquet")
+    frame = pl.read_parquet(out / "studies" / "skills" / f"{name}.parquet")
     return frame.drop("seconds", "code_version", strict=False)
 
 
