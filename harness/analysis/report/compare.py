@@ -55,7 +55,8 @@ def compare(runs: Sequence[str | Path], out: str | Path) -> Path:
     axes, groups = common_axes(loaded), groups_of(loaded)
     styles, pooled = styles_of(groups), pooled_curves(groups)
     metrics = sorted({name for run in loaded for name in run.metrics})
-    kinds = sorted({name.split("/")[0] for name in metrics}, key=lambda kind: (_place(kind), kind))
+    found = {name.split("/")[0] for name in metrics}
+    kinds = [*(kind for kind in KINDS if kind in found), *sorted(found - set(KINDS))]
     sections = [
         _accuracy_section(groups, pooled, axes, styles) if pooled else None,
         _ends_section(groups, pooled),
@@ -183,10 +184,6 @@ def _runs_table(groups: Sequence[Group]) -> str:
     rows = [[run.label, *map(format_number, ends)] for run, ends in zip(runs, last)]
     table = html_table("The last accuracy of each run.", ["run", *POOLED], rows, 1)
     return folded(counted(len(runs), "run"), table)
-
-
-def _place(kind: str) -> int:
-    return KINDS.index(kind) if kind in KINDS else len(KINDS)
 
 
 def _metrics_section(

@@ -54,7 +54,8 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     sections, axes = report_sections(table, verdicts, transfer, folder, context)
     path = folder / "report.html"
-    page = render_page(context.get("title") or "RL scaling report", _lead(context), sections, axes)
+    lead = paragraphs([context[name] for name in ("question", "notice") if context.get(name)])
+    page = render_page(context.get("title") or "RL scaling report", lead, sections, axes)
     write_whole(path, page.encode())
     write_figures(folder / "figures", {name: one for section in sections for name, one in section.figures.items()})
     return path
@@ -124,10 +125,6 @@ def axis_choice(axes: Sequence[Axis]) -> str:
         return ""
     options = "".join(f'<option value="{axis.name}">{escape(axis.title)}</option>' for axis in axes)
     return f'<p class="axis"><label>Horizontal axis: <select class="axes">{options}</select></label></p>'
-
-
-def _lead(context: Mapping[str, Any]) -> str:
-    return paragraphs([context[name] for name in ("question", "notice") if context.get(name)])
 
 
 def role_series(table: Table, real: str, role: str) -> list[Series]:

@@ -58,7 +58,6 @@ def curves_section(drawn: Mapping[str, Sequence[Series]], axes: Sequence[Axis]) 
 def accuracy_title(drawn: Mapping[str, Sequence[Series]]) -> str:
     """What the real arm did on each role's tasks, beside the next arm, the same for all roles where they have it."""
     first = next(iter(drawn.values()))
-    found = [sentence_case(readable(first[0].arm)) + " takes"]
     beside = next((one.label for one in first if one.arm != first[0].arm), None)
     parts = []
     for role, series in drawn.items():
@@ -69,7 +68,7 @@ def accuracy_title(drawn: Mapping[str, Sequence[Series]]) -> str:
         if others:
             moved += f" ({others[0].label} to {format_number(float(others[0].mean[-1]), 2)})"
         parts.append(moved)
-    return f"{found[0]} {', '.join(parts)}"
+    return f"{sentence_case(readable(first[0].arm))} takes {', '.join(parts)}"
 
 
 def _start(one: Series) -> float:

@@ -69,12 +69,9 @@ def _level(name: str) -> float:
 
 
 def _seeds_for(contrast: Estimate, level: float = 0.9) -> int | None:
-    sure = (n for n in range(max(contrast.n, 2), MAX_SEEDS + 1) if _clear(contrast, n, level))
-    return next(sure, None)
-
-
-def _clear(contrast: Estimate, n: int, level: float) -> bool:
-    return Estimate(abs(contrast.mean), contrast.sd, n).interval(level)[0] > 0
+    size = abs(contrast.mean)
+    seeds = range(max(contrast.n, 2), MAX_SEEDS + 1)
+    return next((n for n in seeds if Estimate(size, contrast.sd, n).interval(level)[0] > 0), None)
 
 
 def _problems_factor(contrast: Estimate, noise_share: float, level: float = 0.9) -> float | None:
