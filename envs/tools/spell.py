@@ -5,26 +5,20 @@ import numpy as np
 from envs.base import Problem
 from envs.contexts import Content, Family
 from envs.draw import letters
-from envs.tools import CALL, answer_or_call
+from envs.tools import CALL, answer_or_call, table
 
 LETTERS = "abcdefghij"
 
 
 def draw(rng: np.random.Generator, difficulty: int) -> Content:
     word = letters(rng, difficulty, LETTERS)
-    return Content(f"spell:{word}", word, {"word": word, "length": difficulty})
-
-
-def read(problem: Problem, call: str) -> str:
-    """The letter at a place, or "none"; places count from 1."""
-    places = {str(place): letter for place, letter in enumerate(problem.data["word"], start=1)}
-    return places.get(call, "none")
+    places = {str(place): letter for place, letter in enumerate(word, start=1)}
+    return Content(f"spell:{word}", word, {"places": places, "length": difficulty})
 
 
 def worked(problem: Problem) -> str:
     """A call for each place, then the word."""
-    calls = [f"{CALL}{place}" for place in range(1, problem.data["length"] + 1)]
-    return "\n".join([*calls, problem.answer])
+    return "\n".join([*(CALL + place for place in problem.data["places"]), problem.answer])
 
 
 TASKS = Family(
@@ -41,7 +35,7 @@ TASKS = Family(
     answer_format=r"[a-j]+",
     guess_rate=0.01,
     worked=worked,
-    respond=answer_or_call(read),
+    respond=answer_or_call(table("places")),
     max_turns=12,
     max_reply=4,
 ).tasks

@@ -170,10 +170,8 @@ class SubmititPool:
             return
         job = f"its job {pack.listed.job_id or pack.job_id}"
         if overdue and not pack.is_over:
-            kind, reason = (
-                "cancelled",
-                f"{job} is still in the queue {waited:.0f} s after scancel; a later launch waits for it",
-            )
+            kind = "cancelled"
+            reason = f"{job} is still in the queue {waited:.0f} s after scancel; a later launch waits for it"
         elif waited or pack.listed.state == "CANCELLED":
             kind, reason = "cancelled", f"{job} was taken from the queue by scancel; the next launch queues it again"
         else:

@@ -15,7 +15,7 @@ from harness.core.flops import Spent
 from harness.launch.jobs import Job
 from harness.run import diagnostics
 from harness.run.checkpoint import save_checkpoint, save_dump
-from harness.run.folder import Member, RunFolder, Stack
+from harness.run.folder import Member, Stack
 from harness.run.tracker import Tracker, open_tracker
 from harness.train.state import NonFinite, StepReport, TrainState
 
@@ -138,13 +138,9 @@ def open_trackers(members: Stack, report: ReportRow) -> Generator[list[Tracker]]
 
 def _open_tracker(member: Member, report: ReportRow) -> AbstractContextManager[Tracker]:
     folder, config = member.folder, member.config
+    labels = {**folder.labels()[0], "name": name_of(folder.path)}
 
     def warn(text: str) -> None:
         report(member.job, {"alarm": text})
 
-    return open_tracker(config.tracker, folder.path, folder.run_id, dump(config), _labels(folder), warn)
-
-
-def _labels(folder: RunFolder) -> dict[str, Any]:
-    """Those of the run's first launch, and its display name."""
-    return {**folder.labels()[0], "name": name_of(folder.path)}
+    return open_tracker(config.tracker, folder.path, folder.run_id, dump(config), labels, warn)

@@ -29,7 +29,7 @@ from harness.policy.export import read_folder
 from harness.policy.transformer import Transformer
 from harness.run import diagnostics
 from harness.run.callbacks import ReportRow, StepCallbacks, compute_metrics, dump_on_nonfinite, open_trackers
-from harness.run.checkpoint import Source, load_checkpoint, load_weights, save_weights, step_folder
+from harness.run.checkpoint import load_checkpoint, load_weights, save_weights, step_folder
 from harness.run.early_end import EarlyEnd, early_end, never
 from harness.run.evaluations import VERIFIED_ACCURACY, budget_metrics, evaluate_budget, evaluation_suite
 from harness.run.folder import Member, Stack, record_outcome, run_folder
@@ -41,11 +41,11 @@ from harness.run.tracker import STEP, check_metrics, cut_back, metrics_record, r
 from harness.train.critic import add_critic
 from harness.train.distributed import synchronised_stop
 from harness.train.optim import make_optimizer
-from harness.train.pretrain import continue_pretraining, corpus_of, pretrain
+from harness.train.pretrain import continued_step, corpus_of, pretrain_step
 from harness.train.reward_model import train_reward_model
-from harness.train.rl import train_rl
+from harness.train.rl import rl_step
 from harness.train.rollout import training_sampling
-from harness.train.state import StepReport, TrainState
+from harness.train.state import TrainState
 
 
 def device_of(config: Config) -> torch.device:
@@ -168,11 +168,9 @@ def _pretrain(members: Stack, work: RemainingWork, report: ReportRow) -> None:
     with open_trackers(members, report) as trackers, defer_signals() as stop, dump_on_nonfinite(members, state):
         folders = [member.folder.checkpoints for member in members]
         callbacks = StepCallbacks(members, work.until, folders, trackers, report, stop)
-
-        def after(state: TrainState, step: StepReport) -> None:
-            callbacks.after_step(state, step, lambda _: None)
-
-        pretrain(config.base, state, corpus_of(config.base), work.until, after, load_teacher(members, state))
+        corpus, teacher = corpus_of(config.base), load_teacher(members, state)
+        while state.step < work.until:
+            callbacks.after_step(state, pretrain_step(config.base, state, corpus, teacher), lambda _: None)
     for i, member in enumerate(members):
         last = [row["train/loss"] for row in read_metrics(member.folder.path)[-20:]]
         about = {"loss": sum(last) / len(last)} if last else {}
@@ -208,19 +206,15 @@ def _replay(members: Stack, work: RemainingWork, report: ReportRow) -> None:
     only weights and scores at these budgets are written."""
     state, start = first_state(members), work.replay_start
     if start > 0:
-        load_checkpoint([_replay_source(member, start) for member in members], state, start)
+        folders = [(m.folder.checkpoints, m.folder.replay) for m in members]  # its own, or of an interrupted replay
+        kept = [own if step_folder(own, start).is_dir() else replay for own, replay in folders]
+        load_checkpoint(list(zip(kept, (m.folder.run_id for m in members))), state, start)
     folders = [member.folder.replay for member in members]
     with defer_signals() as stop, dump_on_nonfinite(members, state):
         callbacks = StepCallbacks(members, max(work.replay), folders, (), report, synchronised_stop(stop))
         _train(callbacks, state, work.replay, never)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _replay_source(member: Member, step: int) -> Source:
-    """Where the checkpoint of `step` lies: with the run's own, or with those of a replay that was interrupted."""
-    kept = step_folder(member.folder.checkpoints, step).is_dir()
-    return (member.folder.checkpoints if kept else member.folder.replay), member.folder.run_id
 
 
 def _train(callbacks: StepCallbacks, state: TrainState, budgets: Sequence[int], ends: EarlyEnd) -> None:
@@ -248,13 +242,13 @@ def _train(callbacks: StepCallbacks, state: TrainState, budgets: Sequence[int], 
     if state.step == 0 and state.reward_model is not None:
         train_reward_model(config, state, env, mixture, training_sampling(config, mixture))
     on_budget(state)
-    train = {
-        "rl": lambda: partial(train_rl, config, state, env, mixture),
-        "continued_pretraining": lambda: partial(continue_pretraining, config, state, corpus_of(config.base), mixture),
-        "pretraining": lambda: partial(pretrain, config.base, state, corpus_of(config.base)),
+    step = {
+        "rl": lambda: partial(rl_step, config, state, env, mixture),
+        "continued_pretraining": lambda: partial(continued_step, config, state, corpus_of(config.base), mixture),
+        "pretraining": lambda: partial(pretrain_step, config.base, state, corpus_of(config.base)),
     }[config.objective]()
     while state.step < until and not (reason := ends(state)):
-        train(state.step + 1, partial(callbacks.after_step, on_budget=on_budget))
+        callbacks.after_step(state, step(), on_budget)
     if state.step < until:
         if not all(is_intact(m.folder.evaluation(evaluation_id(m.config), state.step)) for m in members):
             keep(state)

@@ -82,29 +82,26 @@ def _process_lives(pid: int, started: str) -> bool:
     return pid != os.getpid() and started == _process_start(pid)
 
 
-def _lock_folder(folder: Path) -> tuple[int, bool | None]:
-    """A descriptor of the folder, and whether this process now holds the system's lock on it; None where there is no
-    such lock."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    for _ in range(_TRIES):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor, True
-        except OSError as error:
-            if error.errno not in _HELD:
-                return descriptor, None
-            time.sleep(0.02)
-    return descriptor, False
-
-
 @contextmanager
 def _os_lock(folder: Path) -> Generator[bool | None]:
     """Whether this process holds the system's lock on the folder within the block; None where there is none."""
-    descriptor, held = _lock_folder(folder)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        yield held
+        yield _try_lock(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool | None:
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError as error:
+            if error.errno not in _HELD:
+                return None
+            time.sleep(0.02)
+    return False
 
 
 def _owner(path: Path) -> dict[str, Any] | None:

@@ -45,9 +45,8 @@ class ProgressView:
         self.steps = {job.run_id: 0 for job in jobs}
         self.total = sum(job.until for job in jobs)
         self.printed = time.monotonic()
-        self.first: tuple[float, int] | None = (
-            None  # when rows began to come, and the steps then done: start-up is no rate
-        )
+        # When rows began to come, and the steps then done: start-up is no rate.
+        self.first: tuple[float, int] | None = None
         self.bars = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
             TextColumn("{task.fields[brief]}"), TimeElapsedColumn(), TimeRemainingColumn(),

@@ -60,11 +60,8 @@ def require_memory(jobs: Sequence[Job]) -> None:
     """Raises UserError where the largest policy among `jobs`, as often as it would run at once, does not fit into this
     machine's memory."""
     largest = max((parse(job.run) for job in jobs), key=least_memory_gb)
-    need, here, at_once = (
-        least_memory_gb(largest),
-        memory_here_gb(largest),
-        max_parallel_jobs(largest.launcher, len(jobs)),
-    )
+    need, here = least_memory_gb(largest), memory_here_gb(largest)
+    at_once = max_parallel_jobs(largest.launcher, len(jobs))
     if here is None or need * at_once <= here:
         return
     fits = int(here / need)

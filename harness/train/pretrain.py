@@ -234,11 +234,3 @@ def continued_step(cfg: Config, state: TrainState, corpus: Mixture, mixture: Mix
         return documents_of_tokens(tokens, corpus, key, **document_shares(cfg.base, corpus))
 
     return _step(state, draw, "continued", cfg.optim, lr)
-
-
-def continue_pretraining(
-    cfg: Config, state: TrainState, corpus: Mixture, mixture: Mixture, until: int, on_step: OnStep
-) -> None:
-    """Steps from state.step to `until`, calling `on_step` after each. `mixture`: the one that RL would draw from."""
-    while state.step < until:
-        on_step(state, continued_step(cfg, state, corpus, mixture))

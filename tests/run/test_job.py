@@ -216,7 +216,7 @@ def test_evaluation_in_training_equals_evaluation_of_the_saved_weights(whole, tm
 def test_a_new_evaluation_of_a_done_run_trains_nothing(whole, tmp_path, monkeypatch):
     shutil.copytree(whole.parent, tmp_path / "runs")
     config = tiny("rl.steps=6", "evaluation.samples=8", out=tmp_path)
-    monkeypatch.setattr(run_module, "train_rl", lambda cfg, state, *rest: _assert_at(state, 6))
+    monkeypatch.setattr(run_module, "rl_step", lambda cfg, state, *rest: _assert_at(state, 6))
     run_job(rl_job(config), silent)
     found = list((tmp_path / "runs" / whole.name / "evaluations" / evaluation_id(config)).iterdir())
     assert len(found) == 5
