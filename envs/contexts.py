@@ -20,10 +20,6 @@ class Content:
     slots: Mapping[str, Any] = field(default_factory=dict)
 
 
-# Fields of Task that a family's tasks take as they are.
-SAME = ("difficulty_meaning", "answer_format", "verify", "guess_rate", "worked", "corpus_answer")
-SAME += ("respond", "max_turns", "max_reply", "setting")
-
 DrawContent = Callable[[np.random.Generator, int], Content]
 
 
@@ -80,8 +76,17 @@ class Family:
             context=context + variant,
             draw=partial(_draw, name, self.draw, templates),
             difficulties=tuple(self.difficulties),
+            difficulty_meaning=self.difficulty_meaning,
             max_prompt=prompt,
             max_completion=answer,
+            answer_format=self.answer_format,
+            verify=self.verify,
+            guess_rate=self.guess_rate,
             bounds=bounds,
-            **{name: getattr(self, name) for name in SAME},
+            worked=self.worked,
+            respond=self.respond,
+            max_turns=self.max_turns,
+            max_reply=self.max_reply,
+            setting=self.setting,
+            corpus_answer=self.corpus_answer,
         )
