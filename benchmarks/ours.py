@@ -27,13 +27,19 @@ from harness.train.state import StepReport, TrainState
 
 @dataclass(frozen=True)
 class Shape:
-    """What a step is of: a model (configs/model), prompts and completions of `tokens` each, problems x group_size."""
+    """What a step is of: a model (configs/model), completions of `tokens`, prompts of as many or of `prompt`, and
+    problems x group_size."""
 
     model: str
     tokens: int
     problems: int = 32
     group_size: int = 8
     overrides: tuple[str, ...] = ()
+    prompt: int = 0  # tokens; 0: as many as a completion's
+
+    @property
+    def prompt_tokens(self) -> int:
+        return self.prompt or self.tokens
 
     @property
     def rows(self) -> int:
@@ -41,6 +47,7 @@ class Shape:
 
 
 SHAPES = (Shape("mini", 8), Shape("mini", 32), Shape("nano", 8), Shape("nano", 32))  # of the tables
+THINKING = (Shape("nano", 64, prompt=32), Shape("mini", 64, prompt=32))
 
 
 def composed(overrides: Sequence[str]) -> Config:
@@ -56,16 +63,16 @@ def config_of(shape: Shape, task: str = "bench.half", precision: str = "fp32", d
     overrides = [
         "imports=[benchmarks.task]",
         f"model={shape.model}",
-        f"model.context={2 * shape.tokens + FRAME}",
+        f"model.context={shape.prompt_tokens + shape.tokens + FRAME}",
         "algo=grpo",
         f"tasks.verified=[{task}]",
         "tasks.unverified=[]",
-        f"tasks.difficulties=[{shape.tokens - FRAME}]",
+        f"tasks.difficulties=[{shape.prompt_tokens - FRAME}]",
         f"base.tasks=[{task}]",
         "base.contexts.symbolic=0",
         "base.contexts.worded=0",
         f"+base.contexts.{task.removeprefix('bench.')}=1",
-        f"base.difficulties=[{shape.tokens - FRAME}]",
+        f"base.difficulties=[{shape.prompt_tokens - FRAME}]",
         f"rl.problems={shape.problems}",
         f"rl.group_size={shape.group_size}",
         f"sampling.max_new_tokens={shape.tokens}",

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.ours import SHAPES, Shape, config_of, plainly, stepper
+from benchmarks.ours import SHAPES, THINKING, Shape, config_of, plainly, stepper
 from benchmarks.peer import Peer, require_trl
 from benchmarks.timing import CEILING, ROUNDS, Work, in_turn, median, products, rate
 
@@ -37,7 +37,7 @@ RATIOS = (
 
 def measure(
     progress: Callable[[str], None],
-    shapes: Sequence[Shape] = SHAPES,
+    shapes: Sequence[Shape] = (*SHAPES, *THINKING),
     rounds: int = ROUNDS,
     peers: Sequence[str] = tuple(PEERS),
 ) -> dict[str, Any]:
@@ -69,6 +69,7 @@ def _of_shape(shape: Shape, rounds: int, peers: Sequence[str], progress: Callabl
     return {
         "model": shape.model,
         "tokens": shape.tokens,
+        "prompt": shape.prompt_tokens,
         "parameters": sum(weight.numel() for weight in full.state.policy.parameters()),
         "rows": shape.rows,
         "flops": computed,
@@ -92,7 +93,7 @@ def section(measured: dict[str, Any]) -> str:
             f"Seconds a step of 256 completions (32 problems x 8), GRPO, {measured['threads']} threads, medians. Half",
             "of the problems give no signal, but for *no filter* and *plain*, where all do. *Plain* computes each",
             "prompt once a completion and packs nothing. TRL's best is the quickest of eager and compiled, of fp32",
-            "and bf16.",
+            "and bf16. Prompts have as many tokens as completions, but for *32 + 64*: 64 of thinking after 32.",
             "",
             *_times(measured["shapes"]),
             "",
@@ -101,13 +102,18 @@ def section(measured: dict[str, Any]) -> str:
     )
 
 
+def _label(one: dict[str, Any]) -> str:
+    tokens, prompt = one["tokens"], one.get("prompt", one["tokens"])
+    return f"{one['model']}, {tokens}" if prompt == tokens else f"{one['model']}, {prompt} + {tokens}"
+
+
 def _times(shapes: Sequence[dict[str, Any]]) -> list[str]:
     names = list(shapes[0]["seconds"])
     lines = ["| policy, tokens | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for one in shapes:
         medians = median(one["seconds"])
         cells = [f"{medians[name]:.3g}" if name in medians else "" for name in names]
-        lines.append(f"| {one['model']}, {one['tokens']} | " + " | ".join(cells) + " |")
+        lines.append(f"| {_label(one)} | " + " | ".join(cells) + " |")
     return lines
 
 
@@ -126,5 +132,5 @@ def _ratios(shapes: Sequence[dict[str, Any]]) -> list[str]:
             f"{whole / (one['flops'] / one['ceiling']):.1f}x",
             f"{whole / (one['flops_convention'] / one['ceiling']):.1f}x",
         ]
-        lines.append(f"| {one['model']}, {one['tokens']} | " + " | ".join(cells) + " |")
+        lines.append(f"| {_label(one)} | " + " | ".join(cells) + " |")
     return lines

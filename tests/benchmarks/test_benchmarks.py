@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,10 +52,11 @@ def test_a_verdict_of_the_task_asks_no_skill():
     assert not is_right("full", "x", "")
 
 
-def test_prompts_and_completions_have_the_lengths_of_the_shape():
-    report = stepper(config_of(TINY)).step()
+@pytest.mark.parametrize("prompt", [0, 9])
+def test_prompts_and_completions_have_the_lengths_of_the_shape(prompt):
+    report = stepper(config_of(replace(TINY, prompt=prompt))).step()
     rollouts = report.sampled.rollouts
-    assert (rollouts.prompt_length == TINY.tokens).all()
+    assert (rollouts.prompt_length == (prompt or TINY.tokens)).all()
     assert int((rollouts.length - rollouts.prompt_length).max()) == TINY.tokens
     assert rollouts.rows == TINY.rows
     assert len(draw("half", np.random.default_rng(0), 4).prompt) + FRAME == 6
