@@ -1,6 +1,9 @@
 """The examples that need no training; those that do have tests beside what they show."""
 
-from examples import accuracy_by_arm, accuracy_by_generation, accuracy_by_task, figure
+import polars as pl
+import pytest
+
+from examples import accuracy_by_arm, accuracy_by_generation, accuracy_by_task, best_split, figure
 from harness import load_study
 
 
@@ -36,3 +39,25 @@ def test_each_task_is_drawn_before_rl_and_after_an_arm_and_its_control(tmp_path)
     assert held_out["compose"] > held_out["shuffled_compose"] + 0.25
     accuracy_by_task.panel(found, *arms).save(tmp_path / "tasks.svg")
     assert "compose.symbolic (rewarded)" in (tmp_path / "tasks.svg").read_text()
+
+
+def test_the_best_split_is_one_that_was_measured_and_costs_no_more_than_the_total(tmp_path):
+    points = best_split.spent(load_study(figure.RESULTS.parent / "pretraining_grid").table)
+    assert points.select("level", "pretraining").unique().height == 25
+    total = 2e12
+    found = best_split.best_splits(points, total)
+    assert found.select("level", "seed").unique().height == 15
+    bases = points.select("level", "pretraining", "seed", "base_flops").unique()
+    assert (found.join(bases, on=["level", "pretraining", "seed"])["base_flops"] <= total).all()
+    best_split.figure(points).save(tmp_path / "split.svg")
+    assert "Before RL" in (tmp_path / "split.svg").read_text()
+
+
+def test_of_planted_runs_the_better_split_is_found():
+    """A long base that is at .5 at once, and a short one that RL takes to .9 for the same total."""
+    rows = [("w1", 10, 0, 0, 0.5, 10.0, 0.0), ("w1", 2, 0, 0, 0.1, 2.0, 0.0), ("w1", 2, 0, 8, 0.9, 2.0, 8.0)]
+    points = pl.DataFrame(rows, schema=[*best_split.KEY, "accuracy", "base_flops", "rl_flops"], orient="row")
+    (best,) = best_split.best_splits(points, 10.0).rows(named=True)
+    assert best == {"level": "w1", "seed": 0, "pretraining": 2, "accuracy": 0.9, "rl_share": 0.8}
+    (early,) = best_split.best_splits(points, 6.0).rows(named=True)
+    assert early["accuracy"] == pytest.approx(0.5)
