@@ -53,7 +53,8 @@ def test_a_study_waited_for_with_a_requeue_and_one_queued_and_left_give_the_tabl
     assert "jobs are in the queue" in study(left, *SLURM, "launcher.wait=false")  # bases
     wait_until(lambda: cluster.queue() == {})
     assert "18 jobs are in the queue" in study(left, *SLURM, "launcher.wait=false")
-    assert "18 jobs are in the queue" in study(left, *SLURM, "launcher.wait=false")
+    again = study(left, *SLURM, "launcher.wait=false")  # a pack may have ended meanwhile
+    assert any(f"{18 - 4 * ended} jobs are in the queue" in again for ended in range(3))
     assert len(cluster.queue()) <= 5
     study(left, *SLURM)
     for name in ("table", "problems"):
