@@ -6,8 +6,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from harness import analyze
 from harness.analysis.data.options import default_options
-from harness.analysis.data.registered import registered_measure
+from harness.analysis.data.registered import as_its_study, registered_measure
 from harness.analysis.data.table import load_table
 from harness.analysis.verdict.primary import answer_to, primary_record, typed_primary
 from harness.core.files import read_json
@@ -99,3 +100,14 @@ def test_a_committed_answer_is_that_of_its_table_and_registered_words(path):
 def test_the_page_of_a_family_is_made_from_its_study(name):
     """`python scripts/family_pages.py` after its study is committed."""
     assert (family_pages.PAGES / f"{name}.md").read_text() == family_pages.page(name, family_pages.FAMILIES[name])
+
+
+def test_a_committed_table_is_analysed_with_the_options_of_its_study():
+    folder = RESULTS / "specimens"
+    found = analyze(folder).options
+    assert (found.real_arm, found.warmup) == ("fold", read_json(folder / "manifest.json")["warmup"])
+    assert found.warmup > 0
+    assert analyze(folder, warmup=0.0).options.warmup == 0
+    assert as_its_study(default_options(), [folder]) == found
+    assert as_its_study(default_options(warmup=3.0), folder).warmup == 3
+    assert as_its_study(default_options(), [folder, folder]) == analyze(load_table(folder)).options == default_options()

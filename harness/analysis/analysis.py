@@ -10,7 +10,7 @@ import polars as pl
 
 from harness.analysis.data.json_files import strict
 from harness.analysis.data.options import Options, default_options
-from harness.analysis.data.registered import Registered, registered_measure
+from harness.analysis.data.registered import Registered, registered_measure, study_options
 from harness.analysis.data.table import Table, check_table, load_table
 from harness.analysis.transfer.reliability import reliability
 from harness.analysis.transfer.transfer_report import transfer_report
@@ -85,11 +85,12 @@ def analyze(
     """Verdicts and transfer of a run table: a frame (docs/reference/run-table.md), a file or a folder.
 
     problems: counts per problem, of a frame. split: where the table holds several, the one to analyse. registered: the
-    primary measure; of a folder that of its manifest. options: changes of the section `analysis` of
-    configs/analyze.yaml. Raises TableError, and ValidationError for an unknown option.
+    primary measure; of a folder that of its manifest, as are the options of its study. options: changes of the section
+    `analysis` of configs/analyze.yaml. Raises TableError, and ValidationError for an unknown option.
     """
     if isinstance(table, str | Path):
         registered = registered or registered_measure(table)
+        options = {**study_options(table), **options}
     if isinstance(table, pl.DataFrame):
         table = check_table(table, problems, split=split)
     elif not isinstance(table, Table):

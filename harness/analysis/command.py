@@ -12,6 +12,7 @@ from harness.analysis.calibration.calibrate import CalibrationSizes, calibrate
 from harness.analysis.calibration.simulate import SimulatedTable, write_simulated_table
 from harness.analysis.data.json_files import write_json
 from harness.analysis.data.options import Options
+from harness.analysis.data.registered import as_its_study
 from harness.analysis.data.table import load_table, read_frame
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.data.wandb_table import PREFIX, local_path
@@ -101,7 +102,7 @@ def _analyze(command: Command) -> None:
 
 def _write_verdicts(command: Command) -> None:
     paths = _paths(command)
-    found = analyze(paths, command.out, command.analysis, command.split, provenance())
+    found = analyze(paths, command.out, as_its_study(command.analysis, paths), command.split, provenance())
     from rich.console import Console
 
     from harness.analysis.report.terminal import terminal_summary
@@ -125,7 +126,7 @@ def _before_after(command: Command) -> None:
 def _primary(command: Command) -> None:
     """The registered measure alone, which takes seconds."""
     paths = _paths(command)
-    found = primary_of(load_table(paths, command.split), paths, command.analysis)
+    found = primary_of(load_table(paths, command.split), paths, as_its_study(command.analysis, paths))
     if found is None:
         fix = "write it under study.registered.measure of the study's configuration"
         raise TableError(f"table={', '.join(map(str, paths))}", "its manifest.json registers no measure", fix)

@@ -25,12 +25,19 @@ if TYPE_CHECKING:
 
 
 def warmup_x(study: Study, folder: Path) -> float:
+    """As `warmup_end`, of the table in a folder."""
+    import polars as pl
+
+    return warmup_end(study, pl.read_parquet(folder / "table.parquet", columns=["arm", "x", "step"]))
+
+
+def warmup_end(study: Study, table: "pl.DataFrame") -> float:
     """Where learning-rate warm-up ends on the study's axis: the mean spend of a step times the warm-up's steps. 0 where
     an arm has no two budgets yet in the window, which begins at twice that."""
     import polars as pl
 
     warmup = max(entry.config.trained_schedule.warmup for entry in study.entries)
-    spent = pl.read_parquet(folder / "table.parquet", columns=["arm", "x", "step"]).filter(pl.col("step") > 0)
+    spent = table.filter(pl.col("step") > 0)
     if spent.is_empty():
         return 0.0
     per_step = spent.select((pl.col("x") / pl.col("step")).mean()).item()
@@ -200,6 +207,7 @@ def write_tables(study: Study) -> Path:
     ]  # fmt: skip
     plain = TypeAdapter(StudyConfig).dump_python(study.config, mode="json")
     about = {"study": plain, "identity_version": SCHEMA_VERSION, "code_version": code_version(), "runs": entries}
+    about["warmup"] = warmup_end(study, table)
     write_table_files(folder, dict(zip(TABLES, (table, problems))), about)
     return folder
 

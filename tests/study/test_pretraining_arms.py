@@ -5,6 +5,7 @@ import io
 from rich.console import Console
 
 from harness.config.identity import base_id
+from harness.core.files import read_json
 from harness.study.execute import report_study
 from harness.study.expand import expand_to_jobs, is_done, pending_jobs
 from harness.study.plan import Rates, cost
@@ -41,7 +42,8 @@ def test_a_pretrained_arm_has_rows_at_its_budgets_and_is_done_once(tmp_path):
     assert table.group_by("run_id", "step").agg(n=table["loss"].n_unique())["n"].max()
     assert set(table["pretrain_tokens"]) == {0}
     folder = write_tables(found)
-    assert warmup_x(found, folder) == 0  # warm-up of the base section takes 50 steps: longer than the run
+    # warm-up of the base section takes 50 steps: longer than the run
+    assert warmup_x(found, folder) == read_json(folder / "manifest.json")["warmup"] == 0
     console = Console(file=io.StringIO(), width=80)
     report_study(found, [], console)
     assert "small" in console.file.getvalue()

@@ -1,7 +1,7 @@
-"""The measure that a study registered, from the manifest beside its table."""
+"""What a study registered and how it is analysed, from the manifest beside its table."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from pydantic import TypeAdapter
 
+from harness.analysis.data.options import Options, default_options
 from harness.config.schema.study import Measure
 from harness.core.files import read_json
 
@@ -27,17 +28,35 @@ class Registered:
 def registered_measure(source: Any) -> Registered | None:
     """Of the study whose folder, or table.parquet, is `source`; None where it registered none. A manifest of before
     measures had a form takes that of configs/study where hypotheses and margins there are the same words."""
-    sources = [source] if isinstance(source, str | Path) else list(source)
-    if len(sources) != 1:
-        return None
-    path = Path(sources[0])
-    manifest = read_json((path if path.is_dir() else path.parent) / "manifest.json") or {}
-    study = manifest.get("study") or {}
+    study = _manifest(source).get("study") or {}
     registered = study.get("registered") or {}
     measure = registered.get("measure") or _shipped_form(study.get("name"), registered)
     if measure is None:
         return None
     return Registered(study["name"], registered["primary"], _MEASURE.validate_python(measure))
+
+
+def study_options(source: Any) -> dict[str, Any]:
+    """Options of the analysis that the study beside a table has of its own, with where warm-up ends on its axis; none
+    without a manifest, or of several tables."""
+    manifest = _manifest(source)
+    own = (manifest.get("study") or {}).get("analysis") or {}
+    return {name: manifest[name] for name in ("warmup",) if name in manifest} | own
+
+
+def as_its_study(options: Options, source: Any) -> Options:
+    """The options; those at their defaults as `study_options` of the source has them."""
+    plain, own = default_options(), study_options(source)
+    return replace(options, **{n: value for n, value in own.items() if getattr(options, n) == getattr(plain, n)})
+
+
+def _manifest(source: Any) -> dict[str, Any]:
+    """That of the one folder, or table.parquet, which `source` is; empty where there is none."""
+    sources = [source] if isinstance(source, str | Path) else list(source)
+    if len(sources) != 1:
+        return {}
+    path = Path(sources[0])
+    return read_json((path if path.is_dir() else path.parent) / "manifest.json") or {}
 
 
 def _shipped_form(name: str | None, registered: Mapping[str, Any]) -> Mapping[str, Any] | None:
