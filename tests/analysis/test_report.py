@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from html import escape
 
 import numpy as np
@@ -270,6 +271,18 @@ def test_in_a_browser_the_axis_can_be_switched(page, tmp_path):
         view.select_option("select.axes", "step")
         view.wait_for_function("document.body.dataset.drawn === 'step'")
         assert "RL steps" in axis.text_content()
+        assert complaints == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium binary: apt-get install chromium")
+def test_in_a_browser_a_long_command_and_path_are_broken_and_not_scrolled(tmp_path):
+    """What scrolls must be reached by keys, and a phone shows no more than its width."""
+    table = replace(one_family(), source="/" + "folder" * 20)
+    page = report_of(table, tmp_path / "out", commands=["python scripts/study.py " + "out=" + "y" * 200])
+    with opened(page, tmp_path / "profile", 390) as (view, complaints):
+        assert view.evaluate("document.documentElement.scrollWidth") == 390
+        assert view.locator("pre").evaluate_all("all => all.every(one => one.scrollWidth <= one.clientWidth)")
         assert complaints == []
 
 
