@@ -23,7 +23,7 @@ from harness.study.progress import ProgressView, job_name
 from harness.study.reach import Reach, reach_of, refuse_out_of_reach
 from harness.study.reach_table import reach_tables
 from harness.study.requirements import require_fast_precision, require_memory, require_writable
-from harness.study.tables import ended_step, report_context, runs_left_out, warmup_x, write_tables
+from harness.study.tables import ended_step, report_context, runs_left_out, write_tables
 
 LAST_LINES = 20
 NO_NOTES: Mapping[str, str] = MappingProxyType({})
@@ -230,11 +230,12 @@ def _cached_analysis(folder: Path, study: Study) -> dict[str, Any] | None:
 
 def _run_analysis(folder: Path, study: Study, overrides: Sequence[str], notice: str) -> dict[str, Any]:
     from harness.analysis.data.options import default_options
+    from harness.analysis.data.registered import study_options
     from harness.analysis.report.analyze import analyze
     from harness.tracking.publish import publish
 
     (folder / "analysis.json").unlink(missing_ok=True)
-    options = default_options(**{"warmup": warmup_x(study, folder), **study.config.analysis})
+    options = default_options(**study_options(folder))
     reach = [one.record() for one in reach_of(study.entries, study.cached) if one.cells]
     context = report_context(study, overrides) | {"notice": notice, "reach": reach}
     found = analyze(folder, folder, options, context=context, unfinished=bool(unfinished_notice(study)))

@@ -24,14 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def warmup_x(study: Study, folder: Path) -> float:
-    """As `warmup_end`, of the table in a folder."""
-    import polars as pl
-
-    return warmup_end(study, pl.read_parquet(folder / "table.parquet", columns=["arm", "x", "step"]))
-
-
-def warmup_end(study: Study, table: "pl.DataFrame") -> float:
+def warmup_x(study: Study, table: "pl.DataFrame") -> float:
     """Where learning-rate warm-up ends on the study's axis: the mean spend of a step times the warm-up's steps. 0 where
     an arm has no two budgets yet in the window, which begins at twice that."""
     import polars as pl
@@ -207,7 +200,7 @@ def write_tables(study: Study) -> Path:
     ]  # fmt: skip
     plain = TypeAdapter(StudyConfig).dump_python(study.config, mode="json")
     about = {"study": plain, "identity_version": SCHEMA_VERSION, "code_version": code_version(), "runs": entries}
-    about["warmup"] = warmup_end(study, table)
+    about["warmup"] = warmup_x(study, table)
     write_table_files(folder, dict(zip(TABLES, (table, problems))), about)
     return folder
 

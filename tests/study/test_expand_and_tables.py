@@ -248,8 +248,7 @@ def test_warm_up_is_cut_off_where_every_arm_has_two_budgets_after_it(tmp_path, l
         for step in (0, 1, 2, 4, 8, 16, 32)
         if step <= last
     ]
-    pl.DataFrame(rows).write_parquet(tmp_path / "table.parquet")
-    assert warmup_x(found, tmp_path) == (pytest.approx(4 * 99.0) if counts else 0.0)
+    assert warmup_x(found, pl.DataFrame(rows)) == (pytest.approx(4 * 99.0) if counts else 0.0)
 
 
 def test_an_arm_of_several_lists_is_as_many_runs_of_each_seed(tmp_path):

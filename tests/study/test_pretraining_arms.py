@@ -43,7 +43,7 @@ def test_a_pretrained_arm_has_rows_at_its_budgets_and_is_done_once(tmp_path):
     assert set(table["pretrain_tokens"]) == {0}
     folder = write_tables(found)
     # warm-up of the base section takes 50 steps: longer than the run
-    assert warmup_x(found, folder) == read_json(folder / "manifest.json")["warmup"] == 0
+    assert warmup_x(found, table) == read_json(folder / "manifest.json")["warmup"] == 0
     console = Console(file=io.StringIO(), width=80)
     report_study(found, [], console)
     assert "small" in console.file.getvalue()

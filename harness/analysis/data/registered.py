@@ -40,8 +40,8 @@ def study_options(source: Any) -> dict[str, Any]:
     """Options of the analysis that the study beside a table has of its own, with where warm-up ends on its axis; none
     without a manifest, or of several tables."""
     manifest = _manifest(source)
-    own = (manifest.get("study") or {}).get("analysis") or {}
-    return {name: manifest[name] for name in ("warmup",) if name in manifest} | own
+    warmup = {"warmup": manifest["warmup"]} if "warmup" in manifest else {}  # older ones have none
+    return warmup | ((manifest.get("study") or {}).get("analysis") or {})
 
 
 def as_its_study(options: Options, source: Any) -> Options:
