@@ -13,7 +13,7 @@ now.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -207,11 +207,11 @@ def expected_rl_tokens(problems: Sequence[Problem], group_size: int, thinking: i
     return group_size * sum(len(document(p, p.answer, gold_scratchpad(p, thinking))) for p in problems)
 
 
-def documents_of_tokens(tokens: float, corpus: Mixture, key: Key, **shares: Shares) -> list[np.ndarray]:
+def documents_of_tokens(tokens: float, corpus: Mixture, key: Key, **shares: Any) -> list[np.ndarray]:
     """Fresh documents of so many tokens in all, to within one document. shares: as of `draw_documents`."""
     rng, documents = key.generator(), []
     while tokens > 0:
-        for document in draw_documents(corpus, 32, rng=rng, **cast(Any, shares)):
+        for document in draw_documents(corpus, 32, rng=rng, **shares):
             if tokens < len(document) / 2:
                 return documents
             documents.append(document)
