@@ -1,15 +1,13 @@
 """A study on a Ray cluster of two nodes, one of which is killed: its tables are those of the local launcher."""
 
 import subprocess
-import sys
 from pathlib import Path
 
-import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
 from tests.launch.slurm.cluster import wait_until
-from tests.test_scripts import ROOT, SETTINGS
+from tests.launch.whole_study import command, study, table
 
 pytest.importorskip("ray")
 psutil = pytest.importorskip("psutil")
@@ -17,14 +15,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning"),
 ]
-STUDY = [
-    "study=skills",
-    *(setting for setting in SETTINGS if not setting.startswith("rl.steps")),
-    "tracker=none",
-    "rl.steps=64",
-    "save.seconds=0.05",
-    "study.seeds=[0]",
-]
+RUNS = ["rl.steps=64", "study.seeds=[0]"]
 
 
 @pytest.fixture
@@ -38,22 +29,6 @@ def cluster(monkeypatch):
         cluster.add_node(num_cpus=1)
     yield cluster
     cluster.shutdown()
-
-
-def command(out: Path, *settings: str) -> list[str]:
-    out.mkdir(exist_ok=True)
-    return [sys.executable, str(ROOT / "scripts" / "study.py"), *STUDY, *settings, f"out={out}"]
-
-
-def study(out: Path, *settings: str) -> str:
-    ended = subprocess.run(command(out, *settings), cwd=out, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr + ended.stdout
-    return ended.stdout
-
-
-def table(out: Path, name: str) -> pl.DataFrame:
-    frame = pl.read_parquet(out / "studies" / "skills" / f"{name}.parquet")
-    return frame.drop("seconds", "code_version", strict=False)
 
 
 def files_of(out: Path) -> dict[Path, int]:
@@ -74,14 +49,14 @@ def run_on(node, out: Path) -> Path | None:
 
 def test_a_study_that_loses_the_node_of_a_run_gives_the_tables_of_a_local_one_and_is_then_done(cluster, tmp_path):
     here, on_ray = tmp_path / "here", tmp_path / "on_ray"
-    study(here, "launcher.jobs=2")
+    study(here, *RUNS, "launcher.jobs=2")
     doomed, hit = next(iter(cluster.worker_nodes)), set()
 
     def runs_on_it() -> bool:
         hit.update(filter(None, [run_on(doomed, on_ray)]))
         return bool(hit)
 
-    settings = ["launcher=ray", f"launcher.address={cluster.address}", "launcher.retries=3"]
+    settings = [*RUNS, "launcher=ray", f"launcher.address={cluster.address}", "launcher.retries=3"]
     with subprocess.Popen(command(on_ray, *settings), cwd=on_ray, stdout=subprocess.PIPE, text=True) as launching:
         wait_until(runs_on_it)
         cluster.remove_node(doomed, allow_graceful=False)

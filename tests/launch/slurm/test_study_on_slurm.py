@@ -1,45 +1,20 @@
 """A study of 20 jobs on a real Slurm: its tables are those of the local launcher."""
 
 import subprocess
-import sys
 
-import polars as pl
 from polars.testing import assert_frame_equal
 
 from tests.launch.slurm.cluster import WAIT_SECONDS, wait_until
-from tests.test_scripts import ROOT, SETTINGS, runs_of
+from tests.launch.whole_study import command, study, table
+from tests.test_scripts import runs_of
 
-STUDY = [
-    "study=skills",
-    *(setting for setting in SETTINGS if not setting.startswith("rl.steps")),
-    "tracker=none",
-    "rl.steps=32",
-    "save.seconds=0.05",
-    "study.seeds=[0,1,2]",
-    "study.base_seeds=[0,1]",
-]
-SLURM = ["launcher=submitit", "launcher.pack=4", "launcher.memory_gb=0.5", "launcher.minutes=5"]
-
-
-def command(out, *settings):
-    out.mkdir(exist_ok=True)
-    return [sys.executable, str(ROOT / "scripts" / "study.py"), *STUDY, *settings, f"out={out}"]
-
-
-def study(out, *settings):
-    ended = subprocess.run(command(out, *settings), cwd=out, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr + ended.stdout
-    return ended.stdout
-
-
-def table(out, name):
-    frame = pl.read_parquet(out / "studies" / "skills" / f"{name}.parquet")
-    return frame.drop("seconds", "code_version", strict=False)
+RUNS = ["rl.steps=32", "study.seeds=[0,1,2]", "study.base_seeds=[0,1]"]
+SLURM = [*RUNS, "launcher=submitit", "launcher.pack=4", "launcher.memory_gb=0.5", "launcher.minutes=5"]
 
 
 def test_a_study_waited_for_with_a_requeue_and_one_queued_and_left_give_the_tables_of_a_local_one(cluster, tmp_path):
     here, waited, left = (tmp_path / name for name in ("here", "waited", "left"))
-    study(here, "launcher.jobs=2")
+    study(here, *RUNS, "launcher.jobs=2")
     assert len(runs_of(here, "")) == 20
 
     with subprocess.Popen(command(waited, *SLURM), cwd=waited, stdout=subprocess.PIPE, text=True) as launching:
