@@ -107,6 +107,8 @@ class Watch:
         memory = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_MB
         counts = (len(os.listdir(f"/proc/self/{name}")) for name in ("fd", "task"))
         self.samples.append(Sample(at, memory, *counts, _children(), each))
+        if len(self.samples) % 20 == 0:
+            print(self.samples[-1], file=sys.stderr, flush=True)
 
 
 def _children() -> int:
