@@ -82,7 +82,7 @@ def _run(body: Body, config_name: str, config_module: str) -> int:
         with hydra_with(config_module, folder):
             return print_error(explain(error, config_name, overrides))
     except YAMLError as error:
-        return print_error(UserError("a configuration file is no YAML", str(error), "mend it there"))
+        return print_error(UserError("a configuration file is no YAML", str(error), "fix it there"))
     except KeyboardInterrupt as error:
         resume = shlex.join([*_program(config_name), *sys.argv[1:]])
         print(f"{error or 'stopped'}. To resume: {resume}", file=sys.stderr)

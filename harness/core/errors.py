@@ -1,4 +1,4 @@
-"""Errors that a user can mend, and the nearest names to a misspelt one."""
+"""Errors that a user can fix, and the nearest names to a misspelt one."""
 
 import difflib
 import errno

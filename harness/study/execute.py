@@ -1,7 +1,7 @@
 """What the scripts do with jobs: print the plan, launch, show progress, print and report the results."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +20,7 @@ from harness.study.expand import Study, expand_to_jobs, is_done, pending_jobs
 from harness.study.measure_check import require_measurable
 from harness.study.plan import plan_table
 from harness.study.progress import ProgressView, job_name
-from harness.study.reach import Reach, reach_of, refuse_out_of_reach
+from harness.study.reach import Reach, may_be_refused, reach_of, refuse_out_of_reach
 from harness.study.reach_table import reach_tables
 from harness.study.requirements import require_fast_precision, require_memory, require_writable
 from harness.study.tables import ended_step, report_context, runs_left_out, write_tables
@@ -53,13 +53,16 @@ def print_plan(
         console.print(f"all {len(jobs)} jobs are done already{reused}", highlight=False)
 
 
-def run_missing(missing: Sequence[Job], config: Config, console: Console) -> list[JobResult]:
-    """Runs jobs, with a progress view."""
+def run_missing(
+    missing: Sequence[Job], config: Config, console: Console, on_result: Callable[[JobResult], object] = bool
+) -> list[JobResult]:
+    """Runs jobs, with a progress view; on_result: called with each result as it comes."""
     results = []
     with ProgressView(missing, console) as view:
         for result in _launch(missing, config, view.update):
             results.append(result)
             view.finish(result)
+            on_result(result)
     return results
 
 
@@ -127,22 +130,42 @@ def run_study(study: Study, jobs: Sequence[Job], overrides: Sequence[str], conso
     require_measurable(study)
     config, missing = study.entries[0].config, pending_jobs(jobs, study.cached)
     print_plan(jobs, missing, config, console, plan_notes(study, jobs))
-    needed = {need for job in missing for need in job.needs}
-    bases = [job for job in missing if job.run_id in needed]
-    if bases and not config.plan:  # so that their reach is known before any RL is paid for
-        run_missing(bases, config, console)
-    if missing or config.plan:
-        reaches = show_reach(study, console)
-        if missing:
-            refuse_out_of_reach(study.config, reaches)
     if config.plan:
+        show_reach(study, console)
         return
-    results = run_missing(pending_jobs(jobs, study.cached), config, console)
+    results = run_with_reach(study, jobs, missing, console)
     if is_main_process():
         print_failures(results, console)
         if not print_queued(results, console):
             report_study(study, overrides, console)
         require_done(results)
+
+
+def run_with_reach(study: Study, jobs: Sequence[Job], missing: Sequence[Job], console: Console) -> list[JobResult]:
+    """Runs `missing` and prints, once the bases are there, what RL can reach. Where that may refuse the study, all bases
+    come first; elsewhere the RL of a base starts as soon as it is done. Raises UserError for a study refused."""
+    config, needed = study.entries[0].config, {need for job in missing for need in job.needs}
+    bases = [job for job in missing if job.run_id in needed]
+    if bases and not may_be_refused(study.config):
+        return run_missing(missing, config, console, OnceDone(bases, lambda: show_reach(study, console)))
+    if bases:
+        run_missing(bases, config, console)
+    if missing:
+        refuse_out_of_reach(study.config, show_reach(study, console))
+    return run_missing(pending_jobs(jobs, study.cached), config, console)
+
+
+class OnceDone:
+    """Takes results, and calls `then` when those of all `jobs` have come."""
+
+    def __init__(self, jobs: Sequence[Job], then: Callable[[], object]):
+        self._waiting, self._then = {job.run_id for job in jobs}, then
+
+    def __call__(self, result: JobResult) -> None:
+        if result.job.run_id in self._waiting:
+            self._waiting.remove(result.job.run_id)
+            if not self._waiting:
+                self._then()
 
 
 def show_reach(study: Study, console: Console) -> list[Reach]:

@@ -235,10 +235,15 @@ def spans(numbers: Iterable[int]) -> str:
     return ", ".join(f"{row[0]} to {row[-1]}" if len(row) > 2 else ", ".join(map(str, row)) for row in rows)
 
 
+def may_be_refused(study: StudyConfig) -> bool:
+    """Whether a study's bases decide if its RL runs at all."""
+    return study.registered is not None and not study.accept_out_of_reach
+
+
 def refuse_out_of_reach(study: StudyConfig, reaches: Sequence[Reach]) -> None:
     """Raises UserError for a registered primary measure with more than a quarter of its cells out of reach."""
     registered = study.registered
-    if registered is None or study.accept_out_of_reach:
+    if registered is None or not may_be_refused(study):
         return
     role = registered.primary_role
     for reach in reaches:

@@ -19,7 +19,7 @@ def reach_tables(reaches: Sequence[Reach]) -> Iterator[RenderableType]:
     if unknown := [reach for reach in reaches if not reach.cells]:
         names = [reach.policy for reach in unknown]
         of = ", ".join(names) if len(names) <= MOST_NAMED else f"{len(names)} kinds of base"
-        yield Text(f"reach of {of}: unknown, {unknown[0].source}; a launch shows it before RL", style="yellow")
+        yield Text(f"reach of {of}: unknown, {unknown[0].source}; a launch shows it once it is", style="yellow")
 
 
 def reach_table(reach: Reach) -> RenderableType:

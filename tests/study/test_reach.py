@@ -10,6 +10,7 @@ from rich.console import Console
 from harness.core.errors import UserError
 from harness.core.groups import signal_share
 from harness.run.job import run_job
+from harness.study import execute
 from harness.study.execute import run_study
 from harness.study.expand import expand_to_jobs
 from harness.study.reach import (
@@ -80,6 +81,22 @@ def test_a_study_is_not_refused_for_what_its_primary_measure_leaves_out_or_once_
     refuse_out_of_reach(registered(tmp_path, "verified").config, [])
     assert "verdict" in run(registered(tmp_path, "verified"))
     assert "all" in run(registered(tmp_path))  # the same runs, which are done
+
+
+def test_rl_of_a_base_waits_for_the_others_only_where_they_may_refuse_the_study(tmp_path, monkeypatch):
+    launches, launch = [], execute._launch
+
+    def recorded(jobs, config, on_progress):
+        launches.append([job.is_base for job in jobs])
+        return launch(jobs, config, on_progress)
+
+    monkeypatch.setattr(execute, "_launch", recorded)
+    text = run(study(tmp_path / "a", user=TASKS, base_seeds=[0, 1]))
+    assert [(sum(kinds), len(kinds)) for kinds in launches] == [(2, 14)]
+    assert text.count("a probe of 2 of its bases") == 1
+    launches.clear()
+    assert "a probe of 2 of its bases" in run(registered(tmp_path / "b", "verified", base_seeds=[0, 1]))
+    assert [(sum(kinds), len(kinds)) for kinds in launches] == [(2, 2), (0, 12)]
 
 
 def test_a_quarter_of_the_cells_may_be_out_of_reach(tmp_path):
@@ -172,7 +189,7 @@ def test_all_bases_that_are_not_pretrained_yet_share_one_line(unknown, named):
     for shown in reach_tables([*reaches, known]):
         console.print(shown)
     lines = [line for line in console.file.getvalue().splitlines() if "reach of" in line]
-    assert lines == [f"reach of {named}: unknown, no base is pretrained yet; a launch shows it before RL"]
+    assert lines == [f"reach of {named}: unknown, no base is pretrained yet; a launch shows it once it is"]
 
 
 def test_a_success_below_one_in_a_hundred_is_not_shown_as_none():
