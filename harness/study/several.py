@@ -58,16 +58,19 @@ def run_in_parts(names: Sequence[str], command: Sequence[str], overrides: Sequen
 
 
 def unfinished(names: Iterable[str], compose: Composer, overrides: Sequence[str]) -> list[str]:
-    """Those of the studies, but lists, that have jobs to do or no report yet."""
-    found = []
-    for name in names:
-        if compose(own := overrides_of(name, overrides)).get("studies"):
-            continue
-        study = expand(compose, own)
-        jobs = expand_to_jobs(study.entries, {})
-        if pending_jobs(jobs, study.cached) or not (study.folder / "report.html").is_file():
-            found.append(name)
-    return found
+    """Those of the studies, but lists, that have jobs to do or no report yet, or whose settings are wrong."""
+    return [name for name in names if _is_unfinished(compose, overrides_of(name, overrides))]
+
+
+def _is_unfinished(compose: Composer, overrides: Sequence[str]) -> bool:
+    try:
+        if compose(overrides).get("studies"):
+            return False
+        study = expand(compose, overrides)
+    except (UserError, ValidationError):
+        return True  # whoever runs it says what is wrong
+    jobs = expand_to_jobs(study.entries, {})
+    return bool(pending_jobs(jobs, study.cached)) or not (study.folder / "report.html").is_file()
 
 
 def run_each(

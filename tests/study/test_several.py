@@ -87,6 +87,10 @@ def test_a_study_that_has_not_run_is_unfinished_and_a_list_is_none(compose, tmp_
     assert unfinished(["quickstart", "atlas"], compose, overrides) == ["quickstart"]
 
 
+def test_a_study_whose_settings_are_wrong_is_unfinished_too(compose):
+    assert unfinished(["quickstart"], compose, ["study=atlas", "rl.steps=-1"]) == ["quickstart"]
+
+
 def test_a_stop_reaches_all_parts(tmp_path):
     started, saved = tmp_path / "started", tmp_path / "saved"
     script = f"""
