@@ -142,8 +142,8 @@ def run_study(study: Study, jobs: Sequence[Job], overrides: Sequence[str], conso
 
 
 def run_with_reach(study: Study, jobs: Sequence[Job], missing: Sequence[Job], console: Console) -> list[JobResult]:
-    """Runs `missing` and prints, once the bases are there, what RL can reach. Where that may refuse the study, all bases
-    come first; elsewhere the RL of a base starts as soon as it is done. Raises UserError for a study refused."""
+    """Runs `missing` and prints, once the bases are there, what RL can reach. Where that may refuse the study, all
+    bases come first; elsewhere RL starts as soon as its base is done. Raises UserError for a study refused."""
     config, needed = study.entries[0].config, {need for job in missing for need in job.needs}
     bases = [job for job in missing if job.run_id in needed]
     if bases and not may_be_refused(study.config):

@@ -283,3 +283,21 @@ def test_without_three_difficulties_there_is_no_exponent_and_no_answer():
     assert (found.answer, found.effect, found.n) == ("undecided", None, 0)
     assert "no replicate has the measure" in found.notes
     assert "Undecided" in found.sentence
+
+
+def rising_rows(seed, decades, arm="real", top=0.8):
+    """Rows of a replicate that rises from .1 at x = 4, straight in log x: from a tenth to nine tenths in `decades`."""
+    for step in (0, *2.0 ** np.arange(15)):
+        share = np.clip(0.8 * np.log10(max(step, 1e-9) / 4) / decades, 0, 1)
+        yield rows(arm, seed, int(step), round((0.1 + (top - 0.1) * share) * K * 1000), n_problems=1000)
+
+
+def test_the_decades_of_a_rise_are_measured_seed_by_seed_and_a_curve_that_does_not_rise_has_none():
+    planted = {0: 1.5, 1: 1.6, 2: 1.7}
+    frame = pl.DataFrame([row for seed, decades in planted.items() for row in rising_rows(seed, decades)])
+    flat = pl.DataFrame(list(rising_rows(3, 1.0, top=0.1)))
+    measure = Measure((MeasureTerm("real"),), margin=1.0, metric="rise_decades")
+    found = record(check_table(pl.concat([frame, flat])), measure)
+    assert (found.answer, found.n) == ("yes", 3)
+    assert found.effect == pytest.approx(1.6, abs=0.03)
+    assert "1 of 4 replicates do not rise" in found.notes[0]

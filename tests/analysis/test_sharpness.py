@@ -5,9 +5,10 @@ import polars as pl
 import pytest
 
 from harness.analysis.command import run
+from harness.analysis.data.rise import rise
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.report.sharpness_page import MEASURE, sharpness_primary
-from harness.analysis.stats.sharpness import metric_curves, rise, sharpness
+from harness.analysis.stats.sharpness import metric_curves, sharpness
 from harness.core.files import read_json
 from tests.analysis.test_command import CONFIG, settings
 

@@ -11,12 +11,21 @@ import polars as pl
 
 from harness.analysis.data.difficulty_times import FEWEST_DIFFICULTIES, difficulty_exponents
 from harness.analysis.data.grids import ACCURACY, Array, Unit, base_means
+from harness.analysis.data.rise import rise_decades
 from harness.analysis.data.table import Table
 from harness.analysis.data.table_checks import CELL, TableError, budget_column, typed_problems
 from harness.config.roles import cells_there
-from harness.config.schema.study import DIFFICULTY_EXPONENT, Measure, MeasureTerm
+from harness.config.schema.study import DIFFICULTY_EXPONENT, RISE_DECADES, Measure, MeasureTerm
 from harness.core.errors import nearest
 
+# A metric of a whole curve: its value by (base, seed), and why a replicate has none.
+OF_CURVES = {
+    DIFFICULTY_EXPONENT: (
+        difficulty_exponents,
+        f"solve fewer than {FEWEST_DIFFICULTIES} difficulties within the budgets",
+    ),
+    RISE_DECADES: (rise_decades, "do not rise, or rise before the first budget"),
+}
 PASS_ALL = re.compile(r"pass_all_at_([1-9]\d*)")
 
 
@@ -66,7 +75,7 @@ def measure_values(table: Table, measure: Measure, min_bases: int) -> MeasureVal
 
 def with_metric(table: Table, metric: str) -> pl.DataFrame:
     """The table's rows with the metric as `value`. Raises TableError for a metric that it cannot give."""
-    if metric in ("accuracy", DIFFICULTY_EXPONENT):
+    if metric == "accuracy" or metric in OF_CURVES:
         return table.frame.with_columns(ACCURACY.alias("value"))
     if found := PASS_ALL.fullmatch(metric):
         return _with_pass_all(table, int(found[1]))
@@ -75,7 +84,7 @@ def with_metric(table: Table, metric: str) -> pl.DataFrame:
         known = [
             "accuracy",
             "pass_all_at_K",
-            DIFFICULTY_EXPONENT,
+            *OF_CURVES,
             *(n for n, kind in table.frame.schema.items() if kind.is_numeric()),
         ]
         close = nearest(metric, known)
@@ -103,11 +112,10 @@ def _with_pass_all(table: Table, k: int) -> pl.DataFrame:
 def _term_values(
     frame: pl.DataFrame, term: MeasureTerm, measure: Measure, source: str
 ) -> tuple[dict[Unit, float], list[str]]:
-    """The mean over the term's cells at each replicate that has all of them, or the exponent of its difficulties, and
-    notes."""
+    """The mean over the term's cells at each replicate that has all of them, or a metric of its curve, and notes."""
     rows, notes = _rows_of_arm(frame, term, source)
-    if measure.metric == DIFFICULTY_EXPONENT:
-        return _exponents(rows, term, notes)
+    if measure.metric in OF_CURVES:
+        return _of_curves(measure.metric, rows, term, notes)
     rows = _at(rows, term)
     if gaps := rows["value"].null_count():
         fix = "choose the tasks that have it, or another metric"
@@ -121,13 +129,15 @@ def _term_values(
     return {(base, seed): value for base, seed, value in mean.select(*unit, "value").rows()}, notes
 
 
-def _exponents(rows: pl.DataFrame, term: MeasureTerm, notes: list[str]) -> tuple[dict[Unit, float], list[str]]:
-    """Of each replicate that solves enough difficulties within its budgets; the others are counted in the notes."""
-    found = difficulty_exponents(rows)
+def _of_curves(
+    metric: str, rows: pl.DataFrame, term: MeasureTerm, notes: list[str]
+) -> tuple[dict[Unit, float], list[str]]:
+    """Of each replicate whose curve has the metric; the others are counted in the notes."""
+    value, lacks = OF_CURVES[metric]
+    found = value(rows)
     replicates = rows.select("base", "seed").n_unique()
     if lacking := replicates - len(found):
-        few = f"solve fewer than {FEWEST_DIFFICULTIES} difficulties within the budgets"
-        notes = [*notes, f"arm {term.arm}: {lacking} of {replicates} replicates {few} and are left out"]
+        notes = [*notes, f"arm {term.arm}: {lacking} of {replicates} replicates {lacks} and are left out"]
     return {(base, seed): value for base, seed, value in found.rows()}, notes
 
 

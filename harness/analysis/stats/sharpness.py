@@ -4,43 +4,18 @@ Where an answer of d letters is right only if all of them are, accuracy is about
 and rises later and within fewer decades than they do (arXiv 2304.15004).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from harness.analysis.data.crossing import crossing
 from harness.analysis.data.grids import ACCURACY
+from harness.analysis.data.rise import HIGH, LOW, rise
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.stats.contrasts import mean_record
 
 BEST = {"accuracy": 1.0, "edit_similarity": 1.0, "logprob_per_letter": 0.0}  # of a policy that is always right
-LOW, HIGH = 0.1, 0.9  # shares of a rise
 REPLICATE = ("arm", "difficulty", "seed")
-
-
-@dataclass(frozen=True)
-class Rise:
-    """x at which the LOW and the HIGH share of a rise are passed; None where that is before the first budget above 0
-    or after the last one."""
-
-    low: float | None
-    high: float | None
-
-    @property
-    def decades(self) -> float | None:
-        """Between the two; None where one of them is not known."""
-        return None if self.low is None or self.high is None else float(np.log10(self.high / self.low))
-
-
-def rise(x: Sequence[float], values: Sequence[float], best: float) -> Rise:
-    """Of the running maximum of values at ascending x, from the first of them to `best`, linear in log10 x."""
-    start, highest, above = values[0], np.maximum.accumulate(values), np.asarray(x) > 0
-    z = np.log10(np.asarray(x)[above])
-    ends = [crossing(z, highest[above], start + share * (best - start)) for share in (LOW, HIGH)]
-    return Rise(*(float(10**end) if np.isfinite(end) else None for end in ends))
 
 
 def metric_curves(frame: pl.DataFrame) -> pl.DataFrame:

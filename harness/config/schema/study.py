@@ -11,7 +11,9 @@ from pydantic.dataclasses import dataclass as schema
 from harness.config.schema.fields import FORBID_EXTRA
 
 Overrides = tuple[str, ...]
-DIFFICULTY_EXPONENT = "difficulty_exponent"  # a metric of a whole curve, not of a row
+# Metrics of a whole curve, not of a row:
+DIFFICULTY_EXPONENT = "difficulty_exponent"
+RISE_DECADES = "rise_decades"
 
 
 @schema(frozen=True, config=FORBID_EXTRA)
@@ -43,9 +45,9 @@ class Measure:
 
     The answer is yes where its 95% interval over seeds lies on the side `yes_if` of `margin`, no where it lies on the
     other, else undecided. metric: accuracy, pass_all_at_K (all of K samples of a problem right), a numeric column of
-    the run table, or difficulty_exponent (gamma of T = T_1 D^gamma, T the x at which D is solved to one half;
-    of all budgets, whatever `at`). alike: what counts the same in a mean, each cell, or each task (its cells among
-    themselves).
+    the run table, or one of all budgets, whatever `at`: difficulty_exponent (gamma of T = T_1 D^gamma, T the x at which
+    D is solved to one half) or rise_decades (of x from a tenth to nine tenths of the rise that was seen). alike: what
+    counts the same in a mean, each cell, or each task (its cells among themselves).
     """
 
     terms: Annotated[tuple[MeasureTerm, ...], Field(min_length=1)]

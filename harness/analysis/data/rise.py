@@ -1,0 +1,50 @@
+"""Over how many decades of training a curve rises, from a tenth to nine tenths of its rise."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from scipy.optimize import isotonic_regression
+
+from harness.analysis.data.crossing import crossing
+
+LOW, HIGH = 0.1, 0.9  # shares of a rise
+
+
+@dataclass(frozen=True)
+class Rise:
+    """x at which the LOW and the HIGH share of a rise are passed; None where that is before the first budget above 0
+    or after the last one."""
+
+    low: float | None
+    high: float | None
+
+    @property
+    def decades(self) -> float | None:
+        """Between the two; None where one of them is not known."""
+        return None if self.low is None or self.high is None else float(np.log10(self.high / self.low))
+
+
+def rise(x: Sequence[float], values: Sequence[float], best: float) -> Rise:
+    """Of the running maximum of values at ascending x, from the first of them to `best`, linear in log10 x."""
+    start, highest, above = values[0], np.maximum.accumulate(values), np.asarray(x) > 0
+    z = np.log10(np.asarray(x)[above])
+    ends = [crossing(z, highest[above], start + share * (best - start)) for share in (LOW, HIGH)]
+    return Rise(*(float(10**end) if np.isfinite(end) else None for end in ends))
+
+
+def rise_decades(rows: pl.DataFrame) -> pl.DataFrame:
+    """Decades of x between the LOW and the HIGH share of what accuracy rose by within the budgets, by (base, seed) as
+    `value`; no row where it did not rise, or the LOW share was passed before the first budget above 0.
+
+    rows: base, seed, x and value, the accuracy of a cell; cells count alike, and the mean curve is made monotone."""
+    curves = rows.group_by("base", "seed", "x").agg(pl.col("value").mean()).sort("x")
+    found = []
+    for (base, seed), own in curves.group_by("base", "seed", maintain_order=True):
+        values = isotonic_regression(own["value"].to_numpy()).x
+        decades = rise(own["x"].to_list(), values, values[-1]).decades if values[-1] > values[0] else None
+        if decades is not None:
+            found.append((base, seed, decades))
+    schema = {"base": rows.schema["base"], "seed": rows.schema["seed"], "value": pl.Float64}
+    return pl.DataFrame(found, schema, orient="row")
