@@ -1,6 +1,7 @@
 """The compiled path computes with the weights as they are at each call, however they were changed."""
 
 import copy
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -153,3 +154,19 @@ def test_a_changed_precision_is_seen():
     assert_uses_its_weights(policy)
     policy.precision = "bf16"
     assert torch.equal(logits(policy, IDS), bf16)
+
+
+def test_the_last_packed_weights_are_freed_before_new_ones_are_packed(monkeypatch):
+    """Else each step of a large policy holds both, and all pages of the new ones are faulted in."""
+    policy = eager_to_stop(0)
+    logits(policy, IDS)
+    last, pack, alive = weakref.ref(packed_weights._cache[policy].data), packed_weights._pack, []
+
+    def recorded(seeds):
+        alive.append(last() is not None)
+        return pack(seeds)
+
+    monkeypatch.setattr(packed_weights, "_pack", recorded)
+    policy.mark_weights_changed()
+    logits(policy, IDS)
+    assert alive == [False]

@@ -37,7 +37,7 @@ class _Packed:
     data: Tensor
 
 
-_cache: "weakref.WeakKeyDictionary[Transformer, _Packed]" = weakref.WeakKeyDictionary()
+_cache: "weakref.WeakKeyDictionary[Transformer, _Packed | None]" = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
@@ -63,6 +63,7 @@ def policy_handle(policy: Transformer, weights: Sequence[Tensor]) -> PolicyHandl
     with _lock:
         packed = _cache.get(policy)
         if packed is None or packed.key != key:
+            packed = _cache[policy] = None  # frees the memory of the last ones for the new, but where a graph holds it
             packed = _cache[policy] = _Packed(key, [x.detach() for x in weights], _pack(seeds))
     for seed, data in zip(seeds, packed.data):
         seed.packed = data_pointer(data)
