@@ -38,6 +38,17 @@ def layers(chart, mark: str) -> list[dict]:
     return [layer for layer in chart.to_dict()["layer"] if layer["mark"]["type"] == mark]
 
 
+# Texts and marks of a page's drawings that stand over their edge, with the figure's name.
+CUT = """() => [...document.querySelectorAll(".plot")].flatMap((plot) => {
+  const drawing = plot.querySelector("svg")?.getBoundingClientRect();
+  if (!drawing?.width) return [];
+  return [...plot.querySelectorAll("svg text, svg .mark-symbol path")].filter((one) => {
+    const box = one.getBoundingClientRect();
+    return box.width && !one.closest("[clip-path]") && (box.left < drawing.left - 2 || box.right > drawing.right + 2);
+  }).map((one) => `${plot.dataset.figure}: ${one.textContent}`);
+})"""
+
+
 @contextmanager
 def opened(path: Path, profile: Path, width: int = 1280, scheme: str = "light") -> Iterator[tuple]:
     """The page drawn in headless Chromium, and its console messages and requests: (page, complaints)."""

@@ -21,7 +21,7 @@ from harness.analysis.stats.formatting import format_number, format_p, format_po
 from harness.analysis.transfer.transfer_report import transfer_report
 from harness.analysis.verdict.sentences import sentences
 from harness.analysis.verdict.verdicts import verdicts
-from tests.analysis.pages import CHROMIUM, opened, report_of
+from tests.analysis.pages import CHROMIUM, CUT, opened, report_of
 from tests.analysis.study_tables import starred, study_frame
 
 SECTIONS = [
@@ -258,6 +258,7 @@ def test_in_a_browser_the_page_draws_all_figures_without_a_message_or_a_request(
         assert view.locator(".plot[role=img][aria-label] > [aria-hidden=true] svg").count() == PLOTS
         assert len(set(regions := view.locator("[role=region]").evaluate_all(LABELS))) == len(regions)
         assert view.locator("section h2").count() == len(SECTIONS)
+        assert view.evaluate(CUT) == []
         assert view.evaluate("document.documentElement.scrollWidth") == width
         assert complaints == []
 

@@ -203,6 +203,7 @@ def metric_panel(
         **only(channels, "color"),
     )
     return alt.layer(
-        base.mark_line(strokeWidth=1.5).encode(**only(channels, "strokeDash")),
-        base.mark_point(filled=True, size=14),
+        # Clipped: steps before the first budget lie left of where the policy before RL is drawn.
+        base.mark_line(strokeWidth=1.5, clip=True).encode(**only(channels, "strokeDash")),
+        base.mark_point(filled=True, size=14, clip=True),
     ).properties(height=PANEL_HEIGHT)

@@ -5,7 +5,7 @@ from typing import Any
 
 import altair as alt
 
-from harness.analysis.report.chart_style import Chart, arm_channels, inline, readable
+from harness.analysis.report.chart_style import Chart, arm_channels, inline, log_ticks, readable
 from harness.analysis.report.figures import Figure
 from harness.analysis.report.gain_charts import HEIGHT, interval_lines, interval_rows, line_marks
 from harness.analysis.report.html import Section, bullet_list, record_table, section
@@ -80,7 +80,7 @@ def solved_chart(rows: Sequence[Record], channels: Mapping[str, Any], domain: tu
     ticks = sorted({row["d"] for row in rows})
     scale = alt.Scale(type="log", domain=[0.9 * ticks[0], 1.1 * ticks[-1]])
     x = alt.X("d:Q", title="difficulty", scale=scale, axis=alt.Axis(values=ticks, format="~g"))
-    y = alt.Y("x:Q", title="x at accuracy one half", scale=alt.Scale(type="log", domain=domain))
+    y = alt.Y("x:Q", scale=alt.Scale(type="log", domain=domain), axis=log_ticks("x at accuracy one half"))
     tooltip = ["label:N", "d:Q", alt.Tooltip("x:Q", format=".3~g"), alt.Tooltip("n:Q", title="replicates")]
     base = alt.Chart(inline(rows)).encode(x, y, tooltip=tooltip)
     return alt.layer(*line_marks(base, channels)).properties(height=HEIGHT)

@@ -80,7 +80,7 @@ def forest_figure(transfer: Record) -> Figure:
     return single(
         f"{clear} of {len(own)} tasks gain clearly",
         f"Change of {readable(transfer['real_arm'])} from before RL{minus}, with 95% t-intervals.",
-        gain_forest(rows, f"gain in accuracy over {readable(control)}" if control else "change in accuracy"),
+        gain_forest(rows, "gain in accuracy" if control else "change in accuracy"),
     )
 
 

@@ -36,8 +36,9 @@ function fitLegend(channel, width) {
   const labels = channel.scale?.domain;
   if (!channel.legend || !labels?.length) return channel;
   const longest = Math.max(...labels.map((label) => String(label).length));
-  const columns = Math.max(1, Math.min(labels.length, Math.floor(width / (6.2 * longest + 34))));
-  return { ...channel, legend: { ...channel.legend, columns, labelLimit: width - 40 } };
+  const room = width - 28; // a legend begins where the plot does, right of the axis
+  const columns = Math.max(1, Math.min(labels.length, Math.floor(room / (6.2 * longest + 34))));
+  return { ...channel, legend: { ...channel.legend, columns, labelLimit: room } };
 }
 
 function onAxis(channel) {
