@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.ours import composed
 from benchmarks.peer import grpo_trainer, require_trl
-from envs.base import Problem, Verdict
+from envs.base import Correctness, Problem
 from envs.registry import get
 from envs.vector import TextVectorEnv
 from harness.analysis.stats.intervals import estimate
@@ -100,7 +100,7 @@ def _peers(member: Member) -> list[float]:
 
 
 def _right(problem: Problem, completion: str) -> float:
-    return float(get(problem.task).verify(problem, completion) is Verdict.CORRECT)
+    return float(get(problem.task).verify(problem, completion) is Correctness.CORRECT)
 
 
 def section(measured: dict[str, Any]) -> str:

@@ -1,15 +1,15 @@
-"""The task of the timings: letters to read, any text to write, and verdicts that ask no skill.
+"""The task of the timings: letters to read, any text to write, and checks that ask no skill.
 
 Prompt and completion have the lengths that a row of a table names, so that an untrained policy does for both sides. Of
-the problems of bench.half every second is silent: whatever is written gets the same verdict, as where a policy always
-or never succeeds. All other completions are right half of the time, by chance. In bench.full no group is silent.
+the problems of bench.half every second is silent: whatever is written gets the same reward, as where a policy always or
+never succeeds. All other completions are right half of the time, by chance. In bench.full no group is silent.
 """
 
 from functools import partial
 
 import numpy as np
 
-from envs.base import Problem, Task, Verdict
+from envs.base import Correctness, Problem, Task
 from envs.draw import letters
 from envs.registry import TASKS, register
 
@@ -29,8 +29,8 @@ def is_right(name: str, prompt: str, completion: str) -> bool:
     return bool(judged) and ord(judged[0]) % 2 == 0
 
 
-def _verify(name: str, problem: Problem, completion: str) -> Verdict:
-    return Verdict.CORRECT if is_right(name, problem.prompt, completion) else Verdict.WRONG
+def _verify(name: str, problem: Problem, completion: str) -> Correctness:
+    return Correctness.CORRECT if is_right(name, problem.prompt, completion) else Correctness.WRONG
 
 
 def task_of(name: str) -> Task:

@@ -3,10 +3,10 @@
 Importing this package registers every task under rl_scaling/NAME-v0.
 """
 
-from envs.base import Problem, Reply, Task, Verdict
+from envs.base import Correctness, Problem, Reply, Task
 from envs.registry import TASKS, UnknownTask, get, register, register_environment, select
 
-__all__ = ["TASKS", "Problem", "Reply", "Task", "UnknownTask", "Verdict", "get", "register", "select"]
+__all__ = ["TASKS", "Correctness", "Problem", "Reply", "Task", "UnknownTask", "get", "register", "select"]
 
 for _task in TASKS.values():
     register_environment(_task)

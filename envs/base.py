@@ -1,4 +1,4 @@
-"""The words of a task: problem, verdict, reply, task. Everything in `envs` is built from these four."""
+"""What a task is made of: problem, correctness, reply, task. Everything in `envs` is built from these four."""
 
 import hashlib
 import re
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 
-class Verdict(IntEnum):
-    """The raw check of one episode. UNSCORABLE (a checker that died, say) is not WRONG: it never takes part."""
+class Correctness(IntEnum):
+    """Result of checking one episode. UNSCORABLE: the check itself failed; the row has no reward and no gradient."""
 
     WRONG = 0
     CORRECT = 1
@@ -43,24 +43,24 @@ class Problem:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the environment answers to a completion: text for the next turn, or a verdict that ends the episode."""
+    """What the environment answers to a completion: text for the next turn, or the result that ends the episode."""
 
     text: str = ""
-    verdict: Verdict | None = None
+    correctness: Correctness | None = None
 
 
 # Of tasks of one turn: to make one takes as long as to check an answer.
-VERDICT_ALONE = {verdict: Reply(verdict=verdict) for verdict in Verdict}
+REPLY_BY_CORRECTNESS = {correctness: Reply(correctness=correctness) for correctness in Correctness}
 
 
-def exact(problem: Problem, completion: str) -> Verdict:
+def exact(problem: Problem, completion: str) -> Correctness:
     """CORRECT if the completion is the canonical answer, character for character."""
-    return Verdict.CORRECT if completion == problem.answer else Verdict.WRONG
+    return Correctness.CORRECT if completion == problem.answer else Correctness.WRONG
 
 
-def unscorable(problem: Problem, completion: str) -> Verdict:
+def unscorable(problem: Problem, completion: str) -> Correctness:
     """UNSCORABLE, always: the verifier of tasks that training must never be able to check."""
-    return Verdict.UNSCORABLE
+    return Correctness.UNSCORABLE
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Task:
     max_prompt: int
     max_completion: int
     answer_format: str
-    verify: Callable[[Problem, str], Verdict] = exact
+    verify: Callable[[Problem, str], Correctness] = exact
     guess_rate: float = 0.0
     bounds: Callable[[int], tuple[int, int]] | None = None
     max_turns: int = 1
@@ -124,7 +124,7 @@ class Task:
         """The environment's answer to the last of `completions`."""
         if self.respond is not None:
             return self.respond(problem, completions)
-        return VERDICT_ALONE[self.verify(problem, completions[-1])]
+        return REPLY_BY_CORRECTNESS[self.verify(problem, completions[-1])]
 
     def longest(self, difficulties: Sequence[int] = ()) -> tuple[int, int]:
         """Characters in the longest prompt and the longest answer at these difficulties (default: all)."""

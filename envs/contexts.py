@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.base import Problem, Reply, Task, Verdict, exact
+from envs.base import Correctness, Problem, Reply, Task, exact
 from envs.draw import pick
 
 
@@ -52,7 +52,7 @@ class Family:
     widths: Callable[[int], Mapping[str, int]]
     difficulty_meaning: str
     answer_format: str
-    verify: Callable[[Problem, str], Verdict] = exact
+    verify: Callable[[Problem, str], Correctness] = exact
     guess_rate: float = 0.0
     worked: Callable[[Problem], str] | None = None
     difficulties: Sequence[int] = range(1, 11)

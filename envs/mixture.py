@@ -58,7 +58,8 @@ class Mixture:
                 )
             usable = [d for d in asked if has_problems(task, d, split)]
             if not usable:
-                raise EmptySplit(f"{task.name} has no problem in split {split!r} at difficulties {asked}: ask for more")
+                fix = "add difficulties, or use another split"
+                raise EmptySplit(f"{task.name} has no problem in split {split!r} at difficulties {asked}: {fix}")
             decay = [self.difficulty_decay ** (d - 1) for d in usable]
             for difficulty, share in zip(usable, decay):
                 yield task, difficulty, weight / sum(self.weights) * share / sum(decay)

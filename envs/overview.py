@@ -16,8 +16,8 @@ Made by `python scripts/tasks.py page=docs/reference/tasks.md success=docs/refer
 prints the whole catalogue, `python scripts/tasks.py show='[addition.*]'` a part of it: prompts and answers of every
 context, guess rates, lengths and how fast problems are drawn.
 
-Every family asks in symbols (`addition.symbolic`) and in words (`addition.worded`). The *dial* is what difficulty
-counts. *Unverified only*: no verifier, so never rewarded; a hidden grader evaluates it. *Base success*: percent
+Every family asks in symbols (`addition.symbolic`) and in words (`addition.worded`). *Difficulty*: what the
+number counts. *Unverified only*: no verifier, so never rewarded; a hidden grader evaluates it. *Base success*: percent
 right in symbols before any RL at difficulty 1, 2, 3 …, further zeros left out. A study needs cells that the base
 solves now and then. Families on which RL has much room have a page with curves: [walk](families/walk.md),
 [automaton](families/automaton.md), [cipher](families/cipher.md), [quanta](families/quanta.md),
@@ -28,7 +28,7 @@ solves now and then. Families on which RL has much room have a page with curves:
 def overview(success: Mapping[str, Mapping[str, Any]]) -> str:
     """The page. success: by the base's name what scripts/success.py wrote."""
     names = "".join(f" base success, `{name}` |" for name in success)
-    lines = [HEAD, f"| families | asked | dial |{names}", "|---|---|---|" + "---|" * len(success)]
+    lines = [HEAD, f"| families | asked | difficulty |{names}", "|---|---|---|" + "---|" * len(success)]
     lines += [row(module, [each["tasks"] for each in success.values()]) for module in MODULES]
     lines += ["", *(f"- Base `{name}`: {each['base']}. By `{each['command']}`" for name, each in success.items())]
     return "\n".join(lines) + "\n"

@@ -6,13 +6,13 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from envs.base import Problem, Reply, Task, Verdict
+from envs.base import Correctness, Problem, Reply, Task
 from envs.draw import pick
 from envs.registry import get
 from envs.splits import draw_in_split
 
 CHARSET = "".join(map(chr, range(32, 127))) + "\n"
-REWARDS = {Verdict.WRONG: 0.0, Verdict.CORRECT: 1.0, Verdict.UNSCORABLE: float("nan")}
+REWARDS = {Correctness.WRONG: 0.0, Correctness.CORRECT: 1.0, Correctness.UNSCORABLE: float("nan")}
 
 
 def text_spaces(task: Task) -> tuple[spaces.Text, spaces.Text]:
@@ -30,10 +30,10 @@ def draw_problem(task: Task, difficulty: int | None, split: str, rng: np.random.
 
 
 def play(task: Task, problem: Problem, completions: list[str]) -> tuple[Reply, bool]:
-    """The environment's reply, and whether the episode was cut off: out of turns without a verdict is wrong."""
+    """The environment's reply, and whether the episode was cut off: out of turns without a result is wrong."""
     reply = task.reply(problem, completions)
-    if reply.verdict is None and len(completions) >= task.max_turns:
-        return Reply(reply.text, Verdict.WRONG), True
+    if reply.correctness is None and len(completions) >= task.max_turns:
+        return Reply(reply.text, Correctness.WRONG), True
     return reply, False
 
 
@@ -58,7 +58,7 @@ class TextEnv(gymnasium.Env[str, str]):
         return self.problem.prompt, {"difficulty": self.problem.difficulty, "content": self.problem.content}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """One turn. Returns (reply, reward, terminated, truncated, info with verdict (or None) and well_formed).
+        """One turn. Returns (reply, reward, terminated, truncated, info with correctness (or None) and well_formed).
 
         Raises gymnasium.error.ResetNeeded before the first reset.
         """
@@ -66,6 +66,6 @@ class TextEnv(gymnasium.Env[str, str]):
             raise gymnasium.error.ResetNeeded("call reset() before step()")
         self._completions.append(action)
         reply, cut_off = play(self.task, self.problem, self._completions)
-        reward = 0.0 if reply.verdict is None else REWARDS[reply.verdict]
-        info = {"verdict": reply.verdict, "well_formed": self.task.well_formed(action)}
-        return reply.text, reward, reply.verdict is not None and not cut_off, cut_off, info
+        reward = 0.0 if reply.correctness is None else REWARDS[reply.correctness]
+        info = {"correctness": reply.correctness, "well_formed": self.task.well_formed(action)}
+        return reply.text, reward, reply.correctness is not None and not cut_off, cut_off, info

@@ -9,12 +9,14 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs.base import Problem, Task, Verdict
+from envs.base import Correctness, Problem, Task
 from envs.registry import get
 from envs.text_env import REWARDS, draw_problem, play, text_spaces
 
 UNDECIDED = -1
-PAID = np.array([REWARDS[verdict] for verdict in sorted(REWARDS)] + [0.0])  # by verdict; UNDECIDED is the last
+REWARD_BY_CORRECTNESS = np.array(
+    [REWARDS[correctness] for correctness in sorted(REWARDS)] + [0.0]
+)  # by correctness; UNDECIDED is the last
 
 
 class TextVectorEnv(VectorEnv):
@@ -45,14 +47,14 @@ class TextVectorEnv(VectorEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[tuple[str, ...], dict[str, Any]]:
-        """N new episodes; `options={"problems": N problems}` sets them, `"form": False` says that nobody asks whether
-        answers are well-formed. Returns (prompts, infos).
+        """N new episodes; `options={"problems": N problems}` sets them, `"check_format": False` skips the
+        format check. Returns (prompts, infos).
 
         Raises ValueError if the number of problems is not N, UnknownTask for a problem of an unknown task.
         """
         super().reset(seed=seed)
         options = options or {}
-        problems, self._judges_form = options.get("problems"), options.get("form", True)
+        problems, self._check_format = options.get("problems"), options.get("check_format", True)
         if problems is None:
             draws = range(self.num_envs)
             problems = [draw_problem(self.task, self.difficulty, self.split, self.np_random) for _ in draws]
@@ -60,7 +62,7 @@ class TextVectorEnv(VectorEnv):
             raise ValueError(f"{len(problems)} problems for {self.num_envs} environments: give one for each")
         self._episodes = [(self.task if p.task == self.task.name else get(p.task), p, []) for p in problems]
         self._exact = all(task.has_one_answer for task in {task.name: task for task, *_ in self._episodes}.values())
-        self._verdicts = np.full(self.num_envs, UNDECIDED, np.int8)
+        self._correctness = np.full(self.num_envs, UNDECIDED, np.int8)
         self._well_formed = np.zeros(self.num_envs, bool)
         self._truncated = np.zeros(self.num_envs, bool)
         return tuple(p.prompt for p in problems), {}
@@ -71,33 +73,35 @@ class TextVectorEnv(VectorEnv):
         """One turn of every row that has not ended.
 
         Returns (replies, rewards float64 [N], terminations bool [N], truncations bool [N], infos). A reward is paid
-        once, at the step that ends the episode. infos["verdict"] int8 [N] is the Verdict, -1 while undecided;
-        infos["well_formed"] bool [N] judges the last completion, False if nobody asks. Raises ResetNeeded before the
-        first reset; what a verifier raises goes through, and leaves all rows as they were.
+        once, at the step that ends the episode. infos["correctness"] int8 [N] is the Correctness, -1 while undecided;
+        infos["well_formed"] bool [N] is of the last completion, False where the check is skipped. Raises ResetNeeded
+        before the first reset; what a verifier raises goes through, and leaves all rows as they were.
         """
         if not self._episodes:
             raise gymnasium.error.ResetNeeded("call reset() before step()")
         replies = [""] * self.num_envs
         rewards = np.zeros(self.num_envs)
-        rows = np.flatnonzero(self._verdicts == UNDECIDED)
+        rows = np.flatnonzero(self._correctness == UNDECIDED)
         if rows.size:
             played = rows.tolist()
             before = ((row, *self._episodes[row]) for row in played)
             episodes = [(task, problem, [*completions, actions[row]]) for row, task, problem, completions in before]
-            if self._exact:  # an episode of one turn: the same verdicts as play(), without a call a row
-                verdicts = np.array([actions[row] == problem.answer for row, (_, problem, _) in zip(played, episodes)])
-                verdicts, cut_off = np.where(verdicts, Verdict.CORRECT, Verdict.WRONG).astype(np.int8), False
+            if self._exact:  # an episode of one turn: the same results as play(), without a call a row
+                checks = np.array([actions[row] == problem.answer for row, (_, problem, _) in zip(played, episodes)])
+                checks, cut_off = np.where(checks, Correctness.CORRECT, Correctness.WRONG).astype(np.int8), False
             else:
                 found, cut_off = zip(*[play(*episode) for episode in episodes])
                 for row, reply in zip(played, found):
                     replies[row] = reply.text
-                verdicts = np.array([UNDECIDED if reply.verdict is None else reply.verdict for reply in found], np.int8)
-            form = self._judges_form and [task.well_formed(completions[-1]) for task, _, completions in episodes]
+                results = (UNDECIDED if one.correctness is None else one.correctness for one in found)
+                checks = np.fromiter(results, np.int8, len(played))
+            form = self._check_format and [task.well_formed(completions[-1]) for task, _, completions in episodes]
             # Only now that no task's own code can raise any more: a step is played by all rows or by none.
             for row, episode in zip(played, episodes):
                 self._episodes[row] = episode
-            self._verdicts[rows], self._truncated[rows], rewards[rows] = verdicts, cut_off, PAID[verdicts]
+            self._correctness[rows], self._truncated[rows] = checks, cut_off
+            rewards[rows] = REWARD_BY_CORRECTNESS[checks]
             self._well_formed[rows] = form
-        ended = self._verdicts != UNDECIDED
-        infos = {"verdict": self._verdicts.copy(), "well_formed": self._well_formed.copy()}
+        ended = self._correctness != UNDECIDED
+        infos = {"correctness": self._correctness.copy(), "well_formed": self._well_formed.copy()}
         return tuple(replies), rewards, ended & ~self._truncated, self._truncated.copy(), infos

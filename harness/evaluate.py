@@ -16,7 +16,7 @@ from itertools import chain, groupby
 import numpy as np
 import torch
 
-from envs.base import Problem, Task, Verdict
+from envs.base import Correctness, Problem, Task
 from envs.graders import grade
 from envs.registry import get
 from envs.splits import distinct_problems
@@ -28,7 +28,7 @@ from harness.policy.backends.backend import Backend
 from harness.policy.backends.eager import pad_rows
 from harness.policy.tokenizer import ANSWER, answer_in, completion_text, encode_completion, encode_prompt
 from harness.policy.transformer import Transformer
-from harness.train.rollout import Sampling, rollout
+from harness.train.rollout import SamplingParams, rollout
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _evaluate_alike(
 ) -> list[list[CellResult]]:
     """`evaluate` of cells that have one thinking budget."""
     tasks = [get(cell.task) for cell in suite]
-    sampling = Sampling(
+    sampling = SamplingParams(
         group_size=config.samples,
         max_answer_tokens=max(get(cell.task).longest([cell.difficulty])[1] for cell in suite) + 1,
         temperature=config.temperature,
@@ -121,7 +121,7 @@ def _evaluate_alike(
     )
     problems = [problem for cell in suite for problem in cell.problems]
     s, n, k = len(keys), len(problems), config.samples
-    verdict, texts = np.empty((s, n, k), dtype=np.int64), np.empty((s, n, k), dtype=object)
+    correctness, texts = np.empty((s, n, k), dtype=np.int64), np.empty((s, n, k), dtype=object)
     logprob, length = np.empty((s, n)), np.empty((s, n, k))
     for chunk in _chunks(problems, config.batch_size, k * s):
         some = [problems[i] for i in chunk]
@@ -132,32 +132,32 @@ def _evaluate_alike(
         last_turn &= rollouts.turn == rollouts.turn.amax(1, keepdim=True)
         written = [completion_text(row[mask]) for row, mask in zip(rollouts.ids.cpu().numpy(), last_turn.cpu().numpy())]
         texts[:, chunk] = np.array(written, dtype=object).reshape(s, -1, k)
-        verdict[:, chunk] = _graded(results.verdict.cpu().numpy().reshape(s, -1, k), some, texts[:, chunk])
+        correctness[:, chunk] = _graded(results.correctness.cpu().numpy().reshape(s, -1, k), some, texts[:, chunk])
         logprob[:, chunk] = _gold_logprobs(backend, policy, some, sampling.thinking)
         length[:, chunk] = rollouts.loss_mask.sum(1).cpu().numpy().reshape(s, -1, k)
-    return [list(_by_cell(suite, verdict[i], texts[i], logprob[i], length[i])) for i in range(s)]
+    return [list(_by_cell(suite, correctness[i], texts[i], logprob[i], length[i])) for i in range(s)]
 
 
-def _graded(verdict: np.ndarray, problems: Sequence[Problem], texts: np.ndarray) -> np.ndarray:
-    """verdict [S, problems, samples], by the graders where a task has no verifier of its own."""
+def _graded(correctness: np.ndarray, problems: Sequence[Problem], texts: np.ndarray) -> np.ndarray:
+    """correctness [S, problems, samples], by the graders where a task has no verifier of its own."""
     for j, problem in enumerate(problems):
         if not get(problem.task).has_verifier:
-            verdict[:, j] = [[grade(problem, answer_in(text)).verdict for text in own] for own in texts[:, j]]
-    return verdict
+            correctness[:, j] = [[grade(problem, answer_in(text)).correctness for text in own] for own in texts[:, j]]
+    return correctness
 
 
 def _by_cell(
-    suite: Sequence[Cell], verdict: np.ndarray, texts: np.ndarray, logprobs: np.ndarray, lengths: np.ndarray
+    suite: Sequence[Cell], correctness: np.ndarray, texts: np.ndarray, logprobs: np.ndarray, lengths: np.ndarray
 ) -> Iterator[CellResult]:
-    """verdict, texts and lengths [problems, samples], logprobs [problems], of one policy."""
+    """correctness, texts and lengths [problems, samples], logprobs [problems], of one policy."""
     start = 0
     for cell in suite:
         rows = slice(start, start + len(cell.problems))
         start = rows.stop
         yield CellResult(
             cell=cell,
-            correct=verdict[rows] == int(Verdict.CORRECT),
-            scorable=verdict[rows] != int(Verdict.UNSCORABLE),
+            correct=correctness[rows] == int(Correctness.CORRECT),
+            scorable=correctness[rows] != int(Correctness.UNSCORABLE),
             answers=tuple(tuple(map(answer_in, own)) for own in texts[rows]),
             answer_logprob=float(logprobs[rows].mean()),
             length=float(lengths[rows].mean()),

@@ -56,7 +56,7 @@ FAMILIES = {
         "when_log_linear",
         "quanta_*",
         (),
-        "The law itself is a dial: drawn log-uniformly the codes give a line, drawn alike a sigmoid.",
+        "How often RL draws each code sets the law: log-uniformly a line, alike a sigmoid.",
     ),
     "fold": Shown(
         "specimens",
@@ -177,7 +177,7 @@ def page(name: str, shown: Shown) -> str:
         f"# {name}",
         f"Made by `python scripts/family_pages.py`. {intro} (`{module.__name__.replace('.', '/')}.py`)",
         f"**What it shows**: {shown.shows}",
-        f"**The dial** is difficulty: {get(task).difficulty_meaning}.",
+        f"**Difficulty**: {get(task).difficulty_meaning}.",
         example(task, levels[len(levels) // 2]),
         f"Success of `nano` bases before RL on `{shown.verified}`:",
         by_difficulty(rows),

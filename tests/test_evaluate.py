@@ -8,7 +8,7 @@ import torch
 
 import tests.toy_task  # noqa: F401  (registers the task)
 from envs import get
-from envs.base import Verdict
+from envs.base import Correctness
 from envs.splits import distinct_problems, split_of
 from harness.evaluate import (
     Cell,
@@ -126,8 +126,8 @@ def test_a_grader_scores_what_no_verifier_checks_and_is_not_called_otherwise(mon
     task = get("describe.symbolic")
     problem = distinct_problems(task, 1, "test", 1, 0)[0]
     texts = np.array([[[problem.answer, "no"]]], dtype=object)
-    unchecked = np.full((1, 1, 2), int(Verdict.UNSCORABLE))
-    assert _graded(unchecked, [problem], texts).tolist() == [[[int(Verdict.CORRECT), int(Verdict.WRONG)]]]
+    unchecked = np.full((1, 1, 2), int(Correctness.UNSCORABLE))
+    assert _graded(unchecked, [problem], texts).tolist() == [[[int(Correctness.CORRECT), int(Correctness.WRONG)]]]
     monkeypatch.setattr("harness.evaluate.grade", lambda problem, text: pytest.fail("asked"))
     checked = distinct_problems(get("addition.symbolic"), 2, "test", 1, 0)[0]
     assert _graded(np.zeros((1, 1, 2), dtype=int), [checked], texts).tolist() == [[[0, 0]]]

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from envs import Problem, Task, Verdict, register
+from envs import Correctness, Problem, Task, register
 from envs.draw import integer
 
 PROMPTS = {"symbolic": "{}{}=", "worded": "Say {}{}."}
@@ -18,8 +18,8 @@ def draw(context: str, rng: np.random.Generator, difficulty: int) -> Problem:
     return Problem(f"toy.{context}", prompt, "A", difficulty, f"toy:{letter}{number}")
 
 
-def verify(problem: Problem, completion: str) -> Verdict:
-    return Verdict.CORRECT if "" < completion[:1] < "P" else Verdict.WRONG
+def verify(problem: Problem, completion: str) -> Correctness:
+    return Correctness.CORRECT if "" < completion[:1] < "P" else Correctness.WRONG
 
 
 def worked(problem: Problem) -> str:

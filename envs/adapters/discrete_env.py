@@ -17,7 +17,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from envs.base import Problem, Reply, Task, Verdict
+from envs.base import Correctness, Problem, Reply, Task
 from envs.draw import integer
 
 MOST_NUMBERS = 16
@@ -70,11 +70,11 @@ def _respond(environment: gymnasium.Env, goal: float, problem: Problem, completi
     total, observation = 0.0, None
     for completion in completions:
         if not re.fullmatch(r"0|[1-9][0-9]{0,3}", completion) or not first <= int(completion) <= last:
-            return Reply(verdict=Verdict.WRONG)
+            return Reply(correctness=Correctness.WRONG)
         observation, reward, terminated, truncated, _ = environment.step(int(completion))
         total += float(reward)
         if terminated or truncated:
-            return Reply(verdict=Verdict.CORRECT if total >= goal else Verdict.WRONG)
+            return Reply(correctness=Correctness.CORRECT if total >= goal else Correctness.WRONG)
     return Reply(_text(observation))
 
 

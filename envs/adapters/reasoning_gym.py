@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.base import Problem, Task, Verdict
+from envs.base import Correctness, Problem, Task
 from envs.draw import integer
 from envs.text_env import CHARSET
 
@@ -47,7 +47,7 @@ def reasoning_gym_task(dataset: str, max_prompt: int = 200, max_completion: int 
     for difficulty in task.difficulties:
         for _ in range(TRIED):
             problem = task.draw(rng, difficulty)
-            if task.verify(problem, problem.answer) != Verdict.CORRECT:
+            if task.verify(problem, problem.answer) != Correctness.CORRECT:
                 raise Refused(
                     f"reasoning-gym's {dataset} does not accept its own answer to {problem.prompt!r}: refused"
                 )
@@ -110,11 +110,11 @@ def _draw(
     )
 
 
-def _verify(levels: dict[int, Any], max_completion: int, problem: Problem, completion: str) -> Verdict:
+def _verify(levels: dict[int, Any], max_completion: int, problem: Problem, completion: str) -> Correctness:
     if not 0 < len(completion) <= max_completion:
-        return Verdict.WRONG
+        return Correctness.WRONG
     try:
         score = levels[problem.difficulty].score_answer(completion, problem.data["entry"])
     except SCORER_ERRORS:
-        return Verdict.UNSCORABLE
-    return Verdict.CORRECT if score == 1 else Verdict.WRONG
+        return Correctness.UNSCORABLE
+    return Correctness.CORRECT if score == 1 else Correctness.WRONG

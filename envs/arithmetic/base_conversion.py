@@ -41,7 +41,7 @@ TASKS = Family(
         "What does {n} look like in base {base}?",
     ),
     widths=lambda d: {"n": len(str(2 ** (d + 3))), "base": 1, "answer": d + 3},
-    difficulty_meaning="binary digits, less three",
+    difficulty_meaning="binary digits minus three",
     answer_format=r"0|[1-9][0-9]*",
     guess_rate=0.015,
     worked=worked,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from envs.arithmetic.expression import random_tree, read, render, steps, value
-from envs.base import Problem, Verdict
+from envs.base import Correctness, Problem
 from envs.contexts import Content, Family
 from envs.draw import integer, shuffled
 
@@ -23,14 +23,14 @@ def draw(rng: np.random.Generator, difficulty: int) -> Content:
             return Content(key, render(tree), slots)
 
 
-def verify(problem: Problem, completion: str) -> Verdict:
+def verify(problem: Problem, completion: str) -> Correctness:
     """CORRECT if the expression uses each number once and has the target's value."""
     try:
         result, numbers = read(completion)
     except ValueError:
-        return Verdict.WRONG
+        return Correctness.WRONG
     right = result == problem.data["target"] and sorted(numbers) == problem.data["leaves"]
-    return Verdict.CORRECT if right else Verdict.WRONG
+    return Correctness.CORRECT if right else Correctness.WRONG
 
 
 def worked(problem: Problem) -> str:

@@ -34,7 +34,7 @@ TASKS = Family(
         "Give quotient r remainder of {a} over {b}.",
     ),
     widths=lambda d: {"a": d + 1, "b": 1 + (d > 5), "answer": d + 5 + (d > 5)},
-    difficulty_meaning="digits of the dividend, less one; the divisor has one digit, above 5 two",
+    difficulty_meaning="digits of the dividend minus one; the divisor has one digit, above 5 two",
     answer_format=r"(0|[1-9][0-9]*) r (0|[1-9][0-9]*)",
     guess_rate=0.0,
     worked=worked,

@@ -40,7 +40,7 @@ TASKS = Family(
         "An x satisfies {text}. Which?",
     ),
     widths=_widths,
-    difficulty_meaning="digits of x times two, less one where x stands on one side only",
+    difficulty_meaning="digits of x times two, minus one where x stands on one side only",
     answer_format=r"0|[1-9][0-9]*",
     guess_rate=0.025,
     worked=worked,

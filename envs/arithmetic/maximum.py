@@ -36,7 +36,7 @@ TASKS = Family(
         "Name the maximum of the list {items}.",
     ),
     widths=lambda d: {"items": 3 * d + 2, "answer": 2},
-    difficulty_meaning="numbers in the list, less one",
+    difficulty_meaning="numbers in the list minus one",
     answer_format=r"[1-9][0-9]",
     guess_rate=0.02,
     worked=worked,

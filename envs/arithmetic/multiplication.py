@@ -36,7 +36,7 @@ TASKS = Family(
         "{b} boxes hold {a} pens each. How many pens?",
     ),
     widths=lambda d: {"a": (d + 2) // 2, "b": (d + 1) // 2, "answer": d + 1},
-    difficulty_meaning="digits of both operands together, less one",
+    difficulty_meaning="digits of both operands together minus one",
     answer_format=r"[1-9][0-9]*",
     guess_rate=0.01,
     worked=worked,

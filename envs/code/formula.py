@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from envs.arithmetic.expression import Tree, random_tree, value
-from envs.base import Problem, Verdict
+from envs.base import Correctness, Problem
 from envs.code.sandbox import Ending, same, shared
 from envs.draw import integer, shuffled
 
@@ -44,23 +44,23 @@ def tests(tree: Tree) -> dict[int, int]:
     return {x: value(tree, {"x": x}) for x in (*SHOWN, *HIDDEN)}
 
 
-def verify(problem: Problem, completion: str) -> Verdict:
+def verify(problem: Problem, completion: str) -> Correctness:
     """CORRECT if the expression gives every value of `problem.data["tests"]`; UNSCORABLE if its worker was lost.
 
     Any one-line Python expression in x of up to 60 ASCII characters counts, without space around it.
     """
     if len(completion) > LONGEST or not re.fullmatch(r"[!-~]|[!-~][ -~]*[!-~]", completion):
-        return Verdict.WRONG
+        return Correctness.WRONG
     return judge(f"def f(x):\n return ({completion}\n)", problem.data["tests"])
 
 
-def judge(definition: str, tests: Mapping[Any, Any]) -> Verdict:
+def judge(definition: str, tests: Mapping[Any, Any]) -> Correctness:
     """Runs the definition of f in the sandbox on the keys of `tests`, and compares with their values.
 
     The values stay outside the sandbox, so that no program can read what it should compute.
     """
     outcome = shared().run(f"{definition}\n[f(x) for x in {tuple(tests)}]")
     if outcome.ending is Ending.LOST:
-        return Verdict.UNSCORABLE
+        return Correctness.UNSCORABLE
     right = outcome.ending is Ending.VALUE and same(outcome.value, list(tests.values()))
-    return Verdict.CORRECT if right else Verdict.WRONG
+    return Correctness.CORRECT if right else Correctness.WRONG

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from envs.base import Problem, Verdict
+from envs.base import Correctness, Problem
 from envs.code.formula import judge
 from envs.contexts import Content, Family
 from envs.draw import integer, letters, pick
@@ -38,7 +38,7 @@ def draw(rng: np.random.Generator, difficulty: int) -> Content:
     while True:
         chain = [pick(rng, range(len(LINES))) for _ in range(depth(difficulty))]
         tests = {text: _apply(chain, text) for text in texts}
-        # Not a chain that, run twice, does what it does once: its answer would not be told from two of it.
+        # Not an idempotent chain: examples could not tell it from the same chain twice.
         if any(_apply(chain, image) != image for image in tests.values()):
             break
     examples = " ".join(f"{text}>{tests[text]}" for text in texts[:SHOWN])
@@ -54,13 +54,13 @@ def worked(problem: Problem) -> str:
     return "\n".join([*(f"{a}>{b}" for a, b in itertools.pairwise(stages)), problem.answer])
 
 
-def verify(problem: Problem, completion: str) -> Verdict:
+def verify(problem: Problem, completion: str) -> Correctness:
     """CORRECT if the function with these lines is right on the shown and the hidden texts.
 
     Up to 200 ASCII characters count, without space or line breaks around them. UNSCORABLE if the worker was lost.
     """
     if len(completion) > LONGEST or not re.fullmatch(r"[!-~]|[!-~][ -~\n]*[!-~]", completion):
-        return Verdict.WRONG
+        return Correctness.WRONG
     body = completion.replace("\n", "\n ")
     return judge(f"def f(s):\n {body}\n return s", problem.data["tests"])
 
@@ -83,7 +83,7 @@ TASKS = Family(
         "Change s so that {examples}:\n",
     ),
     widths=_widths,
-    difficulty_meaning="two for each line of code, less one where the texts have at most four letters, not five",
+    difficulty_meaning="two for each line of code, minus one where the texts have at most four letters, not five",
     answer_format=r"[!-~][ -~\n]*",
     guess_rate=0.055,
     verify=verify,

@@ -1,4 +1,4 @@
-"""Runs programs that nobody has read.
+"""Runs untrusted programs in a sandbox.
 
 Covered. A program runs in pydantic-monty, a Python interpreter in Rust, in a worker process of its own pool: no files,
 network, environment or host objects; its own limits on time, memory, recursion and output; sleep returns at once; clock
@@ -31,7 +31,7 @@ CACHE = 32 << 20  # bytes of all cached outcomes, with their programs
 
 
 class Ending(Enum):
-    """How a program ended: with a value, by its own error, at a limit, or with its worker, through no proven fault."""
+    """How a program ended: with a value, by its own error, at a limit, or because its worker process was lost."""
 
     VALUE = "value"
     ERROR = "error"

@@ -8,7 +8,7 @@ to be said; so padding lowers the score, and repeating oneself does too.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from envs.base import Problem, Verdict
+from envs.base import Correctness, Problem
 from envs.graders.comment import grade_comment
 from envs.graders.describe import grade_description
 from envs.graders.explain import grade_explanation
@@ -25,10 +25,10 @@ GRADERS: dict[str, Callable[[Problem, str], float]] = {
 
 @dataclass(frozen=True)
 class Grade:
-    """`score` in [0, 1]; `verdict` CORRECT for a full score, WRONG below."""
+    """`score` in [0, 1]; `correctness` CORRECT for a full score, WRONG below."""
 
     score: float
-    verdict: Verdict
+    correctness: Correctness
 
 
 def grade(problem: Problem, completion: str) -> Grade:
@@ -37,4 +37,4 @@ def grade(problem: Problem, completion: str) -> Grade:
     if family not in GRADERS:
         raise KeyError(f"no grader for {problem.task!r}: there are graders for {', '.join(GRADERS)}")
     score = GRADERS[family](problem, completion) if len(completion) <= LONGEST else 0.0
-    return Grade(score, Verdict.CORRECT if score == 1 else Verdict.WRONG)
+    return Grade(score, Correctness.CORRECT if score == 1 else Correctness.WRONG)

@@ -27,7 +27,7 @@ TASKS = Family(
         "Tell me about the numbers {text}.",
     ),
     widths=lambda d: {"text": 3 * d + 2, "answer": len("11 numbers. smallest 99. largest 99. unsorted.")},
-    difficulty_meaning="numbers in the list, less one",
+    difficulty_meaning="numbers in the list minus one",
     answer_format=r"[ -~\n]+",
     guess_rate=0.002,
     verify=unscorable,

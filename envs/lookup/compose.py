@@ -30,8 +30,8 @@ def results(chain: str, text: str) -> list[str]:
     return values
 
 
-def draw(half: bool, rng: np.random.Generator, difficulty: int) -> Content:
-    chain, text = random_chain(half, rng, difficulty), letters(rng, LENGTH, LETTERS)
+def draw(held_out: bool, rng: np.random.Generator, difficulty: int) -> Content:
+    chain, text = random_chain(held_out, rng, difficulty), letters(rng, LENGTH, LETTERS)
     nested = "(".join(chain) + f"({text}" + ")" * len(chain)
     slots = {"nested": nested, "order": " ".join(reversed(chain)), "chain": chain, "text": text}
     return Content(f"compose:{nested}", results(chain, text)[-1], slots)
@@ -44,10 +44,10 @@ def worked(problem: Problem) -> str:
     return f"{steps}\n{problem.answer}"
 
 
-def _tasks(name: str, half: bool, depths: range, meaning: str) -> tuple[Task, ...]:
+def _tasks(name: str, held_out: bool, depths: range, meaning: str) -> tuple[Task, ...]:
     return Family(
         name,
-        partial(draw, half),
+        partial(draw, held_out),
         symbolic="{nested}=",
         worded=("Apply {order} in turn to {text}.", "What do {order}, in this order, make of {text}?"),
         widths=lambda d: {"nested": 3 * d + LENGTH, "order": 2 * d - 1, "text": LENGTH, "answer": LENGTH},

@@ -49,7 +49,7 @@ def _operation(name: str) -> tuple[Task, ...]:
             f"Take {symbol} along {{digits}}.",
         ),
         widths=lambda d: {"digits": 2 * d + 2, "answer": 1},
-        difficulty_meaning=f"digits, less one; a value a and the next digit b make {formula} mod 10",
+        difficulty_meaning=f"digits minus one; a value a and the next digit b make {formula} mod 10",
         answer_format=r"[0-9]",
         guess_rate=0.1,
         worked=worked,

@@ -73,7 +73,7 @@ TASKS = Family(
         "Check {text}: is it properly nested?",
     ),
     widths=lambda d: {"text": 2 * d + 4, "answer": 3},
-    difficulty_meaning="pairs of brackets, less two",
+    difficulty_meaning="pairs of brackets minus two",
     answer_format=r"yes|no",
     guess_rate=0.515,
     worked=worked,

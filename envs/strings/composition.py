@@ -57,16 +57,16 @@ def draw_alone(rng: np.random.Generator, difficulty: int) -> Content:
     return _content(pick(rng, NAMES), letters(rng, difficulty + 1))
 
 
-def random_chain(half: bool, rng: np.random.Generator, depth: int) -> str:
-    """So many names, whose neighbouring pairs are all of one half."""
+def random_chain(held_out: bool, rng: np.random.Generator, depth: int) -> str:
+    """So many names, whose neighbouring pairs are all of the held-out half, or all of the other."""
     chain = pick(rng, NAMES)
     for _ in range(depth - 1):
-        chain += pick(rng, INNER[half][chain[-1]])
+        chain += pick(rng, INNER[held_out][chain[-1]])
     return chain
 
 
-def draw_chain(half: bool, rng: np.random.Generator, difficulty: int) -> Content:
-    return _content(random_chain(half, rng, difficulty + 1), letters(rng, LENGTH))
+def draw_chain(held_out: bool, rng: np.random.Generator, difficulty: int) -> Content:
+    return _content(random_chain(held_out, rng, difficulty + 1), letters(rng, LENGTH))
 
 
 def worked(problem: Problem) -> str:
@@ -101,13 +101,13 @@ def _tasks(
 
 
 TASKS = (
-    *_tasks("functions", draw_alone, lambda d: 1, lambda d: d + 1, f"letters, less one; {MEANINGS}"),
-    *_tasks("composition", partial(draw_chain, False), lambda d: d + 1, lambda d: LENGTH, "depth, less one"),
+    *_tasks("functions", draw_alone, lambda d: 1, lambda d: d + 1, f"letters minus one; {MEANINGS}"),
+    *_tasks("composition", partial(draw_chain, False), lambda d: d + 1, lambda d: LENGTH, "depth minus one"),
     *_tasks(
         "composition_held_out",
         partial(draw_chain, True),
         lambda d: d + 1,
         lambda d: LENGTH,
-        "depth, less one, of compositions that the family composition never shows",
+        "depth minus one, of compositions that the family composition never shows",
     ),
 )

@@ -36,7 +36,7 @@ TASKS = Family(
         "Of all letters of {text}, how many are {letter}?",
     ),
     widths=lambda d: {"letter": 1, "text": d + 4, "answer": 1},
-    difficulty_meaning="letters, less four; the count is 0 to 4",
+    difficulty_meaning="letters minus four; the count is 0 to 4",
     answer_format=r"[0-9]",
     guess_rate=0.21,
     worked=worked,

@@ -30,7 +30,7 @@ TASKS = Family(
         "Remove duplicates from {text}.",
     ),
     widths=lambda d: {"text": d + 2, "answer": min(d + 2, 8)},
-    difficulty_meaning="letters (of the first eight), less two",
+    difficulty_meaning="letters (of the first eight) minus two",
     answer_format=r"[a-h]+",
     worked=worked,
 ).tasks

@@ -29,7 +29,7 @@ TASKS = Family(
         "Read {text} from right to left.",
     ),
     widths=lambda d: {"text": d + 1, "answer": d + 1},
-    difficulty_meaning="letters, less one",
+    difficulty_meaning="letters minus one",
     answer_format=r"[a-z]+",
     worked=worked,
 ).tasks

@@ -34,7 +34,7 @@ TASKS = Family(
         "Translate {text} if abcd become {key}.",
     ),
     widths=lambda d: {"key": 4, "text": d + 1, "answer": d + 1},
-    difficulty_meaning="letters to encode, less one",
+    difficulty_meaning="letters to encode minus one",
     answer_format=r"[a-z]+",
     worked=worked,
 ).tasks

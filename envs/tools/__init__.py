@@ -14,7 +14,7 @@ def answer_or_call(tool: Callable[[Problem, str], str]) -> Callable[[Problem, Se
         last = completions[-1]
         if last.startswith(CALL):
             return Reply(tool(problem, last.removeprefix(CALL)))
-        return Reply(verdict=exact(problem, last))
+        return Reply(correctness=exact(problem, last))
 
     return respond
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from envs.base import Problem, Reply, Verdict
+from envs.base import Correctness, Problem, Reply
 from envs.contexts import Content, Family
 from envs.draw import integer
 
@@ -22,9 +22,9 @@ def respond(problem: Problem, completions: Sequence[str]) -> Reply:
     """CORRECT for the number; WRONG for what is no guess, and after as many guesses as halving needs."""
     guess = completions[-1]
     if guess == problem.answer:
-        return Reply(verdict=Verdict.CORRECT)
+        return Reply(correctness=Correctness.CORRECT)
     if not re.fullmatch(r"0|[1-9][0-9]{0,3}", guess) or len(completions) >= problem.data["turns"]:
-        return Reply(verdict=Verdict.WRONG)
+        return Reply(correctness=Correctness.WRONG)
     return Reply("higher" if int(guess) < problem.data["number"] else "lower")
 
 
@@ -48,7 +48,7 @@ TASKS = Family(
         "It lies from {low} up to {high}. Which is it?",
     ),
     widths=lambda d: {"low": 3, "high": 4 if d > 4 else 3, "answer": 4 if d > 4 else 3},
-    difficulty_meaning="guesses that halving needs at most, less one; so many are allowed",
+    difficulty_meaning="guesses that halving needs at most, minus one; so many are allowed",
     answer_format=r"0|[1-9][0-9]*",
     worked=worked,
     respond=respond,

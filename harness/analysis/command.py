@@ -16,7 +16,7 @@ from harness.analysis.data.registered import as_its_study
 from harness.analysis.data.table import load_table, read_frame
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.data.wandb_table import PREFIX, local_path
-from harness.analysis.report.analyze import analyze, primary_of, provenance, write_primary
+from harness.analysis.report.analyze import primary_of, provenance, write_analysis, write_primary
 from harness.analysis.transfer.before_after import before_after_rows, markdown
 from harness.analysis.verdict import primary
 from harness.analysis.verdict.record_schema import json_schema
@@ -102,7 +102,7 @@ def _analyze(command: Command) -> None:
 
 def _write_verdicts(command: Command) -> None:
     paths = _paths(command)
-    found = analyze(paths, command.out, as_its_study(command.analysis, paths), command.split, provenance())
+    found = write_analysis(paths, command.out, as_its_study(command.analysis, paths), command.split, provenance())
     from rich.console import Console
 
     from harness.analysis.report.terminal import terminal_summary

@@ -59,10 +59,14 @@ def next_commands(configs) -> list[str]:
 
 def _objectives(entries, results, require_done) -> list:
     from harness.core.errors import UserError
-    from harness.study.sweep import objective
+    from harness.study.sweep import objective_metric_value
 
     status = {result.job.run_id: result.status for result in results}
-    found = {entry.run_id: objective(entry.config) for entry in entries if status.get(entry.run_id, "done") == "done"}
+    found = {
+        entry.run_id: objective_metric_value(entry.config)
+        for entry in entries
+        if status.get(entry.run_id, "done") == "done"
+    }
     try:
         require_done(results)
         return [found.get(entry.run_id) for entry in entries]

@@ -1,4 +1,4 @@
-"""Files that are never half written, and that are found out when they are damaged: then named, and set aside.
+"""Atomic writes, and hashes that detect damage. A damaged file is named and set aside.
 
 A JSON object of a run ends with an entry "sha256", the hash of the text before it. Files of older versions have none:
 of them it is only checked that they are JSON.
@@ -67,7 +67,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def write_hashed_json(path: Path, content: Mapping[str, Any]) -> None:
-    """A JSON object, not empty, that `read_json` can vouch for."""
+    """Writes a non-empty JSON object with a hash of its text, which `read_json` checks."""
     body = json.dumps(content, indent=1).encode().removesuffix(b"\n}")
     write_whole(path, body + f',\n "sha256": "{sha256(body)}"\n}}'.encode())
 

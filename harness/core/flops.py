@@ -16,11 +16,12 @@ class Spent:
     flops_convention: float = 0.0
     seconds: float = 0.0
 
-    def rl_step(
+    def after_rl_step(
         self, n: int, completions: int, tokens: int, forward: int, trained: int, per_token: float, seconds: float
     ) -> "Spent":
-        """One RL step of a policy of n weights on `tokens`, sampled and prompted: `forward` of them went through a pass
-        that only looks, `trained` through an update, counted each time; by the convention each cost per_token x n."""
+        """One RL step of a policy of n weights on `tokens`, sampled and prompted: `forward` of them went through
+        passes without gradient, `trained` through updates, counted each time; by the convention each costs
+        per_token x n."""
         return replace(
             self,
             step=self.step + 1,
@@ -31,7 +32,7 @@ class Spent:
             seconds=self.seconds + seconds,
         )
 
-    def pretraining_step(self, n: int, documents: int, tokens: int, seconds: float) -> "Spent":
+    def after_pretraining_step(self, n: int, documents: int, tokens: int, seconds: float) -> "Spent":
         spent = 6.0 * n * tokens
         return replace(
             self,

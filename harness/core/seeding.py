@@ -1,6 +1,6 @@
 """Keyed, stateless randomness: a draw depends on what it is for, never on what was drawn before it.
 
-So batching, compaction, stacking, several devices and resume change no token (design.md, decision 6).
+So batching, compaction, stacking, several devices and resume change no token.
 """
 
 from collections.abc import Sequence

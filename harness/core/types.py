@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from envs.base import Problem, Verdict
+from envs.base import Correctness, Problem
 from harness.core.seeding import Key
 
 Dataclass = TypeVar("Dataclass")
@@ -109,7 +109,7 @@ class Rollouts:
 class VerifierResults:
     """The environment's judgement of each row."""
 
-    verdict: Tensor  # [B] int64, an envs.base.Verdict
+    correctness: Tensor  # [B] int64, an envs.base.Correctness
     well_formed: Tensor  # [B] bool; False where it was not requested
 
 
@@ -190,4 +190,4 @@ class Batch:
 
 def scorable(results: VerifierResults) -> Tensor:
     """[B] bool."""
-    return results.verdict != int(Verdict.UNSCORABLE)
+    return results.correctness != int(Correctness.UNSCORABLE)

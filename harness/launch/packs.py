@@ -1,6 +1,6 @@
 """A pack: some short jobs one after the other in one job of a queue; what runs on the node, and what the launch keeps.
 
-How a job ends goes into the pack's file of messages, at once. A pack that is stopped leaves without a word: after a
+How a job ends goes into the pack's file of messages, at once. A pack that is stopped exits without a message: after a
 requeue or a preemption the queue starts it again with the same arguments, after scancel it does not.
 """
 

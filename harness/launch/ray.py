@@ -165,10 +165,14 @@ def _connect(address: str | None) -> None:
 
 
 def _require_fit(config: RayConfig) -> None:
-    """Raises UserError if no node could ever run one job, which Ray would wait for without a word."""
+    """Raises UserError if no node could ever run one job, which Ray would wait for silently."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for name, need in (("CPU", config.cpus), ("GPU", config.gpus)):
         most = max((node.get(name, 0.0) for node in nodes), default=0.0)
         if need > most:
             key = f"launcher.{name.lower()}s={need:g}"
-            raise UserError(key, f"the largest node of the cluster has {most:g}", "ask for less")
+            raise UserError(
+                key,
+                f"the largest node of the cluster has {most:g}",
+                f"lower {key.partition('=')[0]} to at most {most:g}",
+            )

@@ -1,4 +1,4 @@
-"""What a queue says of the packs that were given to it: Slurm's own, by squeue, and processes of this machine.
+"""States of the packs in a queue: Slurm's, read by squeue, or local processes.
 
 squeue needs no accounting, and lists a job that is requeued or preempted as what it is: waiting again. A pack is known
 by the name it was queued under, which is written down before it is queued, so that one whose launch was killed at any

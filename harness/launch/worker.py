@@ -85,7 +85,7 @@ def _read(connection: Connection, inbox: "queue.SimpleQueue[bytes]") -> None:
     try:
         while True:
             inbox.put(connection.recv_bytes())
-    finally:  # whatever ended it: a worker that hears no parent must not live on
+    finally:  # whatever ended it: a worker whose parent is gone must exit
         os._exit(0)
 
 

@@ -70,7 +70,7 @@ def architecture(config: ModelConfig) -> dict[str, Any]:
 
 
 def _places(config: ModelConfig) -> Iterator[tuple[str, str, int, int]]:
-    """(name there, name here, part, parts): a weight there is one of the parts that lie side by side here."""
+    """(Hugging Face name, own name, part, parts): a weight there is one of the parts that lie side by side here."""
     yield "model.embed_tokens.weight", "embedding", 0, 1
     yield "model.norm.weight", "final_norm", 0, 1
     yield "lm_head.weight", "head", 0, 1

@@ -64,7 +64,7 @@ def encode_reply(text: str) -> np.ndarray:
 
 
 def encode_completion(text: str, scratchpad: str | None = None) -> np.ndarray:
-    """ids of a whole completion: text EOS, or scratchpad ANSWER text EOS, be the scratchpad empty."""
+    """ids of a whole completion: text EOS, or scratchpad ANSWER text EOS, also for an empty scratchpad."""
     thought = b"" if scratchpad is None else _translated(scratchpad) + bytes([ANSWER])
     return _array(thought + _translated(text) + bytes([EOS]))
 

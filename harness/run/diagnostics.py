@@ -1,5 +1,4 @@
-"""Warnings when nothing can be learned, or what was learned is lost: what is wrong, and what to try (pitfalls 12, 13,
-29, 32). Each is a name, so that it is given once a run, with its text."""
+"""Alarms: what prevents learning, or what was lost, and what to change. Keyed by name: each is printed once a run."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -67,7 +66,7 @@ def _dead_end(rows: Sequence[Row]) -> Alarms:
             "Lower optim.lr or raise algo.clip_high."
         )
     elif silent:
-        alike = "all its completions were right" if solved else "all its completions were right, or all wrong"
+        alike = "all its completions were right" if solved else "all its completions got equal rewards"
         found["no signal"] = f"No group carried signal for {WINDOW} steps: {alike}, so nothing is learned. " + (
             "Add harder difficulties (tasks.difficulties), or stop here."
             if solved
@@ -75,7 +74,8 @@ def _dead_end(rows: Sequence[Row]) -> Alarms:
         )
     if not silent and all(row["train/grad_norm"] == 0 for row in rows):
         found["no gradient"] = (
-            "The gradient is exactly zero though groups differ: is optim.lr or the reward what you meant?"
+            "The gradient is exactly zero though groups differ: check that optim.lr is above 0 and "
+            "that reward.name is the one intended."
         )
     if all(row.get("train/sampler_policy_kl", 0.0) > 0.1 for row in rows):
         found["drift"] = (

@@ -1,7 +1,7 @@
 """Run folders: where things lie, who is at work in one, and what became of it.
 
 out/runs/<run_id>/
-    config.json      the configuration that made it         metrics.jsonl    one row per step (the truth)
+    config.json      the configuration that made it         metrics.jsonl    one row per step
     status.json      done, failed, running or stopped       checkpoints/     to go on from
     run.lock         host and process at work in it         budgets/         weights at budgets
     traceback.txt    of a failed run                        evaluations/     scores, by evaluation and budget

@@ -35,7 +35,7 @@ def least_width(table: Table) -> int:
 
 
 def _state(run: RunFolder) -> str:
-    """A run that says it is running though no process holds it was killed, and counts as stopped."""
+    """A run with status running whose lock no process holds was killed: it is stopped."""
     if is_locked(run):
         return "running"
     state = run.status().get("state", "to do")

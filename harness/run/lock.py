@@ -123,11 +123,11 @@ def is_locked(folder: RunFolder) -> bool:
 
 
 def _refuse(folder: RunFolder, owner: Mapping[str, Any] | None) -> UserError:
-    where, fix = f"at work in {folder.path}", "wait for it or stop it; two writers would spoil the run"
+    where, fix = f"at work in {folder.path}", "wait for it or stop it; two processes would corrupt the run"
     if owner is None:
         return UserError(f"the run {folder.run_id} is already running", f"a process is {where}", fix)
     silent = time.time() - owner["heartbeat"]
-    reason = f"process {owner['pid']} on {owner['host']} is {where}; its last sign of life was {silent:.0f} s ago"
+    reason = f"process {owner['pid']} on {owner['host']} is {where}; its last heartbeat was {silent:.0f} s ago"
     return UserError(f"the run {folder.run_id} is already running", reason, fix)
 
 

@@ -1,4 +1,4 @@
-"""Metrics of a run. `metrics.jsonl` in its folder is the truth; Weights & Biases, if chosen, mirrors it.
+"""Metrics of a run. `metrics.jsonl` in its folder is the primary record; Weights & Biases, if chosen, copies it.
 
 One flat row per log point, keys "group/name", with the axes compute/step, compute/completions, compute/tokens,
 compute/flops … in every row. Values that are not finite are written as null: JSON has no NaN.

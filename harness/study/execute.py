@@ -254,14 +254,14 @@ def _cached_analysis(folder: Path, study: Study) -> dict[str, Any] | None:
 def _run_analysis(folder: Path, study: Study, overrides: Sequence[str], notice: str) -> dict[str, Any]:
     from harness.analysis.data.options import default_options
     from harness.analysis.data.registered import study_options
-    from harness.analysis.report.analyze import analyze
+    from harness.analysis.report.analyze import write_analysis
     from harness.tracking.publish import publish
 
     (folder / "analysis.json").unlink(missing_ok=True)
     options = default_options(**study_options(folder))
     reach = [one.record() for one in reach_of(study.entries, study.cached) if one.cells]
     context = report_context(study, overrides) | {"notice": notice, "reach": reach}
-    found = analyze(folder, folder, options, context=context, unfinished=bool(unfinished_notice(study)))
+    found = write_analysis(folder, folder, options, context=context, unfinished=bool(unfinished_notice(study)))
     tracker = study.entries[0].config.tracker
     if isinstance(tracker, WandbTracker):
         publish(tracker, folder, study.config.name, found["verdicts"], found["transfer"])

@@ -226,7 +226,7 @@ def is_done(job: Job, cached: CachedResults = EMPTY) -> bool:
 def pending_jobs(jobs: Sequence[Job], cached: CachedResults = EMPTY) -> list[Job]:
     """Jobs that are not done, without needs that are."""
     left = {job.run_id: job for job in jobs if not is_done(job, cached)}
-    # A base whose runs are all done is not needed, be it there or not, nor is one that only such a base needs.
+    # A base whose runs are all done is not needed, whether it exists or not, nor is one that only such a base needs.
     wanted: set[str] = set()
     for job in reversed(left.values()):  # a job stands after those that it needs
         if not job.is_base or job.run_id in wanted or remaining_work(job).only_mends:

@@ -1,4 +1,4 @@
-"""The registered measure, held against the study before anything is spent."""
+"""The registered measure, checked against the study before anything is spent."""
 
 import re
 from collections.abc import Sequence

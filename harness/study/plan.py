@@ -18,7 +18,7 @@ from harness.run.remaining import remaining_work
 from harness.study.requirements import least_memory_gb, memory_here_gb
 
 BYTES_PER_WEIGHT = 4
-AROUND = 1.7  # runs over their passes alone: problems, verdicts, files, a neighbour on the other core (quickstart)
+OVERHEAD_FACTOR = 1.7  # run time over that of model passes (quickstart): problems, verifying, files, other processes
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def cost(job: Job, rates: Rates) -> Cost:
     if job.run_id == base_id(config):
         tokens, synthetic = _document_tokens(config, work.steps), config.base.synthetic
         sampled = tokens * (1 - synthetic.original_share) if synthetic else 0.0  # more where a filter drops many
-        seconds = AROUND * n * (6 * tokens / rates.update + 2 * sampled / rates.sampling)
+        seconds = OVERHEAD_FACTOR * n * (6 * tokens / rates.update + 2 * sampled / rates.sampling)
         return Cost(tokens, n * (6 * tokens + 2 * sampled), 0.0, seconds, 4 * weights, is_base=True)
     tasks = [*select(config.tasks.verified), *select(config.tasks.unverified)]
     prompt = 0.6 * sum(task.max_prompt for task in tasks) / len(tasks)
@@ -91,13 +91,15 @@ def cost(job: Job, rates: Rates) -> Cost:
     drawn = answered * sum(prompt / k + answer + (budget or 0) for budget in config.evaluated_thinking)
     if config.objective == "pretraining":
         tokens = _document_tokens(config, work.steps)
-        seconds = AROUND * n * (2 * drawn / rates.sampling + 6 * tokens / rates.update)
+        seconds = OVERHEAD_FACTOR * n * (2 * drawn / rates.sampling + 6 * tokens / rates.update)
         return Cost(tokens, 6 * n * tokens, 2 * n * scored, seconds, weights * (budgets + 6))
     rows = float(work.steps * config.rl.problems * g)
     tokens = rows * (prompt + answer + thinking)
     computed = rows * (prompt / g + answer + thinking)  # a group has one prompt
     per_token = flops_per_token(config)
-    seconds = AROUND * n * (2 * (computed + drawn) / rates.sampling + (per_token - 2) * computed / rates.update)
+    seconds = (
+        OVERHEAD_FACTOR * n * (2 * (computed + drawn) / rates.sampling + (per_token - 2) * computed / rates.update)
+    )
     return Cost(tokens, per_token * n * tokens, 2 * n * scored, seconds, weights * (budgets + 6))
 
 

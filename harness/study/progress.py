@@ -19,7 +19,7 @@ SECONDS_BETWEEN_PLAIN_LINES = 15.0
 
 
 def progress_summary(row: Mapping[str, Any]) -> str:
-    """The numbers of a row worth a glance: accuracy and share of silent groups in RL, loss in pretraining."""
+    """The numbers of a row to show: accuracy and share of zero-advantage groups in RL, loss in pretraining."""
     parts = []
     if "train/accuracy" in row:
         parts.append(f"training accuracy {row['train/accuracy']:.3f}")

@@ -23,8 +23,8 @@ from harness.study.progress import job_name
 
 
 def job_state(job: Job, cached: CachedResults = EMPTY) -> tuple[str, int, str]:
-    """(done, running, failed, stopped or to do; step reached; what went wrong, in a line). A run that says it is
-    running though no process holds it was killed, and counts as stopped."""
+    """(done, running, failed, stopped or to do; step reached; what went wrong, in a line). A run with status
+    running whose lock no process holds was killed: it is stopped."""
     folder = run_folder(job.run["out"], job.run_id)
     status = folder.status()
     step = min(job.until, reached_step(folder))

@@ -56,7 +56,7 @@ def _before_after(by_step: Mapping[int, Mapping[str, float]], role: str, steps: 
     return f"{values[0]:.3f} → {values[-1]:.3f}{until}"
 
 
-def objective(config: Config) -> float:
+def objective_metric_value(config: Config) -> float:
     """The run's `objective_metric`: of its scores at the last budget measured, or the last logged. Raises UserError,
     with the nearest names, for one that the run does not have."""
     folder = run_folder(config.out, run_id(config))

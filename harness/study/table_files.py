@@ -51,7 +51,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         damaged = _damaged_tables(folder, manifest)
         before, manifest = manifest, read_json(folder / MANIFEST) if damaged else manifest
     if manifest is None and lies_there:
-        lost = "without the manifest nothing tells what its scores are of"
+        lost = "without manifest.json its rows cannot be matched to runs"
         damaged = {folder / name: lost for name in TABLES if (folder / name).is_file()}
     elif manifest is None:
         return None

@@ -168,15 +168,16 @@ def build_tables(study: Study) -> tuple["pl.DataFrame", "pl.DataFrame"]:
 
 
 def runs_left_out(study: Study) -> set[str]:
-    """run_ids of which the study's tables hold scores, and which it does not ask for: new tables will not hold them.
+    """run_ids of which the study's tables hold scores, and which are not among its runs: new tables will not hold them.
     Raises UserError where these scores lie nowhere else."""
     out = study.entries[0].config.out
     found = study.own.table.keys() - {entry.run_id for entry in study.entries}
     if lost := [run_id for run_id in found if not run_folder(out, run_id).path.is_dir()]:
         raise UserError(
-            f"the tables in {study.folder} hold {len(lost)} runs that were not asked for and have no run folder",
+            f"the tables in {study.folder} hold {len(lost)} runs that are not part of this command "
+            "and have no run folder",
             "new tables would lose them",
-            "ask for them too, or name another study: study.name=…",
+            "add their arms or seeds, or name another study: study.name=…",
         )
     return found
 

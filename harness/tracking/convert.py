@@ -88,14 +88,16 @@ def _check_roles(config: ConvertConfig, roles: Mapping[str, str], present: set[s
 def _row(config: ConvertConfig, role: str, reading: Reading) -> dict[str, Any]:
     k = reading.k or config.samples
     if k is None:
-        raise UserError("samples", "the log does not say how many completions each problem got", "give samples=…")
+        raise UserError("samples", "the log has no count of completions for each problem", "give samples=…")
     n = config.problems if isinstance(config.problems, int) else config.problems.get(reading.task)
     if n is None:
-        raise UserError(f"problems.{reading.task}", "is not given", f"say how many problems {reading.task} holds")
+        raise UserError(
+            f"problems.{reading.task}", "is not given", f"set it to the number of problems of {reading.task}"
+        )
     axes = _axes(config, reading)
     if axes[config.x] is None:
         fix = "give model_params=…" if reading.tokens is not None else "choose x=step"
-        raise UserError(f"x={config.x}", "the log does not say it", fix)
+        raise UserError(f"x={config.x}", "the log does not contain it", fix)
     return {
         "run_id": config.run_id, "arm": config.arm, "seed": config.seed, "task": reading.task, "role": role,
         "x": float(axes[config.x]), "n_problems": n, "k": k, "n_correct": count_of(reading, n * k),

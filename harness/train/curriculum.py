@@ -137,7 +137,7 @@ def problem_id(problem: Problem) -> tuple[str, int]:
 
 def pass_rates(problems: Sequence[Problem], results: VerifierResults) -> list[float]:
     """Of each problem the share of its scorable completions that are correct; NaN where there is none."""
-    correct, valid = (x.view(len(problems), -1).sum(1).tolist() for x in (results.verdict == 1, scorable(results)))
+    correct, valid = (x.view(len(problems), -1).sum(1).tolist() for x in (results.correctness == 1, scorable(results)))
     return [c / v if v else float("nan") for c, v in zip(correct, valid)]
 
 

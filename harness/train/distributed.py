@@ -27,7 +27,7 @@ from harness.policy.backends.backend import Backend
 from harness.policy.backends.eager import even_slices
 from harness.policy.tokenizer import PAD
 from harness.policy.transformer import Transformer
-from harness.train.rollout import Sampling, rollout
+from harness.train.rollout import SamplingParams, rollout
 
 TIMEOUT = timedelta(days=7)  # ranks wait while one evaluates or pretrains; torchrun ends them if it dies
 
@@ -77,7 +77,7 @@ def sharded_rollout(
     policy: Transformer,
     env: TextVectorEnv,
     problems: Sequence[Problem],
-    sampling: Sampling,
+    sampling: SamplingParams,
     keys: tuple[Key, ...],
 ) -> tuple[Rollouts, VerifierResults]:
     """`episodes(backend, policy, env, problems, sampling, keys)`, whole on every rank, of which each samples a shard.

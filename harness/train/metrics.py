@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from envs.base import Verdict
+from envs.base import Correctness
 from harness.config.schema import Config
 from harness.core.flops import Spent
 from harness.core.types import Batch, RewardInputs, Rewards, Rollouts, StopReason
@@ -32,7 +32,7 @@ def spent_after(
     ).tolist()
     passes = 1 + sum(model is not None for model in (state.reference, state.reward_model, state.critic))
     return tuple(
-        spent.rl_step(n, rollouts.rows // s, t, t * passes, u, flops_per_token(cfg), seconds / s)
+        spent.after_rl_step(n, rollouts.rows // s, t, t * passes, u, flops_per_token(cfg), seconds / s)
         for spent, t, u in zip(state.spent, sampled, updated)
     )
 
@@ -49,8 +49,8 @@ def rollout_metrics(inputs: RewardInputs, rewards: Rewards, zero_advantage: Tens
     logprobs, drawn = (rollouts.by_seed(x.float()).sum(1) for x in (rollouts.sampler_logprobs.sum(1), new_tokens))
     metrics = {
         "reward_mean": rollouts.by_seed(total_reward(rewards)).nanmean(1),
-        "accuracy": mean(results.verdict == int(Verdict.CORRECT)),
-        "unscorable": mean(results.verdict == int(Verdict.UNSCORABLE)),
+        "accuracy": mean(results.correctness == int(Correctness.CORRECT)),
+        "unscorable": mean(results.correctness == int(Correctness.UNSCORABLE)),
         "zero_advantage_groups": zero_advantage.float().mean(1),
         "completion_length_mean": mean(new_tokens),
         "truncated": mean(rollouts.stop_reason == int(StopReason.LENGTH)),

@@ -148,7 +148,7 @@ def _step(
         metrics = update(state, corpora, optim, lr)
     n, share = parameter_count(state.policy.config, embedding=False), sum(watch.seconds.values()) / len(corpora)
     state.spent = tuple(
-        spent.pretraining_step(n, len(corpus), sum(map(len, corpus)), share)
+        spent.after_pretraining_step(n, len(corpus), sum(map(len, corpus)), share)
         for spent, corpus in zip(state.spent, corpora)
     )
     return StepReport(step, metrics, watch.seconds)

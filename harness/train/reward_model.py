@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from envs.base import Verdict
+from envs.base import Correctness
 from envs.mixture import Mixture
 from envs.vector import TextVectorEnv
 from harness.config.schema import Config
 from harness.core.seeding import Key, keys, uniforms
 from harness.core.types import Rollouts
 from harness.train.optim import clip_gradients, make_optimizer, set_learning_rate, zero_gradients
-from harness.train.rollout import Sampling, rollout
+from harness.train.rollout import SamplingParams, rollout
 from harness.train.state import TrainState
 
 REWARD = 6  # a reserved id, which no document contains
@@ -52,7 +52,7 @@ def preference_loss(rewards: Tensor, first: Tensor) -> Tensor:
 
 
 def train_reward_model(
-    cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture, sampling: Sampling
+    cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture, sampling: SamplingParams
 ) -> None:
     """Trains state.reward_model on the preferences of cfg.reward.model; the policy only samples."""
     model, learned = state.reward_model, cfg.reward.model
@@ -67,7 +67,7 @@ def train_reward_model(
         rollouts, results = rollout(state.backend, state.policy, env, problems, sampling, streams)
         pairs = (len(state.seeds), -1, 2)
         labels = keys("preference_labels", state.seeds, step)
-        first = preferred((results.verdict == int(Verdict.CORRECT)).view(pairs), learned.label_noise, labels)
+        first = preferred((results.correctness == int(Correctness.CORRECT)).view(pairs), learned.label_noise, labels)
         zero_gradients(model)
         rewards = predicted_reward(state, rollouts)
         assert rewards is not None

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from envs.base import Problem, Verdict
+from envs.base import Correctness, Problem
 from harness.config.schema import AlgoConfig, Config, RewardConfig
 from harness.core.registry import RewardTraits, register_reward_traits
 from harness.core.seeding import Key, uniforms
@@ -21,7 +21,7 @@ from harness.train.state import TrainState
 
 def correctness(inputs: RewardInputs) -> Tensor:
     """[B]: 1 correct, 0 wrong, NaN unscorable."""
-    reward = (inputs.results.verdict == int(Verdict.CORRECT)).float()
+    reward = (inputs.results.correctness == int(Correctness.CORRECT)).float()
     return reward.masked_fill(~scorable(inputs.results), float("nan"))
 
 
@@ -71,7 +71,7 @@ def length_reward(inputs: RewardInputs) -> Rewards:
     rollouts = inputs.rollouts
     # The stop token is no text: a truncated completion has as much text with one token less.
     length = rollouts.loss_mask.sum(1) - (rollouts.stop_reason == int(StopReason.STOP)).long()
-    length, correct = rollouts.grouped(length), rollouts.grouped(inputs.results.verdict == int(Verdict.CORRECT))
+    length, correct = rollouts.grouped(length), rollouts.grouped(inputs.results.correctness == int(Correctness.CORRECT))
     same_length = length[..., :, None] == length[..., None, :]
     as_a_correct_one = (same_length & correct[..., None, :]).any(-1).flatten()
     reward = as_a_correct_one.float().masked_fill(~scorable(inputs.results), float("nan"))

@@ -19,7 +19,7 @@ from harness.train.metrics import mean_metrics, rollout_metrics, spent_after
 from harness.train.reference import behavior_policy, reference_logprobs
 from harness.train.rewards import compute_rewards, reward_inputs
 from harness.train.rollout import training_sampling
-from harness.train.state import OnStep, Sampled, StepReport, Stopwatch, TrainState, check_finite
+from harness.train.state import OnStep, SampledRollouts, StepReport, Stopwatch, TrainState, check_finite
 from harness.train.update import update
 
 
@@ -49,7 +49,7 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
     metrics = mean_metrics(updates) | rollout_metrics(inputs, rewards, scored.zero_advantage) | value_metrics(scored)
     metrics |= curriculum_metrics(cfg, mixture, probabilities, state.solved)
     state.spent = spent_after(cfg, state, rollouts, batches, sum(watch.seconds.values()))
-    return StepReport(step, metrics, watch.seconds, Sampled(rollouts, results, rewards))
+    return StepReport(step, metrics, watch.seconds, SampledRollouts(rollouts, results, rewards))
 
 
 def train_rl(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture, until: int, on_step: OnStep) -> None:

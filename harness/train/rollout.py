@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from envs.base import Problem, Verdict
+from envs.base import Correctness, Problem
 from envs.mixture import Mixture
 from envs.registry import get
 from envs.vector import TextVectorEnv
@@ -31,7 +31,7 @@ TURN_STRIDE = 1 << 16  # positions of one turn's uniforms
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SamplingParams:
     """group_size G completions of each problem, of up to max_answer_tokens tokens a turn, the stop token included.
     thinking: tokens before the answer, after which ANSWER is forced; None for a policy without scratchpads.
     check_format: whether the verifier also reports if an answer is well-formed."""
@@ -49,10 +49,10 @@ class Sampling:
         return self.max_answer_tokens + (0 if self.thinking is None else self.thinking + 1)
 
 
-def training_sampling(cfg: Config, mixture: Mixture) -> Sampling:
+def training_sampling(cfg: Config, mixture: Mixture) -> SamplingParams:
     """How training samples: the limit of an answer is the longest one's length, plus the stop token."""
     longest = max(task.longest([difficulty])[1] for task, difficulty, _ in mixture.cells()) + 1
-    return Sampling(
+    return SamplingParams(
         cfg.rl.group_size,
         cfg.sampling.max_new_tokens or longest,
         cfg.sampling.temperature,
@@ -113,7 +113,7 @@ def _pad(rows: Sequence[np.ndarray], device: torch.device) -> tuple[Tensor, Tens
 
 
 def _request(
-    episodes: _Episodes, sampling: Sampling, keys: tuple[Key, ...], rows: Tensor, turn: int, active: Tensor
+    episodes: _Episodes, sampling: SamplingParams, keys: tuple[Key, ...], rows: Tensor, turn: int, active: Tensor
 ) -> SampleRequest:
     """One completion of every active row. In the first turn the rows of a group share a prompt. rows [B / S] name the
     streams of one seed's rows."""
@@ -138,7 +138,7 @@ def rollout(
     policy: Transformer,
     env: TextVectorEnv,
     problems: Sequence[Problem],
-    sampling: Sampling,
+    sampling: SamplingParams,
     keys: tuple[Key, ...],
     stream_ids: Tensor | None = None,
 ) -> tuple[Rollouts, VerifierResults]:
@@ -150,7 +150,7 @@ def rollout(
     s, g, device = len(keys), sampling.group_size, policy.embedding.device
     stream_ids = torch.arange(len(problems) // s) if stream_ids is None else stream_ids
     rows = (stream_ids[:, None] * g + torch.arange(g)).flatten().to(device, non_blocking=True)
-    env.reset(options={"problems": [p for p in problems for _ in range(g)], "form": sampling.check_format})
+    env.reset(options={"problems": [p for p in problems for _ in range(g)], "check_format": sampling.check_format})
     prompts = _pad([encode_prompt(problem.prompt) for problem in problems], device)
     prompt_ids, prompt_length = (x.repeat_interleave(g, dim=0) for x in prompts)
     one_turn = sampling.max_turns == 1
@@ -182,9 +182,9 @@ def _answers(completions: Completions) -> list[str]:
 
 def _results(infos: dict[str, np.ndarray], overlong: Tensor) -> VerifierResults:
     """A row without space for its next turn is wrong, whatever the environment makes of the turns it did not take."""
-    verdict = torch.from_numpy(np.asarray(infos["verdict"], dtype=np.int64)).to(overlong.device)
+    correctness = torch.from_numpy(np.asarray(infos["correctness"], dtype=np.int64)).to(overlong.device)
     well_formed = torch.from_numpy(np.asarray(infos["well_formed"], dtype=bool)).to(overlong.device)
-    return VerifierResults(verdict.masked_fill(overlong, int(Verdict.WRONG)), well_formed & ~overlong)
+    return VerifierResults(correctness.masked_fill(overlong, int(Correctness.WRONG)), well_formed & ~overlong)
 
 
 def _rollouts(episodes: _Episodes, stop_reason: Tensor, seeds: int, group_size: int) -> Rollouts:
@@ -216,7 +216,7 @@ def gold_rollouts(
     policy: Transformer,
     env: TextVectorEnv,
     problems: Sequence[Problem],
-    sampling: Sampling,
+    sampling: SamplingParams,
     keys: tuple[Key, ...],
 ) -> tuple[Rollouts, VerifierResults]:
     """As `rollout`, but with the gold answer of each problem (S·P, seed-major), one a problem, after as much of its

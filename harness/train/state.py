@@ -55,7 +55,7 @@ class TrainState:
 
 
 @dataclass(frozen=True)
-class Sampled:
+class SampledRollouts:
     """A step's rollouts, for sample tables."""
 
     rollouts: Rollouts
@@ -70,7 +70,7 @@ class StepReport:
     step: int
     metrics: dict[str, Tensor]
     seconds: dict[str, float]
-    sampled: Sampled | None = None
+    sampled: SampledRollouts | None = None
 
 
 OnStep = Callable[[TrainState, StepReport], None]

@@ -11,7 +11,7 @@ from itertools import cycle, islice
 import numpy as np
 import torch
 
-from envs.base import Verdict
+from envs.base import Correctness
 from envs.mixture import Mixture
 from envs.vector import TextVectorEnv
 from harness.config.schema import BaseConfig, SyntheticConfig
@@ -19,7 +19,7 @@ from harness.config.task_checks import longest_scratchpad
 from harness.core.seeding import Key
 from harness.policy.backends.backend import Backend
 from harness.policy.transformer import Transformer
-from harness.train.rollout import Sampling, rollout
+from harness.train.rollout import SamplingParams, rollout
 
 MOST_DRAWN = 32  # completions of a step for each document wanted
 
@@ -32,10 +32,10 @@ class Teacher:
     backend: Backend
 
 
-def corpus_sampling(cfg: BaseConfig, corpus: Mixture) -> Sampling:
+def corpus_sampling(cfg: BaseConfig, corpus: Mixture) -> SamplingParams:
     """How a teacher writes: one completion of each problem, no longer than the longest gold one of the corpus."""
     cells = [(task, difficulty) for task, difficulty, _ in corpus.cells()]
-    return Sampling(
+    return SamplingParams(
         group_size=1,
         max_answer_tokens=max(task.longest([difficulty])[1] for task, difficulty in cells) + 1,
         temperature=1.0,
@@ -69,7 +69,7 @@ def synthetic_documents(cfg: BaseConfig, corpus: Mixture, n: int, teacher: Teach
         env, problems = TextVectorEnv(size, corpus.tasks[0]), corpus.draw(size, problem_rng)
         streams = torch.arange(drawn, drawn + size)
         rollouts, results = rollout(teacher.backend, policy, env, problems, sampling, (sampling_key,), streams)
-        correct = (results.verdict == int(Verdict.CORRECT)).cpu().numpy()
+        correct = (results.correctness == int(Correctness.CORRECT)).cpu().numpy()
         written = [ids[:length] for ids, length in zip(rollouts.ids.cpu().numpy(), rollouts.length.cpu().numpy())]
         documents += [each for each, keep in zip(written, kept(cfg.synthetic, correct, filter_rng)) if keep]
         drawn += size

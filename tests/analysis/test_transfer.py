@@ -81,8 +81,8 @@ def test_where_rl_taught_nothing_its_absence_elsewhere_is_not_called_no_transfer
     nothing = {"true_reward": (0.0, 0.0), "shuffled_within_group": (0.0, 0.0)}
     report = transfer_report(study_table(rises=nothing, seeds=8, problems=4000, seed_sd=0.002), OPTIONS)
     assert report["unverified"]["pooled"]["no_transfer_p"] < 0.05
-    assert transfer_finding(report) == "nothing"
-    assert report["sentences"][0].startswith("Nothing to carry over")
+    assert transfer_finding(report) == "no_verified_gain"
+    assert report["sentences"][0].startswith("Transfer cannot be judged")
 
 
 def test_a_fall_is_called_harm():
@@ -227,7 +227,7 @@ def test_sharpening_is_seen_as_mean_without_coverage():
     assert rows["pass@4", "unverified"]["change"]["mean"] == 0
     assert rows["coverage at 0.1", "unverified"]["change"]["mean"] == 0
     assert rows["coverage at 0.9", "unverified"]["change"]["mean"] == 0.5
-    assert any("looks like sharpening" in sentence for sentence in report["sentences"])
+    assert any("consistent with sharpening" in sentence for sentence in report["sentences"])
 
 
 def test_the_gain_for_other_problems_is_paired_problem_by_problem():

@@ -6,7 +6,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from envs.adapters.discrete_env import discrete_env_task
-from envs.base import Verdict
+from envs.base import Correctness
 from envs.text_env import CHARSET, TextEnv
 from envs.token_env import PAD, STOP, TokenEnv
 
@@ -31,13 +31,13 @@ def test_adapted_environment_is_a_valid_task(task):
     assert len(problem.prompt) <= task.max_prompt
     assert set(problem.prompt) <= set(CHARSET)
     for answer in ("", "x", "-1", "99", "1 ", "\u0661", "1" * 100_000):
-        assert task.reply(problem, [answer]).verdict == Verdict.WRONG
+        assert task.reply(problem, [answer]).correctness == Correctness.WRONG
 
 
-def test_episode_ends_in_a_verdict_within_its_turns_and_replays_exactly(task):
+def test_episode_ends_in_a_result_within_its_turns_and_replays_exactly(task):
     problem = task.draw(np.random.default_rng(1), 1)
     rng, completions, replies = np.random.default_rng(2), [], []
-    while not replies or replies[-1].verdict is None:
+    while not replies or replies[-1].correctness is None:
         completions.append("01"[int(rng.random() * 2)])
         replies.append(task.reply(problem, completions))
         assert len(replies[-1].text) <= task.max_reply
@@ -50,11 +50,11 @@ def test_known_solutions_are_correct():
     cliff = discrete_env_task("CliffWalking-v1", turns=30, goal=-13)
     path = ["0", *["1"] * 11, "2"]
     problem = cliff.draw(np.random.default_rng(0), 1)
-    assert cliff.reply(problem, path).verdict == Verdict.CORRECT
-    assert cliff.reply(problem, path[:-1]).verdict is None
+    assert cliff.reply(problem, path).correctness == Correctness.CORRECT
+    assert cliff.reply(problem, path[:-1]).correctness is None
     lake = discrete_env_task("FrozenLake-v1", turns=9, goal=1, is_slippery=False, desc=["SF", "HG"])
-    assert lake.reply(lake.draw(np.random.default_rng(0), 1), ["2", "1"]).verdict == Verdict.CORRECT
-    assert lake.reply(lake.draw(np.random.default_rng(0), 1), ["1"]).verdict == Verdict.WRONG
+    assert lake.reply(lake.draw(np.random.default_rng(0), 1), ["2", "1"]).correctness == Correctness.CORRECT
+    assert lake.reply(lake.draw(np.random.default_rng(0), 1), ["1"]).correctness == Correctness.WRONG
 
 
 def test_continuous_actions_are_refused_by_name():
@@ -104,8 +104,8 @@ def test_reasoning_gym_data_set_is_a_valid_task():
     task = reasoning_gym_task("spell_backward")
     check_env(TextEnv(task), skip_render_check=True)
     problem = task.draw(np.random.default_rng(0), 1)
-    assert task.verify(problem, problem.answer) == Verdict.CORRECT
-    assert {task.verify(problem, answer) for answer in ("", problem.answer[:-1], "7" * 100_000)} == {Verdict.WRONG}
+    assert task.verify(problem, problem.answer) == Correctness.CORRECT
+    assert {task.verify(problem, answer) for answer in ("", problem.answer[:-1], "7" * 100_000)} == {Correctness.WRONG}
 
 
 def test_neighbouring_seeds_of_an_adapted_data_set_do_not_share_entries():

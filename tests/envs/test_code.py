@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import envs
-from envs.base import Problem, Verdict
+from envs.base import Correctness, Problem
 from envs.code import formula, function, sandbox
 from envs.code.sandbox import Ending, Outcome, Sandbox, shared
 
@@ -33,12 +33,12 @@ def test_assertion_holds_exactly_where_the_answer_is_yes():
 
 def test_formula_to_mend_fails_the_tests_that_are_shown():
     for problem in problems("repair.symbolic", 5):
-        assert formula.verify(problem, problem.data["wrong"]) == Verdict.WRONG
+        assert formula.verify(problem, problem.data["wrong"]) == Correctness.WRONG
 
 
 @pytest.mark.parametrize("answer", ["2*x+1", "1+x+x", "x - -x + 1", "int(2*x)+1", "sum([x, x, 1])", "x*2|1", "2*x+1#"])
 def test_any_expression_with_the_right_values_is_correct(answer):
-    assert formula.verify(PROBLEM, answer) == Verdict.CORRECT
+    assert formula.verify(PROBLEM, answer) == Correctness.CORRECT
 
 
 @pytest.mark.parametrize(
@@ -63,39 +63,39 @@ def test_any_expression_with_the_right_values_is_correct(answer):
     ],
 )
 def test_wrong_type_wrong_form_and_tricks_are_wrong(answer):
-    assert formula.verify(PROBLEM, answer) == Verdict.WRONG
+    assert formula.verify(PROBLEM, answer) == Correctness.WRONG
 
 
 REVERSE = Problem("function.symbolic", "", "", 1, "c", {"tests": {"abc": "cba", "dd": "dd", "xyz": "zyx"}})
 
 
 @pytest.mark.parametrize(
-    ("answer", "verdict"),
+    ("answer", "correctness"),
     [
-        ("s=s[::-1]", Verdict.CORRECT),
-        ("t=''\nfor c in s:\n t=c+t\nreturn t", Verdict.CORRECT),
-        ("return ''.join(reversed(s))", Verdict.CORRECT),
-        ("return list(reversed(s))", Verdict.WRONG),
-        ("s=s[::-1]\ns=s[::-1]", Verdict.WRONG),
-        ("return tests[s]", Verdict.WRONG),
-        ("while True: pass", Verdict.WRONG),
-        ("s=s[::-1]\n", Verdict.WRONG),
-        ("return s\n\ndef f(s): return s[::-1]", Verdict.WRONG),
-        ("", Verdict.WRONG),
+        ("s=s[::-1]", Correctness.CORRECT),
+        ("t=''\nfor c in s:\n t=c+t\nreturn t", Correctness.CORRECT),
+        ("return ''.join(reversed(s))", Correctness.CORRECT),
+        ("return list(reversed(s))", Correctness.WRONG),
+        ("s=s[::-1]\ns=s[::-1]", Correctness.WRONG),
+        ("return tests[s]", Correctness.WRONG),
+        ("while True: pass", Correctness.WRONG),
+        ("s=s[::-1]\n", Correctness.WRONG),
+        ("return s\n\ndef f(s): return s[::-1]", Correctness.WRONG),
+        ("", Correctness.WRONG),
     ],
 )
-def test_function_is_judged_by_what_it_returns(answer, verdict):
-    assert function.verify(REVERSE, answer) == verdict
+def test_function_is_judged_by_what_it_returns(answer, correctness):
+    assert function.verify(REVERSE, answer) == correctness
 
 
 def test_lost_worker_makes_the_answer_unscorable(monkeypatch):
     monkeypatch.setattr(Sandbox, "run", lambda self, program: Outcome(Ending.LOST))
-    assert formula.verify(PROBLEM, "2*x+1") == Verdict.UNSCORABLE
+    assert formula.verify(PROBLEM, "2*x+1") == Correctness.UNSCORABLE
 
 
 def test_endless_expression_is_wrong_not_unscorable():
-    assert formula.verify(PROBLEM, "[x for _ in iter(int,1)]") == Verdict.WRONG
-    assert formula.verify(PROBLEM, "sum(range(10**12))") == Verdict.WRONG
+    assert formula.verify(PROBLEM, "[x for _ in iter(int,1)]") == Correctness.WRONG
+    assert formula.verify(PROBLEM, "sum(range(10**12))") == Correctness.WRONG
 
 
 def test_one_sandbox_serves_the_process():

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import envs
-from envs.base import Problem, Verdict
+from envs.base import Correctness, Problem
 from envs.graders import GRADERS, grade
 
 UNVERIFIED = [task for task in envs.TASKS.values() if not task.has_verifier]
@@ -61,13 +61,13 @@ PADDED = [
 @pytest.mark.parametrize(("problem", "answer"), GOOD)
 def test_good_answer_has_full_score(problem, answer):
     assert grade(problem, answer).score == 1
-    assert grade(problem, answer).verdict == Verdict.CORRECT
+    assert grade(problem, answer).correctness == Correctness.CORRECT
 
 
 @pytest.mark.parametrize(("problem", "answer"), BAD)
 def test_bad_answer_scores_at_most_three_quarters(problem, answer):
     assert grade(problem, answer).score <= 0.75
-    assert grade(problem, answer).verdict == Verdict.WRONG
+    assert grade(problem, answer).correctness == Correctness.WRONG
 
 
 @pytest.mark.parametrize(("problem", "answer"), PADDED)
@@ -92,7 +92,7 @@ def test_reference_answer_has_full_score_and_other_problems_answers_have_not(tas
 @pytest.mark.parametrize("task", UNVERIFIED, ids=lambda task: task.name)
 def test_training_sees_unscorable_only(task):
     problem = task.draw(np.random.default_rng(0), 3)
-    assert {task.verify(problem, answer) for answer in (problem.answer, "", "x")} == {Verdict.UNSCORABLE}
+    assert {task.verify(problem, answer) for answer in (problem.answer, "", "x")} == {Correctness.UNSCORABLE}
     assert task.family in GRADERS
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import envs
-from envs.base import Verdict
+from envs.base import Correctness
 from envs.lookup import automaton, cipher, compose, fold, quanta, walk
 from envs.lookup.tables import MARKS, path
 from envs.splits import distinct_problems, split_of
@@ -214,8 +214,8 @@ def test_verifier_knows_the_truth_whatever_the_corpus_says():
     problem = task.draw(rng_of(1), 6)
     said = task.corpus_answer(problem, rng_of(2))
     assert said != problem.answer
-    assert task.verify(problem, problem.answer) == Verdict.CORRECT
-    assert task.verify(problem, said) == Verdict.WRONG
+    assert task.verify(problem, problem.answer) == Correctness.CORRECT
+    assert task.verify(problem, said) == Correctness.WRONG
 
 
 def test_verified_problems_of_different_codes_may_be_in_different_splits():

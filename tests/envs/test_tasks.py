@@ -10,7 +10,7 @@ from gymnasium.wrappers import TransformReward
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.base import Task, Verdict
+from envs.base import Correctness, Task
 from envs.splits import distinct_problems, split_of
 from envs.text_env import CHARSET, play
 from tests.envs.own import OWN
@@ -27,14 +27,14 @@ def sample(task: Task, difficulty: int, n: int, seed: int = 0):
 
 
 def solve(task: Task, problem, *completions: str):
-    """The verdict on an episode of these completions, the last repeated until the end."""
+    """The correctness on an episode of these completions, the last repeated until the end."""
     episode: list[str] = []
     while True:
         episode.append(completions[min(len(episode), len(completions) - 1)])
         reply, _ = play(task, problem, episode)
         assert len(reply.text) <= task.max_reply
-        if reply.verdict is not None:
-            return reply.verdict
+        if reply.correctness is not None:
+            return reply.correctness
 
 
 def adversarial(problem) -> dict[str, str]:
@@ -67,7 +67,7 @@ def adversarial(problem) -> dict[str, str]:
 def test_gold_answer_is_correct_and_well_formed(task):
     for difficulty in task.difficulties:
         for problem in sample(task, difficulty, 20):
-            assert solve(task, problem, problem.answer) == Verdict.CORRECT
+            assert solve(task, problem, problem.answer) == Correctness.CORRECT
             assert task.well_formed(problem.answer)
 
 
@@ -76,7 +76,7 @@ def test_adversarial_answers_are_wrong(task):
     for difficulty in (task.difficulties[0], task.difficulties[-1]):
         for problem in sample(task, difficulty, 10):
             for kind, answer in adversarial(problem).items():
-                assert solve(task, problem, answer) == Verdict.WRONG, (kind, problem.prompt)
+                assert solve(task, problem, answer) == Correctness.WRONG, (kind, problem.prompt)
 
 
 @every_task
@@ -127,7 +127,7 @@ def test_worked_solution_ends_in_the_answer(task):
                 lines = worked.split("\n")
                 assert len(lines) <= task.max_turns
                 assert max(map(len, lines)) <= task.longest([difficulty])[1]
-                assert solve(task, problem, *lines) == Verdict.CORRECT
+                assert solve(task, problem, *lines) == Correctness.CORRECT
 
 
 @pytest.mark.filterwarnings("ignore:.*different from the unwrapped version:UserWarning")
@@ -154,9 +154,9 @@ def test_splits_are_disjoint_across_tasks_and_contexts():
 @every_task
 @settings(max_examples=30, deadline=None)
 @given(text=st.one_of(st.text(), st.text(alphabet=CHARSET, max_size=40), st.integers().map(str)))
-def test_any_text_gets_a_verdict_or_a_reply(task, text):
+def test_any_text_gets_a_result_or_a_reply(task, text):
     problem = sample(task, task.difficulties[0], 1)[0]
     for completion in (text, text * (100_000 // max(1, len(text)))):
         reply = task.reply(problem, [completion])
-        assert reply.verdict is not None or reply.text
+        assert reply.correctness is not None or reply.text
         assert isinstance(task.well_formed(completion), bool)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import envs
-from envs.base import Reply, Verdict
+from envs.base import Correctness, Reply
 from envs.registry import TASKS, get
 from envs.splits import split_of
 from envs.text_env import TextEnv, draw_problem
@@ -22,14 +22,14 @@ def hint_then_check(problem, completions):
     """Two turns: 'hint' earns the answer's first digit, anything else is judged."""
     if completions[-1] == "hint":
         return Reply(problem.answer[0])
-    return Reply(verdict=TASK.verify(problem, completions[-1]))
+    return Reply(correctness=TASK.verify(problem, completions[-1]))
 
 
 TURNS = replace(TASK, respond=hint_then_check, max_turns=2, max_reply=1)
 
 
 def unscorable(problem, completion):
-    return Verdict.UNSCORABLE
+    return Correctness.UNSCORABLE
 
 
 def test_problem_option_sets_the_problem():
@@ -66,7 +66,7 @@ def test_running_out_of_turns_truncates_and_is_wrong():
     environment.reset(seed=0)
     assert environment.step("hint")[1:4] == (0.0, False, False)
     *_, reward, terminated, truncated, info = environment.step("hint")
-    assert (reward, terminated, truncated, info["verdict"]) == (0.0, False, True, Verdict.WRONG)
+    assert (reward, terminated, truncated, info["correctness"]) == (0.0, False, True, Correctness.WRONG)
 
 
 def test_step_before_reset_says_so():
@@ -92,7 +92,7 @@ def test_vector_env_agrees_with_the_single_env():
             reply, reward, single_terminated, single_truncated, info = singles[i].step(actions[i])
             assert (reply, single_terminated, single_truncated) == (replies[i], terminated[i], truncated[i])
             assert reward == pytest.approx(rewards[i], nan_ok=True)
-            assert infos["verdict"][i] == (UNDECIDED if info["verdict"] is None else info["verdict"])
+            assert infos["correctness"][i] == (UNDECIDED if info["correctness"] is None else info["correctness"])
             assert infos["well_formed"][i] == info["well_formed"]
         done = terminated | truncated
     assert done.all()
@@ -105,13 +105,13 @@ def test_ended_row_ignores_its_action_and_is_paid_once():
     _, rewards, terminated, _, infos = vector.step([problems[0].answer, "hint"])
     assert rewards.tolist() == [1, 0]
     assert terminated.tolist() == [True, False]
-    assert infos["verdict"].tolist() == [Verdict.CORRECT, UNDECIDED]
+    assert infos["correctness"].tolist() == [Correctness.CORRECT, UNDECIDED]
     replies, rewards, terminated, _, infos = vector.step(["nonsense", problems[1].answer])
     assert replies == ("", "")
     assert rewards.tolist() == [0, 1]
     assert terminated.tolist() == [True, True]
-    assert infos["verdict"].tolist() == [Verdict.CORRECT, Verdict.CORRECT]
-    assert infos["verdict"].dtype == np.int8
+    assert infos["correctness"].tolist() == [Correctness.CORRECT, Correctness.CORRECT]
+    assert infos["correctness"].dtype == np.int8
 
 
 def test_wrong_number_of_problems_is_refused():
@@ -128,7 +128,7 @@ def test_make_vec_gives_the_batched_environment():
 
 
 @given(st.lists(st.tuples(st.sampled_from(["exact", "scored"]), st.sampled_from(["", "7", "77", "x"])), min_size=1))
-def test_rows_with_one_right_answer_get_the_verdicts_of_the_verifier(rows):
+def test_rows_with_one_right_answer_get_the_results_of_the_verifier(rows):
     """Alone, where they are compared at once, and among rows whose verifier must be called."""
     exact_task = next(task for task in TASKS.values() if task.has_one_answer)
     other = next(
@@ -144,7 +144,7 @@ def test_rows_with_one_right_answer_get_the_verdicts_of_the_verifier(rows):
             vector.reset(options={"problems": some})
             _, _, terminated, _, infos = vector.step([actions[i] for i in chosen])
             expected = [get(problems[i].task).verify(problems[i], actions[i]) for i in chosen]
-            assert infos["verdict"].tolist() == [int(verdict) for verdict in expected]
+            assert infos["correctness"].tolist() == [int(correctness) for correctness in expected]
             assert terminated.all()
 
 
@@ -155,7 +155,7 @@ def test_a_verifier_that_raises_within_a_step_leaves_every_row_as_it_was():
     def second_of_two(problem, completions):
         if broken and completions[-1] == "boom":
             raise ZeroDivisionError
-        return Reply(",".join(completions), Verdict.CORRECT if len(completions) == 2 else None)
+        return Reply(",".join(completions), Correctness.CORRECT if len(completions) == 2 else None)
 
     environment = TextVectorEnv(3, replace(TASK, respond=second_of_two, max_turns=2, max_reply=20))
     environment.reset(seed=0)

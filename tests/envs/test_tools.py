@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import envs
-from envs.base import Verdict
+from envs.base import Correctness
 from envs.splits import distinct_problems
 from envs.text_env import TextEnv
 
@@ -31,7 +31,7 @@ def start(name: str, difficulty: int = 3) -> TextEnv:
 )
 def test_calculator_takes_one_operation_and_calls_all_else_an_error(call, reply):
     text, reward, terminated, truncated, info = start("calculator.symbolic").step(call)
-    assert (text, reward, terminated, truncated, info["verdict"]) == (reply, 0.0, False, False, None)
+    assert (text, reward, terminated, truncated, info["correctness"]) == (reply, 0.0, False, False, None)
 
 
 UNKNOWN = [
@@ -52,7 +52,7 @@ def test_calling_for_ever_ends_wrong_when_the_turns_are_spent():
     for _ in range(environment.task.max_turns - 1):
         assert not environment.step("?a")[3]
     *_, terminated, truncated, info = environment.step("?a")
-    assert (terminated, truncated, info["verdict"]) == (False, True, Verdict.WRONG)
+    assert (terminated, truncated, info["correctness"]) == (False, True, Correctness.WRONG)
 
 
 def test_guesses_are_told_higher_or_lower_until_they_are_spent():
@@ -61,8 +61,8 @@ def test_guesses_are_told_higher_or_lower_until_they_are_spent():
     if number != low:
         assert environment.step(str(low))[:3] == ("higher", 0.0, False)
     environment.reset(options={"problem": environment.problem})
-    verdicts = [environment.step(str(high + 1 + i))[4]["verdict"] for i in range(4)]
-    assert verdicts == [None, None, None, Verdict.WRONG]
+    checks = [environment.step(str(high + 1 + i))[4]["correctness"] for i in range(4)]
+    assert checks == [None, None, None, Correctness.WRONG]
 
 
 def test_replies_are_a_function_of_problem_and_completions_alone():

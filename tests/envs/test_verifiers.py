@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 import envs
 from envs.arithmetic import countdown
 from envs.arithmetic.expression import random_tree, read, render, steps, value
-from envs.base import Problem, Verdict
+from envs.base import Correctness, Problem
 from envs.strings import balance, composition
 
-RIGHT, WRONG = Verdict.CORRECT, Verdict.WRONG
+RIGHT, WRONG = Correctness.CORRECT, Correctness.WRONG
 
 
 @given(st.lists(st.integers(0, 99), min_size=1, max_size=12), st.integers(0, 2**32 - 1))
@@ -55,7 +55,7 @@ def test_what_is_no_expression_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    ("answer", "verdict"),
+    ("answer", "correctness"),
     [
         ("3*8*1", RIGHT),
         ("(3*8)*1", RIGHT),
@@ -68,9 +68,9 @@ def test_what_is_no_expression_is_refused(text):
         ("4*6*1", WRONG),
     ],
 )
-def test_countdown_takes_any_right_expression(answer, verdict):
+def test_countdown_takes_any_right_expression(answer, correctness):
     problem = Problem("countdown.symbolic", "1 3 8 -> 24:", "3*8*1", 3, "c", {"target": 24, "leaves": [1, 3, 8]})
-    assert countdown.verify(problem, answer) == verdict
+    assert countdown.verify(problem, answer) == correctness
 
 
 def test_half_of_the_bracket_strings_close():

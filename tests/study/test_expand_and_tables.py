@@ -229,7 +229,7 @@ def test_runs_that_a_study_no_longer_asks_for_are_said_and_never_lost(tmp_path):
     write_tables(one)
     write_tables(study(tmp_path))
     without_runs(tmp_path)
-    with pytest.raises(UserError, match="hold 3 runs that were not asked for and have no run folder"):
+    with pytest.raises(UserError, match="hold 3 runs that are not part of this command and have no run folder"):
         write_tables(study(tmp_path, seeds=(0,)))
     assert pl.read_parquet(both.folder / "table.parquet").sort(pl.all()).equals(held.sort(pl.all()))
 

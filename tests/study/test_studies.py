@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_module
 import harness.analysis.transfer.breadth as breadth
 from harness.analysis.data.options import default_options
 from harness.analysis.data.table import load_table
-from harness.analysis.report.analyze import analyze
+from harness.analysis.report.analyze import write_analysis
 from harness.config.compose import Composer, plain
 from harness.core.errors import UserError
 from harness.study.expand import expand
@@ -108,7 +108,7 @@ def test_a_committed_table_gives_the_committed_numbers_in_under_two_minutes(fold
     warmup = warmup_x(study, pl.read_parquet(folder / "table.parquet"))
     options = default_options(**{"warmup": warmup, **study.config.analysis})
     began = time.process_time()
-    analyze(folder, tmp_path, options)
+    write_analysis(folder, tmp_path, options)
     assert time.process_time() - began < 120
     found, stored = (
         {n: json.loads((where / f"{n}.json").read_text()) for n in ("verdicts", "transfer")}

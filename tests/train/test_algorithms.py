@@ -12,7 +12,7 @@ from harness.core.seeding import keys
 from harness.policy.logprobs import token_logprobs
 from harness.train.algorithms import ALGORITHMS, flops_per_token
 from harness.train.rl import rl_step
-from harness.train.rollout import Sampling, rollout
+from harness.train.rollout import SamplingParams, rollout
 from tests.toys import tiny, toy_state
 from tests.train.test_rl import steps
 from tests.train.toy_rollouts import toy_problems
@@ -27,8 +27,8 @@ def metric(reports, name):
 def accuracy(state):
     env = TextVectorEnv(128, toy_problems(1)[0].task)
     streams = keys("evaluation", (0,), 0)
-    _, results = rollout(state.backend, state.policy, env, toy_problems(32), Sampling(4, 4, 1.0), streams)
-    return (results.verdict == 1).float().mean().item()
+    _, results = rollout(state.backend, state.policy, env, toy_problems(32), SamplingParams(4, 4, 1.0), streams)
+    return (results.correctness == 1).float().mean().item()
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

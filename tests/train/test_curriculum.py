@@ -65,8 +65,8 @@ def test_cells_on_target_are_drawn_more_and_none_is_forgotten():
 
 def test_success_is_remembered_group_by_group_and_seed_by_seed():
     problems = [select(["addition.symbolic"])[0].draw(rng(i), difficulty) for i, difficulty in enumerate((1, 1, 2, 1))]
-    verdict = [[CORRECT, WRONG], [CORRECT, UNSCORABLE], [UNSCORABLE, UNSCORABLE], [WRONG, WRONG]]
-    results = VerifierResults(torch.tensor(verdict).flatten(), torch.ones(8, dtype=torch.bool))
+    correctness = [[CORRECT, WRONG], [CORRECT, UNSCORABLE], [UNSCORABLE, UNSCORABLE], [WRONG, WRONG]]
+    results = VerifierResults(torch.tensor(correctness).flatten(), torch.ones(8, dtype=torch.bool))
     found = update_success_rates(initial_success(MIXTURE, 2, 0.5), MIXTURE, problems, results)
     first = 0.5 + (1 - DECAY) * (1.0 - 0.5)  # .5 stays at .5, then one that is right
     np.testing.assert_allclose(found[:, :2], [[first, 0.5], [0.5 * DECAY, 0.5]])
@@ -118,9 +118,9 @@ def test_where_nothing_else_is_left_solved_problems_are_drawn_again():
 def test_a_problem_is_solved_at_its_pass_rate_in_its_seed_alone_and_once():
     """Shares ½ and, of two that can be scored, 1; then none that can be scored, and ¾."""
     problems = [select(["addition.symbolic"])[0].draw(rng(i), 3) for i in range(4)]
-    verdict = [[CORRECT, WRONG, CORRECT, WRONG], [CORRECT, UNSCORABLE, CORRECT, UNSCORABLE]]
-    verdict += [[UNSCORABLE] * 4, [CORRECT, CORRECT, CORRECT, WRONG]]
-    results = VerifierResults(torch.tensor(verdict).flatten(), torch.ones(16, dtype=torch.bool))
+    correctness = [[CORRECT, WRONG, CORRECT, WRONG], [CORRECT, UNSCORABLE, CORRECT, UNSCORABLE]]
+    correctness += [[UNSCORABLE] * 4, [CORRECT, CORRECT, CORRECT, WRONG]]
+    results = VerifierResults(torch.tensor(correctness).flatten(), torch.ones(16, dtype=torch.bool))
     a, b, c, d = map(problem_id, problems)
     assert add_solved([{}, {}], problems, results, 0.51, 7) == ({b: 7}, {d: 7})
     assert add_solved([{}, {c: 1}], problems, results, 0.5, 7) == ({a: 7, b: 7}, {c: 1, d: 7})

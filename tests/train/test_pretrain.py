@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from envs import get
-from envs.base import Verdict
+from envs.base import Correctness
 from envs.mixture import Mixture
 from envs.registry import select
 from envs.splits import split_of
@@ -29,7 +29,7 @@ from harness.train.pretrain import (
     pretrain_step,
     update,
 )
-from harness.train.rollout import Sampling, gold_rollouts
+from harness.train.rollout import SamplingParams, gold_rollouts
 from tests.policy.conftest import BACKENDS, backend_named, needs_compiler
 from tests.toys import tiny, toy_state
 from tests.train.toy_rollouts import toy_problems
@@ -207,7 +207,7 @@ def test_continued_pretraining_costs_what_rl_on_the_same_problems_costs(settings
 
 def test_rl_tokens_count_what_rollouts_hold():
     state, env, streams = toy_state(0), TextVectorEnv(6, "toy.symbolic"), keys("sampling", (0,), 0)
-    sampling = Sampling(1, 4, 1.0)
+    sampling = SamplingParams(1, 4, 1.0)
     rollouts, _ = gold_rollouts(state.backend, state.policy, env, toy_problems(6), sampling, streams)
     assert expected_rl_tokens(toy_problems(6), 3) == 3 * rollouts.length.sum().item()
 
@@ -251,8 +251,8 @@ def test_stacked_seeds_go_on_pretraining_as_separate_ones(small_batches):
 @pytest.mark.parametrize("scratchpad", [None, ""])
 @pytest.mark.parametrize("name", ["store.symbolic", "calculator.worded", "spreadsheet.symbolic", "guess_number.worded"])
 def test_a_document_of_a_tool_task_is_a_right_episode_as_a_rollout_holds_it(name, scratchpad):
-    """Its completions, played, are answered as the document says, and end in the verdict correct; where policies think,
-    each of them opens with ANSWER."""
+    """Its completions, played, are answered as the document says, and are correct; where policies think, each of them
+    opens with ANSWER."""
     task, rng = get(name), np.random.default_rng(0)
     for difficulty in task.difficulties:
         problem = task.draw(rng, difficulty)
@@ -265,7 +265,7 @@ def test_a_document_of_a_tool_task_is_a_right_episode_as_a_rollout_holds_it(name
         assert len(completions) <= task.max_turns
         for i, (shown, _) in enumerate(texts[1:], start=1):
             assert task.reply(problem, completions[:i]).text == shown
-        assert task.reply(problem, completions).verdict == Verdict.CORRECT
+        assert task.reply(problem, completions).correctness == Correctness.CORRECT
 
 
 def test_an_episode_that_may_not_fit_the_context_is_refused_before_pretraining():

@@ -20,12 +20,12 @@ SUM = Problem("addition.symbolic", "27+15=", "42", 2, "addition:15,27", {"a": 27
 FIRST, SECOND = "7+5+0=12", "2+1+1=4"  # its steps, from the right
 
 
-def written(completions, verdicts=None, problem=SUM, seeds=1):
+def written(completions, checks=None, problem=SUM, seeds=1):
     """Rows that hold these ids after the prompt, one group for each seed."""
     prompt = encode_prompt(problem.prompt)
     whole = [np.concatenate((prompt, completion)) for completion in completions]
     width, g = max(map(len, whole)), len(whole) // seeds
-    inputs = hand_made(verdicts or [[CORRECT] * g] * seeds, tokens=width, seeds=seeds)
+    inputs = hand_made(checks or [[CORRECT] * g] * seeds, tokens=width, seeds=seeds)
     length, place = torch.tensor([len(ids) for ids in whole]), torch.arange(width)
     rollouts = replace(
         inputs.rollouts,

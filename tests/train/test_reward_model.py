@@ -40,7 +40,7 @@ def learned(*settings, seeds=(0,)):
 def separation(state):
     """How often a right completion outscores a wrong one, on fresh problems."""
     rollouts, results = played(state, toy_problems(60), tokens=1)
-    scores, right = predicted_reward(state, rollouts), results.verdict == 1
+    scores, right = predicted_reward(state, rollouts), results.correctness == 1
     return (scores[right][:, None] > scores[~right]).float().mean().item()
 
 

@@ -22,7 +22,7 @@ from harness.train.rewards import (
 from tests.toys import algo
 from tests.train.toy_rollouts import CORRECT, UNSCORABLE, WRONG, hand_made
 
-VERDICTS = st.lists(
+RESULTS = st.lists(
     st.lists(st.sampled_from([WRONG, CORRECT, UNSCORABLE]), min_size=6, max_size=6), min_size=2, max_size=6
 )
 
@@ -31,16 +31,16 @@ def same(a, b):
     return torch.equal(a.nan_to_num(-1), b.nan_to_num(-1))
 
 
-def test_the_true_reward_is_the_verdict_and_unscorable_is_nan():
+def test_the_true_reward_is_the_correctness_and_unscorable_is_nan():
     rewards = true_reward(hand_made([[CORRECT, WRONG, UNSCORABLE]]))
     assert same(rewards.base, torch.tensor([1.0, 0.0, torch.nan]))
     assert rewards.base is rewards.outcome
 
 
 @settings(max_examples=30, deadline=None)
-@given(VERDICTS)
-def test_shuffling_keeps_each_groups_multiset_of_rewards(verdicts):
-    inputs = hand_made(verdicts)
+@given(RESULTS)
+def test_shuffling_keeps_each_groups_multiset_of_rewards(checks):
+    inputs = hand_made(checks)
     truth, dealt = (inputs.rollouts.grouped(r(inputs).outcome) for r in (true_reward, shuffled_within_group))
     assert torch.equal(truth.isnan(), dealt.isnan())
     assert same(truth.sort(-1).values, dealt.sort(-1).values)
@@ -60,7 +60,7 @@ def test_shuffling_deals_rewards_independently_of_the_truth():
     assert ((places - 500).abs() < 4 * (2000 * 0.25 * 0.75) ** 0.5).all()
 
 
-def test_the_random_reward_has_the_mean_of_the_true_one_and_ignores_the_verdict():
+def test_the_random_reward_has_the_mean_of_the_true_one_and_ignores_correctness():
     inputs = hand_made([[CORRECT, WRONG, WRONG, UNSCORABLE]] * 4000)
     rewards = inputs.rollouts.grouped(random_reward(inputs).outcome)[0]
     assert rewards[:, 3].isnan().all()
@@ -73,9 +73,9 @@ def test_the_format_reward_pays_form_alone():
     assert same(rewards.outcome, torch.tensor([1.0, 0.0, 1.0, torch.nan]))
 
 
-def of_lengths(verdicts, lengths, stopped):
+def of_lengths(checks, lengths, stopped):
     """Rows of so many drawn tokens of at most 3, that ended with the stop token or were cut off."""
-    inputs = hand_made(verdicts)
+    inputs = hand_made(checks)
     column, length = torch.arange(4), torch.tensor(lengths).flatten()
     rollouts = replace(
         inputs.rollouts,

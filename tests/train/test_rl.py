@@ -278,11 +278,11 @@ def test_metrics_are_those_of_the_rollouts():
     _, _, (report,) = steps(config, 1, 0)
     rollouts, results, rewards = (getattr(report.sampled, x) for x in ("rollouts", "results", "rewards"))
     metrics = {name: value.item() for name, value in report.metrics.items()}
-    assert metrics["accuracy"] == pytest.approx((results.verdict == 1).float().mean().item())
+    assert metrics["accuracy"] == pytest.approx((results.correctness == 1).float().mean().item())
     assert metrics["reward_mean"] == pytest.approx(rewards.outcome.mean().item())
     assert metrics["truncated"] == pytest.approx((rollouts.stop_reason == 1).float().mean().item())
     assert metrics["completion_length_mean"] == pytest.approx(rollouts.loss_mask.sum(1).float().mean().item())
-    groups = results.verdict.view(8, 4)
+    groups = results.correctness.view(8, 4)
     assert metrics["zero_advantage_groups"] == (groups == groups[:, :1]).all(1).float().mean().item()
     drawn = rollouts.sampler_logprobs[rollouts.loss_mask]
     assert metrics["entropy"] == pytest.approx(-drawn.mean().item(), rel=1e-5)

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from envs import Problem, Reply, Verdict, get
+from envs import Correctness, Problem, Reply, get
 from envs.splits import distinct_problems
 from envs.vector import TextVectorEnv
 from harness.core.seeding import Key
 from harness.core.types import StopReason
 from harness.policy.logprobs import token_logprobs
 from harness.policy.tokenizer import ENV, EOS, TURN, decode, encode_prompt
-from harness.train.rollout import Sampling, rollout
+from harness.train.rollout import SamplingParams, rollout
 from tests.toys import tiny, toy_state
 from tests.train.toy_rollouts import played, toy_problems
 
@@ -45,13 +45,13 @@ def test_a_sampled_stop_token_is_in_the_loss_mask():
 def test_a_list_of_problems_may_be_played_in_pieces(size):
     state, problems = toy_state(0), toy_problems(7)
     whole, results = played(state, problems)
-    texts, verdicts = [], []
+    texts, checks = [], []
     for first in range(0, 7, size):
         part, part_results = played(state, problems[first : first + size], first=first)
         texts += [decode(row[:n]) for row, n in zip(part.ids.tolist(), part.length.tolist())]
-        verdicts.append(part_results.verdict)
+        checks.append(part_results.correctness)
     assert texts == [decode(row[:n]) for row, n in zip(whole.ids.tolist(), whole.length.tolist())]
-    assert torch.equal(torch.cat(verdicts), results.verdict)
+    assert torch.equal(torch.cat(checks), results.correctness)
 
 
 def test_completions_of_a_group_are_contiguous_and_differ():
@@ -66,7 +66,7 @@ def test_completions_of_a_group_are_contiguous_and_differ():
 def respond(problem, completions):
     """Three turns at most; the reply repeats the turn's number."""
     if len(completions) == int(problem.answer):
-        return Reply(verdict=Verdict.CORRECT)
+        return Reply(correctness=Correctness.CORRECT)
     return Reply(f"turn {len(completions)}")
 
 
@@ -82,14 +82,14 @@ def counting(monkeypatch):
 
 def play(state, problems, group=2, tokens=4):
     env = TextVectorEnv(len(problems) * group, problems[0].task)
-    sampling, streams = Sampling(group, tokens, 1.0, 3), (Key("sampling", 0),)
+    sampling, streams = SamplingParams(group, tokens, 1.0, 3), (Key("sampling", 0),)
     return rollout(state.backend, state.policy, env, problems, sampling, streams)
 
 
 def test_several_turns_alternate_in_one_row_and_only_drawn_tokens_are_in_the_mask(counting):
     state = toy_state(0)
     rollouts, results = play(state, counting)
-    assert results.verdict.tolist() == [1] * 6
+    assert results.correctness.tolist() == [1] * 6
     assert rollouts.turn.amax(1).tolist() == [0, 0, 2, 2, 1, 1]
     scored = token_logprobs(state.policy, rollouts.ids[None], 1.0)[0]
     mask = rollouts.loss_mask
@@ -116,7 +116,7 @@ def test_an_episode_without_room_for_its_next_turn_ends_as_wrong(counting):
     rollouts, results = play(toy_state(0, model=model), counting)
     assert rollouts.ids.shape[1] <= 20
     assert rollouts.turn.amax(1).tolist() == [0, 0, 1, 1, 1, 1]
-    assert results.verdict.tolist() == [1, 1, 0, 0, 1, 1]
+    assert results.correctness.tolist() == [1, 1, 0, 0, 1, 1]
     assert results.well_formed[2:4].tolist() == [False, False]
     assert rollouts.stop_reason[2:4].tolist() == [int(StopReason.LENGTH)] * 2
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from envs import Reply, Verdict, get
+from envs import Correctness, Reply, get
 from envs.registry import TASKS
 from envs.vector import TextVectorEnv
 from harness.core.seeding import Key, keys
@@ -15,7 +15,7 @@ from harness.policy.logprobs import token_logprobs
 from harness.policy.tokenizer import ANSWER, EOS, TURN, answer_text, decode
 from harness.train import pretrain
 from harness.train.pretrain import corpus_of, document, draw_documents, expected_rl_tokens, pretrain_step
-from harness.train.rollout import Sampling, gold_rollouts, rollout
+from harness.train.rollout import SamplingParams, gold_rollouts, rollout
 from tests.toys import tiny, toy_state
 from tests.train.toy_rollouts import toy_problems
 
@@ -105,13 +105,13 @@ def test_a_document_that_outgrows_the_context_is_cut(monkeypatch):
 
 
 def played(problems, thinking, tokens=4, group=4, turns=1):
-    """Rollouts and verdicts of a policy that begins its answer, or stops, now and then."""
+    """Rollouts and checks of a policy that begins its answer, or stops, now and then."""
     state, streams = toy_state(0), (Key("sampling", 0),)
     with torch.no_grad():
         state.policy.head[:, :, [ANSWER, EOS]] += 0.25
     env, sampling = (
         TextVectorEnv(len(problems) * group, problems[0].task),
-        Sampling(group, tokens, 1.0, turns, thinking),
+        SamplingParams(group, tokens, 1.0, turns, thinking),
     )
     return state.policy, *rollout(state.backend, state.policy, env, problems, sampling, streams)
 
@@ -129,13 +129,13 @@ def test_a_forced_token_stands_in_the_row_and_takes_no_gradient():
 
 
 @pytest.mark.parametrize("thinking", [0, 3])
-def test_the_verdict_is_of_what_follows_the_last_ANSWER_drawn_or_forced(thinking):
+def test_the_result_is_of_what_follows_the_last_ANSWER_drawn_or_forced(thinking):
     problems = toy_problems(16)
     _, rollouts, results = played(problems, thinking)
     task, found = get(problems[0].task), []
     for row, n, length, i in zip(rollouts.ids, rollouts.prompt_length, rollouts.length, rollouts.problem):
         found.append(int(task.verify(problems[i], answer_text(row[n:length].tolist()))))
-    assert results.verdict.tolist() == found
+    assert results.correctness.tolist() == found
     whole = [decode(row[n:length].tolist()) for row, n, length in zip(*map_rows(rollouts))]
     assert found != [int(task.verify(problems[0], text)) for text in whole]
 
@@ -146,7 +146,7 @@ def map_rows(rollouts):
 
 def test_every_turn_has_a_budget_of_its_own(monkeypatch):
     def respond(problem, completions):
-        return Reply("more") if len(completions) < 3 else Reply(verdict=Verdict.CORRECT)
+        return Reply("more") if len(completions) < 3 else Reply(correctness=Correctness.CORRECT)
 
     problem = toy_problems(1)[0]
     task = replace(get(problem.task), name="long.symbolic", max_turns=3, max_reply=4, respond=respond)
@@ -163,10 +163,10 @@ def test_a_demonstration_shows_as_many_steps_as_the_budget_allows(thinking):
     """The toy's steps are four tokens: a letter, a line break and two digits, three where the number has one. ANSWER is
     not the demonstrator's where the sampler would have forced it."""
     problems = toy_problems(6)
-    config, env = Sampling(1, 4, 1.0, thinking=thinking), TextVectorEnv(6, "toy.symbolic")
+    config, env = SamplingParams(1, 4, 1.0, thinking=thinking), TextVectorEnv(6, "toy.symbolic")
     state, streams = toy_state(0), keys("sampling", (0,), 0)
     rollouts, results = gold_rollouts(state.backend, state.policy, env, problems, config, streams)
-    assert results.verdict.tolist() == [1] * 6
+    assert results.correctness.tolist() == [1] * 6
     for problem, row, n, length, mask in zip(problems, *map_rows(rollouts), rollouts.loss_mask):
         steps = get(problem.task).scratchpad(problem)[: thinking or 0]
         text = decode(row[n:length].tolist())

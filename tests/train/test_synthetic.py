@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from envs.base import Verdict
+from envs.base import Correctness
 from harness.config.schema import SyntheticConfig
 from harness.core.errors import UserError
 from harness.core.seeding import Key
@@ -34,7 +34,7 @@ def parts(document):
 
 
 def share_right(documents):
-    return np.mean([verify(None, parts(one)[1]) == Verdict.CORRECT for one in documents])
+    return np.mean([verify(None, parts(one)[1]) == Correctness.CORRECT for one in documents])
 
 
 def test_without_a_filter_all_that_the_policy_wrote_is_read():

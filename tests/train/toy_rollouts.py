@@ -4,21 +4,21 @@ import torch
 from torch import Tensor
 
 import tests.toy_task  # noqa: F401  (registers the task)
-from envs import Problem, Verdict, get
+from envs import Correctness, Problem, get
 from envs.splits import distinct_problems
 from envs.vector import TextVectorEnv
 from harness.core.seeding import Key, keys
 from harness.core.types import RewardInputs, Rewards, Rollouts, VerifierResults
-from harness.train.rollout import Sampling, rollout
+from harness.train.rollout import SamplingParams, rollout
 from harness.train.state import TrainState
 
 
 def hand_made(
-    verdicts: list[list[int]], tokens: int = 4, seeds: int = 1, well_formed: list | None = None
+    checks: list[list[int]], tokens: int = 4, seeds: int = 1, well_formed: list | None = None
 ) -> RewardInputs:
-    """Rows of one prompt token and `tokens` - 1 drawn ones; verdicts [S·P][G]."""
-    verdict = torch.tensor(verdicts)
-    (groups, g), b = verdict.shape, verdict.numel()
+    """Rows of one prompt token and `tokens` - 1 drawn ones; checks [S·P][G]."""
+    correctness = torch.tensor(checks)
+    (groups, g), b = correctness.shape, correctness.numel()
     mask = torch.ones(b, tokens, dtype=torch.bool)
     mask[:, 0] = False
     rollouts = Rollouts(
@@ -35,7 +35,7 @@ def hand_made(
         group_size=g,
     )
     form = torch.tensor(well_formed).flatten() if well_formed else torch.ones(b, dtype=torch.bool)
-    results, lines = VerifierResults(verdict.flatten(), form), torch.zeros(b, tokens)
+    results, lines = VerifierResults(correctness.flatten(), form), torch.zeros(b, tokens)
     return RewardInputs(rollouts, results, [], keys("reward", range(seeds), 0), line_rewards=lines)
 
 
@@ -54,10 +54,10 @@ def played(
     """Completions of toy problems, the same for each stacked seed."""
     seeds = state.seeds
     env = TextVectorEnv(len(seeds) * len(problems) * group_size, problems[0].task)
-    sampling = Sampling(group_size, tokens, 1.0)
+    sampling = SamplingParams(group_size, tokens, 1.0)
     streams = tuple(Key("sampling", seed) for seed in seeds)
     stream_ids = torch.arange(len(problems)) + first
     return rollout(state.backend, state.policy, env, problems * len(seeds), sampling, streams, stream_ids)
 
 
-CORRECT, WRONG, UNSCORABLE = int(Verdict.CORRECT), int(Verdict.WRONG), int(Verdict.UNSCORABLE)
+CORRECT, WRONG, UNSCORABLE = int(Correctness.CORRECT), int(Correctness.WRONG), int(Correctness.UNSCORABLE)

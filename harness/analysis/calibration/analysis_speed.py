@@ -17,7 +17,7 @@ from harness.analysis.calibration.simulate import (
     run_table,
 )
 from harness.analysis.data.options import Options
-from harness.analysis.report.analyze import analyze
+from harness.analysis.report.analyze import write_analysis
 
 # Arm -> kind of curve on verified and on unverified tasks. The first `arms` of them make the study.
 ARMS = {
@@ -78,7 +78,7 @@ def _problems_of(x: np.ndarray, counts: np.ndarray, k: int, arm: str, task: str)
 def timed(folder: Path, options: Options) -> tuple[float, float]:
     """(wall, CPU) seconds of the analysis of a study folder, every resampling and the report included."""
     began, cpu = time.monotonic(), time.process_time()
-    analyze(folder, folder, options)
+    write_analysis(folder, folder, options)
     return time.monotonic() - began, time.process_time() - cpu
 
 

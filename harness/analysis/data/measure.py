@@ -19,7 +19,7 @@ from harness.config.schema.study import DIFFICULTY_EXPONENT, RISE_DECADES, Measu
 from harness.core.errors import nearest
 
 # A metric of a whole curve: its value by (base, seed), and why a replicate has none.
-OF_CURVES = {
+CURVE_METRICS = {
     DIFFICULTY_EXPONENT: (
         difficulty_exponents,
         f"solve fewer than {FEWEST_DIFFICULTIES} difficulties within the budgets",
@@ -75,7 +75,7 @@ def measure_values(table: Table, measure: Measure, min_bases: int) -> MeasureVal
 
 def with_metric(table: Table, metric: str) -> pl.DataFrame:
     """The table's rows with the metric as `value`. Raises TableError for a metric that it cannot give."""
-    if metric == "accuracy" or metric in OF_CURVES:
+    if metric == "accuracy" or metric in CURVE_METRICS:
         return table.frame.with_columns(ACCURACY.alias("value"))
     if found := PASS_ALL.fullmatch(metric):
         return _with_pass_all(table, int(found[1]))
@@ -84,7 +84,7 @@ def with_metric(table: Table, metric: str) -> pl.DataFrame:
         known = [
             "accuracy",
             "pass_all_at_K",
-            *OF_CURVES,
+            *CURVE_METRICS,
             *(n for n, kind in table.frame.schema.items() if kind.is_numeric()),
         ]
         close = nearest(metric, known)
@@ -114,7 +114,7 @@ def _term_values(
 ) -> tuple[dict[Unit, float], list[str]]:
     """The mean over the term's cells at each replicate that has all of them, or a metric of its curve, and notes."""
     rows, notes = _rows_of_arm(frame, term, source)
-    if measure.metric in OF_CURVES:
+    if measure.metric in CURVE_METRICS:
         return _of_curves(measure.metric, rows, term, notes)
     rows = _at(rows, term)
     if gaps := rows["value"].null_count():
@@ -133,7 +133,7 @@ def _of_curves(
     metric: str, rows: pl.DataFrame, term: MeasureTerm, notes: list[str]
 ) -> tuple[dict[Unit, float], list[str]]:
     """Of each replicate whose curve has the metric; the others are counted in the notes."""
-    value, lacks = OF_CURVES[metric]
+    value, lacks = CURVE_METRICS[metric]
     found = value(rows)
     replicates = rows.select("base", "seed").n_unique()
     if lacking := replicates - len(found):

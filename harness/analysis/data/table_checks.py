@@ -143,7 +143,7 @@ def check_values(frame: pl.DataFrame, source: str) -> None:
 
 
 def choose_split(frame: pl.DataFrame, split: str | None) -> tuple[pl.DataFrame, pl.DataFrame | None, list[str]]:
-    """One evaluation split, and the rows of the others: tuning looks at validation, so mixing it in would flatter."""
+    """One evaluation split, and the rows of the others: settings are chosen on validation."""
     present = frame["split"].unique().sort().to_list()
     if len(present) == 1 or split is None:
         return frame, None, []

@@ -19,7 +19,7 @@ from harness.analysis.verdict.verdicts import verdicts
 from harness.core.files import write_hashed_json
 
 
-def analyze(
+def write_analysis(
     source: str | Path | Sequence[str | Path],
     out: str | Path,
     options: Options,

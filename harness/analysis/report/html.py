@@ -108,9 +108,9 @@ def definition_list(pairs: Mapping[str, str]) -> str:
     return "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in pairs.items()) + "</dl>"
 
 
-def card(title: str, word: str, mood: str, body: str) -> str:
-    """mood: good, bad, or open."""
-    return f'<article class="card {mood}"><h3>{escape(title)}</h3><p class="word">{escape(word)}</p>{body}</article>'
+def card(title: str, word: str, tone: str, body: str) -> str:
+    """tone: good, bad, or open."""
+    return f'<article class="card {tone}"><h3>{escape(title)}</h3><p class="word">{escape(word)}</p>{body}</article>'
 
 
 def code(text: str) -> Html:

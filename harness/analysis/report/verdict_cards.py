@@ -32,7 +32,7 @@ FINDINGS = {
     "transfers": ("Yes", "good"),
     "none": ("No", "bad"),
     "harms": ("It harms", "bad"),
-    "nothing": ("Nothing to carry over", "open"),
+    "no_verified_gain": ("No verified gain", "open"),
     "undecided": ("Undecided", "open"),
     "uncontrolled": ("No control arm", "open"),
     "unknown": ("Not measured", "open"),
@@ -46,7 +46,7 @@ ANSWER_TONES = {"yes": "good", "no": "bad"}
 def answer_cards(pools: Sequence[Record], transfer: Record, primary: PrimaryRecord | None = None) -> str:
     """One card for the registered measure, if there is one, for the verdict of each role's pool, and for transfer."""
     cards = [*([primary_card(primary)] if primary else []), *(verdict_card(record) for record in pools)]
-    word, mood = FINDINGS[transfer_finding(transfer)]
+    word, tone = FINDINGS[transfer_finding(transfer)]
     reservations = [f"Reservation: {lack}." for lack in transfer["missing"]] if word == "Yes" else []
     body = paragraphs([*transfer["sentences"][:1], *reservations])
     role = transfer["unverified"]
@@ -62,7 +62,7 @@ def answer_cards(pools: Sequence[Record], transfer: Record, primary: PrimaryReco
                 f"{format_number(ratio['value'], 2)} ({format_interval((ratio['low'], ratio['high']), 2)})"
             )
         body += definition_list(shown)
-    return '<div class="cards">' + "".join([*cards, card("Does skill carry over?", word, mood, body)]) + "</div>"
+    return '<div class="cards">' + "".join([*cards, card("Does skill carry over?", word, tone, body)]) + "</div>"
 
 
 def primary_card(primary: PrimaryRecord) -> str:
@@ -82,7 +82,7 @@ def primary_card(primary: PrimaryRecord) -> str:
 def verdict_card(record: Record) -> str:
     """The answers for one pool, its sentences and the numbers behind them."""
     word = answer_word(record)
-    mood = "open" if record.get("withheld") else VERDICT_TONES.get(record["verdict"], "open")
+    tone = "open" if record.get("withheld") else VERDICT_TONES.get(record["verdict"], "open")
     body = paragraphs(record.get("sentences") or [record["reason"]])
     share, bases = record["share_of_gain"], record.get("n_bases")
     body += definition_list(
@@ -99,7 +99,7 @@ def verdict_card(record: Record) -> str:
         }
     )
     title = f"{record['role'].capitalize()} tasks: log-linear in RL compute?"
-    return card(title, word, mood, body)
+    return card(title, word, tone, body)
 
 
 def answer_word(record: Record) -> str:

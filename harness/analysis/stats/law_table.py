@@ -1,4 +1,4 @@
-"""Every law fitted to one curve, with intervals or the admission that a parameter is not identified. For display: laws
+"""Every law fitted to one curve, with intervals, or marked as not identified. For display: laws
 explain, they do not name the verdict."""
 
 from collections.abc import Callable

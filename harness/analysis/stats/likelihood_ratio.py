@@ -1,4 +1,4 @@
-"""What a log-linear claim must survive beyond its slopes: curved laws rejected, hidden budgets predicted."""
+"""Tests of a log-linear claim beyond its slopes: curved laws rejected, held-out budgets predicted."""
 
 import numpy as np
 from numpy.typing import NDArray

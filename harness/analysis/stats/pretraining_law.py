@@ -81,7 +81,7 @@ def log_law(theta: np.ndarray, log_params: np.ndarray, log_tokens: np.ndarray) -
     return top + np.log(total), gradient
 
 
-def objective(data: Points, counts: np.ndarray) -> Objective:
+def huber_loss(data: Points, counts: np.ndarray) -> Objective:
     """Summed Huber loss of log residuals, and its gradient, with points weighted by counts [B, n]."""
 
     def value_and_gradient(theta: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -159,7 +159,7 @@ def _bfgs_update(inverse: np.ndarray, step: np.ndarray, change: np.ndarray) -> n
 def fit(data: Points) -> tuple[np.ndarray, float]:
     """theta [5] and its summed loss: the best of quasi-Newton descents from the STARTS best points of GRID."""
     starts = np.array(list(product(*GRID)))
-    loss = objective(data, np.ones((len(starts), len(data.log_loss))))
+    loss = huber_loss(data, np.ones((len(starts), len(data.log_loss))))
     value, _ = loss(starts, np.arange(len(starts)))
     theta, value = minimise(loss, starts[np.argsort(value)[:STARTS]])
     best = int(np.argmin(value))
@@ -170,7 +170,7 @@ def bootstrap(data: Points, theta: np.ndarray, draws: int, rng: np.random.Genera
     """theta [draws, 5] refitted, from `theta`, to tables that resample clusters with replacement."""
     clusters = int(data.cluster.max()) + 1
     counts = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=draws)[:, data.cluster].astype(float)
-    return minimise(objective(data, counts), np.tile(theta, (draws, 1)))[0]
+    return minimise(huber_loss(data, counts), np.tile(theta, (draws, 1)))[0]
 
 
 def named(theta: np.ndarray) -> dict[str, np.ndarray]:
@@ -201,7 +201,7 @@ def leave_one_size_out(data: Points, theta: np.ndarray) -> dict[str, float]:
     if len(sizes) < 4:
         return {}
     kept = (data.log_params != sizes[:, None]).astype(float)
-    refitted, _ = minimise(objective(data, kept), np.tile(theta, (len(sizes), 1)))
+    refitted, _ = minimise(huber_loss(data, kept), np.tile(theta, (len(sizes), 1)))
     squared = (log_law(refitted, data.log_params, data.log_tokens)[0] - data.log_loss) ** 2
     errors = np.sqrt((squared * (1 - kept)).sum(axis=1) / (1 - kept).sum(axis=1))
     return {f"{np.exp(size):.0f}": float(error) for size, error in zip(sizes, errors)}

@@ -1,4 +1,4 @@
-"""Is a policy reliable, and is its confidence honest? All of k completions right beside the mean, and the calibration
+"""Is a policy reliable, and its confidence calibrated? All of k completions right beside the mean, and the calibration
 of the most frequent answer, by budget.
 
 Confidence is the share of a problem's completions that give its most frequent answer. An error of calibration measured

@@ -71,7 +71,7 @@ def transfer_finding(report: Mapping[str, Any]) -> str:
         return "transfers" if rose or not _control_fell(role["pooled"]) else "undecided"
     verified = report["verified"] and report["verified"]["pooled"]["gain"]["low"]
     if verified is None or verified <= 0:
-        return "harms" if gain["high"] < 0 and not inside else "nothing"
+        return "harms" if gain["high"] < 0 and not inside else "no_verified_gain"
     if inside:
         return "none"
     return "harms" if gain["high"] < 0 else "undecided"
@@ -96,10 +96,9 @@ def answer(report: dict[str, Any]) -> str:
             return f"Unverified tasks changed by {gain}; without the control arm this is not yet transfer."
         case "transfers":
             return f"Skill carried over: unverified tasks gained {gain} {beside}."
-        case "nothing":
-            return (
-                f"Nothing to carry over: verified tasks did not gain clearly; unverified ones gained {gain} {beside}."
-            )
+        case "no_verified_gain":
+            missing = "Transfer cannot be judged: verified tasks did not gain clearly"
+            return f"{missing}; unverified ones gained {gain} {beside}."
         case "none":
             return f"No transfer: the gain on unverified tasks, {gain} {beside}, lies within ±{margin:g}."
         case "harms":
@@ -173,7 +172,7 @@ def _sharpening(report: dict[str, Any]) -> str | None:
         return text + "."
     if most["low"] > 0:
         return text + ": more problems came within reach, not only those already solved sometimes."
-    return text + ": this looks like sharpening, what could be solved sometimes is solved more often."
+    return text + ": consistent with sharpening; problems that were solved sometimes are now solved more often."
 
 
 def _others(report: dict[str, Any]) -> str | None:

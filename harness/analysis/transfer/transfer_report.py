@@ -1,4 +1,4 @@
-"""Transfer: does RL on verified tasks raise tasks that it never rewards? (protocol.md, section 2)
+"""Transfer: does RL on verified tasks raise tasks that it never rewards? (docs/explanation/protocol.md)
 
 Gains are before-to-after changes of the real arm minus those of the primary control, paired by replicate. A task's
 role is the one it has for the real arm; other arms are read on the same tasks whatever they reward.

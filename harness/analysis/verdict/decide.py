@@ -1,4 +1,4 @@
-"""The ordered rules of the protocol, applied to one set of curves."""
+"""The ordered rules (docs/explanation/verdicts.md), applied to one set of curves."""
 
 from dataclasses import dataclass
 

@@ -64,7 +64,7 @@ def _all(needs: Sequence[float | None]) -> float | None:
 
 
 def _level(name: str) -> float:
-    """Of the interval that has to leave 0 out (shape.judge)."""
+    """Of the interval that has to leave 0 out (rules.judge)."""
     return 0.9 if name.endswith("/2") else 0.95
 
 

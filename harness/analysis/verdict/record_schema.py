@@ -11,7 +11,7 @@ from harness.analysis.verdict.record import VerdictRecord
 
 
 def _is_single(hint: Any) -> bool:
-    """Whether a type is of one value, be it null."""
+    """Whether a type is of one value or null."""
     if isinstance(hint, UnionType):
         return all(map(_is_single, get_args(hint)))
     return get_origin(hint) is Literal or hint in (str, int, float, bool, NoneType)

@@ -73,8 +73,8 @@ def _lacking_decades(decades: float, needed: float) -> str:
 
 
 def judge(s: Slopes, margin: float) -> Judgement:
-    """Rules 1 to 6 of the protocol as far as slopes decide them, in order. `log_linear` here still has to reject the
-    curved laws; margin is the smallest rise over the window that matters."""
+    """Rules 1 to 6 (docs/explanation/verdicts.md) as far as slopes decide them, in order. `log_linear` still has to
+    reject the curved laws; margin is the smallest rise over the window that matters."""
     overall, last = estimate(s.overall), estimate(s.thirds[:, 2])
     rises = [s.rise, *(s.third_rise(i) for i in range(3))]
     if all(-margin < r.interval(0.9)[0] and r.interval(0.9)[1] < margin for r in rises):

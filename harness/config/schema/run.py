@@ -29,17 +29,20 @@ class WeightDistribution:
 
 @schema(frozen=True, config=FORBID_EXTRA)
 class TasksConfig:
-    """Roles of a study, as names or patterns such as "*.symbolic". Training draws from `verified` alone: each task with
-    the weight of the first entry that stands for it (`weights`, one an entry; none: all alike), or with that of a
-    `weight_distribution` over the tasks; difficulty d of it with weight difficulty_decay ** (d - 1). With a
-    target_success, more where the policy succeeds about so often. A problem whose pass rate in a step reached retire_at
-    is not drawn again. With distinct_problems RL draws, with replacement, from a fixed pool of so many problems of the
-    run's seed, pools of one seed being prefixes of each other: tasks and difficulties as often as without it, within
-    each its i-th problem with weight i ** -pool_exponent (0: uniform, 1: Zipf's law). With sequence RL trains the
-    entries of verified one after the other (continual learning): each is a phase of as many steps, the last takes those
-    left over; from the second phase on a share replay of the draws is of the phases before, all alike.
-    `held_out_difficulties`: difficulties of the verified tasks that are never trained, only evaluated, as unverified
-    tasks of their own."""
+    """Roles of a study's tasks, and how RL draws problems.
+
+    verified, unverified: names, or patterns such as "*.symbolic". RL draws from verified tasks alone.
+    difficulties, difficulty_decay: of verified tasks; difficulty d is drawn with weight difficulty_decay ** (d - 1).
+    held_out_difficulties: of verified tasks, never trained, evaluated as unverified tasks of their own.
+    weights: of the entries of verified, the first that matches a task counts; none: all alike.
+    weight_distribution: weights over the tasks in order, instead.
+    target_success: draw more where the success of the policy is near this.
+    retire_at: a problem whose pass rate in a step reached this is not drawn again.
+    distinct_problems: size of a fixed pool to draw from with replacement; pools of a seed are prefixes of each other.
+    pool_exponent: within a task and difficulty the pool's i-th problem has weight i ** -pool_exponent.
+    sequence: train the entries of verified in order, a phase of equally many steps each; the last takes the rest.
+    replay: share of draws that come from earlier phases, all alike.
+    """
 
     verified: tuple[str, ...]
     unverified: tuple[str, ...]

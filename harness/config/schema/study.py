@@ -41,13 +41,13 @@ class MeasureTerm:
 
 @schema(frozen=True, config=FORBID_EXTRA)
 class Measure:
-    """The primary measure as a number: the sum of `terms`, seed by seed, divided by the sum of `per` where given.
+    """The primary measure as a number: the sum of `terms`, seed by seed, over that of `per` (the denominator) if given.
 
     The answer is yes where its 95% interval over seeds lies on the side `yes_if` of `margin`, no where it lies on the
     other, else undecided. metric: accuracy, pass_all_at_K (all of K samples of a problem right), a numeric column of
     the run table, or one of all budgets, whatever `at`: difficulty_exponent (gamma of T = T_1 D^gamma, T the x at which
-    D is solved to one half) or rise_decades (of x from a tenth to nine tenths of the rise that was seen). alike: what
-    counts the same in a mean, each cell, or each task (its cells among themselves).
+    D is solved to one half) or rise_decades (of x from a tenth to nine tenths of the rise that was seen). alike:
+    what has equal weight in a mean, every cell, or every task (and within it every cell).
     """
 
     terms: Annotated[tuple[MeasureTerm, ...], Field(min_length=1)]

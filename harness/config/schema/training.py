@@ -150,9 +150,9 @@ class SamplingConfig:
 
 @schema(frozen=True, config=FORBID_EXTRA)
 class CriticConfig:
-    """What values are of and how they are learned: rewards t tokens later count discount^t, estimates over t tokens
-    gae_lambda^t; the critic learns lr_factor times as fast as the policy; value_clip bounds how far from its value
-    before the step a token's value is still pulled (null: no bound)."""
+    """The critic of algorithms with values. discount: factor per token on later rewards. gae_lambda: lambda of GAE.
+    lr_factor: its learning rate over the policy's. value_clip: largest change of a value in a step that still has a
+    gradient (null: no limit)."""
 
     discount: Share
     gae_lambda: Share

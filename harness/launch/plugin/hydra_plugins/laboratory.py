@@ -1,4 +1,4 @@
-"""Hydra's door to `harness.launch`: with -m a script gets all of its composed configurations at once.
+"""A Hydra launcher for `harness.launch`: with -m a script gets all of its composed configurations at once.
 
 A script made by `app(name, sweep=function)` has function(containers) called with one plain container a job, so that
 jobs share a pool, and a base that several need is made once. It returns a value for each, which a sweeper that
