@@ -7,10 +7,10 @@ from harness.analysis.data.options import default_options
 from harness.analysis.verdict.design import Design, reachable_verdicts
 from harness.config.roles import roles_of
 from harness.run.evaluations import evaluation_suite
-from harness.study.expand import Entry, Study
+from harness.study.expand import Entry, ExpandedStudy
 
 
-def verdict_note(study: Study) -> str:
+def verdict_note(study: ExpandedStudy) -> str:
     """Which verdicts the first arm that trains can reach by its size, in lines; "" where no arm trains."""
     trained = [entry for entry in study.entries if entry.config.objective != "frozen"]
     alike = [entry for entry in trained if (entry.arm, entry.overrides) == (trained[0].arm, trained[0].overrides)]

@@ -16,7 +16,7 @@ from harness.launch.jobs import Job, JobResult, Progress
 from harness.launch.launch import launch, max_parallel_jobs
 from harness.run.folder import run_folder
 from harness.run.torchrun import is_main_process, launch_on_all_ranks, started_by_torchrun
-from harness.study.expand import Study, expand_to_jobs, is_done, pending_jobs
+from harness.study.expand import ExpandedStudy, expand_to_jobs, is_done, pending_jobs
 from harness.study.measure_check import require_measurable
 from harness.study.plan import plan_table
 from harness.study.progress import ProgressView, job_name
@@ -123,7 +123,7 @@ def require_done(results: Sequence[JobResult]) -> None:
         raise UserError(f"{len(bad)} of {len(results)} jobs did not finish", fix=fix)
 
 
-def run_study(study: Study, jobs: Sequence[Job], overrides: Sequence[str], console: Console) -> None:
+def run_study(study: ExpandedStudy, jobs: Sequence[Job], overrides: Sequence[str], console: Console) -> None:
     """Runs what is missing of the study's `jobs`, prints what failed, and reports. Raises UserError before any RL where
     the tables could not be written, or the registered primary measure cannot be computed or is out of reach."""
     runs_left_out(study)
@@ -141,7 +141,9 @@ def run_study(study: Study, jobs: Sequence[Job], overrides: Sequence[str], conso
         require_done(results)
 
 
-def run_with_reach(study: Study, jobs: Sequence[Job], missing: Sequence[Job], console: Console) -> list[JobResult]:
+def run_with_reach(
+    study: ExpandedStudy, jobs: Sequence[Job], missing: Sequence[Job], console: Console
+) -> list[JobResult]:
     """Runs `missing` and prints, once the bases are there, what RL can reach. Where that may refuse the study, all
     bases come first; elsewhere RL starts as soon as its base is done. Raises UserError for a study refused."""
     config, needed = study.entries[0].config, {need for job in missing for need in job.needs}
@@ -168,7 +170,7 @@ class OnceDone:
                 self._then()
 
 
-def show_reach(study: Study, console: Console) -> list[Reach]:
+def show_reach(study: ExpandedStudy, console: Console) -> list[Reach]:
     """Prints what the study's bases can reach, and returns it."""
     reaches = reach_of(study.entries, study.cached)
     for shown in reach_tables(reaches):
@@ -176,7 +178,7 @@ def show_reach(study: Study, console: Console) -> list[Reach]:
     return reaches
 
 
-def plan_notes(study: Study, jobs: Sequence[Job]) -> dict[str, str]:
+def plan_notes(study: ExpandedStudy, jobs: Sequence[Job]) -> dict[str, str]:
     """The plan's rows on a study, by name."""
     from harness.study.design import verdict_note
 
@@ -184,13 +186,13 @@ def plan_notes(study: Study, jobs: Sequence[Job]) -> dict[str, str]:
     return {name: text for name, text in notes.items() if text}
 
 
-def reuse_notice(study: Study, jobs: Sequence[Job]) -> str:
+def reuse_notice(study: ExpandedStudy, jobs: Sequence[Job]) -> str:
     """How many runs are taken from the folder that the study reuses; "" if it reuses none."""
     taken = sum(is_done(job, study.cached) and not is_done(job, study.own) for job in jobs)
     return f"{taken} runs taken from {study.reuse}" if study.reuse else ""
 
 
-def report_study(study: Study, overrides: Sequence[str], console: Console) -> None:
+def report_study(study: ExpandedStudy, overrides: Sequence[str], console: Console) -> None:
     """Tables, verdicts and report of what a study has measured so far, and their summary on the console; all of it in
     W&B too, if that is the tracker. The analysis of a table that has not changed is not made again."""
     from harness.analysis.report.terminal import terminal_summary
@@ -206,12 +208,12 @@ def report_study(study: Study, overrides: Sequence[str], console: Console) -> No
     console.print(f"run table: {folder}/table.parquet\nreport: {folder}/report.html", highlight=False)
 
 
-def notice_of(study: Study) -> str:
+def notice_of(study: ExpandedStudy) -> str:
     """What a reader of the report must know first; "" if there is nothing."""
     return " ".join(filter(None, (unfinished_notice(study), ended_notice(study))))
 
 
-def ended_notice(study: Study) -> str:
+def ended_notice(study: ExpandedStudy) -> str:
     """How many runs rl.stop_at ended; "" if none."""
     ends = {e.run_id: end for e in study.entries if (end := ended_step(study, e)) is not None}
     if not ends:
@@ -222,14 +224,14 @@ def ended_notice(study: Study) -> str:
     return f"rl.stop_at ended {count}: they are missing beyond, and each arm is analysed up to its first end."
 
 
-def unfinished_notice(study: Study) -> str:
+def unfinished_notice(study: ExpandedStudy) -> str:
     """The first line of a half-finished study's report; "" if the study is finished."""
     runs = [job for job in expand_to_jobs(study.entries, {}) if not job.is_base]
     missing = sum(not is_done(job, study.cached) for job in runs)
     return f"{missing} of {len(runs)} runs are not done: this covers what was measured so far." if missing else ""
 
 
-def _fingerprint(folder: Path, study: Study) -> str:
+def _fingerprint(folder: Path, study: ExpandedStudy) -> str:
     """Of the tables, the study, the code that reads them, and where the results go."""
     parts = [(folder / f"{name}.parquet").read_bytes() for name in ("table", "problems")]
     about = (code_version(), study.config, study.entries[0].config.tracker, notice_of(study))
@@ -237,7 +239,7 @@ def _fingerprint(folder: Path, study: Study) -> str:
     return hashlib.blake2b(b"".join(parts)).hexdigest()
 
 
-def _cached_analysis(folder: Path, study: Study) -> dict[str, Any] | None:
+def _cached_analysis(folder: Path, study: ExpandedStudy) -> dict[str, Any] | None:
     """The analysis in the folder, if it was made whole from these tables by this code and is so still."""
     from harness.analysis.verdict.primary import typed_primary
 
@@ -251,7 +253,7 @@ def _cached_analysis(folder: Path, study: Study) -> dict[str, Any] | None:
     return found | {"primary": typed_primary(found["primary"]) if "primary.json" in record["files"] else None}
 
 
-def _run_analysis(folder: Path, study: Study, overrides: Sequence[str], notice: str) -> dict[str, Any]:
+def _run_analysis(folder: Path, study: ExpandedStudy, overrides: Sequence[str], notice: str) -> dict[str, Any]:
     from harness.analysis.data.options import default_options
     from harness.analysis.data.registered import study_options
     from harness.analysis.report.analyze import write_analysis

@@ -57,7 +57,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Study:
+class ExpandedStudy:
     """A study, expanded. reuse: the folder whose results it takes, which are `reused`."""
 
     config: StudyConfig
@@ -81,7 +81,7 @@ class Study:
         return self.reused | self.own
 
 
-def expand(compose: Compose, overrides: Sequence[str]) -> Study:
+def expand(compose: Compose, overrides: Sequence[str]) -> ExpandedStudy:
     """Arms x base seeds x seeds. `compose(overrides)` gives the container of configs/study.yaml; the user's overrides
     come first, an arm's after them: an arm is a condition of the study, not a default. Raises UserError."""
     container = compose(overrides)
@@ -90,12 +90,12 @@ def expand(compose: Compose, overrides: Sequence[str]) -> Study:
     study, entries = _expanded(compose, overrides)
     reuse = container.get("reuse")
     if reuse is None:
-        return Study(study, entries)
+        return ExpandedStudy(study, entries)
     # Labels do not hold the user's overrides: they name only runs that the study's own file gives.
     _, shipped = _expanded(compose, [text for text in overrides if text.startswith("study=")])
     same = {(entry.run_id, evaluation_id(entry.config)) for entry in shipped}
     wanted = {e.labels: ids for e in entries if (ids := (e.run_id, evaluation_id(e.config))) in same}
-    return Study(study, entries, reuse, read_reused_results(Path(reuse), wanted))
+    return ExpandedStudy(study, entries, reuse, read_reused_results(Path(reuse), wanted))
 
 
 def _expanded(compose: Compose, overrides: Sequence[str]) -> tuple[StudyConfig, tuple[Entry, ...]]:

@@ -10,12 +10,12 @@ from harness.config.schema import Config
 from harness.config.schema.study import DIFFICULTY_EXPONENT, MeasureTerm
 from harness.core.errors import UserError, nearest
 from harness.run.evaluations import evaluation_suite
-from harness.study.expand import Entry, Study
+from harness.study.expand import Entry, ExpandedStudy
 
 COUNTED = re.compile(r"(pass_all|pass|majority)_at_(\d+)")
 
 
-def require_measurable(study: Study) -> None:
+def require_measurable(study: ExpandedStudy) -> None:
     """Raises UserError where the registered measure names an arm, a step or cells that the study will not measure, or
     needs more samples of a problem than are drawn."""
     measure = study.config.registered.measure if study.config.registered else None

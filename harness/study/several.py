@@ -15,9 +15,11 @@ from rich.markup import escape
 from harness.config.compose import Composer
 from harness.config.hints import from_validation
 from harness.core.errors import UserError, nearest
-from harness.study.expand import Study, expand, expand_to_jobs, pending_jobs
+from harness.study.expand import ExpandedStudy, expand, expand_to_jobs, pending_jobs
 
-Act = Callable[[Study, Sequence[str], Console], None]  # what to do with a study, given its overrides and where to print
+Act = Callable[
+    [ExpandedStudy, Sequence[str], Console], None
+]  # what to do with a study, given its overrides and where to print
 WIDTH = 100  # of lines in a log
 
 
@@ -96,7 +98,7 @@ def run_each(
     return failed
 
 
-def _log(study: Study, stack: ExitStack) -> Console:
+def _log(study: ExpandedStudy, stack: ExitStack) -> Console:
     study.folder.mkdir(parents=True, exist_ok=True)
     return Console(file=stack.enter_context((study.folder / "log.txt").open("w")), width=WIDTH)
 

@@ -17,14 +17,14 @@ from harness.core.files import read_json, remove_unfinished
 from harness.run.folder import run_folder
 from harness.run.tracker import check_metrics, read_metrics
 from harness.study.cached_results import BASE_COLUMNS, MADE_BY, Scores
-from harness.study.expand import Entry, Study
+from harness.study.expand import Entry, ExpandedStudy
 from harness.study.table_files import TABLES, write_table_files
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-def warmup_x(study: Study, table: "pl.DataFrame") -> float:
+def warmup_x(study: ExpandedStudy, table: "pl.DataFrame") -> float:
     """Where learning-rate warm-up ends on the study's axis: the mean spend of a step times the warm-up's steps. 0 where
     an arm has no two budgets yet in the window, which begins at twice that."""
     import polars as pl
@@ -40,7 +40,7 @@ def warmup_x(study: Study, table: "pl.DataFrame") -> float:
     return warmup * per_step if reached else 0.0
 
 
-def _base_columns(study: Study, entry: Entry) -> Mapping[str, Any]:
+def _base_columns(study: ExpandedStudy, entry: Entry) -> Mapping[str, Any]:
     from harness.policy.transformer import parameter_count
     from harness.run.checkpoint import read_meta, step_folder
 
@@ -69,7 +69,7 @@ def _base_columns(study: Study, entry: Entry) -> Mapping[str, Any]:
     }
 
 
-def _scores(study: Study, entry: Entry) -> dict[int, Scores]:
+def _scores(study: ExpandedStudy, entry: Entry) -> dict[int, Scores]:
     """What was measured, by step; budgets not reached yet are absent."""
     folder, which = run_folder(entry.config.out, entry.run_id), evaluation_id(entry.config)
     cached = study.cached.scores(entry.run_id, which)
@@ -80,7 +80,7 @@ def _scores(study: Study, entry: Entry) -> dict[int, Scores]:
     return {step: made_by.get(step, unknown) | content for step, content in found.items() if content is not None}
 
 
-def ended_step(study: Study, entry: Entry) -> int | None:
+def ended_step(study: ExpandedStudy, entry: Entry) -> int | None:
     """Where rl.stop_at ended the run; None where it did not."""
     if entry.config.objective == "frozen":
         return None
@@ -88,7 +88,7 @@ def ended_step(study: Study, entry: Entry) -> int | None:
     return study.cached.ends.get(entry.run_id) if end is None else end
 
 
-def _last_step(study: Study, entry: Entry) -> int | None:
+def _last_step(study: ExpandedStudy, entry: Entry) -> int | None:
     """Beyond which no table will hold the run: where it ended, or, of a frozen one, where its reference did."""
     if entry.config.objective != "frozen":
         return ended_step(study, entry)
@@ -96,7 +96,7 @@ def _last_step(study: Study, entry: Entry) -> int | None:
     return next((ended_step(study, e) for e in same), None)
 
 
-def _reference_entries(study: Study) -> list[Entry]:
+def _reference_entries(study: ExpandedStudy) -> list[Entry]:
     """Runs of the first arm that trains, at whose budgets frozen runs stand."""
     first = next((e.arm for e in study.entries if e.config.objective != "frozen"), None)
     return [entry for entry in study.entries if entry.arm == first]
@@ -124,7 +124,7 @@ def _of_sequence(config: Config, row: Mapping[str, Any], step: int) -> dict[str,
 
 
 def _rows_of(
-    study: Study, entry: Entry, reference: Mapping[tuple, dict[int, Scores]]
+    study: ExpandedStudy, entry: Entry, reference: Mapping[tuple, dict[int, Scores]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """A run's rows of the run table and of the problems table."""
     config, rows, problems = entry.config, [], []
@@ -151,7 +151,7 @@ def _rows_of(
     return rows, problems
 
 
-def build_tables(study: Study) -> tuple["pl.DataFrame", "pl.DataFrame"]:
+def build_tables(study: ExpandedStudy) -> tuple["pl.DataFrame", "pl.DataFrame"]:
     """The run table and the problems table of all that was measured so far; empty where nothing was."""
     import polars as pl
 
@@ -167,7 +167,7 @@ def build_tables(study: Study) -> tuple["pl.DataFrame", "pl.DataFrame"]:
     return table, problems
 
 
-def runs_left_out(study: Study) -> set[str]:
+def runs_left_out(study: ExpandedStudy) -> set[str]:
     """run_ids of which the study's tables hold scores, and which are not among its runs: new tables will not hold them.
     Raises UserError where these scores lie nowhere else."""
     out = study.entries[0].config.out
@@ -182,7 +182,7 @@ def runs_left_out(study: Study) -> set[str]:
     return found
 
 
-def write_tables(study: Study) -> Path:
+def write_tables(study: ExpandedStudy) -> Path:
     """table.parquet, problems.parquet and manifest.json in the study's folder; returns it. Raises UserError if nothing
     was measured yet, and as `runs_left_out` does."""
     runs_left_out(study)
@@ -206,7 +206,7 @@ def write_tables(study: Study) -> Path:
     return folder
 
 
-def report_context(study: Study, overrides: Sequence[str]) -> dict[str, Any]:
+def report_context(study: ExpandedStudy, overrides: Sequence[str]) -> dict[str, Any]:
     """What the report shows beside the numbers: question, command, versions, and where the run folders lie."""
     from importlib.metadata import version
 

@@ -22,7 +22,7 @@ from harness.core.errors import UserError
 from harness.launch.jobs import Job
 from harness.run.folder import run_folder
 from harness.run.tracker import read_metrics
-from harness.study.expand import Study, expand_to_jobs
+from harness.study.expand import ExpandedStudy, expand_to_jobs
 from harness.study.progress import job_name
 from harness.study.status import job_state
 from harness.study.tables import build_tables
@@ -46,7 +46,7 @@ addEventListener("load", () => { follow(); setInterval(() => follow().catch(() =
 class Watcher:
     """What the page shows of a study, as often as it is asked."""
 
-    def __init__(self, study: Study):
+    def __init__(self, study: ExpandedStudy):
         self.study = study
         self.jobs = expand_to_jobs(study.entries, {"study": study.config.name})
         self._page: tuple[int, str] = (-1, "")
@@ -75,7 +75,7 @@ class Watcher:
         return page.replace(CLOSED, f"{CLOSED} connect-src 'self';", 1)
 
 
-def learning_curves(study: Study) -> tuple[Section, list[Axis]]:
+def learning_curves(study: ExpandedStudy) -> tuple[Section, list[Axis]]:
     """The report's section of curves from what has been measured so far."""
     rows, _ = build_tables(study)
     if rows.is_empty():
@@ -93,7 +93,7 @@ def learning_curves(study: Study) -> tuple[Section, list[Axis]]:
     return replace(section, html=shown or section.html), axes
 
 
-def runs_table(study: Study, jobs: Sequence[Job]) -> str:
+def runs_table(study: ExpandedStudy, jobs: Sequence[Job]) -> str:
     """A line for each run: its state, step, last training accuracy and, if it failed, why."""
     states = [(job, *job_state(job, study.cached)) for job in jobs]
     rows = [
@@ -146,7 +146,7 @@ def server(watcher: Watcher, port: int) -> ThreadingHTTPServer:
         ) from None
 
 
-def watch(study: Study, port: int) -> None:
+def watch(study: ExpandedStudy, port: int) -> None:
     """Serves the page until it is stopped."""
     with server(Watcher(study), port) as serving:
         print(f"{study.config.name}: http://{HOST}:{serving.server_address[1]} (Ctrl-C ends it)", flush=True)

@@ -17,7 +17,7 @@ from harness.launch.jobs import Job
 from harness.launch.launch import launch
 from harness.run.job import run_job
 from harness.run.tracker import read_metrics
-from harness.study.expand import Entry, Study
+from harness.study.expand import Entry, ExpandedStudy
 from harness.study.tables import build_tables
 from tests.launch.works import act
 from tests.test_scripts import SETTINGS, runs_of, script
@@ -80,7 +80,7 @@ def test_of_200_runs_ten_killed_and_five_raising_195_give_whole_tables(tmp_path)
     assert all("sampler_logprobs is not finite" in ended[run_id].error for run_id in failed)
     about = StudyConfig("toy", "?", tuple(range(200)), (0,), "step", {"a": ()})
     whole = tuple(Entry("a", each) for each, job in zip(configs, jobs) if job.run_id not in failed)
-    table, problems = build_tables(Study(about, whole))
+    table, problems = build_tables(ExpandedStudy(about, whole))
     cells = Counter(table["run_id"].to_list())
     assert len(cells) == 195
     assert set(cells.values()) == {4 * 2 * 2}  # budgets, tasks, difficulties

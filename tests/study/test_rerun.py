@@ -13,7 +13,7 @@ from rich.console import Console
 from harness.config.compose import Composer
 from harness.core.files import read_json, write_hashed_json
 from harness.study.execute import require_done, run_missing
-from harness.study.expand import Entry, Study, expand, expand_to_jobs, pending_jobs
+from harness.study.expand import Entry, ExpandedStudy, expand, expand_to_jobs, pending_jobs
 from harness.study.tables import build_tables
 from tests.toys import CONFIGS
 
@@ -39,13 +39,13 @@ def repeatable(results: Path) -> list[str]:
     return [folder.name for folder in registered if made_by(folder) >= FIRST_VERSION]
 
 
-def first_run(study: Study) -> Entry:
+def first_run(study: ExpandedStudy) -> Entry:
     """Of the arm true_reward, or of the first arm where there is none, at the first seed."""
     arm = "true_reward" if "true_reward" in study.config.arms else study.entries[0].arm
     return next(entry for entry in study.entries if entry.arm == arm)
 
 
-def whole_study(name: str, *settings: str) -> Study:
+def whole_study(name: str, *settings: str) -> ExpandedStudy:
     with initialize_config_module("configs", version_base="1.3"):
         return expand(Composer("study"), [f"study={name}", "tracker=none", "device=cpu", *settings])
 
