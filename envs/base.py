@@ -126,7 +126,7 @@ class Task:
             return self.respond(problem, completions)
         return REPLY_BY_CORRECTNESS[self.verify(problem, completions[-1])]
 
-    def longest(self, difficulties: Sequence[int] = ()) -> tuple[int, int]:
+    def max_lengths(self, difficulties: Sequence[int] = ()) -> tuple[int, int]:
         """Characters in the longest prompt and the longest answer at these difficulties (default: all)."""
         if self.bounds is None or not difficulties:
             return self.max_prompt, self.max_completion

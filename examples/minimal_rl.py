@@ -94,7 +94,9 @@ def policy_loss(logprobs: Tensor, mask: Tensor, advantage: Tensor, aggregation: 
 def rl_step(policy: Transformer, optimizer, mixture: Mixture, key: Key, sizes=(4, 4), algorithm: str = "rloo") -> float:
     """One step of sizes[0] problems x sizes[1] completions; returns the mean reward."""
     problems = mixture.draw(sizes[0], Key("problems", key.seed, key.step).generator())
-    new_tokens = max(task.longest([difficulty])[1] for task, difficulty, _ in mixture.cells()) + 1  # and the stop token
+    new_tokens = (
+        max(task.max_lengths([difficulty])[1] for task, difficulty, _ in mixture.cells()) + 1
+    )  # and the stop token
     prompts, length, completions = sample_group(policy, problems, sizes[1], new_tokens, key)
     reward = verify(problems, completions, sizes[1])
     advantage = grpo_advantages(reward) if algorithm == "grpo" else rloo_advantages(reward)

@@ -73,9 +73,9 @@ def build_suite(tasks: Sequence[Task], difficulties: Sequence[int], config: Eval
     return tuple(cell for cell in cells if cell.problems)
 
 
-def at_budgets(suite: Sequence[Cell], budgets: Sequence[int | None]) -> tuple[Cell, ...]:
-    """The cells at each thinking budget."""
-    return tuple(replace(cell, thinking=budget) for budget in budgets for cell in suite)
+def with_thinking_limits(suite: Sequence[Cell], limits: Sequence[int | None]) -> tuple[Cell, ...]:
+    """The cells at each limit of scratchpad tokens."""
+    return tuple(replace(cell, thinking=limit) for limit in limits for cell in suite)
 
 
 def small_cells(suite: Sequence[Cell], asked: int) -> list[Cell]:
@@ -114,7 +114,7 @@ def _evaluate_alike(
     tasks = [get(cell.task) for cell in suite]
     sampling = SamplingParams(
         group_size=config.samples,
-        max_answer_tokens=max(get(cell.task).longest([cell.difficulty])[1] for cell in suite) + 1,
+        max_answer_tokens=max(get(cell.task).max_lengths([cell.difficulty])[1] for cell in suite) + 1,
         temperature=config.temperature,
         max_turns=max(task.max_turns for task in tasks),
         thinking=suite[0].thinking,

@@ -26,7 +26,7 @@ SECONDS = 0.2
 MEMORY = 16 << 20
 OUTPUT = 4096
 DEPTH = 100
-KEPT = 1 << 16  # bytes of a value or an error text on the host; no honest answer needs as many
+MAX_VALUE_BYTES = 1 << 16  # bytes of a value or an error text on the host; no honest answer needs as many
 CACHE = 32 << 20  # bytes of all cached outcomes, with their programs
 
 
@@ -75,13 +75,13 @@ def _size(value: Any, most: int) -> int:
 def _bytes(program: str, outcome: Outcome) -> int:
     """What a cached outcome takes; the table of the cache itself is about 200 more."""
     texts = (program, outcome.output, outcome.reason)
-    return 200 + sum(map(sys.getsizeof, texts)) + _size(outcome.value, KEPT)
+    return 200 + sum(map(sys.getsizeof, texts)) + _size(outcome.value, MAX_VALUE_BYTES)
 
 
 def _ended_with(value: Any, output: str) -> Outcome:
     try:
-        if _size(value, KEPT) > KEPT:
-            return Outcome(Ending.LIMIT, output=output, reason=f"its value takes more than {KEPT:,} bytes")
+        if _size(value, MAX_VALUE_BYTES) > MAX_VALUE_BYTES:
+            return Outcome(Ending.LIMIT, output=output, reason=f"its value takes more than {MAX_VALUE_BYTES:,} bytes")
     except TypeError as error:
         return Outcome(Ending.ERROR, output=output, reason=str(error))
     return Outcome(Ending.VALUE, value, output)
@@ -152,7 +152,9 @@ class Sandbox:
             return Outcome(Ending.LIMIT if error.timed_out else Ending.LOST, reason=str(error))
         except monty.MontyError as error:
             limit = isinstance(error.exception(), (TimeoutError, MemoryError, RecursionError))
-            return Outcome(Ending.LIMIT if limit else Ending.ERROR, output=printed.output, reason=str(error)[:KEPT])
+            return Outcome(
+                Ending.LIMIT if limit else Ending.ERROR, output=printed.output, reason=str(error)[:MAX_VALUE_BYTES]
+            )
         except UnicodeEncodeError as error:
             return Outcome(Ending.ERROR, reason=str(error))
         return _ended_with(value, printed.output)

@@ -152,11 +152,11 @@ def check_context(config: Config, tasks: tuple[Task, ...], corpus: tuple[Task, .
         tokens += max(config.sampling.thinking, *config.evaluation.thinking) + 1
     needs = {}
     for task in tasks:
-        prompt, _ = task.longest(_shared(config.tasks.difficulties + config.tasks.held_out_difficulties, task))
+        prompt, _ = task.max_lengths(_shared(config.tasks.difficulties + config.tasks.held_out_difficulties, task))
         needs[f"{task.name}, with completions of up to {tokens},"] = _episode(task, prompt, tokens)
     written = [_written_tokens(config, task) for task in corpus]
     for task, tokens in zip(corpus, written):
-        prompt, _ = task.longest(_shared(config.base.difficulties, task))
+        prompt, _ = task.max_lengths(_shared(config.base.difficulties, task))
         # An earlier base may write as much for each as for the longest.
         needs[f"a document of {task.name}"] = _episode(task, prompt, max(written) if config.base.synthetic else tokens)
     name, need = max(needs.items(), key=lambda item: item[1])
@@ -173,7 +173,7 @@ def _written_tokens(config: Config, task: Task) -> int:
     difficulties = _shared(config.base.difficulties, task)
     hardest = max(difficulties or task.difficulties)
     steps = longest_scratchpad(task.name, hardest) + 1 if config.has_scratchpad else 0
-    return steps + task.longest(difficulties)[1] + 1
+    return steps + task.max_lengths(difficulties)[1] + 1
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """Jobs, their results, and the order in which they may run.
 
-A backend is a `Pool` (local.py, stacked.py, ray.py, submitit.py). It runs what it is given and reports events; order,
-retries and skipped jobs are decided by `Schedule`, once, for all of them.
+Each launcher has a `Pool` (local.py, stacked.py, ray.py, submitit.py), which runs what it is given and reports events.
+Order, retries and skipped jobs are decided by `Schedule`, once, for all of them.
 """
 
 import graphlib
@@ -58,7 +58,7 @@ class JobResult:
 
 @dataclass(frozen=True)
 class Event:
-    """What a backend reports of a job. `progress` carries a row, `done` a value; the others an error text."""
+    """What a pool reports of a job. `progress` carries a row, `done` a value; the others an error text."""
 
     run_id: str
     kind: Literal["progress", "done", "failed", "killed", "cancelled", "submitted"]
@@ -68,7 +68,7 @@ class Event:
 
 
 class Pool(Protocol):
-    """A backend while it is open. Every submitted job ends in exactly one event that is not progress."""
+    """Runs jobs for a launcher while it is open. Every submitted job ends in exactly one event that is not progress."""
 
     def free(self) -> int:
         """How many more jobs it accepts now."""

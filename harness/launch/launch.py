@@ -1,4 +1,4 @@
-"""`launch` runs jobs on the backend that a configuration names. A backend is imported when it is used; what jobs run is
+"""`launch` runs jobs by the launcher that a configuration names. Its pool is imported when it is used; what jobs run is
 never imported here: the caller passes the function, and workers import it by the reference that pickle makes of it.
 """
 
@@ -75,7 +75,7 @@ EXTRAS = {"ray": "ray", "submitit": "slurm"}  # of pyproject.toml, by the launch
 
 
 def pool_type(name: str) -> OpenPool:
-    """The pool of the launcher of that name; its backend is imported here, only when it is used."""
+    """The pool of the launcher of that name; imported here, only when it is used."""
     if name == "local":
         from harness.launch.local import LocalPool as pool
     elif name == "stacked":
@@ -88,7 +88,7 @@ def pool_type(name: str) -> OpenPool:
 
 
 def open_pool(launcher: Launcher, function: bytes, n_jobs: int) -> AbstractContextManager[Pool]:
-    """The backend that `launcher` names. Raises UserError if it is missing."""
+    """The pool that `launcher` names. Raises UserError if its package is missing."""
     try:
         return pool_type(launcher.name)(launcher, function, n_jobs)
     except ModuleNotFoundError as error:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from envs.registry import select
 from harness.config.schema import Config
 from harness.config.schema.training import StopAt
-from harness.evaluate import Cell, at_budgets, build_suite, cell_row, evaluate
+from harness.evaluate import Cell, build_suite, cell_row, evaluate, with_thinking_limits
 from harness.run.evaluations import pooled_accuracy
 from harness.train.distributed import all_gather, world_size
 from harness.train.state import TrainState
@@ -64,7 +64,7 @@ def validation_suite(config: Config) -> tuple[Cell, ...]:
     """Problems of the verified tasks, of the difficulties that are trained, at the thinking budget of training."""
     settings = replace(config.evaluation, split="validation", problems=PROBLEMS, seed=0)
     cells = build_suite(select(config.tasks.verified), config.tasks.difficulties, settings)
-    return at_budgets(cells, (config.thinking,))
+    return with_thinking_limits(cells, (config.thinking,))
 
 
 def validation_accuracy(config: Config, state: TrainState, suite: tuple[Cell, ...]) -> float:

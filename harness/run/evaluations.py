@@ -14,7 +14,7 @@ from harness.core.files import read_json, write_hashed_json, write_jsonl
 from harness.core.flops import Spent
 from harness.core.samples import samples_path
 from harness.core.seeding import keys
-from harness.evaluate import Cell, CellResult, at_budgets, build_suite, cell_row, evaluate, problem_rows
+from harness.evaluate import Cell, CellResult, build_suite, cell_row, evaluate, problem_rows, with_thinking_limits
 from harness.run.folder import Member, RunFolder, Stack, run_folder
 from harness.train.pretrain import document_loss, held_out_documents
 from harness.train.state import TrainState
@@ -27,7 +27,7 @@ def evaluation_suite(config: Config) -> tuple[Cell, ...]:
     asked, tasks = config.tasks, (*select(config.tasks.verified), *select(config.tasks.unverified))
     cells = build_suite(tasks, asked.difficulties, config.evaluation)
     longer = build_suite(tasks, asked.held_out_difficulties, config.evaluation) if asked.held_out_difficulties else ()
-    return at_budgets(cells + longer, config.evaluated_thinking)
+    return with_thinking_limits(cells + longer, config.evaluated_thinking)
 
 
 def evaluate_budget(

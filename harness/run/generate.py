@@ -129,7 +129,7 @@ class Policy:
     @cached_property
     def _longest_answer(self) -> int:
         cells = training_mixture(self.config).cells()
-        return self.config.sampling.max_new_tokens or max(task.longest([d])[1] for task, d, _ in cells) + 1
+        return self.config.sampling.max_new_tokens or max(task.max_lengths([d])[1] for task, d, _ in cells) + 1
 
     def _thinking(self, asked: int | None) -> int | None:
         if asked is not None and not self.config.has_scratchpad:

@@ -188,8 +188,8 @@ def _import(folder: str, members: Stack, state: TrainState) -> None:
 def _train_and_evaluate(members: Stack, work: RemainingWork, report: ReportRow) -> None:
     """Training as the objective has it, scored at each budget as it passes; budgets passed before are scored from their
     weights, or by a replay of the steps before them where no weights were kept."""
-    if work.replay:
-        _replay(members, work, report)
+    if work.missing_weights:
+        _retrain_for_weights(members, work, report)
     if work.start < work.until:
         state = first_state(members)
         _resume(members, state, work.start)
@@ -201,18 +201,18 @@ def _train_and_evaluate(members: Stack, work: RemainingWork, report: ReportRow) 
     _evaluate_kept_weights(members)
 
 
-def _replay(members: Stack, work: RemainingWork, report: ReportRow) -> None:
+def _retrain_for_weights(members: Stack, work: RemainingWork, report: ReportRow) -> None:
     """Trains again, beside the run, for weights at budgets that it passed without keeping them. Of the run's own files
     only weights and scores at these budgets are written."""
-    state, start = first_state(members), work.replay_start
+    state, start = first_state(members), work.retrain_from
     if start > 0:
         folders = [(m.folder.checkpoints, m.folder.replay) for m in members]  # its own, or of an interrupted replay
         kept = [own if step_folder(own, start).is_dir() else replay for own, replay in folders]
         load_checkpoint(list(zip(kept, (m.folder.run_id for m in members))), state, start)
     folders = [member.folder.replay for member in members]
     with defer_signals() as stop, dump_on_nonfinite(members, state):
-        callbacks = StepCallbacks(members, max(work.replay), folders, (), report, synchronised_stop(stop))
-        _train(callbacks, state, work.replay, never)
+        callbacks = StepCallbacks(members, max(work.missing_weights), folders, (), report, synchronised_stop(stop))
+        _train(callbacks, state, work.missing_weights, never)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 

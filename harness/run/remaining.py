@@ -13,16 +13,16 @@ from harness.run.tracker import STEP, check_metrics, read_metrics
 
 @dataclass(frozen=True)
 class RemainingWork:
-    """Steps start + 1 … until are to be trained, none where they are equal; budgets `evaluate` have no scores. replay:
-    those of them that the run has passed without keeping weights; they are trained for again from the checkpoint of
-    replay_start, beside the run. base_weights: whether those of a base are still to be saved. damaged: whether the run
-    lacks a file that was set aside."""
+    """Steps start + 1 … until are to be trained, none where they are equal; budgets `evaluate` have no scores.
+    missing_weights: those of them that the run has passed without keeping weights; beside the run, it is trained again
+    to them from the checkpoint of retrain_from. base_weights: whether those of a base are still to be saved. damaged:
+    whether the run lacks a file that was set aside."""
 
     start: int
     until: int
     evaluate: tuple[int, ...] = ()
-    replay: tuple[int, ...] = ()
-    replay_start: int = 0
+    missing_weights: tuple[int, ...] = ()
+    retrain_from: int = 0
     base_weights: bool = False
     damaged: bool = False
 
@@ -33,12 +33,12 @@ class RemainingWork:
     @property
     def only_mends(self) -> bool:
         """Whether nothing is to be trained, and a damaged file to be made again."""
-        return self.damaged and self.start == self.until and not (self.base_weights or self.replay)
+        return self.damaged and self.start == self.until and not (self.base_weights or self.missing_weights)
 
     @property
     def steps(self) -> int:
-        """All steps to be trained, those of a replay too."""
-        return self.until - self.start + (max(self.replay) - self.replay_start if self.replay else 0)
+        """All steps to be trained, those trained again too."""
+        return self.until - self.start + (max(self.missing_weights) - self.retrain_from if self.missing_weights else 0)
 
 
 def reached_step(folder: RunFolder) -> int:
@@ -71,7 +71,7 @@ def remaining_work(job: Job) -> RemainingWork:
     start = until if reached_step(folder) >= until else newest
     until = max(until, _logged_step(folder)) if start < until else until
     passed = [step for step in evaluate if start == until or step <= start > 0]
-    replay = tuple(step for step in passed if not step_folder(folder.budgets, step).is_dir())
-    usable = [step for step in (*checkpoints, *saved_steps(folder.replay)) if replay and step <= replay[0]]
+    missing = tuple(step for step in passed if not step_folder(folder.budgets, step).is_dir())
+    usable = [step for step in (*checkpoints, *saved_steps(folder.replay)) if missing and step <= missing[0]]
     damaged = damaged or bool(set_aside)
-    return RemainingWork(start, until, evaluate, replay, max(usable, default=0), damaged=damaged)
+    return RemainingWork(start, until, evaluate, missing, max(usable, default=0), damaged=damaged)

@@ -6,7 +6,7 @@ from typing import Any
 from envs.base import Task
 from harness.config.schema import Config
 from harness.core.seeding import keys
-from harness.evaluate import at_budgets, build_suite, evaluate
+from harness.evaluate import build_suite, evaluate, with_thinking_limits
 from harness.run.folder import Member, run_folder
 from harness.run.job import from_bases, run_job
 from harness.study.expand import base_jobs
@@ -34,7 +34,7 @@ def measure_base_accuracy(config: Config, show: Print) -> dict[str, Any]:
 
 def _cells(config: Config, state: TrainState, task: Task) -> dict[str, list[int]]:
     cells = build_suite([task], config.base.difficulties, config.evaluation)
-    suite = at_budgets(cells, config.evaluated_thinking[:1])
+    suite = with_thinking_limits(cells, config.evaluated_thinking[:1])
     (scores,) = evaluate(state.backend, state.policy, suite, config.evaluation, keys("evaluation", (config.seed,), 0))
     return {str(s.cell.difficulty): [int(s.correct.sum()), s.correct.size] for s in scores}
 

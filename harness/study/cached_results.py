@@ -21,14 +21,14 @@ AXES = tuple(asdict(Spent()))
 BASE_COLUMNS = ("base_id", "base_seed", "model", "model_params", "pretrain_tokens", "pretrain_loss", "budgets_mode")
 CELL = ("task", "difficulty", "setting")
 # Of the run, the study or the arm rather than of one score; written anew from the study at hand.
-MADE_BY = ("code_version", "backend")  # of an evaluation: what computed it
-OF_SEQUENCE = ("phase", "phases_ended")
+PROVENANCE_COLUMNS = ("code_version", "backend")  # of an evaluation: what computed it
+SEQUENCE_COLUMNS = ("phase", "phases_ended")
 LABELS = {
     *("study", "run_id", "arm", "seed", "role", "split", "x", "ended_step"),
-    *(*OF_SEQUENCE, *MADE_BY, *BASE_COLUMNS, *AXES),
+    *(*SEQUENCE_COLUMNS, *PROVENANCE_COLUMNS, *BASE_COLUMNS, *AXES),
 }
 
-# Of a run at a step: {"spent": axes, "rows": of the run table, "problems": …, and MADE_BY}.
+# Of a run at a step: {"spent": axes, "rows": of the run table, "problems": …, and PROVENANCE_COLUMNS}.
 Scores = dict[str, Any]
 
 
@@ -55,7 +55,7 @@ class CachedResults:
         step_of: dict[float, int] = {}
         for row in self.table[run_id].iter_rows(named=True):
             scores[row["step"]]["spent"] = {axis: row[axis] for axis in AXES}
-            scores[row["step"]] |= {name: row.get(name) for name in MADE_BY}
+            scores[row["step"]] |= {name: row.get(name) for name in PROVENANCE_COLUMNS}
             scores[row["step"]]["rows"].append(_score(row))
             step_of[row["x"]] = row["step"]
         for row in self.problems[run_id].iter_rows(named=True):

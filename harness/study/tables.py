@@ -16,7 +16,7 @@ from harness.core.errors import UserError
 from harness.core.files import read_json, remove_unfinished
 from harness.run.folder import run_folder
 from harness.run.tracker import check_metrics, read_metrics
-from harness.study.cached_results import BASE_COLUMNS, MADE_BY, Scores
+from harness.study.cached_results import BASE_COLUMNS, PROVENANCE_COLUMNS, Scores
 from harness.study.expand import Entry, ExpandedStudy
 from harness.study.table_files import TABLES, write_table_files
 
@@ -75,8 +75,8 @@ def _scores(study: ExpandedStudy, entry: Entry) -> dict[int, Scores]:
     cached = study.cached.scores(entry.run_id, which)
     found = {step: read_json(folder.evaluation(which, step)) or cached.get(step) for step in entry.budgets}
     # Older evaluations do not name what computed them; the tables may.
-    made_by = {step: {name: scores.get(name) for name in MADE_BY} for step, scores in cached.items()}
-    unknown = dict.fromkeys(MADE_BY)
+    made_by = {step: {name: scores.get(name) for name in PROVENANCE_COLUMNS} for step, scores in cached.items()}
+    unknown = dict.fromkeys(PROVENANCE_COLUMNS)
     return {step: made_by.get(step, unknown) | content for step, content in found.items() if content is not None}
 
 
@@ -141,7 +141,7 @@ def _rows_of(
         if axes is None:
             continue
         x = {"x": float(axes[study.config.axis])}
-        made = labels | {name: content[name] for name in MADE_BY}
+        made = labels | {name: content[name] for name in PROVENANCE_COLUMNS}
         for row in content["rows"]:
             role, task = role_and_task(row["task"], row["difficulty"])
             asked = {"task": task, "role": role, "split": config.evaluation.split}

@@ -35,7 +35,7 @@ from harness.core.seeding import Key
 from harness.core.types import VerifierResults, scorable
 from harness.train.state import TrainState
 
-BUMP_WIDTH = 0.2  # in success
+TARGET_STD = 0.2  # in success
 MIN_SHARE = 0.1  # of the mixture's own probabilities
 DECAY = 0.9  # of the success estimate, at each new group
 MAX_REDRAWS = 20  # of a solved problem; a mixture with hardly another one keeps it
@@ -55,7 +55,7 @@ def sampling_probabilities(
     if success is None or target is None:
         return [None] * seeds
     own = np.array([probability for *_, probability in mixture.cells()])
-    tilted = own * np.exp(-0.5 * ((success.numpy() - target) / BUMP_WIDTH) ** 2)
+    tilted = own * np.exp(-0.5 * ((success.numpy() - target) / TARGET_STD) ** 2)
     return list((1 - MIN_SHARE) * tilted / tilted.sum(1, keepdims=True) + MIN_SHARE * own)
 
 

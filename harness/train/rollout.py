@@ -51,7 +51,7 @@ class SamplingParams:
 
 def training_sampling(cfg: Config, mixture: Mixture) -> SamplingParams:
     """How training samples: the limit of an answer is the longest one's length, plus the stop token."""
-    longest = max(task.longest([difficulty])[1] for task, difficulty, _ in mixture.cells()) + 1
+    longest = max(task.max_lengths([difficulty])[1] for task, difficulty, _ in mixture.cells()) + 1
     return SamplingParams(
         cfg.rl.group_size,
         cfg.sampling.max_new_tokens or longest,

@@ -37,7 +37,7 @@ def corpus_sampling(cfg: BaseConfig, corpus: Mixture) -> SamplingParams:
     cells = [(task, difficulty) for task, difficulty, _ in corpus.cells()]
     return SamplingParams(
         group_size=1,
-        max_answer_tokens=max(task.longest([difficulty])[1] for task, difficulty in cells) + 1,
+        max_answer_tokens=max(task.max_lengths([difficulty])[1] for task, difficulty in cells) + 1,
         temperature=1.0,
         max_turns=max(task.max_turns for task in corpus.tasks),
         thinking=max(longest_scratchpad(task.name, d) for task, d in cells) if cfg.has_scratchpad else None,

@@ -148,7 +148,7 @@ def test_four_hundred_huge_values_and_error_texts_keep_the_cache_under_its_bound
         kept = [(program, outcome.value, outcome.output, outcome.reason) for program, outcome in pool._cache.items()]
         assert 10 < len(kept) < 400
         assert len(pickle.dumps(kept)) < 1 << 20
-        assert max(len(reason) for *_, reason in kept) <= module.KEPT
+        assert max(len(reason) for *_, reason in kept) <= module.MAX_VALUE_BYTES
         assert resident_bytes() - before < 64 << 20
         newest = pool.run(forms[-1].format(99))
         assert newest is pool.run(forms[-1].format(99))

@@ -98,7 +98,7 @@ def test_neighbouring_seeds_share_no_more_than_chance(task):
 def test_prompts_and_answers_fit_their_stated_length_and_encode(task):
     for difficulty in task.difficulties:
         for problem in sample(task, difficulty, 50):
-            prompt, answer = task.longest([difficulty])
+            prompt, answer = task.max_lengths([difficulty])
             assert 0 < len(problem.prompt) <= prompt <= task.max_prompt
             assert 0 < len(problem.answer) <= answer <= task.max_completion
             assert set(problem.prompt + problem.answer) <= set(CHARSET)
@@ -126,7 +126,7 @@ def test_worked_solution_ends_in_the_answer(task):
             if task.max_turns > 1:
                 lines = worked.split("\n")
                 assert len(lines) <= task.max_turns
-                assert max(map(len, lines)) <= task.longest([difficulty])[1]
+                assert max(map(len, lines)) <= task.max_lengths([difficulty])[1]
                 assert solve(task, problem, *lines) == Correctness.CORRECT
 
 

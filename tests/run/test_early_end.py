@@ -92,7 +92,7 @@ def test_a_budget_asked_later_is_measured_up_to_the_end_by_training_again_beside
     train(tiny(*STOPS, "budgets=[0,24]", out=tmp_path))
     later = tiny(*STOPS, "budgets=[0,2,23,24]", out=tmp_path)
     job, folder = rl_job(later), run_folder(tmp_path, run_id(later))
-    assert remaining_work(job).replay == (2,)
+    assert remaining_work(job).missing_weights == (2,)
     run_job(job, silent)
     assert remaining_work(job).is_empty
     assert folder.evaluation(evaluation_id(later), 2).is_file()
@@ -108,7 +108,7 @@ def test_seconds_end_a_run_at_any_step_but_not_a_replay_of_it(tmp_path):
     assert (folder.end, reached_step(folder)) == (None, 4)
     folder.set_end(3, "as if it had been slower")
     job = replace(rl_job(never), budgets=(0, 2, 4))
-    assert (remaining_work(job).until, remaining_work(job).replay) == (3, (2,))
+    assert (remaining_work(job).until, remaining_work(job).missing_weights) == (3, (2,))
     run_job(job, silent)
     assert remaining_work(job).is_empty
 

@@ -194,7 +194,7 @@ def test_a_replay_that_is_stopped_leaves_no_hole_and_goes_on_where_it_stood(tmp_
     folder = run_folder(tmp_path, run_id(config))
     assert saved_steps(folder.replay) == [3]
     work = remaining_work(rl_job(config))
-    assert (work.start, work.evaluate, work.replay, work.replay_start) == (6, (5,), (5,), 3)
+    assert (work.start, work.evaluate, work.missing_weights, work.retrain_from) == (6, (5,), (5,), 3)
     assert train(config) == folder.path
     train_rows = [[row for row in rows(path) if "train/loss" in row] for path in (folder.path, whole)]
     assert train_rows[0] == train_rows[1]

@@ -127,7 +127,7 @@ def test_plan_status_and_launch_agree_on_what_remains(tmp_path):
     jobs = expand_to_jobs([Entry("a", config)], {"study": "single"})
     (job,) = pending_jobs(jobs)
     work = remaining_work(job)
-    assert (work.start, work.until, work.evaluate, work.replay) == (3, 3, (2, 3), (2, 3))
+    assert (work.start, work.until, work.evaluate, work.missing_weights) == (3, 3, (2, 3), (2, 3))
     assert work.steps == 3
     fresh = rl_job(tiny("rl.steps=3", "budgets=[0,2]", "seed=9", out=tmp_path))
     assert cost(job, rates).tokens == pytest.approx(cost(fresh, rates).tokens)

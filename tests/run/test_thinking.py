@@ -8,7 +8,7 @@ import torch
 from envs.registry import select
 from harness.analysis.data.table import check_table
 from harness.core.seeding import keys
-from harness.evaluate import at_budgets, build_suite, cell_row, evaluate, problem_rows
+from harness.evaluate import build_suite, cell_row, evaluate, problem_rows, with_thinking_limits
 from harness.policy.logprobs import token_logprobs
 from harness.policy.tokenizer import ANSWER, EOS, encode, encode_prompt
 from harness.run.evaluations import eval_metrics, pooled_accuracy
@@ -23,7 +23,7 @@ def scored(budgets, samples=4):
     config = tiny(f"evaluation.samples={samples}", "evaluation.problems=5").evaluation
     suite = build_suite(select(["toy.*"]), (1, 2), config)
     state, streams = toy_state(0), keys("evaluation", (0,), 3)
-    return state.policy, evaluate(state.backend, state.policy, at_budgets(suite, budgets), config, streams)[0]
+    return state.policy, evaluate(state.backend, state.policy, with_thinking_limits(suite, budgets), config, streams)[0]
 
 
 def test_each_budget_is_a_setting_of_its_own_on_the_same_problems():
@@ -42,7 +42,7 @@ def test_each_budget_is_a_setting_of_its_own_on_the_same_problems():
 def test_a_setting_of_the_tasks_own_stays_beside_the_budget():
     config = tiny("evaluation.problems=1", "model.context=256").evaluation
     cells = build_suite(select(["induction.symbolic_4"]), (1,), config)
-    assert [c.setting for c in at_budgets(cells, (None, 16))] == ["examples=4", "examples=4, thinking=16"]
+    assert [c.setting for c in with_thinking_limits(cells, (None, 16))] == ["examples=4", "examples=4, thinking=16"]
 
 
 def test_without_a_budget_to_think_a_policy_is_told_to_answer_at_once():
