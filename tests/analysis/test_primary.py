@@ -301,3 +301,12 @@ def test_the_decades_of_a_rise_are_measured_seed_by_seed_and_a_curve_that_does_n
     assert (found.answer, found.n) == ("yes", 3)
     assert found.effect == pytest.approx(1.6, abs=0.03)
     assert "1 of 4 replicates do not rise" in found.notes[0]
+
+
+def test_the_decades_of_the_way_to_one_need_nine_tenths_of_it():
+    whole = pl.DataFrame([row for seed in range(3) for row in rising_rows(seed, 1.6, top=1.0)])
+    short = pl.DataFrame(list(rising_rows(3, 1.6, top=0.8)))
+    measure = Measure((MeasureTerm("real"),), margin=1.0, metric="rise_to_one_decades")
+    found = record(check_table(pl.concat([whole, short])), measure)
+    assert (found.effect, found.n) == (pytest.approx(1.6, abs=0.03), 3)
+    assert "1 of 4 replicates do not pass a tenth and nine tenths" in found.notes[0]

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import comb
 from typing import Any
 
@@ -15,7 +16,7 @@ from harness.analysis.data.rise import rise_decades
 from harness.analysis.data.table import Table
 from harness.analysis.data.table_checks import CELL, TableError, budget_column, typed_problems
 from harness.config.roles import cells_there
-from harness.config.schema.study import DIFFICULTY_EXPONENT, RISE_DECADES, Measure, MeasureTerm
+from harness.config.schema.study import DIFFICULTY_EXPONENT, RISE_DECADES, RISE_TO_ONE_DECADES, Measure, MeasureTerm
 from harness.core.errors import nearest
 
 # A metric of a whole curve: its value by (base, seed), and why a replicate has none.
@@ -25,6 +26,10 @@ CURVE_METRICS = {
         f"solve fewer than {FEWEST_DIFFICULTIES} difficulties within the budgets",
     ),
     RISE_DECADES: (rise_decades, "do not rise, or rise before the first budget"),
+    RISE_TO_ONE_DECADES: (
+        partial(rise_decades, end=1.0),
+        "do not pass a tenth and nine tenths of the way within the budgets",
+    ),
 }
 PASS_ALL = re.compile(r"pass_all_at_([1-9]\d*)")
 

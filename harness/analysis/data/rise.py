@@ -34,16 +34,17 @@ def rise(x: Sequence[float], values: Sequence[float], best: float) -> Rise:
     return Rise(*(float(10**end) if np.isfinite(end) else None for end in ends))
 
 
-def rise_decades(rows: pl.DataFrame) -> pl.DataFrame:
-    """Decades of x between the LOW and the HIGH share of what accuracy rose by within the budgets, by (base, seed) as
-    `value`; no row where it did not rise, or the LOW share was passed before the first budget above 0.
+def rise_decades(rows: pl.DataFrame, end: float | None = None) -> pl.DataFrame:
+    """Decades of x between the LOW and the HIGH share of a rise of accuracy to `end` (None: to the highest seen), by
+    (base, seed) as `value`; no row where the budgets hold no such rise.
 
     rows: base, seed, x and value, the accuracy of a cell; cells count alike, and the mean curve is made monotone."""
     curves = rows.group_by("base", "seed", "x").agg(pl.col("value").mean()).sort("x")
     found = []
     for (base, seed), own in curves.group_by("base", "seed", maintain_order=True):
         values = isotonic_regression(own["value"].to_numpy()).x
-        decades = rise(own["x"].to_list(), values, values[-1]).decades if values[-1] > values[0] else None
+        best = values[-1] if end is None else end
+        decades = rise(own["x"].to_list(), values, best).decades if best > values[0] else None
         if decades is not None:
             found.append((base, seed, decades))
     schema = {"base": rows.schema["base"], "seed": rows.schema["seed"], "value": pl.Float64}

@@ -14,6 +14,7 @@ Overrides = tuple[str, ...]
 # Metrics of a whole curve, not of a row:
 DIFFICULTY_EXPONENT = "difficulty_exponent"
 RISE_DECADES = "rise_decades"
+RISE_TO_ONE_DECADES = "rise_to_one_decades"
 
 
 @schema(frozen=True, config=FORBID_EXTRA)
@@ -46,8 +47,9 @@ class Measure:
     The answer is yes where its 95% interval over seeds lies on the side `yes_if` of `margin`, no where it lies on the
     other, else undecided. metric: accuracy, pass_all_at_K (all of K samples of a problem right), a numeric column of
     the run table, or one of all budgets, whatever `at`: difficulty_exponent (gamma of T = T_1 D^gamma, T the x at which
-    D is solved to one half) or rise_decades (of x from a tenth to nine tenths of the rise that was seen). alike:
-    what has equal weight in a mean, every cell, or every task (and within it every cell).
+    D is solved to one half), rise_decades (of x from a tenth to nine tenths of the rise that was seen) or
+    rise_to_one_decades (the same of the way from the first accuracy to 1). alike: what has equal weight in a mean,
+    every cell, or every task (and within it every cell).
     """
 
     terms: Annotated[tuple[MeasureTerm, ...], Field(min_length=1)]
