@@ -13,6 +13,7 @@ from typing import Any
 from harness.core.errors import UserError, nearest
 from harness.core.files import read_json
 
+BASE_ARM = "base"  # the label of pretraining
 UNNAMED = ("single", "sweep")  # labels of runs that belong to no study
 
 
@@ -21,7 +22,7 @@ def display_name(labels: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     seed other than 0 is added."""
     study, arm = labels.get("study"), str(labels["arm"])
     base_seed = run["base"]["seed"]
-    if arm == "base":
+    if arm == BASE_ARM:
         return f"base-{run['model']['name']}-s{base_seed}"
     parts = [study] if study and study not in UNNAMED else []
     parts += [",".join(map(short_setting, arm.split())), f"s{run['seed']}"]

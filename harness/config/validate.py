@@ -8,6 +8,7 @@ from envs.registry import UnknownTask, select
 from harness.config import task_checks
 from harness.config.conflicts import check_conflicts
 from harness.config.exported import origin_of
+from harness.config.run_names import BASE_ARM
 from harness.config.schema import Config, StudyConfig
 from harness.core.errors import UserError, nearest
 from harness.core.registry import ALGORITHM_TRAITS, REWARD_TRAITS, AlgorithmTraits
@@ -45,6 +46,9 @@ def check_study(study: StudyConfig) -> None:
     for name in ("arms", "seeds", "base_seeds"):
         if not getattr(study, name):
             raise UserError(f"study.{name} is empty", "the study has no run", f"name at least one in study.{name}")
+    if BASE_ARM in study.arms:
+        fix = f"give the arm another name than {BASE_ARM}"
+        raise UserError(f"study.arms.{BASE_ARM}", "this is what the runs of pretrained bases are labelled", fix)
     owners = {"seed": "study.seeds", "base.seed": "study.base_seeds"}
     for arm in study.arms:
         for override in (text for variant in study.variants(arm) for text in variant):

@@ -2,7 +2,11 @@
 
 import difflib
 import errno
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class UserError(Exception):
@@ -49,3 +53,16 @@ def nearest(word: str, names: Iterable[str], most: int = 4) -> list[str]:
     leaves = {name.rsplit(".", 1)[-1]: name for name in reversed(names)}
     by_leaf = [leaves[leaf] for leaf in difflib.get_close_matches(last, leaves, n=most, cutoff=0.7)]
     return list(dict.fromkeys([*same_leaf, *whole, *by_leaf]))[:most]
+
+
+def attempt_all(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """function(item) of each item. One that raises keeps no other from its turn; then the first error is raised."""
+    results, errors = [], []
+    for item in items:
+        try:
+            results.append(function(item))
+        except Exception as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return results

@@ -18,6 +18,7 @@ from envs.vector import TextVectorEnv
 from harness.config.identity import base_id, evaluation_id
 from harness.config.parse import dump, parse
 from harness.config.schema import Config, OptimConfig
+from harness.core.errors import attempt_all
 from harness.core.files import is_intact, write_hashed_json
 from harness.core.flops import Spent
 from harness.core.seeding import keys
@@ -75,7 +76,7 @@ def run_stack(jobs: Sequence[Job], report: ReportRow) -> list[str]:
     """Runs that are alike but for their seeds, each with the streams that it would have alone, in one model; those that
     lag are a stack of their own. One by one, to the bits of plain runs, if the backend does not batch seeds."""
     if len(jobs) > 1 and not backend_of(parse(jobs[0].run)).batches_seeds:
-        return [folder for job in jobs for folder in run_stack([job], report)]
+        return [folder for one in attempt_all(lambda job: run_stack([job], report), jobs) for folder in one]
     with ExitStack() as stack:
         members = [_open_member(job, stack) for job in jobs]
         stack.enter_context(backend_of(members[0].config).num_threads(jobs[0].threads))

@@ -75,9 +75,20 @@ class CachedResults:
         return self.table[run_id].row(0, named=True) if run_id in self.table else None
 
     def __or__(self, other: "CachedResults") -> "CachedResults":
-        """The runs of both; those of `other` where both hold a run."""
+        """The runs of both; where both hold a run, as `other` does, but if it has fewer steps of one evaluation."""
+        mine = {run_id for run_id in self.table if self._has_more(run_id, other)}
         names = ("evaluations", "table", "problems", "ends")
-        return CachedResults(*({**getattr(self, name), **getattr(other, name)} for name in names))
+        return CachedResults(
+            *(
+                {**{k: v for k, v in getattr(other, name).items() if k not in mine},
+                 **{k: v for k, v in getattr(self, name).items() if k in mine}}
+                for name in names
+            )
+        )  # fmt: skip
+
+    def _has_more(self, run_id: str, other: "CachedResults") -> bool:
+        which = self.evaluations[run_id]
+        return run_id not in other.table or self.steps(run_id, which) > other.steps(run_id, which) != set()
 
 
 EMPTY = CachedResults()
@@ -113,9 +124,11 @@ def read_cached_results(folder: Path) -> CachedResults:
         whole = pl.read_parquet(folder / f"{name}.parquet").unique(["run_id", *key, *CELL], maintain_order=True)
         return {part["run_id"][0]: part for part in whole.partition_by("run_id", maintain_order=True)}
 
-    evaluations = {run["run_id"]: run["evaluation_id"] for run in manifest["runs"]}
-    ends = {run["run_id"]: run["ended_step"] for run in manifest["runs"] if run.get("ended_step") is not None}
-    return CachedResults(evaluations, by_run("table", ["step"]), by_run("problems", ["x", "problem"]), ends)
+    table = by_run("table", ["step"])
+    runs = [run for run in manifest["runs"] if run["run_id"] in table]  # the others were not measured yet
+    evaluations = {run["run_id"]: run["evaluation_id"] for run in runs}
+    ends = {run["run_id"]: run["ended_step"] for run in runs if run.get("ended_step") is not None}
+    return CachedResults(evaluations, table, by_run("problems", ["x", "problem"]), ends)
 
 
 def read_reused_results(folder: Path, wanted: Mapping[RunLabels, tuple[str, str]]) -> CachedResults:

@@ -7,10 +7,11 @@ from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from harness.config.identity import code_version
 from harness.config.schema import Config, WandbTracker
-from harness.core.errors import UserError
+from harness.core.errors import UserError, headline
 from harness.core.files import is_unchanged, read_json, sha256, write_hashed_json
 from harness.launch.jobs import Job, JobResult, Progress
 from harness.launch.launch import launch, max_parallel_jobs
@@ -149,12 +150,28 @@ def run_with_reach(
     config, needed = study.entries[0].config, {need for job in missing for need in job.needs}
     bases = [job for job in missing if job.run_id in needed]
     if bases and not may_be_refused(study.config):
-        return run_missing(missing, config, console, OnceDone(bases, lambda: show_reach(study, console)))
-    if bases:
-        run_missing(bases, config, console)
+        return run_missing(missing, config, console, OnceDone(bases, lambda: _show_reach_if_known(study, console)))
+    results = run_missing(bases, config, console)
     if missing:
         refuse_out_of_reach(study.config, show_reach(study, console))
-    return run_missing(pending_jobs(jobs, study.cached), config, console)
+    return [*results, *_run_ready(pending_jobs(jobs, study.cached), results, config, console)]
+
+
+def _run_ready(jobs: Sequence[Job], bases: Sequence[JobResult], config: Config, console: Console) -> list[JobResult]:
+    """Runs the jobs whose bases are done, and skips the others: a base that failed is not tried twice."""
+    not_done = {result.job.run_id for result in bases if result.status != "done"}
+    waiting = [job for job in jobs if not_done.intersection(job.needs)]
+    ready = [job for job in jobs if job.run_id not in not_done and job not in waiting]
+    skipped = [JobResult(job, "skipped", error=f"{job.needs[0]}, its base, is not done") for job in waiting]
+    return [*skipped, *run_missing(ready, config, console)]
+
+
+def _show_reach_if_known(study: ExpandedStudy, console: Console) -> None:
+    """Beside RL that runs: an error, of a damaged base for one, ends no run; the run that needs the base meets it."""
+    try:
+        show_reach(study, console)
+    except Exception as error:
+        console.print(f"[yellow]reach is not known:[/] {escape(headline(str(error)))}", highlight=False)
 
 
 class OnceDone:

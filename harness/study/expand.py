@@ -10,6 +10,7 @@ from typing import Any
 from harness.config.generations import generations
 from harness.config.identity import base_id, evaluation_id, run_id
 from harness.config.parse import dump, parse, parse_size, parse_study
+from harness.config.run_names import BASE_ARM
 from harness.config.schema import Config, StudyConfig
 from harness.config.schema.study import Overrides
 from harness.core.errors import UserError
@@ -144,16 +145,18 @@ def _kept_apart(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def _check_one_arm_a_run(entries: Iterable[Entry]) -> None:
-    """A run stands under one arm of the run table. Raises UserError where two arms have the same."""
+    """A run stands once in the run table, under one arm. Raises UserError where two arms, or two variants of one, have
+    the same."""
     arms: dict[str, str] = {}
     for entry in entries:
-        other = arms.setdefault(entry.run_id, entry.arm)
-        if other != entry.arm:
+        if other := arms.get(entry.run_id):
+            two = f"{other} and {entry.arm}" if other != entry.arm else f"two variants of {other}"
             raise UserError(
-                f"study.arms: {other} and {entry.arm} are the same run",
-                "they differ in nothing that determines its weights (a longer run is the shorter one, gone on)",
+                f"study.arms: {two} are the same run",
+                "they differ in nothing that determines its weights (a longer run continues the shorter one)",
                 "leave one out; to compare lengths, give the longer rl.steps alone: every budget before is in it",
             )
+        arms[entry.run_id] = entry.arm
 
 
 @contextmanager
@@ -197,7 +200,7 @@ def base_jobs(config: Config, labels: Mapping[str, Any]) -> list[Job]:
     jobs: list[Job] = []
     for each in generations(config):
         needs = tuple(job.run_id for job in jobs[-1:])
-        jobs.append(Job(base_id(each), dump(each), each.base.steps, needs=needs, labels={**labels, "arm": "base"}))
+        jobs.append(Job(base_id(each), dump(each), each.base.steps, needs=needs, labels={**labels, "arm": BASE_ARM}))
     return jobs
 
 

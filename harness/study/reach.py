@@ -166,21 +166,24 @@ def _probe(entries: Sequence[Entry], bases: Sequence[Config]) -> list[CellReach]
         samples=max(1, PROBE_SAMPLES // len(bases)),
         ks=(1,),
     )
-    first: dict[str, Entry] = {}
+    variants: dict[tuple, Entry] = {}
     for entry in entries:
-        first.setdefault(entry.arm, entry)
+        variants.setdefault((entry.arm, entry.overrides), entry)
     suite: dict[tuple, tuple[Cell, Entry]] = {}
-    for entry in first.values():
+    for entry in variants.values():
         for cell in evaluation_suite(replace(entry.config, evaluation=settings)):
             suite.setdefault((cell.task, cell.difficulty, cell.thinking), (cell, entry))
-    cells, owners = zip(*sorted(suite.values(), key=lambda pair: pair[0].thinking or 0))
+    cells, owners = zip(*suite.values())
+    by_thinking = sorted(range(len(cells)), key=lambda i: cells[i].thinking or 0)  # those alike are evaluated together
     seeds = tuple(config.base.seed for config in bases)
     state = new_state(bases[0], bases[0].optim, seeds)
     sources = [run_folder(config.out, base_id(config)) for config in bases]
     load_weights([folder.weights for folder in sources], state.policy, bases[0].base.steps)
-    results = evaluate(state.backend, state.policy, cells, settings, keys("evaluation", seeds, 0))
-    rows = [(owner, cell_row(result, settings.ks)) for own in results for result, owner in zip(own, owners)]
-    return _pooled(count for owner, row in rows for count in _counts(owner, [row]))
+    some = [cells[i] for i in by_thinking]
+    results = evaluate(state.backend, state.policy, some, settings, keys("evaluation", seeds, 0))
+    rows = [(i, cell_row(result, settings.ks)) for own in results for i, result in zip(by_thinking, own)]
+    in_order = sorted(rows, key=lambda pair: pair[0])  # of the arms, the first of which is the study's
+    return _pooled(count for i, row in in_order for count in _counts(owners[i], [row]))
 
 
 def out_of_reach(cells: Iterable[CellReach]) -> list[CellReach]:

@@ -20,6 +20,7 @@ from harness.study.expand import ExpandedStudy, expand, expand_to_jobs, pending_
 Act = Callable[
     [ExpandedStudy, Sequence[str], Console], None
 ]  # what to do with a study, given its overrides and where to print
+KILLED = 128  # and the signal: the exit status of a process that one ended, as of a shell
 WIDTH = 100  # of lines in a log
 
 
@@ -50,8 +51,10 @@ def run_in_parts(names: Sequence[str], command: Sequence[str], overrides: Sequen
     each = ([*command, *own, f"studies=[{','.join(part)}]", "studies_at_once=1"] for part in parts)
     processes: list[subprocess.Popen] = []
     try:
-        processes += map(subprocess.Popen, each)  # one by one: a stop meanwhile ends those that have started
-        return max(process.wait() for process in processes)
+        for one in each:  # in sessions of their own: Ctrl-C reaches them once, by the SIGTERM below
+            processes.append(subprocess.Popen(one, start_new_session=True))
+        codes = [process.wait() for process in processes]
+        return max(code if code >= 0 else KILLED - code for code in codes)
     finally:  # does nothing to those that have ended
         for process in processes:
             process.terminate()

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from harness.config.identity import SCHEMA_VERSION, base_id, code_version, evalu
 from harness.config.roles import phases_of, roles_of
 from harness.config.schema import Config, StudyConfig
 from harness.core.errors import UserError
-from harness.core.files import read_json, remove_unfinished
+from harness.core.files import is_intact, read_json, remove_unfinished
 from harness.run.folder import run_folder
 from harness.run.tracker import check_metrics, read_metrics
 from harness.study.cached_results import BASE_COLUMNS, PROVENANCE_COLUMNS, Scores
@@ -169,17 +169,29 @@ def build_tables(study: ExpandedStudy) -> tuple["pl.DataFrame", "pl.DataFrame"]:
 
 def runs_left_out(study: ExpandedStudy) -> set[str]:
     """run_ids of which the study's tables hold scores, and which are not among its runs: new tables will not hold them.
-    Raises UserError where these scores lie nowhere else."""
-    out = study.entries[0].config.out
-    found = study.own.table.keys() - {entry.run_id for entry in study.entries}
-    if lost := [run_id for run_id in found if not run_folder(out, run_id).path.is_dir()]:
+    Raises UserError where they hold scores that new tables would lose and that lie nowhere else."""
+    kept: dict[tuple[str, str], set[int]] = {}
+    for entry in study.entries:
+        kept.setdefault((entry.run_id, evaluation_id(entry.config)), set()).update(entry.budgets)
+    lost = [run_id for run_id in study.own.table if _scores_lie_nowhere_else(study, run_id, kept)]
+    if lost:
         raise UserError(
-            f"the tables in {study.folder} hold {len(lost)} runs that are not part of this command "
-            "and have no run folder",
+            f"the tables in {study.folder} hold scores of {len(lost)} runs that this command does not include "
+            "and no run folder has",
             "new tables would lose them",
-            "add their arms or seeds, or name another study: study.name=…",
+            "add their arms, seeds or budgets, evaluate as they did, or name another study: study.name=…",
         )
-    return found
+    return study.own.table.keys() - {run_id for run_id, _ in kept}
+
+
+def _scores_lie_nowhere_else(
+    study: ExpandedStudy, run_id: str, kept: Mapping[tuple[str, str], Collection[int]]
+) -> bool:
+    """Whether the study's tables alone hold scores of a run at steps that are not `kept` under its evaluation."""
+    which = study.own.evaluations[run_id]
+    folder, asked = run_folder(study.entries[0].config.out, run_id), kept.get((run_id, which), ())
+    left_out = study.own.steps(run_id, which).difference(asked)
+    return any(not is_intact(folder.evaluation(which, step)) for step in left_out)
 
 
 def write_tables(study: ExpandedStudy) -> Path:

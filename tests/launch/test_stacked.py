@@ -16,6 +16,7 @@ from harness.run.checkpoint import step_folder
 from harness.run.folder import run_folder
 from harness.run.job import run_job, run_stack, run_stacked_job
 from harness.run.tracker import read_metrics
+from tests.policy.conftest import needs_compiler
 from tests.toys import base_job, rl_job, tiny, train
 
 SEEDS = (0, 1, 5)
@@ -92,3 +93,14 @@ def test_the_launcher_stacks_what_is_ready_and_reports_each_run(tmp_path, monkey
     results = list(launch(jobs, launcher, run_job, lambda job, row: seen.add(job.run_id), run_stacked_job))
     assert {r.job.run_id: r.status for r in results} == {job.run_id: "done" for job in jobs}, results[0].error
     assert seen >= {run_id(c) for c in configs}
+
+
+@needs_compiler
+def test_of_seeds_that_run_one_by_one_a_failure_keeps_no_other_from_running(tmp_path):
+    """The first seed has no base; the last of the stack is trained all the same, and the failure reported."""
+    configs = [tiny(f"seed={seed}", f"base.seed={seed}", "backend=native", out=tmp_path) for seed in (0, 1)]
+    run_stack([base_job(configs[1])], lambda job, row: None)
+    with pytest.raises(Exception, match=base_id(configs[0])):
+        run_stack([rl_job(config) for config in configs], lambda job, row: None)
+    states = [run_folder(tmp_path, run_id(config)).status()["state"] for config in configs]
+    assert states == ["failed", "done"]

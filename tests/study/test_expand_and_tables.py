@@ -153,6 +153,13 @@ def test_two_arms_that_are_one_run_are_refused_before_anything_is_spent(tmp_path
         study(tmp_path, arms, seeds=(0,))
 
 
+def test_two_variants_of_an_arm_that_are_one_run_and_an_arm_called_base_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"two variants of a are the same run"):
+        study(tmp_path, {"a": [["rl.steps=4"], ["rl.steps=8"]]}, seeds=(0,))
+    with pytest.raises(UserError, match=r"study\.arms\.base: this is what the runs of pretrained bases"):
+        study(tmp_path, {"base": []}, seeds=(0,))
+
+
 def test_a_study_of_which_nothing_was_measured_says_so(tmp_path):
     with pytest.raises(UserError, match="nothing was measured"):
         write_tables(study(tmp_path))
@@ -229,9 +236,25 @@ def test_runs_that_a_study_no_longer_asks_for_are_said_and_never_lost(tmp_path):
     write_tables(one)
     write_tables(study(tmp_path))
     without_runs(tmp_path)
-    with pytest.raises(UserError, match="hold 3 runs that are not part of this command and have no run folder"):
+    with pytest.raises(UserError, match="hold scores of 3 runs that this command does not include"):
         write_tables(study(tmp_path, seeds=(0,)))
     assert pl.read_parquet(both.folder / "table.parquet").sort(pl.all()).equals(held.sort(pl.all()))
+
+
+@pytest.mark.parametrize("fewer", ["rl.steps=2", "evaluation.samples=8"])
+def test_budgets_and_evaluations_that_a_study_no_longer_has_are_never_lost(tmp_path, fewer):
+    """Where run folders hold the scores new tables are written without them; where the tables alone do, none are."""
+    launched(found := study(tmp_path, seeds=(0,)))
+    write_tables(found)
+    held = pl.read_parquet(found.folder / "table.parquet")
+    launched(other := study(tmp_path, seeds=(0,), user=[fewer]))
+    write_tables(other)
+    write_tables(study(tmp_path, seeds=(0,)))
+    without_runs(tmp_path)
+    launched(other := study(tmp_path, seeds=(0,), user=[fewer]))
+    with pytest.raises(UserError, match="hold scores of 3 runs"):
+        write_tables(other)
+    assert pl.read_parquet(found.folder / "table.parquet").sort(pl.all()).equals(held.sort(pl.all()))
 
 
 @pytest.mark.parametrize(

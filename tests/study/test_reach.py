@@ -9,6 +9,7 @@ from rich.console import Console
 
 from harness.core.errors import UserError
 from harness.core.groups import signal_share
+from harness.launch.jobs import JobResult
 from harness.run.job import run_job
 from harness.study import execute
 from harness.study.execute import run_study
@@ -97,6 +98,39 @@ def test_rl_of_a_base_waits_for_the_others_only_where_they_may_refuse_the_study(
     launches.clear()
     assert "a probe of 2 of its bases" in run(registered(tmp_path / "b", "verified", base_seeds=[0, 1]))
     assert [(sum(kinds), len(kinds)) for kinds in launches] == [(2, 2), (0, 12)]
+
+
+def test_every_variant_of_an_arm_is_probed(tmp_path):
+    variants = [["tasks.difficulties=[1]"], ["tasks.difficulties=[2]"]]
+    found = registered(tmp_path, "verified", arms={"true_reward": variants}, seeds=(0,))
+    run_job(expand_to_jobs(found.entries, {})[0], silent)
+    (reach,) = reach_of(found.entries)
+    assert {cell.name.difficulty for cell in reach.of_first_arm("verified")} == {1, 2}
+
+
+def test_a_base_that_failed_is_tried_once_and_its_rl_is_skipped(tmp_path, monkeypatch):
+    launches = []
+
+    def failing(jobs, config, on_progress):
+        launches.append([job.run_id for job in jobs])
+        yield from (JobResult(job, "failed", error="ValueError: no") for job in jobs)
+
+    monkeypatch.setattr(execute, "_launch", failing)
+    found = registered(tmp_path, "verified", seeds=(0,))
+    with pytest.raises(UserError, match="nothing was measured"):
+        run(found)
+    base = expand_to_jobs(found.entries, {})[0].run_id
+    assert launches == [[base], []]
+
+
+def test_a_reach_that_cannot_be_measured_ends_no_rl(tmp_path, monkeypatch):
+    def broken(found, console):
+        raise UserError("weights of a base", "damaged", "delete them")
+
+    monkeypatch.setattr(execute, "show_reach", broken)
+    text = run(study(tmp_path, user=TASKS, seeds=(0,), analysis={"bootstraps": 20}))
+    assert "reach is not known: weights of a base: damaged" in text
+    assert "verdict" in text
 
 
 def test_a_quarter_of_the_cells_may_be_out_of_reach(tmp_path):

@@ -11,13 +11,14 @@ from rich.console import Console
 
 from harness.config.compose import Composer
 from harness.core.errors import UserError
+from harness.run.job import run_job
 from harness.study import cached_results
 from harness.study.execute import reuse_notice, run_study
 from harness.study.expand import expand, expand_to_jobs, pending_jobs
 from harness.study.status import status_table
 from harness.study.tables import write_tables
 from tests.study.test_expand_and_tables import launched, study
-from tests.toys import CONFIGS
+from tests.toys import CONFIGS, silent
 
 RESULTS = CONFIGS.parent / "docs" / "results"
 VARIANTS = {"true_reward": [[], ["optim.lr=1e-3"]], "frozen": ["objective=frozen"]}
@@ -63,6 +64,27 @@ def test_results_of_another_folder_count_only_if_the_user_names_it(committed, tm
     assert pending(reusing) == []
     assert reuse_notice(plain, expand_to_jobs(plain.entries, {})) == ""
     assert reuse_notice(reusing, expand_to_jobs(reusing.entries, {})) == f"6 runs taken from {committed}"
+
+
+def test_reused_scores_never_pass_for_those_of_another_evaluation(committed, tmp_path):
+    """One of six runs was evaluated otherwise, and its tables name the others, which were not measured yet."""
+    other = ["evaluation.samples=8"]
+    begun = study(tmp_path, VARIANTS, user=other)
+    for job in [
+        job for job in expand_to_jobs(begun.entries, {}) if job.is_base or job.run_id == begun.entries[0].run_id
+    ]:
+        run_job(job, silent)
+    write_tables(begun)
+    left = {job.run_id for job in pending(study(tmp_path, VARIANTS, user=other, reuse=str(committed)))}
+    assert {entry.run_id for entry in begun.entries[1:]} <= left
+
+
+def test_own_tables_with_fewer_steps_do_not_hide_reused_ones(committed, tmp_path):
+    short = study(tmp_path, VARIANTS, user=["rl.steps=2"])
+    launched(short)
+    write_tables(short)
+    shutil.rmtree(tmp_path / "runs")
+    assert pending(study(tmp_path, VARIANTS, reuse=str(committed))) == []
 
 
 def test_the_plan_and_the_status_count_what_is_reused_and_what_is_to_run(committed, tmp_path):

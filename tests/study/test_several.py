@@ -82,6 +82,18 @@ sys.exit(part == "[b]")
     assert run_in_parts(["a"], command, asked, at_once=2) == 0
 
 
+def test_a_part_that_is_killed_is_no_success_and_parts_do_not_share_the_terminal(tmp_path):
+    script = f"""
+import os, pathlib, signal, sys
+part = sys.argv[-2].removeprefix("studies=")
+pathlib.Path({str(tmp_path)!r}, part).write_text(str(os.getsid(0) == os.getpid()))
+if part == "[b]":
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert run_in_parts(["a", "b"], [sys.executable, "-c", script], [], at_once=2) == 128 + 9
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"True"}
+
+
 def test_a_study_that_has_not_run_is_unfinished_and_a_list_is_none(compose, tmp_path):
     overrides = ["study=atlas", f"out={tmp_path}", "tracker=none", "device=cpu"]
     assert unfinished(["quickstart", "atlas"], compose, overrides) == ["quickstart"]

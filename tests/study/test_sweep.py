@@ -12,7 +12,7 @@ from harness.config.identity import run_id
 from harness.core.errors import UserError
 from harness.run.folder import run_folder
 from harness.run.tracker import read_metrics
-from harness.study.sweep import changed_settings, objective, refuse_tuning_on_test, sweep_arms
+from harness.study.sweep import changed_settings, objective_metric_value, refuse_tuning_on_test, sweep_arms
 from tests.test_scripts import SETTINGS, runs_of, script
 from tests.toys import tiny, train
 
@@ -55,11 +55,13 @@ def test_the_objective_is_the_metric_asked_for_at_the_last_budget(tmp_path):
     last = {}
     for row in read_metrics(train(config)):
         last |= row
-    assert objective(config) == last["eval/verified/mean@1"]
+    assert objective_metric_value(config) == last["eval/verified/mean@1"]
     other = tiny("evaluation.split=validation", "objective_metric=train/accuracy", out=tmp_path)
-    assert objective(other) == last["train/accuracy"]
+    assert objective_metric_value(other) == last["train/accuracy"]
     with pytest.raises(UserError, match=r"no run logs it\n  did you mean eval/unverified/mean@1"):
-        objective(tiny("evaluation.split=validation", "objective_metric=eval/unverfied/mean@1", out=tmp_path))
+        objective_metric_value(
+            tiny("evaluation.split=validation", "objective_metric=eval/unverfied/mean@1", out=tmp_path)
+        )
 
 
 def test_settings_are_not_chosen_by_test_accuracy():
