@@ -21,7 +21,7 @@ number counts. *Unverified only*: no verifier, so never rewarded; a hidden grade
 right in symbols before any RL at difficulty 1, 2, 3 …, further zeros left out. A study needs cells that the base
 solves now and then. Families on which RL has much room have a page with curves: [walk](families/walk.md),
 [automaton](families/automaton.md), [cipher](families/cipher.md), [quanta](families/quanta.md),
-[fold](families/fold.md), [compose](families/compose.md), [trace](families/trace.md).
+[fold](families/fold.md), [compose](families/compose.md), [trace](families/trace.md), [ladder](families/ladder.md).
 """
 
 

@@ -31,6 +31,7 @@ class Shown:
     shows: str
     arm: str = "true_reward"
     control: str = "shuffled_within_group"
+    intro: str = ""  # where the family is not one module, whose docstring says it
 
 
 FAMILIES = {
@@ -82,6 +83,13 @@ FAMILIES = {
         arm="trace",
         control="shuffled_trace",
     ),
+    "ladder": Shown(
+        "ladder",
+        "reversal, sorting and deduplication in symbols",
+        ("reversal.worded", "sorting.worded", "deduplication.worded"),
+        "The largest difficulty solved against compute: a measure without a ceiling.",
+        intro="Procedures on strings that the base executes while they are short: reverse, sort, drop repeats.",
+    ),
 }
 
 
@@ -115,7 +123,9 @@ def figure(frame: pl.DataFrame, title: str) -> alt.LayerChart:
     scale = alt.Scale(
         domain=labels, range=[dict(zip(["rewarded", "never rewarded"], COLOURS)).get(x, COLOURS[2]) for x in labels]
     )
-    colour = alt.Color("label:N", title=None, scale=scale, legend=alt.Legend(orient="bottom", labelLimit=300))
+    colour = alt.Color(
+        "label:N", title=None, scale=scale, legend=alt.Legend(orient="bottom", labelLimit=300, symbolOpacity=1)
+    )
     x = alt.X(
         "step:Q",
         title="RL steps",
@@ -168,7 +178,7 @@ def page(name: str, shown: Shown) -> str:
     rows = rows_of(shown)
     task = rows.filter(pl.col("label") == "rewarded")["task"][0]
     module = next(each for each in MODULES if any(one.name == task for one in each.TASKS))
-    intro = " ".join((module.__doc__ or "").split("\n\n")[0].split())
+    intro = shown.intro or " ".join((module.__doc__ or "").split("\n\n")[0].split())
     levels = sorted(rows.filter(pl.col("task") == task)["difficulty"].cast(pl.Int64).unique())
     trained = rows.filter(pl.col("label") == "rewarded")
     seconds = trained.filter(pl.col("step") == pl.col("step").max())["seconds"].mean()
@@ -179,7 +189,7 @@ def page(name: str, shown: Shown) -> str:
         f"**What it shows**: {shown.shows}",
         f"**Difficulty**: {get(task).difficulty_meaning}.",
         example(task, levels[len(levels) // 2]),
-        f"Success of `nano` bases before RL on `{shown.verified}`:",
+        f"Success of `nano` bases before RL on {shown.verified if shown.intro else f'`{shown.verified}`'}:",
         by_difficulty(rows),
         f"![accuracy of rewarded and never rewarded tasks against RL steps]({name}.png)",
         by_task(rows),

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from examples import accuracy_by_arm, accuracy_by_generation, accuracy_by_task, best_split, figure
+from examples import accuracy_by_arm, accuracy_by_generation, accuracy_by_task, best_split, figure, width_by_spread
 from harness import load_study
 
 
@@ -61,3 +61,11 @@ def test_of_planted_runs_the_better_split_is_found():
     assert best == {"level": "w1", "seed": 0, "pretraining": 2, "accuracy": 0.9, "rl_share": 0.8}
     (early,) = best_split.best_splits(points, 6.0).rows(named=True)
     assert early["accuracy"] == pytest.approx(0.5)
+
+
+def test_curves_are_as_wide_as_their_learning_times_are_spread(tmp_path):
+    found = width_by_spread.widths(str(figure.RESULTS.parent / "rl_scaling_2"))
+    assert found["arm"].to_list() == ["true_reward", "wide", "narrow"]
+    assert ((found["low"] < found["spread"] + 0.3) & (found["spread"] - 0.3 < found["high"])).all()
+    width_by_spread.figure(found).save(tmp_path / "width.svg")
+    assert (tmp_path / "width.svg").stat().st_size > 1000
