@@ -32,7 +32,7 @@ def test_noiseless_losses_give_the_planted_law_back():
 def test_the_batched_descent_reaches_the_minimum_of_scipy():
     data = law.points(losses(0.01))
     theta, value = law.fit(data)
-    one = law.objective(data, np.ones((1, len(data.log_loss))))
+    one = law.huber_loss(data, np.ones((1, len(data.log_loss))))
 
     def scalar(point):
         values, gradients = one(point[None], np.zeros(1, int))
@@ -45,7 +45,7 @@ def test_the_batched_descent_reaches_the_minimum_of_scipy():
 
 def test_the_gradient_is_the_derivative_of_the_loss():
     data = law.points(losses(0.01))
-    loss = law.objective(data, np.ones((1, len(data.log_loss))))
+    loss = law.huber_loss(data, np.ones((1, len(data.log_loss))))
     theta = np.array([[4.0, 5.0, 0.1, 0.3, 0.3]])
     numeric = [(loss(theta + step, [0])[0] - loss(theta - step, [0])[0])[0] / 2e-6 for step in 1e-6 * np.eye(5)]
     assert loss(theta, [0])[1][0] == pytest.approx(numeric, rel=1e-5)
