@@ -129,16 +129,19 @@ def _counts(entry: Entry, rows: Iterable[Mapping[str, Any]]) -> Iterator[CellRea
 
 
 def _measured(entries: Sequence[Entry], cached: CachedResults) -> list[CellReach]:
-    """From evaluations at budget 0; [] unless every arm has one. Arms that share base and seed drew the same
-    completions there, which count once."""
+    """From evaluations at budget 0; [] unless every arm has one, on each of its bases that is there. Arms that share
+    base and seed drew the same completions there, which count once."""
     counts: dict[tuple, CellReach] = {}
-    arms = set()
+    wanted, there = {entry.arm: set[str]() for entry in entries}, _bases_there(entries)
+    evaluated: dict[str, set[str]] = {}
     for entry in entries:
-        replicate = entry.replicate  # an identity takes a millisecond
+        base, _ = replicate = entry.replicate  # an identity takes a millisecond
+        wanted[entry.arm] |= {base} & there.keys()
         for count in _counts(entry, _rows_before_rl(entry, cached)):
-            arms.add(entry.arm)
+            evaluated.setdefault(entry.arm, set()).add(base)
             counts.setdefault((count.name, replicate), count)
-    return _pooled(counts.values()) if arms == {entry.arm for entry in entries} else []
+    complete = all(wanted[arm] <= evaluated.get(arm, set()) != set() for arm in wanted)
+    return _pooled(counts.values()) if complete else []
 
 
 def _rows_before_rl(entry: Entry, cached: CachedResults) -> Sequence[Mapping[str, Any]]:
