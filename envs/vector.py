@@ -14,9 +14,8 @@ from envs.registry import get
 from envs.text_env import REWARDS, draw_problem, play, text_spaces
 
 UNDECIDED = -1
-REWARD_BY_CORRECTNESS = np.array(
-    [REWARDS[correctness] for correctness in sorted(REWARDS)] + [0.0]
-)  # by correctness; UNDECIDED is the last
+# UNDECIDED is the last.
+REWARD_BY_CORRECTNESS = np.array([*(REWARDS[correctness] for correctness in sorted(REWARDS)), 0.0])
 
 
 class TextVectorEnv(VectorEnv):

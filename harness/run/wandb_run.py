@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.identity import code_version
+from harness.config.run_names import BASE_ARM
 from harness.config.schema import WandbTracker
 from harness.core.samples import COLUMNS, sample_rows
 from harness.run.evaluations import VERIFIED_ACCURACY
@@ -100,13 +101,13 @@ def _name(asked: str | None, run_id: str, labels: Mapping[str, Any]) -> str:
     shown = labels.get("name", run_id)
     if asked is None:
         return shown
-    alone = labels.get("study") == "single" and labels.get("arm") != "base"
+    alone = labels.get("study") == "single" and labels.get("arm") != BASE_ARM
     return asked if alone else f"{asked}-{shown}"
 
 
 def is_base_of_sweep(labels: Mapping[str, Any]) -> bool:
     """A W&B agent has one W&B run for each command, that of the RL run: the base that comes first stays out of it."""
-    return "WANDB_SWEEP_ID" in os.environ and labels.get("arm") == "base"
+    return "WANDB_SWEEP_ID" in os.environ and labels.get("arm") == BASE_ARM
 
 
 def samples_table(run_dir: Path, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from harness.analysis.stats.formatting import format_hours
+from harness.config.run_names import BASE_ARM
 from harness.core.errors import headline
 from harness.launch.jobs import Job, JobResult
 
@@ -32,7 +33,7 @@ def progress_summary(row: Mapping[str, Any]) -> str:
 
 def job_name(job: Job) -> str:
     """The job's name for the user: its arm and seed."""
-    seed = job.run["base"]["seed"] if job.is_base and job.labels.get("arm") == "base" else job.run["seed"]
+    seed = job.run["base"]["seed"] if job.is_base and job.labels.get("arm") == BASE_ARM else job.run["seed"]
     return f"{job.labels.get('arm', job.run_id)} seed {seed}"
 
 

@@ -4,7 +4,7 @@ A cell in which no completion is right gives no reward, so no group carries sign
 Successes are those of the evaluations at budget 0, where the study has them, else of a probe of the bases there are.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
@@ -100,11 +100,11 @@ def _without_seed(config: Config) -> str:
 def _reach_of_kind(entries: Sequence[Entry], cached: CachedResults, named_by_arm: bool) -> Reach:
     first = entries[0]
     policy = f"{first.config.model.name} of arm {first.arm}" if named_by_arm else first.config.model.name
-    measured = _measured(entries, cached)
-    bases = {} if measured else _bases_there(entries)
+    there = _bases_there(entries)
+    measured = _measured(entries, cached, there.keys())
     cells, source = measured, "evaluated at budget 0"
-    if bases:
-        cells, source = _probe(entries, list(bases.values())), f"a probe of {len(bases)} of its bases"
+    if there and not measured:
+        cells, source = _probe(entries, list(there.values())), f"a probe of {len(there)} of its bases"
     elif not measured:
         source = "no base is pretrained yet"
     return Reach(policy, source, first.config.rl.group_size, tuple(cells))
@@ -128,15 +128,15 @@ def _counts(entry: Entry, rows: Iterable[Mapping[str, Any]]) -> Iterator[CellRea
         yield CellReach(name, entry.arm, role, row["n_correct"], row["n_problems"] * row["k"])
 
 
-def _measured(entries: Sequence[Entry], cached: CachedResults) -> list[CellReach]:
-    """From evaluations at budget 0; [] unless every arm has one, on each of its bases that is there. Arms that share
+def _measured(entries: Sequence[Entry], cached: CachedResults, there: Set[str]) -> list[CellReach]:
+    """From evaluations at budget 0; [] unless every arm has one, on each of its bases that is `there`. Arms that share
     base and seed drew the same completions there, which count once."""
     counts: dict[tuple, CellReach] = {}
-    wanted, there = {entry.arm: set[str]() for entry in entries}, _bases_there(entries)
+    wanted = {entry.arm: set[str]() for entry in entries}
     evaluated: dict[str, set[str]] = {}
     for entry in entries:
         base, _ = replicate = entry.replicate  # an identity takes a millisecond
-        wanted[entry.arm] |= {base} & there.keys()
+        wanted[entry.arm] |= {base} & there
         for count in _counts(entry, _rows_before_rl(entry, cached)):
             evaluated.setdefault(entry.arm, set()).add(base)
             counts.setdefault((count.name, replicate), count)
