@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import torch
 from benchmarks.gpu_equality import compare, random_batch
 from benchmarks.ours import Shape, config_of, stepper
 from benchmarks.peer import Peer, require_trl
-from benchmarks.timing import Work, median, rounds_in_turn, synchronise
+from benchmarks.timing import Work, median, products, rounds_in_turn, synchronise
 from harness.core.errors import UserError
 from harness.core.files import write_whole
 from harness.policy.transformer import parameter_count
@@ -108,7 +107,7 @@ def step(sizes: Sizes) -> Records:
             works |= _peers(sizes, stack)
         except (UserError, RuntimeError) as error:
             about["no_peer"] = str(error)[-300:]
-        for seconds in islice(rounds_in_turn(works, warm=4), sizes.rounds):
+        for seconds in rounds_in_turn(works, sizes.rounds, warm=4):
             medians = median(seconds)
             ours, trl = (min((s for n, s in medians.items() if side in n), default=None) for side in ("ours", "TRL"))
             yield about | {"seconds": seconds} | ({"times_trl": trl / ours} if trl and ours else {})
@@ -130,7 +129,7 @@ def stacked(sizes: Sizes) -> Records:
     config = config_of(sizes.stacked, device=sizes.device)
     one, many = "1 seed", f"{sizes.seeds} seeds"
     works = {one: stepper(config).step, many: stepper(config, sizes.seeds).step}
-    for seconds in islice(rounds_in_turn(works, warm=4), sizes.rounds):
+    for seconds in rounds_in_turn(works, sizes.rounds, warm=4):
         medians = median(seconds)
         yield {"shape": _described(sizes.stacked), "seconds": seconds, "times_one": medians[many] / medians[one]}
 
@@ -140,12 +139,7 @@ def large_update(sizes: Sizes) -> Records:
     shape, device = sizes.update, sizes.device
     config = config_of(shape, "bench.full", "bf16", device)
     state, batch = new_state(config, config.optim, (0,)), random_batch(config, shape, 1)
-    a, b = torch.randn((2, sizes.square, sizes.square), device=device, dtype=torch.bfloat16)
-
-    def products() -> None:
-        for _ in range(PRODUCTS):
-            torch.mm(a, b)
-        synchronise(device)
+    product, product_flops = products(*[sizes.square] * 3, PRODUCTS, device=device, dtype=torch.bfloat16)
 
     def one_update() -> None:
         update(state, batch, config)
@@ -153,10 +147,10 @@ def large_update(sizes: Sizes) -> Records:
 
     flops = 6.0 * parameter_count(config.model, embedding=False) * float(batch.update_tokens)
     about = {"shape": _described(shape), "parameters": parameter_count(config.model), "flops": flops}
-    works = {"products": products, "update": one_update}
-    for seconds in islice(rounds_in_turn(works), sizes.rounds):
+    works = {"products": product, "update": one_update}
+    for seconds in rounds_in_turn(works, sizes.rounds):
         medians = median(seconds)
-        peak = 2.0 * sizes.square**3 * PRODUCTS / medians["products"]
+        peak = product_flops / medians["products"]
         yield about | {"seconds": seconds, "peak": peak, "share_of_peak": flops / medians["update"] / peak}
 
 

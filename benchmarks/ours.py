@@ -86,7 +86,7 @@ def config_of(shape: Shape, task: str = "bench.half", precision: str = "fp32", d
 
 @dataclass(frozen=True)
 class Stepper:
-    """Untrained policies and their steps, which use the cores as a run does that has the machine to itself."""
+    """Policies and their steps, which use the cores as a run does that has the machine to itself."""
 
     config: Config
     state: TrainState
@@ -100,9 +100,9 @@ class Stepper:
         return after.flops - before.flops, after.flops_convention - before.flops_convention
 
 
-def stepper(config: Config, seeds: int = 1) -> Stepper:
-    """Of so many seeds in one stack. A step ends when the device has done its work."""
-    state, mixture = new_state(config, config.optim, tuple(range(seeds))), training_mixture(config)
+def stepper(config: Config, seeds: int = 1, state: TrainState | None = None) -> Stepper:
+    """Of so many untrained policies in one stack, or of `state`. A step ends when the device has done its work."""
+    state, mixture = state or new_state(config, config.optim, tuple(range(seeds))), training_mixture(config)
     env = TextVectorEnv(seeds * config.rl.problems * config.rl.group_size, mixture.tasks[0])
 
     def step() -> StepReport:

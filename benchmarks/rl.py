@@ -8,7 +8,8 @@ import torch
 
 from benchmarks.ours import SHAPES, THINKING, Shape, config_of, plainly, stepper
 from benchmarks.peer import Peer, require_trl
-from benchmarks.timing import CEILING, ROUNDS, Work, in_turn, median, products, rate
+from benchmarks.timing import CEILING, ROUNDS, Work, in_turn, median, products, table
+from harness.policy.transformer import parameter_count
 
 OURS = {
     "ours, fp32": ("bench.half", "fp32"),
@@ -24,7 +25,6 @@ PEERS = {
 
 FIRST_STEPS = 15
 RATIOS = (
-    "policy, tokens",
     "completions/s, ours and TRL",
     "best against best",
     "fp32",
@@ -50,7 +50,8 @@ def measure(
 
 
 def _of_shape(shape: Shape, rounds: int, peers: Sequence[str], progress: Callable[[str], None]) -> dict[str, Any]:
-    works: dict[str, Work] = {CEILING: products()}
+    product, product_flops = products()
+    works: dict[str, Work] = {CEILING: product}
     ours = {name: stepper(config_of(shape, *settings)) for name, settings in OURS.items()}
     works |= {name: one.step for name, one in ours.items()}
     works["ours, plain"] = plainly(stepper(config_of(shape, "bench.full")))
@@ -70,22 +71,23 @@ def _of_shape(shape: Shape, rounds: int, peers: Sequence[str], progress: Callabl
         "model": shape.model,
         "tokens": shape.tokens,
         "prompt": shape.prompt_tokens,
-        "parameters": sum(weight.numel() for weight in full.state.policy.parameters()),
+        "parameters": parameter_count(full.config.model),
         "rows": shape.rows,
         "flops": computed,
         "flops_convention": convention,
-        "ceiling": rate(median(seconds)[CEILING]),
+        "ceiling": product_flops / median(seconds)[CEILING],
         "seconds": {name: values for name, values in seconds.items() if name != CEILING},
     }
 
 
-def _best(medians: dict[str, float], start: str, dtype: str = "") -> tuple[float, str]:
-    """The quickest of those that begin so."""
-    return min((s, name) for name, s in medians.items() if name.startswith(start) and dtype in name)
-
-
 def section(measured: dict[str, Any]) -> str:
     """The Markdown of this part."""
+    shapes = measured["shapes"]
+    names = list(shapes[0]["seconds"])
+    medians = [median(one["seconds"]) for one in shapes]
+    labels = [_label(one) for one in shapes]
+    times = [[label, *(f"{m[name]:.3g}" if name in m else "" for name in names)] for label, m in zip(labels, medians)]
+    ratios = [[label, *_ratios(one, m)] for label, one, m in zip(labels, shapes, medians)]
     return "\n".join(
         [
             "## A step of RL",
@@ -95,9 +97,9 @@ def section(measured: dict[str, Any]) -> str:
             "prompt once a completion and packs nothing. TRL's best is the quickest of its columns. Prompts have as",
             "many tokens as completions, but for *32 + 64*: 64 of thinking after 32.",
             "",
-            *_times(measured["shapes"]),
+            *table(("policy, tokens", *names), times),
             "",
-            *_ratios(measured["shapes"]),
+            *table(("policy, tokens", *RATIOS), ratios),
         ]
     )
 
@@ -107,30 +109,11 @@ def _label(one: dict[str, Any]) -> str:
     return f"{one['model']}, {tokens}" if prompt == tokens else f"{one['model']}, {prompt} + {tokens}"
 
 
-def _times(shapes: Sequence[dict[str, Any]]) -> list[str]:
-    names = list(shapes[0]["seconds"])
-    lines = ["| policy, tokens | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    for one in shapes:
-        medians = median(one["seconds"])
-        cells = [f"{medians[name]:.3g}" if name in medians else "" for name in names]
-        lines.append(f"| {_label(one)} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def _ratios(shapes: Sequence[dict[str, Any]]) -> list[str]:
-    lines = [f"| {' | '.join(RATIOS)} |", "|---" * len(RATIOS) + "|"]
-    for one in shapes:
-        medians = median(one["seconds"])
-        ours, trl = min(medians["ours, fp32"], medians["ours, bf16"]), _best(medians, "TRL")[0]
-        trl32, whole = _best(medians, "TRL", "fp32")[0], medians["ours, no filter"]
-        cells = [
-            f"{one['rows'] / ours:,.0f}, {one['rows'] / trl:,.0f}",
-            f"{trl / ours:.1f}x",
-            f"{trl32 / medians['ours, fp32']:.1f}x",
-            f"{trl32 / whole:.1f}x",
-            f"{medians['ours, plain'] / whole:.1f}x",
-            f"{whole / (one['flops'] / one['ceiling']):.1f}x",
-            f"{whole / (one['flops_convention'] / one['ceiling']):.1f}x",
-        ]
-        lines.append(f"| {_label(one)} | " + " | ".join(cells) + " |")
-    return lines
+def _ratios(one: dict[str, Any], medians: dict[str, float]) -> list[str]:
+    ours, ours32 = min(medians["ours, fp32"], medians["ours, bf16"]), medians["ours, fp32"]
+    trl = min(s for name, s in medians.items() if name.startswith("TRL"))
+    trl32 = min(s for name, s in medians.items() if name.startswith("TRL, fp32"))
+    whole, ceiling = medians["ours, no filter"], one["ceiling"]
+    ratios = [trl / ours, trl32 / ours32, trl32 / whole, medians["ours, plain"] / whole]
+    ratios += [whole / (one[flops] / ceiling) for flops in ("flops", "flops_convention")]
+    return [f"{one['rows'] / ours:,.0f}, {one['rows'] / trl:,.0f}", *(f"{ratio:.1f}x" for ratio in ratios)]

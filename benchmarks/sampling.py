@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.ours import SHAPES, Shape, as_in_a_run, config_of, prompts_of
 from benchmarks.peer import generate, require_trl
-from benchmarks.timing import ROUNDS, in_turn, median
+from benchmarks.timing import ROUNDS, in_turn, median, table
 from harness.core.seeding import Key, keys, uniforms
 from harness.core.types import SampleRequest
 from harness.policy.backends.backend import choose_backend
@@ -44,21 +44,19 @@ def _of_shape(shape: Shape, rounds: int, progress: Callable[[str], None]) -> dic
 
 def section(measured: dict[str, Any]) -> str:
     """The Markdown of this part."""
-    names = [f"{side}, {precision}" for precision in ("fp32", "bf16") for side in ("ours", "generate")]
+    names, rows = [f"{side}, {precision}" for precision in ("fp32", "bf16") for side in ("ours", "generate")], []
+    for one in measured["shapes"]:
+        found = median(one["seconds"])
+        ours, theirs = ([found[n] for n in names if n.startswith(side)] for side in ("ours", "generate"))
+        ratios = (min(theirs) / min(ours), theirs[0] / ours[0])
+        label = f"{one['model']}, {one['tokens']}"
+        rows.append([label, *(f"{found[n]:.3g}" for n in names), *(f"{ratio:.1f}x" for ratio in ratios)])
     lines = [
         "## Sampling alone",
         "",
         "Seconds for 256 completions (32 prompts x 8, up to so many tokens) of an untrained policy,",
         f"{measured['threads']} threads, medians, beside Hugging Face's generate; best against best, and in fp32.",
         "",
-        f"| policy, tokens | {' | '.join(names)} | best against best | fp32 |",
-        "|---" * (len(names) + 3) + "|",
+        *table(("policy, tokens", *names, "best against best", "fp32"), rows),
     ]
-    for one in measured["shapes"]:
-        found = median(one["seconds"])
-        ours, theirs = ([found[n] for n in names if n.startswith(side)] for side in ("ours", "generate"))
-        lines.append(
-            f"| {one['model']}, {one['tokens']} | {' | '.join(f'{found[n]:.3g}' for n in names)} "
-            f"| {min(theirs) / min(ours):.1f}x | {theirs[0] / ours[0]:.1f}x |"
-        )
     return "\n".join(lines)
