@@ -6,6 +6,7 @@ import multiprocessing
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 
 from benchmarks.ours import Shape, config_of
 from benchmarks.task import draw, is_right
-from benchmarks.timing import synchronise
+from benchmarks.timing import Work, synchronise
 from harness.config.schema import Config
 from harness.core.errors import UserError
 from harness.core.seeding import keys
@@ -24,6 +25,7 @@ from harness.policy.export import write_folder
 from harness.policy.transformer import Transformer
 
 STEPS = 10_000  # more than are ever asked for
+PEERS = ("TRL, fp32", "TRL, fp32, compiled", "TRL, bf16", "TRL, bf16, compiled")
 
 
 def require_trl() -> None:
@@ -141,6 +143,18 @@ class Peer:
         if failure:
             self._process.join()
             raise RuntimeError(f"TRL's process ended:\n{failure[-3000:]}")
+
+
+def peers(stack: ExitStack, shape: Shape, names: Sequence[str], device: str = "cpu") -> dict[str, Work]:
+    """TRL's steps, those of PEERS with these names; their processes end with the stack. Raises UserError without TRL,
+    RuntimeError where it fails."""
+    require_trl()
+    works = {}
+    for name in names:
+        peer = Peer(shape, "bf16" in name, "compiled" in name, device)
+        stack.callback(peer.close)
+        works[name] = peer.step
+    return works
 
 
 def _serve(pipe: Connection, shape: Shape, device: str, threads: int, settings: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from benchmarks.ours import SHAPES, THINKING, Shape, config_of, plainly, stepper
-from benchmarks.peer import Peer, require_trl
+from benchmarks.peer import PEERS, peers, require_trl
 from benchmarks.timing import CEILING, ROUNDS, Work, in_turn, median, products, table
 from harness.policy.transformer import parameter_count
 
@@ -16,13 +16,6 @@ OURS = {
     "ours, bf16": ("bench.half", "bf16"),
     "ours, no filter": ("bench.full", "fp32"),
 }
-PEERS = {
-    "TRL, fp32": (False, False),
-    "TRL, fp32, compiled": (False, True),
-    "TRL, bf16": (True, False),
-    "TRL, bf16, compiled": (True, True),
-}
-
 FIRST_STEPS = 15
 RATIOS = (
     "completions/s, ours and TRL",
@@ -39,7 +32,7 @@ def measure(
     progress: Callable[[str], None],
     shapes: Sequence[Shape] = (*SHAPES, *THINKING),
     rounds: int = ROUNDS,
-    peers: Sequence[str] = tuple(PEERS),
+    peers: Sequence[str] = PEERS,
 ) -> dict[str, Any]:
     """Of each shape all medians, seconds a step, with what a step computes. Raises UserError without TRL."""
     require_trl()
@@ -49,7 +42,7 @@ def measure(
     }
 
 
-def _of_shape(shape: Shape, rounds: int, peers: Sequence[str], progress: Callable[[str], None]) -> dict[str, Any]:
+def _of_shape(shape: Shape, rounds: int, names: Sequence[str], progress: Callable[[str], None]) -> dict[str, Any]:
     product, product_flops = products()
     works: dict[str, Work] = {CEILING: product}
     ours = {name: stepper(config_of(shape, *settings)) for name, settings in OURS.items()}
@@ -61,11 +54,7 @@ def _of_shape(shape: Shape, rounds: int, peers: Sequence[str], progress: Callabl
     full = ours["ours, no filter"]
     progress(f"{shape.model}, {shape.tokens} tokens")
     with ExitStack() as stack:
-        for name in peers:
-            peer = Peer(shape, *PEERS[name])
-            stack.callback(peer.close)
-            works[name] = peer.step
-        seconds = in_turn(works, rounds, progress)
+        seconds = in_turn(works | peers(stack, shape, names), rounds, progress)
     computed, convention = full.flops()
     return {
         "model": shape.model,
