@@ -14,6 +14,7 @@ from envs.vector import TextVectorEnv
 from harness.config.compose import plain
 from harness.config.parse import parse
 from harness.config.schema import Config
+from harness.core.seeding import Key, uniforms
 from harness.core.types import Completions, GroupedCompletions, SampleRequest
 from harness.policy.backends.backend import Backend
 from harness.policy.backends.eager import EagerBackend
@@ -167,7 +168,16 @@ class PlainBackend(EagerBackend):
         return hidden.gather(2, index[..., None].expand(*index.shape, hidden.shape[-1]))
 
 
-def prompts_of(shape: Shape) -> tuple[Tensor, Tensor]:
-    """Random prompts of that shape [1, P, T], and their lengths [1, P]."""
+def request_of(shape: Shape, seeds: Sequence[int] = (0,), device: str = "cpu") -> SampleRequest:
+    """Completions of random prompts of that shape, the same for each seed of a stack."""
     ids = torch.randint(16, 112, (1, shape.problems, shape.tokens), generator=torch.Generator().manual_seed(0))
-    return ids, torch.full((1, shape.problems), shape.tokens)
+    streams = tuple(Key("sampling", seed) for seed in seeds)
+    return SampleRequest(
+        prompts=ids.expand(len(seeds), -1, -1).to(device),
+        length=torch.full((len(seeds), shape.problems), shape.tokens, device=device),
+        uniforms=uniforms(streams, torch.arange(shape.rows), torch.arange(shape.tokens)).to(device),
+        active=torch.ones((len(seeds), shape.rows), dtype=torch.bool, device=device),
+        group_size=shape.group_size,
+        max_answer_tokens=shape.tokens,
+        temperature=1.0,
+    )

@@ -6,11 +6,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.ours import SHAPES, Shape, as_in_a_run, config_of, prompts_of
+from benchmarks.ours import SHAPES, Shape, as_in_a_run, config_of, request_of
 from benchmarks.peer import generate, require_trl
-from benchmarks.timing import ROUNDS, in_turn, median, table
-from harness.core.seeding import Key, keys, uniforms
-from harness.core.types import SampleRequest
+from benchmarks.timing import ROUNDS, Work, in_turn, median, table
+from harness.core.seeding import keys
 from harness.policy.backends.backend import choose_backend
 from harness.policy.transformer import Transformer
 
@@ -22,11 +21,7 @@ def measure(progress: Callable[[str], None], shapes: Sequence[Shape] = SHAPES, r
 
 
 def _of_shape(shape: Shape, rounds: int, progress: Callable[[str], None]) -> dict[str, Any]:
-    ids, length = prompts_of(shape)
-    u = uniforms((Key("sampling", 0),), torch.arange(shape.rows), torch.arange(shape.tokens))
-    active = torch.ones(u.shape[:2], dtype=torch.bool)
-    request = SampleRequest(ids, length, u, active, shape.group_size, shape.tokens, 1.0)
-    works: dict[str, Callable[[], Any]] = {}
+    request, works = request_of(shape), dict[str, Work]()
 
     def ours(policy: Transformer) -> None:
         backend, _ = choose_backend("auto", policy.config, policy.precision, policy.embedding.device)
@@ -36,7 +31,7 @@ def _of_shape(shape: Shape, rounds: int, progress: Callable[[str], None]) -> dic
     for precision in ("fp32", "bf16"):
         policy = Transformer(config_of(shape).model, 1, precision).initialise(keys("init", (0,), 0))
         works[f"ours, {precision}"] = partial(ours, policy)
-        works[f"generate, {precision}"] = generate(policy, ids, shape.group_size, shape.tokens, precision)
+        works[f"generate, {precision}"] = generate(policy, request.prompts, shape.group_size, shape.tokens, precision)
     progress(f"{shape.model}, {shape.tokens} tokens")
     seconds = in_turn(works, rounds, progress)
     return {"model": shape.model, "tokens": shape.tokens, "seconds": seconds}
