@@ -1,4 +1,4 @@
-"""Steps of this project, ready to be timed, and their plain form: no prompt shared, nothing packed."""
+"""Steps of this project, ready to be timed, and the backend of their plain form."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -18,7 +18,6 @@ from harness.core.seeding import Key, uniforms
 from harness.core.types import Completions, GroupedCompletions, SampleRequest
 from harness.policy.backends.backend import Backend
 from harness.policy.backends.eager import EagerBackend
-from harness.policy.logprobs import completion_logprobs
 from harness.policy.sampler import sample
 from harness.policy.transformer import Transformer
 from harness.run.job import new_state, training_mixture
@@ -127,21 +126,9 @@ def as_in_a_run(backend: Backend) -> Generator[None]:
         torch.set_num_threads(threads)
 
 
-def plainly(one: Stepper) -> Callable[[], Any]:
-    """The same step on the plain path: PyTorch alone, a prompt for each completion, in one padded batch."""
-
-    def work() -> None:
-        backend, one.state.backend = one.state.backend, PlainBackend()
-        try:
-            one.step()
-        finally:
-            one.state.backend = backend
-
-    return work
-
-
 class PlainBackend(EagerBackend):
-    """Nothing shared within a group, nothing packed, no row left out once it has ended."""
+    """The plain path, PyTorch alone: a prompt for each completion, in one padded batch, no row left out once it has
+    ended."""
 
     name = "plain"
 
@@ -149,12 +136,6 @@ class PlainBackend(EagerBackend):
         g = request.group_size
         prompts, length = (x.repeat_interleave(g, dim=1) for x in (request.prompts, request.length))
         return sample(policy, replace(request, prompts=prompts, length=length, group_size=1), compact=False)
-
-    def completion_logprobs(
-        self, policy: Transformer, grouped: GroupedCompletions, temperature: float, with_entropy: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
-        hidden = self.completion_hidden(policy, grouped)
-        return completion_logprobs(policy, hidden, grouped, temperature, with_entropy)
 
     def completion_hidden(self, policy: Transformer, grouped: GroupedCompletions) -> Tensor:
         rows, c = grouped.completions.shape[1:]

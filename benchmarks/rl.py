@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.ours import SHAPES, THINKING, Shape, config_of, plainly, stepper
+from benchmarks.ours import SHAPES, THINKING, PlainBackend, Shape, config_of, stepper
 from benchmarks.peer import PEERS, peers, require_trl
 from benchmarks.timing import CEILING, ROUNDS, Work, in_turn, median, products, table
 from harness.policy.transformer import parameter_count
@@ -47,7 +47,9 @@ def _of_shape(shape: Shape, rounds: int, names: Sequence[str], progress: Callabl
     works: dict[str, Work] = {CEILING: product}
     ours = {name: stepper(config_of(shape, *settings)) for name, settings in OURS.items()}
     works |= {name: one.step for name, one in ours.items()}
-    works["ours, plain"] = plainly(stepper(config_of(shape, "bench.full")))
+    plain = stepper(config_of(shape, "bench.full"))
+    plain.state.backend = PlainBackend()
+    works["ours, plain"] = plain.step
     for one in ours.values():  # in bfloat16 each new shape is prepared once: a run has soon met them all
         for _ in range(FIRST_STEPS):
             one.step()
