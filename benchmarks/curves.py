@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.ours import composed
+from benchmarks.ours import composed, stepper
 from benchmarks.peer import grpo_trainer, require_trl
+from benchmarks.timing import table
 from envs.base import Correctness, Problem
 from envs.registry import get
-from envs.vector import TextVectorEnv
 from harness.analysis.stats.intervals import estimate
 from harness.config.identity import base_id
 from harness.config.parse import dump
@@ -25,8 +25,8 @@ from harness.core.seeding import Key
 from harness.launch.jobs import Job
 from harness.run.folder import Member, run_folder
 from harness.run.job import from_bases, run_job, training_mixture
-from harness.train.rl import train_rl
 from harness.train.rollout import training_sampling
+from harness.train.state import TrainState
 
 SEEDS = 5
 SETTINGS = (
@@ -54,9 +54,9 @@ def measure(progress: Callable[[str], None], settings: Sequence[str] = SETTINGS,
         run_job(Job(base_id(config), dump(config), config.base.steps, threads=torch.get_num_threads()), lambda _: None)
         found: dict[str, list[list[float]]] = {side: [] for side in SIDES}
         for seed in range(seeds):
-            member = _member(replace(config, seed=seed))
-            found["ours"].append(_ours(member))
-            found["TRL"].append(_peers(member))
+            own = replace(config, seed=seed)
+            found["ours"].append(_ours(own))
+            found["TRL"].append(_peers(own))
             progress(f"seed {seed}: " + ", ".join(f"{side} {_quarters(found[side][-1])}" for side in SIDES))
     return {"settings": list(settings), "problems": config.rl.problems, "accuracy": found}
 
@@ -66,23 +66,18 @@ def _quarters(curve: Sequence[float]) -> str:
     return f"{np.mean(curve[:part]):.3f} to {np.mean(curve[-part:]):.3f}"
 
 
-def _member(config: Config) -> Member:
+def _at_base(config: Config) -> TrainState:
     job = Job("curve", dump(config), config.rl.steps)
-    return Member(job, config, run_folder(config.out, job.run_id))
+    return from_bases([Member(job, config, run_folder(config.out, job.run_id))])
 
 
-def _ours(member: Member) -> list[float]:
-    config, state, mixture = member.config, from_bases([member]), training_mixture(member.config)
-    env = TextVectorEnv(config.rl.problems * config.rl.group_size, mixture.tasks[0])
-    curve: list[float] = []
-    on_step = lambda _, report: curve.append(float(report.metrics["accuracy"][0]))  # noqa: E731
-    train_rl(config, state, env, mixture, config.rl.steps, on_step)
-    return curve
+def _ours(config: Config) -> list[float]:
+    one = stepper(config, state=_at_base(config))
+    return [float(one.step().metrics["accuracy"][0]) for _ in range(config.rl.steps)]
 
 
-def _peers(member: Member) -> list[float]:
-    config, mixture = member.config, training_mixture(member.config)
-    policy, count = from_bases([member]).policy, config.rl.steps * config.rl.problems
+def _peers(config: Config) -> list[float]:
+    mixture, count = training_mixture(config), config.rl.steps * config.rl.problems
     problems = mixture.draw(count, Key("problems", config.seed).generator())
     scores: list[float] = []
 
@@ -95,7 +90,7 @@ def _peers(member: Member) -> list[float]:
         data = {"prompt": [p.prompt for p in problems], "index": list(range(count))}
         longest = training_sampling(config, mixture).max_answer_tokens
         more = {"bf16": False, "max_completion_length": longest, "max_steps": config.rl.steps, "seed": config.seed}
-        grpo_trainer(policy, config, data, reward, Path(out), (), **more).train()
+        grpo_trainer(_at_base(config).policy, config, data, reward, Path(out), (), **more).train()
     return np.reshape(scores, (config.rl.steps, -1)).mean(1).tolist()
 
 
@@ -107,22 +102,18 @@ def section(measured: dict[str, Any]) -> str:
     """The Markdown of this part."""
     curves = {side: np.array(measured["accuracy"][side]) for side in SIDES}
     seeds, steps = curves["ours"].shape
-    part = steps // SHARE
+    part, rows = steps // SHARE, []
+    for label, curve in (curves | {"apart": curves["ours"] - curves["TRL"]}).items():
+        first, last = curve[:, :part].mean(1), curve[:, -part:].mean(1)
+        rows.append([label, _told(first), _told(last), _told(last - first)])
     lines = [
         "## What the two learn",
         "",
         f"Accuracy of the completions trained on, fp32, {steps} steps of {measured['problems']} problems x 8, means",
         f"over {seeds} seeds with 95% intervals: `{' '.join(measured['settings'])}`.",
         "",
-        f"| | first {part} steps | last {part} steps | gain |",
-        "|---|---|---|---|",
+        *table(("", f"first {part} steps", f"last {part} steps", "gain"), rows),
     ]
-    for side in SIDES:
-        first, last = curves[side][:, :part].mean(1), curves[side][:, -part:].mean(1)
-        lines.append(f"| {side} | {_told(first)} | {_told(last)} | {_told(last - first)} |")
-    apart = curves["ours"] - curves["TRL"]
-    first, last = apart[:, :part].mean(1), apart[:, -part:].mean(1)
-    lines.append(f"| apart | {_told(first)} | {_told(last)} | {_told(last - first)} |")
     return "\n".join(lines)
 
 

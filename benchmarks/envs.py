@@ -11,7 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 
+from benchmarks.ours import composed, stepper
+from benchmarks.timing import table
 from envs.base import Problem, Task
 from envs.code.sandbox import Sandbox
 from envs.mixture import Mixture
@@ -36,16 +39,6 @@ def cpu_seconds(work: Callable[[], Any]) -> float:
     began = time.process_time()
     work()
     return time.process_time() - began
-
-
-def reference_step() -> Callable[[], Any]:
-    """A step of RL, ready to be taken again and again, every group taking part in the update."""
-    import torch
-
-    from benchmarks.ours import composed, stepper
-
-    torch.set_num_threads(1)
-    return stepper(composed(STEP)).step
 
 
 def completions_of(problem: Problem, other: Problem, right: bool) -> list[str]:
@@ -88,7 +81,8 @@ def programs_per_second(round: int) -> float:
 
 def measure(progress: Callable[[str], None]) -> dict[str, Any]:
     """Medians over rounds: {"step": seconds, "tasks": {name: [drawing, verifying]}, "sandbox": rates of all rounds}."""
-    step, tasks = reference_step(), measured_tasks()
+    torch.set_num_threads(1)
+    step, tasks = stepper(composed(STEP)).step, measured_tasks()
     step()
     steps, costs, rates = [], {task.name: [] for task in tasks}, []
     for round in range(ROUNDS):
@@ -105,6 +99,11 @@ def page(measured: dict[str, Any]) -> str:
     """The Markdown page."""
     step, rates = measured["step"], measured["sandbox"]
     written = f"Written by `python scripts/bench.py part=envs`. Drawing {PROBLEMS} problems of all difficulties and"
+    columns, rows = ("task", "drawing, ms", "verifying, ms", "share of a step", "under the goal"), []
+    for name, (drawing, verifying) in measured["tasks"].items():
+        share = (drawing + verifying) / step
+        cells = (f"{drawing * 1e3:.1f}", f"{verifying * 1e3:.1f}", f"{share:.1%}", "yes" if share < GOAL else "no")
+        rows.append((name, *cells))
     lines = [
         "# What the environments cost",
         "",
@@ -120,14 +119,6 @@ def page(measured: dict[str, Any]) -> str:
         "cores it measures them rather than the sandbox, and the highest rate is the most accurate. Code families",
         "wait for it; the table holds the host's share of theirs.",
         "",
-        "| task | drawing, ms | verifying, ms | share of a step | under the goal |",
-        "|---|---|---|---|---|",
-        *(_row(name, *cost, step) for name, cost in measured["tasks"].items()),
-        "",
+        *table(columns, rows),
     ]
-    return "\n".join(lines)
-
-
-def _row(name: str, drawing: float, verifying: float, step: float) -> str:
-    share = (drawing + verifying) / step
-    return f"| {name} | {drawing * 1e3:.1f} | {verifying * 1e3:.1f} | {share:.1%} | {'yes' if share < GOAL else 'no'} |"
+    return "\n".join(lines) + "\n"

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.timing import table
 from harness.core.errors import UserError
 from harness.core.files import write_whole
 
@@ -112,21 +113,24 @@ def page(known: dict[str, Any]) -> str:
     lines = [
         "# Speed on a GPU",
         "",
-        "Written by `python scripts/bench.py part=gpu`; figures in bench_gpu.json beside it.",
+        "Written by `python scripts/bench.py part=gpu`; figures: bench_gpu.json beside it.",
     ]
     for card, found in known.items():
         lines += ["", f"## {card}", "", f"torch {found['torch']}, CUDA {found['cuda']}, {found['minutes']:g} minutes."]
         if card == REHEARSAL:
             lines.append("Toy sizes: no figure here says anything about a GPU.")
-        lines += ["", "| measure | goal | measured | |", "|---|---|---|---|"]
-        for part, record in found["parts"].items():
-            label, field, goal, more = GOALS[part]
-            at, met = record.get("shape", ""), ""
-            if field in record and card != REHEARSAL:
-                met = "met" if (record[field] >= goal if more else record[field] <= goal) else "missed"
-            wanted = f"{'at least' if more else 'at most'} {goal:g}"
-            lines.append(f"| {label}{f' ({at})' if at else ''} | {wanted} | {_cell(part, record)} | {met} |")
+        rows = [_row(part, record, card == REHEARSAL) for part, record in found["parts"].items()]
+        lines += ["", *table(("measure", "goal", "measured", ""), rows)]
     return "\n".join(lines) + "\n"
+
+
+def _row(part: str, record: dict[str, Any], is_rehearsal: bool) -> tuple[str, ...]:
+    label, field, goal, more = GOALS[part]
+    met = ""
+    if field in record and not is_rehearsal:
+        met = "met" if (record[field] >= goal if more else record[field] <= goal) else "missed"
+    measure = f"{label} ({record['shape']})" if "shape" in record else label
+    return measure, f"{'at least' if more else 'at most'} {goal:g}", _cell(part, record), met
 
 
 def _cell(part: str, record: dict[str, Any]) -> str:
@@ -134,9 +138,6 @@ def _cell(part: str, record: dict[str, Any]) -> str:
     field = GOALS[part][1]
     said = [f"{float(record[field]):,.3g}"] if field in record else []
     said += [f"{why}: {record[why]}" for why in ("no_peer", "skipped", "failed", "stopped") if why in record]
-    said += [
-        f"{row['what']}, {row['backend']}: {row['difference']:.2g}"
-        for row in record.get("rows", ())
-        if not row["agrees"]
-    ]
+    wrong = (row for row in record.get("rows", ()) if not row["agrees"])
+    said += [f"{row['what']}, {row['backend']}: {row['difference']:.2g}" for row in wrong]
     return "; ".join(said).replace("|", "/") or "nothing"

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.ours import Shape, config_of, prompts_of
+from benchmarks.ours import Shape, config_of, request_of
 from harness.config.schema import Config
-from harness.core.seeding import Key, uniforms
-from harness.core.types import Batch, SampleRequest, to_device
+from harness.core.types import Batch, to_device
 from harness.policy.backends import native
 from harness.policy.backends.backend import Backend
 from harness.policy.backends.cuda_graphs import CudaGraphsBackend
@@ -63,7 +62,7 @@ def _outputs(backend: Backend, shape: Shape, device: str) -> dict[str, Tensor]:
     config = config_of(shape, "bench.full", device=device)
     state = new_state(config, config.optim, SEEDS)
     state.backend, policy = backend, state.policy
-    batch, request = random_batch(config, shape), _request(shape, device)
+    batch, request = random_batch(config, shape), request_of(shape, SEEDS, device)
     weights = list(policy.parameters())
     corpora = [[np.arange(16, 16 + n) for n in range(4, 4 + 2 * shape.tokens, 3)] for _ in SEEDS]
     for _ in range(CALLS):
@@ -81,24 +80,16 @@ def _outputs(backend: Backend, shape: Shape, device: str) -> dict[str, Tensor]:
     return {name: value.detach().cpu() for name, value in found.items()}
 
 
-def _request(shape: Shape, device: str) -> SampleRequest:
-    ids, length = (x.expand(len(SEEDS), *x.shape[1:]).to(device) for x in prompts_of(shape))
-    streams = tuple(Key("sampling", seed) for seed in SEEDS)
-    u = uniforms(streams, torch.arange(shape.rows), torch.arange(shape.tokens)).to(device)
-    active = torch.ones(u.shape[:2], dtype=torch.bool, device=device)
-    return SampleRequest(ids, length, u, active, shape.group_size, shape.tokens, 1.0)
-
-
 def random_batch(config: Config, shape: Shape, seeds: int = len(SEEDS)) -> Batch:
     """Random completions of random prompts, all trained on, on the configuration's device."""
     rng = torch.Generator().manual_seed(0)
-    prompts, length = (x.expand(seeds, *x.shape[1:]) for x in prompts_of(shape))
+    request = request_of(shape, range(seeds))
     size = (seeds, shape.rows, shape.tokens)
     tokens = torch.full((seeds,), float(shape.rows * shape.tokens))
     return to_device(
         Batch(
-            prompts=prompts,
-            prompt_length=length,
+            prompts=request.prompts,
+            prompt_length=request.length,
             completions=torch.randint(16, 112, size, generator=rng),
             loss_mask=torch.ones(size, dtype=torch.bool),
             sampler_logprobs=torch.full(size, -float(np.log(112))),
@@ -106,7 +97,7 @@ def random_batch(config: Config, shape: Shape, seeds: int = len(SEEDS)) -> Batch
             weight=torch.ones(size[:2]),
             denominator=tokens,
             loss_tokens=tokens,
-            update_tokens=tokens + prompts[0].numel(),
+            update_tokens=tokens + request.prompts[0].numel(),
         ),
         torch.device(config.device),
     )

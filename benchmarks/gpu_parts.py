@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ import torch
 
 from benchmarks.gpu_equality import compare, random_batch
 from benchmarks.ours import Shape, config_of, stepper
-from benchmarks.peer import Peer, require_trl
-from benchmarks.timing import Work, median, rounds_in_turn, synchronise
+from benchmarks.peer import peers
+from benchmarks.timing import Work, median, products, rounds_in_turn, synchronise
 from harness.core.errors import UserError
 from harness.core.files import write_whole
 from harness.policy.transformer import parameter_count
@@ -28,7 +27,7 @@ from harness.train.update import update
 
 TINY = ("model.layers=1", "model.width=32", "model.heads=2", "model.mlp=64")
 LARGE = ("model.layers=12", "model.width=832", "model.heads=8", "model.mlp=2224", "optim.micro_batch=16")
-PEERS = {"TRL, bf16": (True, False), "TRL, fp32": (False, False)}
+PEERS = ("TRL, bf16", "TRL, fp32")
 RUN_STEPS, TEN_MINUTES = 1000, 600.0
 TRIED, EACH = 5, 10  # steps by which stacks are compared; steps between two records
 PRODUCTS = 8
@@ -38,18 +37,18 @@ Records = Iterator[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the parts are of. `square`: rows and columns of the matrices by whose product the device is rated; `rounds`
-    and `run_steps`: the most that are measured, however much time there is."""
+    """What the parts are of: `equality`, `step` and `update` those of their names, `seeds` of `small` in one stack, and
+    runs of `small` in each of `stacks`. `square`: rows and columns of the matrices by whose product the device is
+    rated; `rounds` and `run_steps`: the most that are measured, however much time there is."""
 
     device: str
     equality: Shape
     step: Shape
-    stacked: Shape
-    seeds: int
+    small: Shape
     update: Shape
-    square: int
-    runs: Shape
+    seeds: int
     stacks: Sequence[int]
+    square: int
     rounds: int
     run_steps: int
 
@@ -59,12 +58,11 @@ SIZES = {
         "cuda",
         equality=Shape("nano", 12, 16, 8, ("model.init_std=0.3",)),
         step=Shape("mini", 32, 256, 8),
-        stacked=Shape("nano", 12),
-        seeds=32,
+        small=Shape("nano", 12),
         update=Shape("small", 64, 64, 8, LARGE),
-        square=8192,
-        runs=Shape("nano", 12),
+        seeds=32,
         stacks=(32, 128, 512),
+        square=8192,
         rounds=40,
         run_steps=10**6,
     ),
@@ -72,12 +70,11 @@ SIZES = {
         "cpu",
         equality=Shape("nano", 6, 4, 4, (*TINY, "model.init_std=0.3")),
         step=Shape("nano", 6, 4, 2, TINY),
-        stacked=Shape("nano", 6, 4, 2, TINY),
-        seeds=3,
+        small=Shape("nano", 6, 4, 2, TINY),
         update=Shape("nano", 6, 4, 2, (*TINY, "optim.micro_batch=2")),
-        square=64,
-        runs=Shape("nano", 6, 4, 2, TINY),
+        seeds=3,
         stacks=(1, 2),
+        square=64,
         rounds=2,
         run_steps=20,
     ),
@@ -105,34 +102,23 @@ def step(sizes: Sizes) -> Records:
     about: dict[str, Any] = {"shape": _described(shape), "completions": shape.rows}
     with ExitStack() as stack:
         try:
-            works |= _peers(sizes, stack)
+            works |= peers(stack, shape, PEERS, sizes.device)
         except (UserError, RuntimeError) as error:
             about["no_peer"] = str(error)[-300:]
-        for seconds in islice(rounds_in_turn(works, warm=4), sizes.rounds):
+        for seconds in rounds_in_turn(works, sizes.rounds, warm=4):
             medians = median(seconds)
             ours, trl = (min((s for n, s in medians.items() if side in n), default=None) for side in ("ours", "TRL"))
             yield about | {"seconds": seconds} | ({"times_trl": trl / ours} if trl and ours else {})
 
 
-def _peers(sizes: Sizes, stack: ExitStack) -> dict[str, Work]:
-    """TRL's steps, whose processes end with the stack. Raises UserError without TRL, RuntimeError where it fails."""
-    require_trl()
-    works = {}
-    for name, (bf16, compiled) in PEERS.items():
-        peer = Peer(sizes.step, bf16, compiled, sizes.device)
-        stack.callback(peer.close)
-        works[name] = peer.step
-    return works
-
-
 def stacked(sizes: Sizes) -> Records:
     """Seconds of a step of many seeds in one stack beside one seed's, in turn."""
-    config = config_of(sizes.stacked, device=sizes.device)
+    config = config_of(sizes.small, device=sizes.device)
     one, many = "1 seed", f"{sizes.seeds} seeds"
     works = {one: stepper(config).step, many: stepper(config, sizes.seeds).step}
-    for seconds in islice(rounds_in_turn(works, warm=4), sizes.rounds):
+    for seconds in rounds_in_turn(works, sizes.rounds, warm=4):
         medians = median(seconds)
-        yield {"shape": _described(sizes.stacked), "seconds": seconds, "times_one": medians[many] / medians[one]}
+        yield {"shape": _described(sizes.small), "seconds": seconds, "times_one": medians[many] / medians[one]}
 
 
 def large_update(sizes: Sizes) -> Records:
@@ -140,12 +126,7 @@ def large_update(sizes: Sizes) -> Records:
     shape, device = sizes.update, sizes.device
     config = config_of(shape, "bench.full", "bf16", device)
     state, batch = new_state(config, config.optim, (0,)), random_batch(config, shape, 1)
-    a, b = torch.randn((2, sizes.square, sizes.square), device=device, dtype=torch.bfloat16)
-
-    def products() -> None:
-        for _ in range(PRODUCTS):
-            torch.mm(a, b)
-        synchronise(device)
+    product, product_flops = products(*[sizes.square] * 3, PRODUCTS, device=device, dtype=torch.bfloat16)
 
     def one_update() -> None:
         update(state, batch, config)
@@ -153,18 +134,18 @@ def large_update(sizes: Sizes) -> Records:
 
     flops = 6.0 * parameter_count(config.model, embedding=False) * float(batch.update_tokens)
     about = {"shape": _described(shape), "parameters": parameter_count(config.model), "flops": flops}
-    works = {"products": products, "update": one_update}
-    for seconds in islice(rounds_in_turn(works), sizes.rounds):
+    works = {"products": product, "update": one_update}
+    for seconds in rounds_in_turn(works, sizes.rounds):
         medians = median(seconds)
-        peak = 2.0 * sizes.square**3 * PRODUCTS / medians["products"]
+        peak = product_flops / medians["products"]
         yield about | {"seconds": seconds, "peak": peak, "share_of_peak": flops / medians["update"] / peak}
 
 
 def runs(sizes: Sizes) -> Records:
     """RL steps of stacks of seeds, as many as there is time for, in the best of a few sizes of stacks. A run is 1,000
     steps of one seed; its base, evaluation and files are not in it."""
-    config, rates = config_of(sizes.runs, device=sizes.device), dict[int, float]()
-    record: dict[str, Any] = {"shape": _described(sizes.runs), "seed_steps_per_second": rates}
+    config, rates = config_of(sizes.small, device=sizes.device), dict[int, float]()
+    record: dict[str, Any] = {"shape": _described(sizes.small), "seed_steps_per_second": rates}
     for seeds in sizes.stacks:
         try:
             work = stepper(config, seeds).step
@@ -199,13 +180,8 @@ def _described(shape: Shape) -> str:
     return f"{shape.model}{changed}, {shape.problems} problems x {shape.group_size}, {shape.tokens} tokens"
 
 
-PARTS: dict[str, Callable[[Sizes], Records]] = {
-    "equality": equality,
-    "step": step,
-    "stacked": stacked,
-    "update": large_update,
-    "runs": runs,
-}
+PARTS: dict[str, Callable[[Sizes], Records]]
+PARTS = {"equality": equality, "step": step, "stacked": stacked, "update": large_update, "runs": runs}
 
 
 def main(name: str, device: str, file: str, until: str) -> None:

@@ -1,5 +1,6 @@
 """How the cost of a step grows: with parameters, completion length, group size and the number of tasks."""
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,10 +10,11 @@ import altair as alt
 import torch
 
 from benchmarks.ours import Shape, Stepper, config_of, stepper
-from benchmarks.timing import CEILING, ROUNDS, in_turn, median, products, rate
+from benchmarks.timing import CEILING, ROUNDS, in_turn, median, products, table
 from envs.registry import TASKS
 from harness.analysis.report.chart_style import Chart, arm_channels, inline, log_x, only
 from harness.analysis.report.figures import Figure, write_figure
+from harness.policy.transformer import parameter_count
 
 ENOUGH = 8.0  # seconds of a step beyond which a curve is not followed further
 SIZES = (
@@ -83,20 +85,20 @@ def _curve(name: str, rounds: int, enough: float, progress: Callable[[str], None
         steppers[-1].step()
         if time.perf_counter() - began > enough:
             break
-    xs = [_parameters(one) if name == "parameters" else x for x, one in zip(points, steppers)]
-    works = {CEILING: products()} | {str(x): one.step for x, one in zip(xs, steppers)}
-    seconds = in_turn(works, rounds, progress, warm=1)
-    ceiling = rate(median(seconds)[CEILING])
+    xs = [parameter_count(one.config.model) if name == "parameters" else x for x, one in zip(points, steppers)]
+    product, product_flops = products()
+    seconds = in_turn({CEILING: product} | {str(x): one.step for x, one in zip(xs, steppers)}, rounds, progress, warm=1)
     rows = [{"x": x, "seconds": seconds[str(x)], "flops": one.flops()[0]} for x, one in zip(xs, steppers)]
-    return {"label": label, "ceiling": ceiling, "points": rows}
-
-
-def _parameters(one: Stepper) -> int:
-    return sum(weight.numel() for weight in one.state.policy.parameters())
+    return {"label": label, "ceiling": product_flops / median(seconds)[CEILING], "points": rows}
 
 
 def section(measured: dict[str, Any]) -> str:
     """The Markdown of this part."""
+    rows = []
+    for name, curve in measured["curves"].items():
+        costs = [(point["x"], *_beside_its_flops(curve, point)) for point in curve["points"]]
+        cells = (f"{x:,}: {seconds:.3g} ({seconds / ideal:.1f}x)" for x, seconds, ideal in costs)
+        rows.append((name, curve["label"], "; ".join(cells)))
     lines = [
         "## Growth",
         "",
@@ -106,16 +108,14 @@ def section(measured: dict[str, Any]) -> str:
         "",
         f"![seconds a step as each quantity grows]({IMAGE})",
         "",
-        "| | what is the same | seconds a step, by the quantity (and over the ceiling) |",
-        "|---|---|---|",
+        *table(("", "what is the same", "seconds a step, by the quantity (and over the ceiling)"), rows),
     ]
-    for name, curve in measured["curves"].items():
-        cells = []
-        for point in curve["points"]:
-            seconds = median({"": point["seconds"]})[""]
-            cells.append(f"{point['x']:,}: {seconds:.3g} ({seconds * curve['ceiling'] / point['flops']:.1f}x)")
-        lines.append(f"| {name} | {curve['label']} | {'; '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _beside_its_flops(curve: dict[str, Any], point: dict[str, Any]) -> tuple[float, float]:
+    """Seconds of a step, and what its FLOPs would take at the ceiling."""
+    return statistics.median(point["seconds"]), point["flops"] / curve["ceiling"]
 
 
 def draw(measured: dict[str, Any], path: Path) -> None:
@@ -127,17 +127,15 @@ def draw(measured: dict[str, Any], path: Path) -> None:
 
 
 def _cost(name: str, curve: dict[str, Any]) -> Chart:
+    labels = ("a step", "its FLOPs at the ceiling")
     rows = [
         {name: point["x"], "seconds": seconds, "label": label}
         for point in curve["points"]
-        for label, seconds in (
-            ("a step", median({"": point["seconds"]})[""]),
-            ("its FLOPs at the ceiling", point["flops"] / curve["ceiling"]),
-        )
+        for label, seconds in zip(labels, _beside_its_flops(curve, point))
     ]
     y = alt.Y("seconds:Q", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(format="~g"))
     base = alt.Chart(inline(rows)).encode(log_x(name, name), y)
-    channels = arm_channels(["a step", "its FLOPs at the ceiling"])
+    channels = arm_channels(labels)
     line, points = only(channels, "color", "strokeDash"), only(channels, "color", "shape")
     return alt.layer(base.mark_line().encode(**line), base.mark_point(filled=True).encode(**points)).properties(
         height=200

@@ -1,4 +1,4 @@
-"""Steps of this project, ready to be timed, and their plain form: no prompt shared, nothing packed."""
+"""Steps of this project, ready to be timed, and the backend of their plain form."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -14,10 +14,10 @@ from envs.vector import TextVectorEnv
 from harness.config.compose import plain
 from harness.config.parse import parse
 from harness.config.schema import Config
+from harness.core.seeding import Key, uniforms
 from harness.core.types import Completions, GroupedCompletions, SampleRequest
 from harness.policy.backends.backend import Backend
 from harness.policy.backends.eager import EagerBackend
-from harness.policy.logprobs import completion_logprobs
 from harness.policy.sampler import sample
 from harness.policy.transformer import Transformer
 from harness.run.job import new_state, training_mixture
@@ -86,7 +86,7 @@ def config_of(shape: Shape, task: str = "bench.half", precision: str = "fp32", d
 
 @dataclass(frozen=True)
 class Stepper:
-    """Untrained policies and their steps, which use the cores as a run does that has the machine to itself."""
+    """Policies and their steps, which use the cores as a run does that has the machine to itself."""
 
     config: Config
     state: TrainState
@@ -100,9 +100,9 @@ class Stepper:
         return after.flops - before.flops, after.flops_convention - before.flops_convention
 
 
-def stepper(config: Config, seeds: int = 1) -> Stepper:
-    """Of so many seeds in one stack. A step ends when the device has done its work."""
-    state, mixture = new_state(config, config.optim, tuple(range(seeds))), training_mixture(config)
+def stepper(config: Config, seeds: int = 1, state: TrainState | None = None) -> Stepper:
+    """Of so many untrained policies in one stack, or of `state`. A step ends when the device has done its work."""
+    state, mixture = state or new_state(config, config.optim, tuple(range(seeds))), training_mixture(config)
     env = TextVectorEnv(seeds * config.rl.problems * config.rl.group_size, mixture.tasks[0])
 
     def step() -> StepReport:
@@ -126,21 +126,9 @@ def as_in_a_run(backend: Backend) -> Generator[None]:
         torch.set_num_threads(threads)
 
 
-def plainly(one: Stepper) -> Callable[[], Any]:
-    """The same step on the plain path: PyTorch alone, a prompt for each completion, in one padded batch."""
-
-    def work() -> None:
-        backend, one.state.backend = one.state.backend, PlainBackend()
-        try:
-            one.step()
-        finally:
-            one.state.backend = backend
-
-    return work
-
-
 class PlainBackend(EagerBackend):
-    """Nothing shared within a group, nothing packed, no row left out once it has ended."""
+    """The plain path, PyTorch alone: a prompt for each completion, in one padded batch, no row left out once it has
+    ended."""
 
     name = "plain"
 
@@ -148,12 +136,6 @@ class PlainBackend(EagerBackend):
         g = request.group_size
         prompts, length = (x.repeat_interleave(g, dim=1) for x in (request.prompts, request.length))
         return sample(policy, replace(request, prompts=prompts, length=length, group_size=1), compact=False)
-
-    def completion_logprobs(
-        self, policy: Transformer, grouped: GroupedCompletions, temperature: float, with_entropy: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
-        hidden = self.completion_hidden(policy, grouped)
-        return completion_logprobs(policy, hidden, grouped, temperature, with_entropy)
 
     def completion_hidden(self, policy: Transformer, grouped: GroupedCompletions) -> Tensor:
         rows, c = grouped.completions.shape[1:]
@@ -167,7 +149,16 @@ class PlainBackend(EagerBackend):
         return hidden.gather(2, index[..., None].expand(*index.shape, hidden.shape[-1]))
 
 
-def prompts_of(shape: Shape) -> tuple[Tensor, Tensor]:
-    """Random prompts of that shape [1, P, T], and their lengths [1, P]."""
+def request_of(shape: Shape, seeds: Sequence[int] = (0,), device: str = "cpu") -> SampleRequest:
+    """Completions of random prompts of that shape, the same for each seed of a stack."""
     ids = torch.randint(16, 112, (1, shape.problems, shape.tokens), generator=torch.Generator().manual_seed(0))
-    return ids, torch.full((1, shape.problems), shape.tokens)
+    streams = tuple(Key("sampling", seed) for seed in seeds)
+    return SampleRequest(
+        prompts=ids.expand(len(seeds), -1, -1).to(device),
+        length=torch.full((len(seeds), shape.problems), shape.tokens, device=device),
+        uniforms=uniforms(streams, torch.arange(shape.rows), torch.arange(shape.tokens)).to(device),
+        active=torch.ones((len(seeds), shape.rows), dtype=torch.bool, device=device),
+        group_size=shape.group_size,
+        max_answer_tokens=shape.tokens,
+        temperature=1.0,
+    )

@@ -11,35 +11,25 @@ from typing import Any
 
 import torch
 
-from benchmarks import curves, growth, memory, rl, sampling, starts
+from benchmarks import curves, growth, memory, rl, sampling
 
 # Each module has `measure(progress)` and `section(measured)`.
 PARTS: dict[str, ModuleType] = {
-    "rl": rl,
-    "curves": curves,
-    "sampling": sampling,
-    "memory": memory,
-    "growth": growth,
-    "starts": starts,
+    part.__name__.rpartition(".")[2]: part for part in (rl, curves, sampling, memory, growth)
 }
 
 
 def measure(part: str, docs: Path, progress: Callable[[str], None]) -> None:
     """Measures a part and stores it under this CPU in `docs`/bench.json, beside what was measured on others; writes
     `docs`/bench.md and the plots anew. Raises UserError where what it needs is not installed."""
-    load = os.getloadavg()[0]
-    store(docs, cpu_label(), part, {"load": load, "measured": PARTS[part].measure(progress)})
-
-
-def store(docs: Path, cpu: str, part: str, record: dict[str, Any]) -> None:
-    """Adds a part to what is known of a CPU, {"measured", and "load": the load average before}, and writes the page."""
-    stored = docs / "bench.json"
+    load, cpu, stored = os.getloadavg()[0], cpu_label(), docs / "bench.json"
+    measured = PARTS[part].measure(progress)
     known = json.loads(stored.read_text()) if stored.is_file() else {}
-    known.setdefault(cpu, {})[part] = record
+    known.setdefault(cpu, {})[part] = {"load": load, "measured": measured}
     stored.write_text(json.dumps(known, indent=1) + "\n")
     (docs / "bench.md").write_text(text(known))
     if part == "growth":
-        growth.draw(record["measured"], docs / _image(cpu))
+        growth.draw(measured, docs / _image(cpu))
 
 
 def cpu_label() -> str:

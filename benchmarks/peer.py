@@ -2,13 +2,12 @@
 
 import copy
 import importlib.util
-import json
-import os
-import subprocess
-import sys
+import multiprocessing
 import tempfile
+import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from contextlib import ExitStack
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import torch
 
 from benchmarks.ours import Shape, config_of
 from benchmarks.task import draw, is_right
-from benchmarks.timing import synchronise
+from benchmarks.timing import Work, synchronise
 from harness.config.schema import Config
 from harness.core.errors import UserError
 from harness.core.seeding import keys
@@ -26,6 +25,7 @@ from harness.policy.export import write_folder
 from harness.policy.transformer import Transformer
 
 STEPS = 10_000  # more than are ever asked for
+PEERS = ("TRL, fp32", "TRL, fp32, compiled", "TRL, bf16", "TRL, bf16, compiled")
 
 
 def require_trl() -> None:
@@ -112,54 +112,65 @@ class Peer:
     step's end to the next."""
 
     def __init__(self, shape: Shape, bf16: bool, compile: bool, device: str = "cpu"):
-        ended, tell = os.pipe()
-        settings = {"shape": asdict(shape), "bf16": bf16, "compile": compile, "device": device}
-        settings["threads"] = torch.get_num_threads()
-        command = [sys.executable, "-m", __name__, str(tell), json.dumps(settings)]
-        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (held for as long as the process)
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=self._log, stderr=self._log, pass_fds=(tell,), text=True
+        processes = multiprocessing.get_context("spawn")
+        self._pipe, theirs = processes.Pipe()
+        settings = {"bf16": bf16, "torch_compile": compile}
+        self._process = processes.Process(
+            target=_serve, args=(theirs, shape, device, torch.get_num_threads(), settings)
         )
-        os.close(tell)
-        self._ended = os.fdopen(ended)
+        self._process.start()
+        theirs.close()
         self._wait()
 
     def step(self) -> None:
-        self._say("step")
+        self._pipe.send("step")
         self._wait()
 
     def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()  # the end of its input, whatever it waits for
-        self._process.wait()
-        self._ended.close()
-        self._log.close()
+        self._pipe.close()
+        self._process.join()
 
     @property
-    def pid(self) -> int:
+    def pid(self) -> int | None:
         return self._process.pid
 
-    def _say(self, word: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(word + "\n")
-        self._process.stdin.flush()
-
     def _wait(self) -> None:
-        """Raises RuntimeError with the end of what it printed if the process is gone."""
-        if not self._ended.readline():
-            self._process.wait()
-            self._log.seek(0)
-            raise RuntimeError(f"TRL's process ended:\n{self._log.read()[-3000:]}")
+        """Raises RuntimeError, with its traceback if it left one, if the process is gone."""
+        try:
+            failure = self._pipe.recv()
+        except EOFError:
+            failure = "killed"
+        if failure:
+            self._process.join()
+            raise RuntimeError(f"TRL's process ended:\n{failure[-3000:]}")
 
 
-def serve(tell: int, settings: dict[str, Any]) -> None:
-    """Takes a step whenever it is told to, until it is told to stop."""
+def peers(stack: ExitStack, shape: Shape, names: Sequence[str], device: str = "cpu") -> dict[str, Work]:
+    """TRL's steps, those of PEERS with these names; their processes end with the stack. Raises UserError without TRL,
+    RuntimeError where it fails."""
+    require_trl()
+    works = {}
+    for name in names:
+        peer = Peer(shape, "bf16" in name, "compiled" in name, device)
+        stack.callback(peer.close)
+        works[name] = peer.step
+    return works
+
+
+def _serve(pipe: Connection, shape: Shape, device: str, threads: int, settings: dict[str, Any]) -> None:
+    """Takes a step for each message until the pipe is closed; sends "" after each, or the traceback of its end."""
+    torch.set_num_threads(threads)
+    try:
+        _train_step_by_step(pipe, shape, device, settings)
+    except Exception:
+        pipe.send(traceback.format_exc())
+
+
+def _train_step_by_step(pipe: Connection, shape: Shape, device: str, settings: dict[str, Any]) -> None:
     from transformers import TrainerCallback
 
-    torch.set_num_threads(settings["threads"])
     keep_freed_memory()
-    shape = Shape(**settings["shape"] | {"overrides": tuple(settings["shape"]["overrides"])})
-    config = config_of(shape, device=settings["device"])
+    config = config_of(shape, device=device)
     (task,), (letters,) = config.tasks.verified, config.tasks.difficulties
     name, rng = task.removeprefix("bench."), np.random.default_rng(0)
     prompts = [draw(name, rng, letters).prompt for _ in range(64 * shape.problems)]
@@ -167,29 +178,20 @@ def serve(tell: int, settings: dict[str, Any]) -> None:
     def reward(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
         return [float(is_right(name, p, c)) for p, c in zip(prompts, completions)]
 
-    def wait(control: Any) -> None:
-        synchronise(config.device)
-        os.write(tell, b"ended\n")
-        control.should_training_stop = sys.stdin.readline().strip() != "step"
-
     class OneAtATime(TrainerCallback):
         def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.global_step == 0:
-                wait(control)
+                self.on_step_end(args, state, control)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            wait(control)
+            synchronise(device)
+            try:
+                pipe.send("")
+                pipe.recv()
+            except (EOFError, OSError):  # closed
+                control.should_training_stop = True
 
-    more = {
-        "max_steps": STEPS,
-        "bf16": settings["bf16"],
-        "torch_compile": settings["compile"],
-        "max_completion_length": shape.tokens,
-    }
+    more = settings | {"max_steps": STEPS, "max_completion_length": shape.tokens}
     with tempfile.TemporaryDirectory() as out:
         policy = Transformer(config.model).initialise(keys("init", (config.seed,), 0))
         grpo_trainer(policy, config, {"prompt": prompts}, reward, Path(out), [OneAtATime()], **more).train()
-
-
-if __name__ == "__main__":
-    serve(int(sys.argv[1]), json.loads(sys.argv[2]))

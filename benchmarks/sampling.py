@@ -6,11 +6,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.ours import SHAPES, Shape, as_in_a_run, config_of, prompts_of
+from benchmarks.ours import SHAPES, Shape, as_in_a_run, config_of, request_of
 from benchmarks.peer import generate, require_trl
-from benchmarks.timing import ROUNDS, in_turn, median
-from harness.core.seeding import Key, keys, uniforms
-from harness.core.types import SampleRequest
+from benchmarks.timing import ROUNDS, Work, in_turn, median, table
+from harness.core.seeding import keys
 from harness.policy.backends.backend import choose_backend
 from harness.policy.transformer import Transformer
 
@@ -22,11 +21,7 @@ def measure(progress: Callable[[str], None], shapes: Sequence[Shape] = SHAPES, r
 
 
 def _of_shape(shape: Shape, rounds: int, progress: Callable[[str], None]) -> dict[str, Any]:
-    ids, length = prompts_of(shape)
-    u = uniforms((Key("sampling", 0),), torch.arange(shape.rows), torch.arange(shape.tokens))
-    active = torch.ones(u.shape[:2], dtype=torch.bool)
-    request = SampleRequest(ids, length, u, active, shape.group_size, shape.tokens, 1.0)
-    works: dict[str, Callable[[], Any]] = {}
+    request, works = request_of(shape), dict[str, Work]()
 
     def ours(policy: Transformer) -> None:
         backend, _ = choose_backend("auto", policy.config, policy.precision, policy.embedding.device)
@@ -36,7 +31,7 @@ def _of_shape(shape: Shape, rounds: int, progress: Callable[[str], None]) -> dic
     for precision in ("fp32", "bf16"):
         policy = Transformer(config_of(shape).model, 1, precision).initialise(keys("init", (0,), 0))
         works[f"ours, {precision}"] = partial(ours, policy)
-        works[f"generate, {precision}"] = generate(policy, ids, shape.group_size, shape.tokens, precision)
+        works[f"generate, {precision}"] = generate(policy, request.prompts, shape.group_size, shape.tokens, precision)
     progress(f"{shape.model}, {shape.tokens} tokens")
     seconds = in_turn(works, rounds, progress)
     return {"model": shape.model, "tokens": shape.tokens, "seconds": seconds}
@@ -44,21 +39,19 @@ def _of_shape(shape: Shape, rounds: int, progress: Callable[[str], None]) -> dic
 
 def section(measured: dict[str, Any]) -> str:
     """The Markdown of this part."""
-    names = [f"{side}, {precision}" for precision in ("fp32", "bf16") for side in ("ours", "generate")]
+    names, rows = [f"{side}, {precision}" for precision in ("fp32", "bf16") for side in ("ours", "generate")], []
+    for one in measured["shapes"]:
+        found = median(one["seconds"])
+        ours, theirs = ([found[n] for n in names if n.startswith(side)] for side in ("ours", "generate"))
+        ratios = (min(theirs) / min(ours), theirs[0] / ours[0])
+        label = f"{one['model']}, {one['tokens']}"
+        rows.append([label, *(f"{found[n]:.3g}" for n in names), *(f"{ratio:.1f}x" for ratio in ratios)])
     lines = [
         "## Sampling alone",
         "",
         "Seconds for 256 completions (32 prompts x 8, up to so many tokens) of an untrained policy,",
         f"{measured['threads']} threads, medians, beside Hugging Face's generate; best against best, and in fp32.",
         "",
-        f"| policy, tokens | {' | '.join(names)} | best against best | fp32 |",
-        "|---" * (len(names) + 3) + "|",
+        *table(("policy, tokens", *names, "best against best", "fp32"), rows),
     ]
-    for one in measured["shapes"]:
-        found = median(one["seconds"])
-        ours, theirs = ([found[n] for n in names if n.startswith(side)] for side in ("ours", "generate"))
-        lines.append(
-            f"| {one['model']}, {one['tokens']} | {' | '.join(f'{found[n]:.3g}' for n in names)} "
-            f"| {min(theirs) / min(ours):.1f}x | {theirs[0] / ours[0]:.1f}x |"
-        )
     return "\n".join(lines)

@@ -22,9 +22,11 @@ from hydra import initialize_config_module
 from rich.console import Console
 from scipy.stats import theilslopes
 
+from benchmarks.ours import composed
+from benchmarks.timing import table
 from harness.config.compose import Composer
 from harness.config.identity import base_id, run_id
-from harness.config.parse import dump, parse
+from harness.config.parse import dump
 from harness.launch.jobs import Job
 from harness.launch.local import THREAD_VARIABLES
 from harness.run.job import run_job
@@ -101,27 +103,21 @@ class Watch:
         self._at, self._then = 0, clock()
 
     def take(self, at: int) -> None:
-        now = self.clock()
-        each = (now - self._then) / max(1, at - self._at)
+        now, process = self.clock(), Path("/proc/self")
+        memory = int((process / "statm").read_text().split()[1]) * PAGE_MB
+        counts = (len(os.listdir(process / name)) for name in ("fd", "task"))
+        children = sum(len(path.read_text().split()) for path in process.glob("task/*/children"))
+        self.samples.append(Sample(at, memory, *counts, children, (now - self._then) / max(1, at - self._at)))
         self._at, self._then = at, now
-        memory = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_MB
-        counts = (len(os.listdir(f"/proc/self/{name}")) for name in ("fd", "task"))
-        self.samples.append(Sample(at, memory, *counts, _children(), each))
         if len(self.samples) % 20 == 0:
             print(self.samples[-1], file=sys.stderr, flush=True)
-
-
-def _children() -> int:
-    tasks = Path("/proc/self/task").glob("*/children")
-    return sum(len(path.read_text().split()) for path in tasks)
 
 
 def soak_steps(steps: int, out: Path, settings: Sequence[str] = NANO) -> list[Sample]:
     """One RL run in this process, with its checkpoints, evaluations and rows of metrics."""
     budgets = sorted({0, *(steps * i // 4 for i in range(1, 5))})
     own = (f"out={out}", f"rl.steps={steps}", f"budgets={budgets}".replace(" ", ""))
-    with initialize_config_module("configs", version_base="1.3"):
-        config = parse(Composer("train")([*settings, *own]))
+    config = composed([*settings, *own])
     base = Job(base_id(config), dump(config), config.base.steps, labels={"arm": "base"})
     run = Job(run_id(config), dump(config), steps, config.budget_steps(), (base.run_id,), {"arm": "soak"})
     run_job(base, lambda row: None)
@@ -151,34 +147,29 @@ def soak_launches(launches: int, out: Path, settings: Sequence[str] = STUDY) -> 
 
 def section(samples: Sequence[Sample], what: str) -> str:
     """A Markdown table of the trends of `samples`."""
-    at = [sample.at for sample in samples]
-    lines = [
-        f"{at[-1]:,} {what}, {len(samples)} samples:",
-        "",
-        "| | first fifth | last fifth | growth by slope (95%) | flat |",
-        "|---|---|---|---|---|",
-    ]
+    at, rows = [sample.at for sample in samples], []
+    names = {"memory_mb": "memory, MB", "seconds": "seconds each"}
     for field in dataclasses.fields(Sample)[1:]:
         t = trend(at, [getattr(sample, field.name) for sample in samples])
         growth = f"{t.growth:+.4g} ({t.low:+.4g} to {t.high:+.4g})"
-        name = field.name.replace("memory_mb", "memory, MB").replace("seconds", "seconds each")
-        lines.append(f"| {name} | {t.first:.4g} | {t.last:.4g} | {growth} | {'yes' if t.is_flat else 'no'} |")
-    return "\n".join(lines)
+        name = names.get(field.name, field.name)
+        rows.append((name, f"{t.first:.4g}", f"{t.last:.4g}", growth, "yes" if t.is_flat else "no"))
+    columns = ("", "first fifth", "last fifth", "growth by slope (95%)", "flat")
+    return "\n".join([f"{at[-1]:,} {what}, {len(samples)} samples:", "", *table(columns, rows)])
 
 
 def main(arguments: Sequence[str]) -> None:
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # for the launches; this process has read them
     torch.set_num_threads(1)
-    counts = {"steps": 20000, "launches": 200} | {
-        name: int(count) for name, _, count in (each.partition("=") for each in arguments)
-    }
+    counts = {"steps": "20000", "launches": "200"} | dict(each.partition("=")[::2] for each in arguments)
+    soaks = (
+        ("steps", soak_steps, "RL steps of nano in one process"),
+        ("launches", soak_launches, "studies launched by one process"),
+    )
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        if counts["steps"]:
-            print(section(soak_steps(counts["steps"], Path(folder)), "RL steps of nano in one process"), flush=True)
-        if counts["launches"]:
-            print(
-                section(soak_launches(counts["launches"], Path(folder)), "studies launched by one process"), flush=True
-            )
+        for name, soak, what in soaks:
+            if count := int(counts[name]):
+                print(section(soak(count, Path(folder)), what), flush=True)
 
 
 if __name__ == "__main__":

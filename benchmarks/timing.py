@@ -1,29 +1,27 @@
-"""Work timed in turn: machines differ and are shared, so only ratios of one run are quoted."""
+"""Work timed in turn: machines differ and are shared, so only ratios of one run are quoted. And their tables."""
 
-import itertools
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
 ROUNDS = 5
 CEILING = "matrix product"
-_ROWS, _IN, _OUT, _PRODUCTS = 4096, 128, 512, 20
 
 Work = Callable[[], Any]
 
 
-def rounds_in_turn(works: Mapping[str, Work], warm: int = 2) -> Iterator[dict[str, list[float]]]:
-    """Wall-clock seconds of each call so far, {name: [rounds]}, after each round, without end: a round calls each work
+def rounds_in_turn(works: Mapping[str, Work], rounds: int, warm: int = 2) -> Iterator[dict[str, list[float]]]:
+    """Wall-clock seconds of each call so far, {name: [rounds]}, after each of so many rounds: a round calls each work
     once, the next begins with another. Before them each is called `warm` times."""
     for work in works.values():
         for _ in range(warm):
             work()
     seconds: dict[str, list[float]] = {name: [] for name in works}
     names = list(works)
-    for first in itertools.cycle(range(len(names))):
+    for first in (round % len(names) for round in range(rounds)):
         for name in names[first:] + names[:first]:
             began = time.perf_counter()
             works[name]()
@@ -34,10 +32,10 @@ def rounds_in_turn(works: Mapping[str, Work], warm: int = 2) -> Iterator[dict[st
 def in_turn(
     works: Mapping[str, Work], rounds: int, progress: Callable[[str], None], warm: int = 2
 ) -> dict[str, list[float]]:
-    """The seconds of so many `rounds_in_turn`."""
+    """The seconds of all `rounds_in_turn`."""
     seconds: dict[str, list[float]] = {}
-    for round, seconds in enumerate(itertools.islice(rounds_in_turn(works, warm), rounds)):
-        progress(f"round {round + 1} of {rounds}: " + ", ".join(f"{n} {s[-1]:.3g} s" for n, s in seconds.items()))
+    for round, seconds in enumerate(rounds_in_turn(works, rounds, warm), start=1):
+        progress(f"round {round} of {rounds}: " + ", ".join(f"{n} {s[-1]:.3g} s" for n, s in seconds.items()))
     return seconds
 
 
@@ -47,21 +45,27 @@ def synchronise(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def products() -> Work:
-    """Plain float32 products of the size that a small policy has: what the machine can do at best."""
-    a, b, out = torch.randn(_ROWS, _IN), torch.randn(_IN, _OUT), torch.empty(_ROWS, _OUT)
+def products(
+    rows: int = 4096, inner: int = 128, columns: int = 512, times: int = 20, **factory: Any
+) -> tuple[Work, float]:
+    """Plain matrix products, by default float32 ones of the size that a small policy has: what the machine can do at
+    best; and their FLOPs. factory: dtype and device."""
+    a, b = torch.randn(rows, inner, **factory), torch.randn(inner, columns, **factory)
+    out = torch.empty(rows, columns, **factory)
 
     def work() -> None:
-        for _ in range(_PRODUCTS):
+        for _ in range(times):
             torch.mm(a, b, out=out)
+        synchronise(out.device.type)
 
-    return work
-
-
-def rate(seconds: float) -> float:
-    """FLOP/s of `products` that took so long."""
-    return 2 * _ROWS * _IN * _OUT * _PRODUCTS / seconds
+    return work, 2.0 * rows * inner * columns * times
 
 
 def median(seconds: Mapping[str, list[float]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table."""
+    lines = ["".join(f"| {cell} " if cell else "| " for cell in cells) + "|" for cells in (columns, *rows)]
+    return [lines[0], "|---" * len(columns) + "|", *lines[1:]]

@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from rich.console import Console, Group
@@ -64,14 +65,9 @@ def ask(prompts: Sequence[str], options: AskOptions, console: Console) -> None:
 
 def _lines() -> Iterator[str]:
     """Lines typed, or piped in, up to an empty one."""
-    while True:
-        try:
-            line = input("prompt> " if sys.stdin.isatty() else "")
-        except EOFError:
-            return
-        if not line:
-            return
-        yield line
+    with suppress(EOFError):
+        while line := input("prompt> " if sys.stdin.isatty() else ""):
+            yield line
 
 
 def answers(prompt: str, policies: Sequence[Policy], options: AskOptions) -> Group:

@@ -1,9 +1,9 @@
 """What happens around the steps of a run: rows of metrics, checkpoints, warnings, dumps, progress for the parent."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -27,21 +27,12 @@ ReportRow = Callable[[Job, dict[str, Any]], None]
 class StepCallbacks:
     """What happens after each step: rows of metrics, the budget's evaluation, checkpoints, progress for the parent.
 
-    Without `trackers` no row is written: so it is for steps that are trained again. `checkpoints`: a folder for each
-    member, in which the last `keep` stay.
+    Without `trackers`, of steps that are trained again, no row is written, and checkpoints lie in `replay`.
     """
 
-    def __init__(
-        self,
-        members: Stack,
-        until: int,
-        checkpoints: Sequence[Path],
-        trackers: Sequence[Tracker],
-        report: ReportRow,
-        stop: Callable,
-    ):
-        self.members, self.until, self.checkpoints = members, until, checkpoints
-        self.trackers, self.report, self.stop = trackers, report, stop
+    def __init__(self, members: Stack, until: int, report: ReportRow, stop: Callable, trackers: Sequence[Tracker] = ()):
+        self.members, self.until, self.report, self.stop, self.trackers = members, until, report, stop, trackers
+        self.checkpoints = [m.folder.checkpoints if trackers else m.folder.replay for m in members]
         self.save = members[0].config.save
         self.saved = self.reported = monotonic()
         self.recent: list[list[dict[str, float]]] = [[] for _ in members]
@@ -132,15 +123,14 @@ def dump_on_nonfinite(members: Stack, state: TrainState) -> Generator[None]:
 def open_trackers(members: Stack, report: ReportRow) -> Generator[list[Tracker]]:
     """A tracker for each member, under the labels that its run was first launched with. What fails in W&B is reported
     as an alarm: what a worker prints is not seen once its job has ended well."""
+
+    def warn(job: Job, text: str) -> None:
+        report(job, {"alarm": text})
+
     with ExitStack() as stack:
-        yield [stack.enter_context(_open_tracker(member, report)) for member in members]
-
-
-def _open_tracker(member: Member, report: ReportRow) -> AbstractContextManager[Tracker]:
-    folder, config = member.folder, member.config
-    labels = {**folder.labels()[0], "name": name_of(folder.path)}
-
-    def warn(text: str) -> None:
-        report(member.job, {"alarm": text})
-
-    return open_tracker(config.tracker, folder.path, folder.run_id, dump(config), labels, warn)
+        trackers = []
+        for job, config, folder in ((m.job, m.config, m.folder) for m in members):
+            labels = {**folder.labels()[0], "name": name_of(folder.path)}
+            tracker = open_tracker(config.tracker, folder.path, folder.run_id, dump(config), labels, partial(warn, job))
+            trackers.append(stack.enter_context(tracker))
+        yield trackers

@@ -36,23 +36,21 @@ def early_end(config: Config) -> EarlyEnd:
     suite = () if stop_at.accuracy is None else validation_suite(config)
 
     def ends(state: TrainState) -> str:
-        own = _by_seconds(stop_at.seconds, state) or _by_accuracy(stop_at.accuracy, config, suite, state)
+        own = _reason(config, suite, state)
         return own if world_size() == 1 else all_gather(own)[0]
 
     return ends
 
 
-def _by_seconds(most: float | None, state: TrainState) -> str:
-    seconds = state.spent[0].seconds
-    reached = most is not None and seconds >= most
-    return f"it has trained for {seconds:.1f} s (rl.stop_at.seconds={most:g})" if reached else ""
-
-
-def _by_accuracy(asked: float | None, config: Config, suite: tuple[Cell, ...], state: TrainState) -> str:
-    if asked is None or not is_checked(state.step):
-        return ""
-    accuracy = validation_accuracy(config, state, suite)
-    return f"validation accuracy is {accuracy:.3f} (rl.stop_at.accuracy={asked:g})" if accuracy >= asked else ""
+def _reason(config: Config, suite: tuple[Cell, ...], state: TrainState) -> str:
+    stop_at, seconds = config.rl.stop_at, state.spent[0].seconds
+    if stop_at.seconds is not None and seconds >= stop_at.seconds:
+        return f"it has trained for {seconds:.1f} s (rl.stop_at.seconds={stop_at.seconds:g})"
+    if stop_at.accuracy is not None and is_checked(state.step):
+        accuracy = validation_accuracy(config, state, suite)
+        if accuracy >= stop_at.accuracy:
+            return f"validation accuracy is {accuracy:.3f} (rl.stop_at.accuracy={stop_at.accuracy:g})"
+    return ""
 
 
 def is_checked(step: int) -> bool:

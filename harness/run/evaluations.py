@@ -81,24 +81,19 @@ def kept_evaluations(config: Config) -> dict[int, dict[str, Any]]:
     return {step: content for step, content in contents.items() if content is not None}
 
 
-def eval_metrics(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+def eval_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """eval/{task}/{mean@1, pass@k, majority@k}: means over a task's cells, each counting the same; and, where a task
     was scored in several settings, eval/{task}/{setting}/… of each."""
-    groups: dict[str, list[Mapping[str, Any]]] = {}
+    settings: dict[str, set[str]] = {}
     for row in rows:
-        for name in (row["task"], f"{row['task']}/{row['setting']}"):
-            groups.setdefault(name, []).append(row)
-    out = {}
-    for name, cells in groups.items():
-        task, in_setting, _ = name.partition("/")
-        if in_setting and len(cells) == len(groups[task]):
-            continue  # its only setting
-        out[f"eval/{name}/mean@1"] = sum(map(accuracy, cells)) / len(cells)
-        for column in cells[0]:
-            if column.startswith(("pass_at_", "majority_at_")):
-                measure = column.replace("_at_", "@")
-                out[f"eval/{name}/{measure}"] = sum(r[column] for r in cells) / len(cells)
-    return out
+        settings.setdefault(row["task"], set()).add(row["setting"])
+    values: list[tuple[str, float]] = []
+    for row in rows:
+        own = {"mean@1": accuracy(row)}
+        own |= {name.replace("_at_", "@"): row[name] for name in row if name.startswith(("pass_at_", "majority_at_"))}
+        in_setting = [f"{row['task']}/{row['setting']}"] if len(settings[row["task"]]) > 1 else []
+        values += [(f"eval/{name}/{measure}", own[measure]) for name in (row["task"], *in_setting) for measure in own]
+    return mean_by(values)
 
 
 def mean_by(values: Iterable[tuple[Key, float]]) -> dict[Key, float]:

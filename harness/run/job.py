@@ -143,10 +143,14 @@ def from_bases(members: Stack) -> TrainState:
 
 def first_state(members: Stack) -> TrainState:
     """Where the members' training begins: at their bases or, of runs that are pretrained, at initialisation."""
-    config = members[0].config
-    if config.objective == "pretraining":
-        return new_state(config, config.base.optim, tuple(member.config.base.seed for member in members))
+    if members[0].config.objective == "pretraining":
+        return _pretraining_state(members)
     return from_bases(members)
+
+
+def _pretraining_state(members: Stack) -> TrainState:
+    config = members[0].config
+    return new_state(config, config.base.optim, tuple(member.config.base.seed for member in members))
 
 
 def _resume(members: Stack, state: TrainState, start: int) -> None:
@@ -161,14 +165,13 @@ def _resume(members: Stack, state: TrainState, start: int) -> None:
 def _pretrain(members: Stack, work: RemainingWork, report: ReportRow) -> None:
     """Bases, trained to their last step, whose weights are kept."""
     config = members[0].config
-    state = new_state(config, config.base.optim, tuple(member.config.base.seed for member in members))
+    state = _pretraining_state(members)
     if config.base.folder is not None:
         _import(config.base.folder, members, state)
         return
     _resume(members, state, work.start)
     with open_trackers(members, report) as trackers, defer_signals() as stop, dump_on_nonfinite(members, state):
-        folders = [member.folder.checkpoints for member in members]
-        callbacks = StepCallbacks(members, work.until, folders, trackers, report, stop)
+        callbacks = StepCallbacks(members, work.until, report, stop, trackers)
         corpus, teacher = corpus_of(config.base), load_teacher(members, state)
         while state.step < work.until:
             callbacks.after_step(state, pretrain_step(config.base, state, corpus, teacher), lambda _: None)
@@ -196,8 +199,7 @@ def _train_and_evaluate(members: Stack, work: RemainingWork, report: ReportRow) 
         _resume(members, state, work.start)
         budgets = [step for step in members[0].job.budgets if step > work.start or work.start == 0]
         with open_trackers(members, report) as trackers, defer_signals() as stop, dump_on_nonfinite(members, state):
-            folders = [member.folder.checkpoints for member in members]
-            callbacks = StepCallbacks(members, work.until, folders, trackers, report, synchronised_stop(stop))
+            callbacks = StepCallbacks(members, work.until, report, synchronised_stop(stop), trackers)
             _train(callbacks, state, budgets, early_end(members[0].config))
     _evaluate_kept_weights(members)
 
@@ -210,12 +212,11 @@ def _retrain_for_weights(members: Stack, work: RemainingWork, report: ReportRow)
         folders = [(m.folder.checkpoints, m.folder.replay) for m in members]  # its own, or of an interrupted replay
         kept = [own if step_folder(own, start).is_dir() else replay for own, replay in folders]
         load_checkpoint(list(zip(kept, (m.folder.run_id for m in members))), state, start)
-    folders = [member.folder.replay for member in members]
     with defer_signals() as stop, dump_on_nonfinite(members, state):
-        callbacks = StepCallbacks(members, max(work.missing_weights), folders, (), report, synchronised_stop(stop))
+        callbacks = StepCallbacks(members, max(work.missing_weights), report, synchronised_stop(stop))
         _train(callbacks, state, work.missing_weights, never)
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+    for member in members:
+        shutil.rmtree(member.folder.replay, ignore_errors=True)
 
 
 def _train(callbacks: StepCallbacks, state: TrainState, budgets: Sequence[int], ends: EarlyEnd) -> None:
@@ -251,19 +252,18 @@ def _train(callbacks: StepCallbacks, state: TrainState, budgets: Sequence[int], 
     while state.step < until and not (reason := ends(state)):
         callbacks.after_step(state, step(), on_budget)
     if state.step < until:
-        if not all(is_intact(m.folder.evaluation(evaluation_id(m.config), state.step)) for m in members):
+        if not _are_scored(members, state.step):
             keep(state)
         callbacks.end_run(state, reason)
 
 
+def _are_scored(members: Stack, step: int) -> bool:
+    return all(is_intact(m.folder.evaluation(evaluation_id(m.config), step)) for m in members)
+
+
 def _evaluate_kept_weights(members: Stack) -> None:
     """Scores at budgets that still have none, from the weights kept there."""
-    config = members[0].config
-    which = evaluation_id(config)
-    missing = [
-        step for step in members[0].budgets
-        if not all(is_intact(member.folder.evaluation(which, step)) for member in members)
-    ]  # fmt: skip
+    missing, config = [step for step in members[0].budgets if not _are_scored(members, step)], members[0].config
     if not missing:
         return
     state = new_state(config, config.optim, tuple(member.config.seed for member in members))
@@ -283,11 +283,10 @@ def _evaluate_frozen(members: Stack, report: ReportRow) -> None:
         for step in budgets:
             spent = (Spent(step=step),) * len(members)
             scores = evaluate_budget(members, suite, state, spent)
-            for i, tracker in enumerate(trackers):
+            for i, (member, tracker) in enumerate(zip(members, trackers)):
                 if step not in logged[i]:
-                    tracker.log(
-                        compute_metrics(spent[i]) | budget_metrics(members[i].config, members[i].folder, scores[i])
-                    )
+                    metrics = budget_metrics(member.config, member.folder, scores[i])
+                    tracker.log(compute_metrics(spent[i]) | metrics)
             for member in members:
                 member.folder.set_status("running", max(step, member.folder.status().get("step", 0)))
                 report(member.job, {"step": step, "until": member.job.until})

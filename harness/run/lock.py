@@ -28,31 +28,21 @@ _HELD = (errno.EWOULDBLOCK, errno.EACCES)
 _TRIES = 4  # is_locked holds the lock of another process's folder for an instant
 
 
-def _read_text(path: str) -> str:
-    """ "" where the system has no such file."""
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return ""
-
-
 def _process_start(pid: int) -> str:
     """When a process was started, in the kernel's ticks; "" where that cannot be known. Tells a reused pid apart."""
-    stat = _read_text(f"/proc/{pid}/stat")
-    return stat.rsplit(")", 1)[1].split()[19] if stat else ""
-
-
-def _pid_namespace() -> str:
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    return ""
 
 
 def _machine() -> dict[str, str]:
-    """Where a process number means what it means here."""
-    boot = _read_text("/proc/sys/kernel/random/boot_id")
-    return {"host": socket.gethostname(), "boot": boot, "pid_namespace": _pid_namespace()}
+    """Where a process number means what it means here; "" for what the system does not tell."""
+    here = {"host": socket.gethostname(), "boot": "", "pid_namespace": ""}
+    with suppress(OSError):
+        here["boot"] = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    with suppress(OSError):
+        here["pid_namespace"] = os.readlink("/proc/self/ns/pid")
+    return here
 
 
 def lock_content(os_lock: bool) -> dict[str, Any]:
@@ -123,12 +113,12 @@ def is_locked(folder: RunFolder) -> bool:
 
 
 def _refuse(folder: RunFolder, owner: Mapping[str, Any] | None) -> UserError:
-    where, fix = f"at work in {folder.path}", "wait for it or stop it; two processes would corrupt the run"
-    if owner is None:
-        return UserError(f"the run {folder.run_id} is already running", f"a process is {where}", fix)
-    silent = time.time() - owner["heartbeat"]
-    reason = f"process {owner['pid']} on {owner['host']} is {where}; its last heartbeat was {silent:.0f} s ago"
-    return UserError(f"the run {folder.run_id} is already running", reason, fix)
+    who, silent = "a process", ""
+    if owner is not None:
+        who = f"process {owner['pid']} on {owner['host']}"
+        silent = f"; its last heartbeat was {time.time() - owner['heartbeat']:.0f} s ago"
+    fix = "wait for it or stop it; two processes would corrupt the run"
+    return UserError(f"the run {folder.run_id} is already running", f"{who} is at work in {folder.path}{silent}", fix)
 
 
 def _take_lock_file(folder: RunFolder, os_lock: bool) -> None:

@@ -65,13 +65,12 @@ def remaining_work(job: Job) -> RemainingWork:
         return RemainingWork(job.until if kept else newest, job.until, base_weights=not kept, damaged=damaged)
     which, until = evaluation_id(config), folder.within_end(job.until)
     evaluate = tuple(step for step in job.budgets if step <= until and not is_intact(folder.evaluation(which, step)))
-    set_aside = {step for step in evaluate if damaged_copy(folder.evaluation(which, step)).exists()}
+    damaged |= any(damaged_copy(folder.evaluation(which, step)).exists() for step in evaluate)
     if config.objective == "frozen":
-        return RemainingWork(job.until, job.until, evaluate, damaged=damaged or bool(set_aside))
+        return RemainingWork(job.until, job.until, evaluate, damaged=damaged)
     start = until if reached_step(folder) >= until else newest
     until = max(until, _logged_step(folder)) if start < until else until
     passed = [step for step in evaluate if start == until or step <= start > 0]
     missing = tuple(step for step in passed if not step_folder(folder.budgets, step).is_dir())
     usable = [step for step in (*checkpoints, *saved_steps(folder.replay)) if missing and step <= missing[0]]
-    damaged = damaged or bool(set_aside)
     return RemainingWork(start, until, evaluate, missing, max(usable, default=0), damaged=damaged)

@@ -110,13 +110,11 @@ def _damage(path: Path, status: Mapping[str, Any]) -> str:
 
 def cut_back(run_dir: Path, step: int) -> None:
     """Drops the rows after `step`, the checkpoint's, before a resume writes them again. All or nothing at a crash."""
-    rows = read_metrics(run_dir)
+    rows, path = read_metrics(run_dir), Path(run_dir) / METRICS
     kept = [row for row in rows if row[STEP] <= step]
-    path = Path(run_dir) / METRICS
     _drop_torn_line(path)
-    if len(kept) == len(rows):
-        return
-    write_jsonl(path, kept)
+    if len(kept) < len(rows):
+        write_jsonl(path, kept)
 
 
 def _plain(value: Any) -> Any:

@@ -113,9 +113,8 @@ def is_base_of_sweep(labels: Mapping[str, Any]) -> bool:
 def samples_table(run_dir: Path, row: Mapping[str, Any]) -> dict[str, Any]:
     """{"samples": table} beside the scores of a budget: each problem with what the policy wrote before RL and now; {}
     for any other row."""
-    if not any(name.startswith("eval/") for name in row):
-        return {}
-    rows: list[Iterable[Any]] = [*sample_rows(run_dir, row["compute/step"])]
+    is_scored = any(name.startswith("eval/") for name in row)
+    rows: list[Iterable[Any]] = [*sample_rows(run_dir, row["compute/step"])] if is_scored else []
     if not rows:
         return {}
     import wandb

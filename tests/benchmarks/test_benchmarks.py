@@ -5,17 +5,18 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 
 from benchmarks import curves, growth, memory, page, rl, sampling, timing
-from benchmarks.ours import PlainBackend, Shape, config_of, plainly, prompts_of, stepper
+from benchmarks.ours import PlainBackend, Shape, config_of, request_of, stepper
 from benchmarks.task import FRAME, draw, is_right
 from harness.core.errors import UserError
-from harness.core.seeding import Key, keys, uniforms
-from harness.core.types import GroupedCompletions, SampleRequest
+from harness.core.seeding import keys
+from harness.core.types import GroupedCompletions
 from harness.policy.backends.eager import EagerBackend
 from harness.policy.transformer import Transformer
 
@@ -65,23 +66,22 @@ def test_prompts_and_completions_have_the_lengths_of_the_shape(prompt):
 def test_the_plain_path_gives_the_logits_and_the_tokens_of_ours():
     config = config_of(TINY)
     policy = Transformer(config.model).initialise(keys("init", (0,), 0))
-    ids, length = prompts_of(TINY)
-    length = torch.randint(2, TINY.tokens + 1, length.shape, generator=torch.Generator().manual_seed(1))
-    u = uniforms((Key("sampling", 0),), torch.arange(TINY.rows), torch.arange(TINY.tokens))
-    active = torch.ones(u.shape[:2], dtype=torch.bool)
-    request = SampleRequest(ids, length, u, active, TINY.group_size, TINY.tokens, 1.0)
+    request = request_of(TINY)
+    length = torch.randint(2, TINY.tokens + 1, request.length.shape, generator=torch.Generator().manual_seed(1))
+    request = replace(request, length=length)
     fast, slow = (backend.sample(policy, request) for backend in (EagerBackend(), PlainBackend()))
     assert torch.equal(fast.ids, slow.ids)
     torch.testing.assert_close(fast.logprobs, slow.logprobs, atol=1e-5, rtol=0)
-    grouped = GroupedCompletions(ids, length, fast.ids, fast.sampled)
+    grouped = GroupedCompletions(request.prompts, length, fast.ids, fast.sampled)
     (ours, _), (plain, _) = (b.completion_logprobs(policy, grouped, 1.0) for b in (EagerBackend(), PlainBackend()))
     torch.testing.assert_close(ours, plain, atol=1e-5, rtol=0)
 
 
 def test_a_plain_step_leaves_the_policy_that_ours_leaves():
     one, other = (stepper(config_of(TINY, "bench.full")) for _ in range(2))
+    other.state.backend = PlainBackend()
     one.step()
-    plainly(other)()
+    other.step()
     for mine, its in zip(one.state.policy.parameters(), other.state.policy.parameters()):
         torch.testing.assert_close(mine, its, atol=1e-5, rtol=1e-3)
 
@@ -94,12 +94,9 @@ def test_the_flops_of_a_step_are_what_its_tokens_cost():
 
 @pytest.fixture(scope="module")
 def grown():
-    points = growth.CURVES["group size"][1]
-    try:
-        growth.CURVES["group size"] = (*growth.CURVES["group size"][:1], (2, 4), growth.CURVES["group size"][2])
-        yield growth.measure(SILENT, ("group size",), rounds=2)
-    finally:
-        growth.CURVES["group size"] = (*growth.CURVES["group size"][:1], points, growth.CURVES["group size"][2])
+    label, _, made = growth.CURVES["group size"]
+    with patch.dict(growth.CURVES, {"group size": (label, (2, 4), made)}):
+        return growth.measure(SILENT, ("group size",), rounds=2)
 
 
 def test_growth_is_measured_along_a_curve_and_drawn(grown, tmp_path):
@@ -116,10 +113,15 @@ def test_a_curve_ends_where_a_step_takes_too_long():
     assert len(found["curves"]["completion length"]["points"]) == 1
 
 
-def test_parts_measured_one_by_one_share_a_page(grown, tmp_path, monkeypatch):
-    monkeypatch.setattr(growth, "measure", lambda progress: grown)
+@pytest.fixture
+def held(monkeypatch):
+    """What the part of the memory is said to have measured."""
     found = {"model": "m", "tokens": 8, "rows": 4, "sides": {s: {"before": 1, "peak": 3} for s in memory.SIDES}}
     monkeypatch.setattr(memory, "measure", lambda progress: found)
+
+
+def test_parts_measured_one_by_one_share_a_page(grown, held, tmp_path, monkeypatch):
+    monkeypatch.setattr(growth, "measure", lambda progress: grown)
     for part in ("memory", "growth"):
         page.measure(part, tmp_path, SILENT)
     text = (tmp_path / "bench.md").read_text()
@@ -127,9 +129,7 @@ def test_parts_measured_one_by_one_share_a_page(grown, tmp_path, monkeypatch):
     assert set(json.loads((tmp_path / "bench.json").read_text())[page.cpu_label()]) == {"memory", "growth"}
 
 
-def test_a_run_on_another_cpu_adds_to_the_page_and_replaces_nothing(tmp_path, monkeypatch):
-    found = {"model": "m", "tokens": 8, "rows": 4, "sides": {s: {"before": 1, "peak": 3} for s in memory.SIDES}}
-    monkeypatch.setattr(memory, "measure", lambda progress: found)
+def test_a_run_on_another_cpu_adds_to_the_page_and_replaces_nothing(held, tmp_path, monkeypatch):
     for cpu in ("A (AVX-512, AMX)", "B (AVX2)"):
         monkeypatch.setattr(page, "cpu_label", lambda cpu=cpu: cpu)
         page.measure("memory", tmp_path, SILENT)

@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from benchmarks import gpu, gpu_equality, gpu_parts
+from benchmarks import gpu, gpu_equality, gpu_parts, peer
 from harness.core.errors import UserError
 
 TOY = gpu_parts.SIZES["cpu"]
@@ -72,8 +72,8 @@ def test_where_the_peer_fails_our_own_step_is_measured_and_the_failure_kept(monk
     def fails(*_):
         raise RuntimeError("TRL's process ended:\nCUDA out of memory")
 
-    monkeypatch.setattr(gpu_parts, "require_trl", lambda: None)
-    monkeypatch.setattr(gpu_parts, "Peer", fails)
+    monkeypatch.setattr(peer, "require_trl", lambda: None)
+    monkeypatch.setattr(peer, "Peer", fails)
     record = last("step")
     assert "CUDA out of memory" in record["no_peer"]
     assert set(record["seconds"]) == {"ours, bf16", "ours, fp32"}

@@ -3,8 +3,7 @@
 import pytest
 
 from harness.run import diagnostics
-from harness.run.job import run_job
-from tests.toys import base_job, rl_job, tiny
+from tests.toys import tiny, train
 
 FINE = {
     "compute/step": 9,
@@ -57,14 +56,7 @@ def test_a_collapse_is_said_at_once_with_the_learning_rate_to_change(before):
 @pytest.mark.parametrize(
     ("accuracies", "problems"),
     [((0.27, 0.1), 32), ((0.27, 0.0), 4), ((0.02, 0.0), 32), ((0.0, 0.0), 32), ((0.0, 0.27), 32), ((0.27,), 32)],
-    ids=[
-        "a third is left",
-        "four are seldom right",
-        "hardly any was right before",
-        "none ever",
-        "a rise",
-        "a first step",
-    ],
+    ids=["a third is left", "four are seldom right", "hardly any was right", "none ever", "a rise", "a first step"],
 )
 def test_what_chance_or_learning_does_is_no_collapse(accuracies, problems):
     assert diagnostics.during_rl(with_accuracy(*accuracies), problems) == {}
@@ -105,9 +97,8 @@ def test_a_base_that_solves_nothing_or_everything_is_said_before_rl():
 def test_a_run_that_cannot_learn_says_why_while_it_runs(tmp_path):
     """One token is never a whole answer with its stop token."""
     heard = []
-    config = tiny("sampling.max_new_tokens=1", "rl.steps=9", "tasks.verified=[maximum.symbolic]", out=tmp_path)
-    run_job(base_job(config), heard.append)
-    run_job(rl_job(config), heard.append)
+    settings = ("sampling.max_new_tokens=1", "rl.steps=9", "tasks.verified=[maximum.symbolic]")
+    train(tiny(*settings, out=tmp_path), heard.append)
     messages = [row["alarm"] for row in heard if "alarm" in row]
     assert any("all wrong" in message for message in messages)
     assert len(messages) == len(set(messages))

@@ -17,7 +17,7 @@ from harness.study.expand import is_done
 from harness.study.plan import Rates, cost
 from harness.study.status import job_state
 from tests.run.test_job import assert_same_weights
-from tests.toys import base_job, rl_job, silent, tiny, train
+from tests.toys import rl_job, silent, tiny, train
 
 # The toy base is right in four cases of ten, and passes .7 within some steps.
 STOPS = ("rl.steps=24", "rl.stop_at.accuracy=0.7")
@@ -68,8 +68,7 @@ def test_no_sequence_of_launches_moves_the_end(ended, tmp_path):
     _, folder, _ = ended
     for steps, budgets in ((1, "[1]"), (3, "[0,3]"), (20, "[0,7]"), (24, "log2")):
         config = tiny(f"rl.steps={steps}", f"budgets={budgets}", STOPS[1], "evaluation.samples=8", out=tmp_path)
-        run_job(base_job(config), silent)
-        run_job(rl_job(config), silent)
+        train(config)
         assert remaining_work(rl_job(config)).is_empty
     again = run_folder(tmp_path, run_id(config))
     assert (again.path.name, again.end) == (folder.path.name, folder.end)

@@ -135,8 +135,8 @@ def test_a_process_in_another_namespace_keeps_its_run_until_it_ends(tmp_path, fo
     try:
         assert read_json(folder.path / "run.lock")["pid"] < 10
         raises_in_use(folder)
-        outside = hold_outside(tmp_path)
-        assert "already running" in outside
+        third = subprocess.run([*UNSHARE, sys.executable, "-c", HOLD, str(tmp_path)], capture_output=True, text=True)
+        assert "already running" in third.stderr
     finally:
         end(process)
     if os_locks:  # else its heartbeat counts until it is old
@@ -147,26 +147,17 @@ def test_a_process_in_another_namespace_keeps_its_run_until_it_ends(tmp_path, fo
         taken_over(folder)
 
 
-def hold_outside(out):
-    """What a process in a third namespace gets."""
-    return subprocess.run([*UNSHARE, sys.executable, "-c", HOLD, str(out)], capture_output=True, text=True).stderr
-
-
 @pytest.mark.parametrize("content", [b"", b'{"host": "a", "pi', b"[]", b"\xff\xfe\x00", b'{"host": 1}'])
 def test_a_damaged_lock_is_named_and_holds_nobody_up(folder, content, os_locks, capfd):
     path = folder.path / "run.lock"
     path.write_bytes(content)
     if not os_locks:  # it may be about to be written
-        refused_once(folder)
+        with pytest.raises(UserError, match="already running"), hold_lock(folder):
+            pass
         os.utime(path, (0, 0))
     taken_over(folder)
     assert f"damaged file {path}" in capfd.readouterr().err
     assert damaged_copy(path).read_bytes() == content
-
-
-def refused_once(folder):
-    with pytest.raises(UserError, match="already running"), hold_lock(folder):
-        pass
 
 
 def test_the_lock_is_released_after_a_failure(folder, os_locks):
@@ -204,9 +195,8 @@ def test_a_process_that_is_stopped_for_long_keeps_its_run(folder, holder):
     """SIGSTOP, as of a suspended laptop: no heart beats, but the lock of the system stays."""
     holder.send_signal(signal.SIGSTOP)
     owner = read_json(folder.path / "run.lock")
-    write_json(
-        folder.path / "run.lock", owner | {"heartbeat": time.time() - 10 * STALE_SECONDS, "pid_namespace": "pid:[1]"}
-    )
+    changes = {"heartbeat": time.time() - 10 * STALE_SECONDS, "pid_namespace": "pid:[1]"}
+    write_json(folder.path / "run.lock", owner | changes)
     raises_in_use(folder)
 
 

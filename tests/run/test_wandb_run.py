@@ -27,6 +27,11 @@ def no_variables(monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
 
 
+def numbers(folder):
+    """The rows of a run without what is null."""
+    return [{k: v for k, v in row.items() if v is not None} for row in read_metrics(folder)]
+
+
 def tracker(*overrides):
     return tiny("tracker=wandb", *overrides).tracker
 
@@ -90,7 +95,7 @@ def test_a_run_shows_pooled_accuracy_transfer_samples_and_weights_at_its_budgets
     config = tiny("tracker=wandb", f"tracker.dir={tmp_path}", "tracker.log_model=true", out=tmp_path)
     folder = train(config)
     base, run = sorted(wandb_runs(tmp_path), key=lambda one: one["id"])
-    assert run["rows"] == [{k: v for k, v in row.items() if v is not None} for row in read_metrics(folder)]
+    assert run["rows"] == numbers(folder)
     scored = [row for row in run["rows"] if "eval/verified/mean@1" in row]
     assert [row["compute/step"] for row in scored] == [0, 1, 2, 4]
     for row in scored:
@@ -115,6 +120,4 @@ def test_runs_of_a_stack_are_runs_of_their_own(tmp_path):
     folders = run_stack([rl_job(config) for config in configs], lambda job, row: silent(row))
     found = {run["id"]: run for run in wandb_runs(tmp_path)}
     for folder in map(Path, folders):
-        assert found[folder.name]["rows"] == [
-            {k: v for k, v in row.items() if v is not None} for row in read_metrics(folder)
-        ]
+        assert found[folder.name]["rows"] == numbers(folder)

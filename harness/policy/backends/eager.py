@@ -53,7 +53,7 @@ class EagerBackend:
     def completion_logprobs(
         self, policy: Transformer, grouped: GroupedCompletions, temperature: float, with_entropy: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        return completion_logprobs(policy, completion_hidden(policy, grouped), grouped, temperature, with_entropy)
+        return completion_logprobs(policy, self.completion_hidden(policy, grouped), grouped, temperature, with_entropy)
 
     def document_batches(self, policy: Transformer, corpora: Sequence[Sequence[np.ndarray]]) -> list[PaddedDocuments]:
         device, denominator = policy.embedding.device, predicted_tokens(corpora, policy)
