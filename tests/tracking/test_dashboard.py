@@ -13,7 +13,7 @@ from harness.config.compose import plain
 from harness.config.parse import parse
 from harness.core.errors import UserError
 from harness.run.tracker import open_tracker
-from harness.tracking.dashboard import read_study, save, workspace, write
+from harness.tracking.dashboard import save, workspace, write
 from harness.tracking.publish import summary_of
 from tests.analysis.study_tables import study_frame
 from tests.toys import CONFIGS
@@ -45,7 +45,7 @@ def panels(path: Path) -> dict[str, list[dict]]:
 
 
 def test_a_workspace_draws_arms_over_seeds_on_a_log_axis(folder):
-    path = write(workspace(read_study(folder), "me", "lab", "compute/tokens"), folder / "workspace.json")
+    path = write(workspace(folder, "me", "lab", "compute/tokens"), folder / "workspace.json")
     verified, unverified = panels(path)["Learning curves"]
     names = [f"eval/{family}_symbolic/mean@1" for family in ("addition", "reversal", "sorting")]
     assert verified["metrics"] == names
@@ -59,7 +59,7 @@ def test_a_workspace_draws_arms_over_seeds_on_a_log_axis(folder):
 
 
 def test_transfer_is_a_point_for_each_run_and_family(folder):
-    drawn = panels(write(workspace(read_study(folder), "me", "lab", "compute/step"), folder / "w.json"))
+    drawn = panels(write(workspace(folder, "me", "lab", "compute/step"), folder / "w.json"))
     scatter = [(one["xAxis"], one["yAxis"]) for one in drawn["Transfer: unverified against verified"]]
     assert scatter == [
         (f"summary:eval/{family}_symbolic/mean@1", f"summary:eval/{family}_worded/mean@1")
@@ -69,24 +69,23 @@ def test_transfer_is_a_point_for_each_run_and_family(folder):
 
 def test_slope_bars_are_those_that_the_analysis_run_publishes(folder):
     """Both ends name a slope alike."""
-    found = read_study(folder)
-    records = json.loads((folder / "verdicts.json").read_text())
-    assert set(found.slopes) == {name for name in summary_of(records, {}) if name.startswith("slope/")}
-    drawn = panels(write(workspace(found, "me", "lab", "compute/step"), folder / "w.json"))
-    assert drawn["Slopes (of the analysis run)"][0]["metrics"] == [f"summary_metrics.{name}" for name in found.slopes]
+    summary = summary_of(json.loads((folder / "verdicts.json").read_text()), {})
+    drawn = panels(write(workspace(folder, "me", "lab", "compute/step"), folder / "w.json"))
+    slopes = [f"summary_metrics.{name}" for name in summary if name.startswith("slope/")]
+    assert drawn["Slopes (of the analysis run)"][0]["metrics"] == slopes
 
 
 def test_a_folder_that_is_no_study_is_refused(folder):
     (folder / "verdicts.json").unlink()
     with pytest.raises(UserError, match=r"holds no verdicts\.json\n.*has run"):
-        read_study(folder)
+        workspace(folder, "me", "lab", "compute/step")
 
 
 def test_a_failure_to_save_is_said(folder, monkeypatch):
     def lost(*args):
         raise ConnectionError("no route to host")
 
-    view = workspace(read_study(folder), "me", "lab", "compute/step")
+    view = workspace(folder, "me", "lab", "compute/step")
     monkeypatch.setattr(type(view), "save", lost)
     with pytest.raises(UserError, match="no route to host"):
         save(view)
