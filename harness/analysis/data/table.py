@@ -10,13 +10,13 @@ from pathlib import Path
 
 import polars as pl
 
-from harness.analysis.data.early_ends import cut_at_first_end
 from harness.analysis.data.table_checks import (
     ROLES,
     TableError,
     check_keys,
     check_values,
     choose_split,
+    cut_at_first_end,
     pair_independent_budgets,
     require_columns,
     with_types,
@@ -141,16 +141,13 @@ def rows_of(
     """Rows of one arm, some tasks or a role, and one model size. Raises TableError where that leaves none."""
     if arm not in table.arms:
         close = get_close_matches(arm, table.arms, 1)
-        raise TableError(
-            f"no arm {arm!r} in {table.source}; " + (f"is it {close[0]!r}?" if close else f"it has {table.arms}")
-        )
+        fix = f"is it {close[0]!r}?" if close else f"it has {table.arms}"
+        raise TableError(f"no arm {arm!r} in {table.source}; {fix}")
     rows = table.frame.filter(pl.col("arm") == arm)
     if size is None and rows["model_params"].n_unique() > 1:
         raise TableError(f"arm {arm!r} has several model sizes {table.sizes(arm)}; choose one with size=")
-    if size is not None:
-        rows = rows.filter(pl.col("model_params") == size)
-    if role is not None:
-        rows = rows.filter(pl.col("role") == role)
+    wanted = {"model_params": size, "role": role}
+    rows = rows.filter(**{name: value for name, value in wanted.items() if value is not None})
     if tasks is not None:
         rows = rows.filter(pl.col("task").is_in(list(tasks)))
     if rows.is_empty():
