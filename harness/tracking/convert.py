@@ -97,12 +97,12 @@ def _row(config: ConvertConfig, role: str, reading: Reading) -> dict[str, Any]:
     tokens, size = reading.tokens, config.model_params
     flops = None if tokens is None or size is None else config.flops_per_token * size * tokens
     axes = {"step": reading.step, "tokens": tokens, "flops_convention": flops}
-    if axes[config.x] is None:
+    if (x := axes[config.x]) is None:
         fix = "give model_params=…" if tokens is not None else "choose x=step"
         raise UserError(f"x={config.x}", "the log does not contain it", fix)
     return {
         "run_id": config.run_id, "arm": config.arm, "seed": config.seed, "task": reading.task, "role": role,
-        "x": float(axes[config.x]), "n_problems": n, "k": k, "n_correct": count_of(reading, n * k),
+        "x": float(x), "n_problems": n, "k": k, "n_correct": count_of(reading, n * k),
         "split": "test", "model_params": size, **axes,
     }  # fmt: skip
 
