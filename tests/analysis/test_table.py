@@ -122,20 +122,10 @@ def test_noise_matches_repeated_evaluation_of_the_same_problems() -> None:
     counts = rng.binomial(8, p, (3000, 400))
     truth = np.sum(p * (1 - p)) / 8 / 400**2
     assert np.var(counts.mean(1) / 8) == pytest.approx(truth, rel=0.1)
-    frame = pl.DataFrame(
-        {
-            "run_id": [f"r{i}" for i in range(50)],
-            "arm": "a",
-            "seed": range(50),
-            "task": "t",
-            "role": "verified",
-            "x": 1.0,
-            "n_problems": 400,
-            "k": 8,
-            "n_correct": counts[:50].sum(1),
-            "n_correct_sq": (counts[:50] ** 2).sum(1),
-        }
-    )
+    runs = {"run_id": [f"r{i}" for i in range(50)], "seed": range(50)}
+    same = {"arm": "a", "task": "t", "role": "verified", "x": 1.0, "n_problems": 400, "k": 8}
+    sums = {"n_correct": counts[:50].sum(1), "n_correct_sq": (counts[:50] ** 2).sum(1)}
+    frame = pl.DataFrame(runs | same | sums)
     exact = curves(check_table(frame), "a")
     bound = curves(check_table(frame.drop("n_correct_sq")), "a")
     assert exact.noise.mean() == pytest.approx(truth, rel=0.05)
@@ -173,8 +163,7 @@ def test_several_model_sizes_must_be_chosen_between() -> None:
 
 
 def test_each_cell_has_its_own_curve() -> None:
-    table = check_table(toy())
-    found = cell_curves(table, "true_reward")
+    found = cell_curves(check_table(toy()), "true_reward")
     assert list(found) == [("add", "", ""), ("sort", "", "")]
     np.testing.assert_allclose(found["sort", "", ""].accuracy, 2 * found["add", "", ""].accuracy)
 
