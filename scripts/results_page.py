@@ -11,8 +11,7 @@ from typing import Any
 
 from harness.analysis.data.grids import Grid, arm_grids, base_means
 from harness.analysis.data.options import default_options
-from harness.analysis.data.spend import hours_of_runs
-from harness.analysis.data.table import Table, load_table
+from harness.analysis.data.table import Table, hours_of_runs, load_table
 from harness.analysis.stats.contrasts import mean_record
 from harness.analysis.stats.formatting import format_hours, format_number, format_significant, format_with_interval
 from harness.analysis.verdict.primary import PrimaryRecord, typed_primary

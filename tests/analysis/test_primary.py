@@ -12,8 +12,7 @@ import pytest
 from harness.analysis.analysis import analyze
 from harness.analysis.data.measure import measure_values
 from harness.analysis.data.registered import Registered, registered_measure
-from harness.analysis.data.spend import hours_of_replicate, hours_of_runs
-from harness.analysis.data.table import check_table
+from harness.analysis.data.table import check_table, hours_of_replicate, hours_of_runs
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.report.analyze import primary_of
 from harness.analysis.report.verdict_cards import primary_card

@@ -4,6 +4,7 @@ and takes only the calls that the real client takes."""
 import inspect
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import wandb
@@ -23,6 +24,10 @@ class Recorded:
 
     def __init__(self, *studies: str, files: tuple[str, ...] = ("table.parquet",)):
         self.studies, self.files, self.calls = studies, files, []
+
+    def __call__(self, **options):
+        inspect.signature(API).bind(**options)
+        return self
 
     def artifact_collections(self, *args, **options):
         inspect.signature(API.artifact_collections).bind(self, *args, **options)
@@ -47,26 +52,19 @@ class Recorded:
 
 @pytest.fixture
 def load(tmp_path, monkeypatch):
-    """load(source, api): the local path of a source, api as the client of someone who is logged in."""
+    """load(source, api): the local path of a source, for one who is logged in; api stands for wandb.Api."""
+    monkeypatch.setattr(wandb, "login", lambda **options: True)
 
-    def path_of(source, api=None):
-        monkeypatch.setattr(wandb, "login", lambda **options: True)
-        monkeypatch.setattr(wandb, "Api", lambda **options: api or lost())
+    def path_of(source, api):
+        monkeypatch.setattr(wandb, "Api", api)
         return local_path(source, tmp_path)
 
     return path_of
 
 
-def lost():
-    raise ConnectionError("no route to host")
-
-
-def test_a_local_path_stays_as_it_is(load):
-    assert load("runs/table.csv") == Path("runs/table.csv")
-
-
-def test_a_study_is_downloaded_beside_the_results_and_loads(load, tmp_path):
+def test_a_study_is_downloaded_beside_the_results_and_loads_and_a_local_path_stays_as_it_is(load, tmp_path):
     api = Recorded("quick", "long")
+    assert load("runs/table.csv", api) == Path("runs/table.csv")
     folder = load("wandb:me/lab/quick", api)
     assert api.calls == [("artifact", "me/lab/quick:latest")]
     assert folder == tmp_path / "from_wandb" / "me" / "lab" / "quick"
@@ -87,7 +85,7 @@ def test_a_project_with_one_study_needs_no_name(load):
         ("wandb:me/lab", Recorded(), "holds no study\n.*report=true tracker=wandb"),
         ("wandb:me/lab", Recorded("b", "a"), r"holds 2 studies\n.*wandb:me/lab/\(a\|b\)"),
         ("wandb:me/lab/other", Recorded("a"), r"CommError: .*not found\)\n.*check the name"),
-        ("wandb:me/lab", None, "no route to host"),
+        ("wandb:me/lab", Mock(side_effect=ConnectionError("no route to host")), "no route to host"),
         ("wandb:me/lab", Recorded("a", files=("report.html",)), r"artifact a holds no table\.parquet"),
     ],
 )

@@ -35,19 +35,14 @@ def local_path(source: str, out: str | Path) -> Path:
 
 def _download(client: Any, parts: list[str], out: Path, source: str) -> Path:
     project = "/".join(parts[:2])
-    study = parts[2] if len(parts) == 3 else _only_study(client, project, source)
+    names = [parts[2]] if len(parts) == 3 else sorted(c.name for c in client.artifact_collections(project, ARTIFACT))
+    if not names:
+        raise TableError(source, "the project holds no study", f"log one with {_HOW}")
+    if len(names) > 1:
+        raise TableError(source, f"the project holds {len(names)} studies", f"choose: {source}/({'|'.join(names)})")
+    (study,) = names
     artifact = client.artifact(f"{project}/{study}:latest", type=ARTIFACT)
     folder = Path(artifact.download(root=str(out.joinpath(*parts[:2], study))))
     if not (folder / "table.parquet").is_file():
         raise TableError(source, f"artifact {study} holds no table.parquet", f"was it logged by {_HOW}?")
     return folder
-
-
-def _only_study(client: Any, project: str, source: str) -> str:
-    """The name of the project's one study. Raises TableError where it has none or several."""
-    names = sorted(collection.name for collection in client.artifact_collections(project, ARTIFACT))
-    if not names:
-        raise TableError(source, "the project holds no study", f"log one with {_HOW}")
-    if len(names) > 1:
-        raise TableError(source, f"the project holds {len(names)} studies", f"choose: {source}/({'|'.join(names)})")
-    return names[0]

@@ -70,32 +70,32 @@ def transfer_finding(report: Mapping[str, Any]) -> str:
     return "harms" if gain["high"] < 0 else "undecided"
 
 
+def _gained_clearly(gain: Mapping[str, Any]) -> bool:
+    return gain["p_holm"] < 0.05 and gain["mean"] > 0
+
+
 def _control_fell(pooled: Mapping[str, Any]) -> bool:
     return (pooled["control_change"]["high"] or 0) < 0
 
 
 def answer(report: dict[str, Any]) -> str:
     """The finding in one sentence."""
-    if report["unverified"] is None and report["verified"] is None:
-        arm = report["real_arm"]
-        return f"Transfer cannot be judged: the arm {arm} was not evaluated before and after RL."
     if report["unverified"] is None:
-        return "Transfer cannot be judged: there are no unverified tasks evaluated before and after RL."
+        absent = "there are no unverified tasks" if report["verified"] else f"the arm {report['real_arm']} was not"
+        return f"Transfer cannot be judged: {absent} evaluated before and after RL."
     pooled = report["unverified"]["pooled"]
     gain, margin = format_record(pooled["gain"]), report["margin"]
     beside = f"against {report['control']}, {counted(report['unverified']['n_replicates'], 'replicate')}"
-    match transfer_finding(report):
-        case "uncontrolled":
-            return f"Unverified tasks changed by {gain}; without the control arm this is not yet transfer."
-        case "transfers":
-            return f"Skill carried over: unverified tasks gained {gain} {beside}."
-        case "no_verified_gain":
-            missing = "Transfer cannot be judged: verified tasks did not gain clearly"
-            return f"{missing}; unverified ones gained {gain} {beside}."
-        case "none":
-            return f"No transfer: the gain on unverified tasks, {gain} {beside}, lies within ±{margin:g}."
-        case "harms":
-            return f"RL harmed the unverified tasks: {gain} {beside}."
+    unclear = "Transfer cannot be judged: verified tasks did not gain clearly"
+    found = {
+        "uncontrolled": f"Unverified tasks changed by {gain}; without the control arm this is not yet transfer.",
+        "transfers": f"Skill carried over: unverified tasks gained {gain} {beside}.",
+        "no_verified_gain": f"{unclear}; unverified ones gained {gain} {beside}.",
+        "none": f"No transfer: the gain on unverified tasks, {gain} {beside}, lies within ±{margin:g}.",
+        "harms": f"RL harmed the unverified tasks: {gain} {beside}.",
+    }.get(transfer_finding(report))
+    if found is not None:
+        return found
     if (pooled["gain"]["low"] or 0) > 0:
         own = format_record(pooled["change"])
         return f"Undecided: unverified tasks gained {gain} {beside}, which fell; by themselves they changed by {own}."
@@ -112,8 +112,8 @@ def _role(report: dict[str, Any], role: str) -> str:
         if _control_fell(pooled):
             own = format_record(pooled["change"])
             text += f", part of it the control's own fall: by itself the arm changed by {own}"
-    clear = [row["task"] for row in block["tasks"] if row["gain"]["p_holm"] < 0.05 and row["gain"]["mean"] > 0]
-    text += f". {len(clear)} of {len(block['tasks'])} tasks gained clearly"
+    clear = sum(_gained_clearly(row["gain"]) for row in block["tasks"])
+    text += f". {clear} of {len(block['tasks'])} tasks gained clearly"
     new = pooled["gain_new_tasks"]
     if new["low"] is not None:
         text += f"; for other tasks of this kind the gain would be {format_record(new)}"
@@ -170,6 +170,6 @@ def _others(report: dict[str, Any]) -> str | None:
     rows = report["contrasts"]
     if not rows:
         return None
-    clear = [row["arm"] for row in rows if row["real_minus_arm"]["p_holm"] < 0.05 and row["real_minus_arm"]["mean"] > 0]
+    clear = [row["arm"] for row in rows if _gained_clearly(row["real_minus_arm"])]
     names = ", ".join(clear) or "none of them"
     return f"On unverified tasks {report['real_arm']} is clearly above, of {len(rows)} other arms: {names}."
