@@ -1,7 +1,4 @@
-"""What the policy of a run answers to prompts, before RL and after, with probabilities.
-
-Examples: harness/commands/ask.py.
-"""
+"""What the policy of a run answers to prompts, before RL and after. Examples: harness/commands/ask.py."""
 
 from start import start
 

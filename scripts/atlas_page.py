@@ -109,7 +109,8 @@ def _curves(one: "Claim") -> str:
     if not above:
         return ""
     first, last = log10(min(above)) - 0.5, log10(max(above))
-    top = next(level for level in (0.05, 0.1, 0.25, 0.5, 0.75, 1.0) if level >= highest(one) - 1e-9)
+    highest = max(y for points in one.curves.values() for _, y in points)
+    top = next(level for level in (0.05, 0.1, 0.25, 0.5, 0.75, 1.0) if level >= highest - 1e-9)
 
     def place(x: float, y: float) -> str:
         across = (log10(x) if x > 0 else first) - first
@@ -133,10 +134,6 @@ def _curves(one: "Claim") -> str:
     )
     label = f"Accuracy of {len(order)} arms against RL compute"
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{axes}{lines}</svg>'
-
-
-def highest(one: "Claim") -> float:
-    return max(y for points in one.curves.values() for _, y in points)
 
 
 def _kind(arm: str) -> str:

@@ -40,11 +40,10 @@ def settings(text: str) -> Iterator[Setting]:
             continue
         depth, name, value, meaning = len(found[1]), found[2], found[3], found[4] or ""
         above = [each for each in above if each[0] < depth]
+        if value is not None or meaning:
+            yield Setting(".".join([*(key for _, key in above), name]), cell(value or ""), cell(meaning))
         if value is None:
             above.append((depth, name))
-        if value is not None or meaning:
-            parents = [key for indent, key in above if indent < depth]
-            yield Setting(".".join([*parents, name]), cell(value or ""), cell(meaning))
 
 
 def table(found: list[Setting], prefix: str = "") -> list[str]:

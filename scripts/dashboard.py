@@ -1,7 +1,4 @@
-"""A W&B workspace that compares the arms of a study; as JSON only where no one is logged in.
-
-Examples: harness/commands/dashboard.py.
-"""
+"""A W&B workspace that compares the arms of a study. Examples: harness/commands/dashboard.py."""
 
 from start import start
 

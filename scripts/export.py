@@ -1,7 +1,4 @@
-"""A policy as a Hugging Face model, which transformers loads as it is, with its tokenizer.
-
-Examples: harness/commands/export.py.
-"""
+"""A policy as a Hugging Face model, with its tokenizer. Examples: harness/commands/export.py."""
 
 from start import start
 

@@ -17,7 +17,7 @@ from harness import load_study
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGES = ROOT / "docs" / "results", ROOT / "docs" / "reference" / "families"
-COLOURS = ("#0072b2", "#d55e00", "#767676")
+COLOURS = {"rewarded": "#0072b2", "never rewarded": "#d55e00", "rewarded, rewards shuffled": "#767676"}  # by label
 
 
 @dataclass(frozen=True)
@@ -118,20 +118,12 @@ def curves(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def figure(frame: pl.DataFrame, title: str) -> alt.LayerChart:
-    labels = ["rewarded", "never rewarded", "rewarded, rewards shuffled"]
-    labels = [label for label in labels if label in set(frame["label"])]
-    scale = alt.Scale(
-        domain=labels, range=[dict(zip(["rewarded", "never rewarded"], COLOURS)).get(x, COLOURS[2]) for x in labels]
-    )
-    colour = alt.Color(
-        "label:N", title=None, scale=scale, legend=alt.Legend(orient="bottom", labelLimit=300, symbolOpacity=1)
-    )
-    x = alt.X(
-        "step:Q",
-        title="RL steps",
-        scale=alt.Scale(type="symlog"),
-        axis=alt.Axis(values=[0, 1, 4, 16, 64, 256, 1024, 4096]),
-    )
+    labels = [label for label in COLOURS if label in set(frame["label"])]
+    scale = alt.Scale(domain=labels, range=[COLOURS[label] for label in labels])
+    legend = alt.Legend(orient="bottom", labelLimit=300, symbolOpacity=1)
+    colour = alt.Color("label:N", title=None, scale=scale, legend=legend)
+    axis = alt.Axis(values=[0, 1, 4, 16, 64, 256, 1024, 4096])
+    x = alt.X("step:Q", title="RL steps", scale=alt.Scale(type="symlog"), axis=axis)
     y = alt.Y("accuracy:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]))
     base = alt.Chart(frame).encode(x=x, color=colour)
     band = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", title="accuracy"), y2="high:Q")
@@ -151,17 +143,14 @@ def by_difficulty(rows: pl.DataFrame) -> str:
 
 def by_task(rows: pl.DataFrame) -> str:
     """Accuracy before and after RL by task, mean and standard deviation over seeds, a Markdown table."""
-    kept = rows.with_columns(
-        name=pl.when(pl.col("task").n_unique().over("label") > 8).then(pl.lit("all together")).otherwise("task")
-    )
+    many = pl.col("task").n_unique().over("label") > 8
+    kept = rows.with_columns(name=pl.when(many).then(pl.lit("all together")).otherwise("task"))
     ends = kept.filter((pl.col("step") == 0) | (pl.col("step") == pl.col("step").max().over("arm")))
     seeds = ends.group_by("label", "name", "step", "base_seed", "seed", maintain_order=True).agg(pl.mean("accuracy"))
     lines = ["| tasks | role | before RL | after |", "|---|---|---|---|"]
     for (label, name), own in seeds.group_by("label", "name", maintain_order=True):
-        before, after = (own.filter(pl.col("step") == step)["accuracy"] for step in sorted(own["step"].unique()))
-        lines.append(
-            f"| {name} | {label} | {before.mean():.3f} ± {before.std():.3f} | {after.mean():.3f} ± {after.std():.3f} |"
-        )
+        scores = (own.filter(pl.col("step") == step)["accuracy"] for step in sorted(own["step"].unique()))
+        lines.append(f"| {name} | {label} | {' | '.join(f'{each.mean():.3f} ± {each.std():.3f}' for each in scores)} |")
     return "\n".join(lines)
 
 

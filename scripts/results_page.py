@@ -11,8 +11,7 @@ from typing import Any
 
 from harness.analysis.data.grids import Grid, arm_grids, base_means
 from harness.analysis.data.options import default_options
-from harness.analysis.data.spend import hours_of_runs
-from harness.analysis.data.table import Table, load_table
+from harness.analysis.data.table import Table, hours_of_runs, load_table
 from harness.analysis.stats.contrasts import mean_record
 from harness.analysis.stats.formatting import format_hours, format_number, format_significant, format_with_interval
 from harness.analysis.verdict.primary import PrimaryRecord, typed_primary
@@ -57,9 +56,8 @@ class Claim:
     @property
     def effect(self) -> str:
         """The effect with its interval and margin; "" without a registered measure."""
-        if self.primary is None:
+        if (one := self.primary) is None:
             return ""
-        one = self.primary
         effect = format_with_interval(one.effect, (one.low, one.high))
         return f"{effect}; yes if {one.yes_if} {format_significant(one.margin)}"
 
@@ -69,14 +67,13 @@ class Claim:
 
     @property
     def compute(self) -> str:
-        time = f", {format_hours(self.hours)}" if self.hours else ""
-        return f"{self.runs} runs{time}"
+        return f"{self.runs} runs" + (f", {format_hours(self.hours)}" if self.hours else "")
 
 
 def _change(record: Mapping[str, float | None]) -> str:
-    mean, low, high = (record[name] for name in ("mean", "low", "high"))
+    low, high = record["low"], record["high"]
     half = f" ± {format_number((high - low) / 2)}" if low is not None and high is not None else ""
-    return format_number(mean, sign=True) + half
+    return format_number(record["mean"], sign=True) + half
 
 
 def words_of(page: str) -> tuple[str, str, str]:
@@ -104,14 +101,12 @@ def strength_of(primary: PrimaryRecord | None, transfer: Mapping[str, Any]) -> f
 
 def verified_grids(table: Table, real: str) -> dict[str, Grid]:
     """Of each arm, its largest model, on the verified tasks of the real arm (or its own, where it lacks these)."""
-    found = {}
+    found, wanted = {}, table.tasks(real, "verified")
     for arm in table.arms:
-        grids = arm_grids(table, table.sizes(arm)[-1])
-        tasks = table.tasks(real, "verified") if real in table.arms else []
-        if arm in grids and not (tasks and set(tasks) <= set(grids[arm].columns)):
-            tasks = table.tasks(arm, "verified")
-        if arm in grids and tasks:
-            found[arm] = grids[arm].select(tasks)
+        grid = arm_grids(table, table.sizes(arm)[-1]).get(arm)
+        tasks = wanted if grid and set(wanted) <= set(grid.columns) else []
+        if grid and (tasks := tasks or table.tasks(arm, "verified")):
+            found[arm] = grid.select(tasks)
     return found
 
 

@@ -1,7 +1,4 @@
-"""The runs of an output folder: what each is called, its id, how far it has come.
-
-Examples: harness/commands/runs.py.
-"""
+"""The runs of an output folder: their names, ids, and how far they have come. Examples: harness/commands/runs.py."""
 
 from start import start
 

@@ -1,7 +1,4 @@
-"""Initial success by difficulty of every task that the standard base was pretrained on.
-
-Examples: harness/commands/success.py.
-"""
+"""Initial success by difficulty of every task of the standard base. Examples: harness/commands/success.py."""
 
 from start import start
 

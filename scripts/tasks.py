@@ -1,7 +1,4 @@
-"""Every task with its role, contexts, example prompts and answers, guess rate and generation speed.
-
-Examples: harness/commands/tasks.py.
-"""
+"""Every task with its role, contexts, examples, guess rate and speed. Examples: harness/commands/tasks.py."""
 
 from start import start
 

@@ -1,7 +1,4 @@
-"""A local page that follows a study while it runs: its runs, and the learning curves so far.
-
-Examples: harness/commands/watch.py.
-"""
+"""A local page that follows a study while it runs. Examples: harness/commands/watch.py."""
 
 from start import start
 

@@ -1,10 +1,10 @@
 """What `scripts/analyze.py` does with its configuration (configs/analyze.yaml)."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import polars as pl
-from pydantic import ConfigDict
+from pydantic import BeforeValidator, ConfigDict
 from pydantic.dataclasses import dataclass
 
 from harness.analysis.calibration.analysis_speed import SpeedDesign, measure_speed
@@ -13,7 +13,7 @@ from harness.analysis.calibration.simulate import SimulatedTable, write_simulate
 from harness.analysis.data.json_files import write_json
 from harness.analysis.data.options import Options
 from harness.analysis.data.registered import as_its_study
-from harness.analysis.data.table import load_table, read_frame
+from harness.analysis.data.table import Table, load_table, read_frame
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.data.wandb_table import PREFIX, local_path
 from harness.analysis.report.analyze import primary_of, provenance, write_analysis, write_primary
@@ -23,6 +23,7 @@ from harness.analysis.verdict.record_schema import json_schema
 from harness.config.run_names import find
 
 STRICT = ConfigDict(extra="forbid")
+Names = Annotated[list[str], BeforeValidator(lambda given: [given] if isinstance(given, str) else given)]
 Action = Literal[
     "analyze", "before_after", "breadth", "primary", "sharpness", "calibrate", "simulate", "speed", "schema"
 ]
@@ -42,8 +43,8 @@ class Command:
     """The configuration of one call (configs/analyze.yaml)."""
 
     action: Action
-    table: str | list[str] | None
-    runs: str | list[str] | None
+    table: Names | None
+    runs: Names | None
     outputs: str
     out: str
     law: Literal["rl", "pretraining"]
@@ -58,57 +59,56 @@ class Command:
 def run(container: Any) -> None:
     """Runs the action of a configuration, writes its results and prints where they are. Raises TableError."""
     command = Command(**container)
+    out = Path(command.out)
     match command.action:
         case "analyze":
-            _analyze(command)
+            _analyze(command, out)
         case "before_after":
-            _before_after(command)
+            chosen = command.before_after
+            rows = before_after_rows(_table(command), chosen.role, chosen.tasks, chosen.control)
+            print(markdown(rows) if rows else "no arm has such tasks before and after RL")
         case "breadth":
             from harness.analysis.report.breadth_page import write_breadth
 
-            print(write_breadth(load_table(_paths(command), command.split), Path(command.out), command.analysis))
+            print(write_breadth(_table(command), out, command.analysis))
         case "primary":
-            _primary(command)
+            _primary(command, out)
         case "sharpness":
             from harness.analysis.report.sharpness_page import write_sharpness
 
-            print(write_sharpness(load_table(_paths(command), command.split), Path(command.out)).sentence)
+            print(write_sharpness(_table(command), out).sentence)
         case "calibrate":
             calibrate(command.calibrate, command.analysis)
         case "simulate":
-            print(f"table: {write_simulated_table(command.simulate, Path(command.out))}")
+            print(f"table: {write_simulated_table(command.simulate, out)}")
         case "schema":
-            write_json(Path(command.out) / "verdicts.schema.json", json_schema())
-            write_json(Path(command.out) / "primary.schema.json", primary.json_schema())
+            write_json(out / "verdicts.schema.json", json_schema())
+            write_json(out / "primary.schema.json", primary.json_schema())
         case "speed":
-            measure_speed(command.speed, Path(command.out), command.analysis)
+            measure_speed(command.speed, out, command.analysis)
 
 
-def _analyze(command: Command) -> None:
+def _analyze(command: Command, out: Path) -> None:
     """Verdicts, transfer and report of a table; runs compared; or the pretraining law."""
     if command.runs is not None:
         from harness.analysis.report.compare import compare
 
-        runs = [path for text in _listed(command.runs) for path in _runs(text, command)]
-        print(f"report: {compare(runs, command.out)}")
+        runs = [path for text in command.runs for path in _runs(text, command)]
+        print(f"report: {compare(runs, out)}")
     elif command.law == "pretraining":
         from harness.analysis.report.pretraining_page import write_pretraining_law
 
         frame = pl.concat([read_frame(path) for path in _paths(command)], how="diagonal_relaxed")
-        print(f"law: {write_pretraining_law(frame, Path(command.out), command.analysis.seed)}")
+        print(f"law: {write_pretraining_law(frame, out, command.analysis.seed)}")
     else:
-        _write_verdicts(command)
+        paths = _paths(command)
+        found = write_analysis(paths, out, as_its_study(command.analysis, paths), command.split, provenance())
+        from rich.console import Console
 
+        from harness.analysis.report.terminal import terminal_summary
 
-def _write_verdicts(command: Command) -> None:
-    paths = _paths(command)
-    found = write_analysis(paths, command.out, as_its_study(command.analysis, paths), command.split, provenance())
-    from rich.console import Console
-
-    from harness.analysis.report.terminal import terminal_summary
-
-    Console().print(terminal_summary(found["verdicts"], found["transfer"], found["primary"]))
-    print(f"report: {found['report']}")
+        Console().print(terminal_summary(found["verdicts"], found["transfer"], found["primary"]))
+        print(f"report: {found['report']}")
 
 
 def _runs(text: str, command: Command) -> list[Path]:
@@ -116,30 +116,23 @@ def _runs(text: str, command: Command) -> list[Path]:
     return [local_path(text, command.out)] if text.startswith(PREFIX) else find([text], command.outputs)
 
 
-def _before_after(command: Command) -> None:
-    chosen = command.before_after
-    table = load_table(_paths(command), command.split)
-    rows = before_after_rows(table, chosen.role, chosen.tasks, chosen.control)
-    print(markdown(rows) if rows else "no arm has such tasks before and after RL")
-
-
-def _primary(command: Command) -> None:
+def _primary(command: Command, out: Path) -> None:
     """The registered measure alone, which takes seconds."""
     paths = _paths(command)
     found = primary_of(load_table(paths, command.split), paths, as_its_study(command.analysis, paths))
     if found is None:
         fix = "write it under study.registered.measure of the study's configuration"
         raise TableError(f"table={', '.join(map(str, paths))}", "its manifest.json registers no measure", fix)
-    write_primary(Path(command.out), found)
+    write_primary(out, found)
     print(found.sentence)
+
+
+def _table(command: Command) -> Table:
+    return load_table(_paths(command), command.split)
 
 
 def _paths(command: Command) -> list[Path]:
     """The tables as local files; those of W&B projects are downloaded first. Raises TableError without a table."""
     if command.table is None:
         raise TableError("no table given: python scripts/analyze.py table=runs.csv out=DIR  (or runs='[one,other]')")
-    return [local_path(name, command.out) for name in _listed(command.table)]
-
-
-def _listed(names: str | list[str]) -> list[str]:
-    return [names] if isinstance(names, str) else names
+    return [local_path(name, command.out) for name in command.table]

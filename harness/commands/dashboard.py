@@ -14,13 +14,13 @@ def main(config) -> None:
     import wandb
 
     from harness.core.errors import UserError
-    from harness.tracking.dashboard import read_study, save, workspace, write
+    from harness.tracking.dashboard import save, workspace, write
 
     logged_in = wandb.login(prompt=False)
     if logged_in and config.entity is None:
         raise UserError("entity=null", "a workspace belongs to a user or team", "name it: entity=YOU")
     folder = Path(config.folder)
-    view = workspace(read_study(folder), config.entity or "ENTITY", config.project, config.axis)
+    view = workspace(folder, config.entity or "ENTITY", config.project, config.axis)
     print(f"workspace: {write(view, folder / 'workspace.json')}")
     if logged_in:
         print(f"saved: {save(view)}")

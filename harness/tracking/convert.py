@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import polars as pl
 from pydantic import ConfigDict, PositiveInt
 from pydantic.dataclasses import dataclass as schema
 
@@ -91,24 +92,19 @@ def _row(config: ConvertConfig, role: str, reading: Reading) -> dict[str, Any]:
         raise UserError("samples", "the log has no count of completions for each problem", "give samples=…")
     n = config.problems if isinstance(config.problems, int) else config.problems.get(reading.task)
     if n is None:
-        raise UserError(
-            f"problems.{reading.task}", "is not given", f"set it to the number of problems of {reading.task}"
-        )
-    axes = _axes(config, reading)
-    if axes[config.x] is None:
-        fix = "give model_params=…" if reading.tokens is not None else "choose x=step"
+        fix = f"set it to the number of problems of {reading.task}"
+        raise UserError(f"problems.{reading.task}", "is not given", fix)
+    tokens, size = reading.tokens, config.model_params
+    flops = None if tokens is None or size is None else config.flops_per_token * size * tokens
+    axes = {"step": reading.step, "tokens": tokens, "flops_convention": flops}
+    if (x := axes[config.x]) is None:
+        fix = "give model_params=…" if tokens is not None else "choose x=step"
         raise UserError(f"x={config.x}", "the log does not contain it", fix)
     return {
         "run_id": config.run_id, "arm": config.arm, "seed": config.seed, "task": reading.task, "role": role,
-        "x": float(axes[config.x]), "n_problems": n, "k": k, "n_correct": count_of(reading, n * k),
-        "split": "test", "model_params": config.model_params, **axes,
+        "x": float(x), "n_problems": n, "k": k, "n_correct": count_of(reading, n * k),
+        "split": "test", "model_params": size, **axes,
     }  # fmt: skip
-
-
-def _axes(config: ConvertConfig, reading: Reading) -> dict[str, Any]:
-    tokens, size = reading.tokens, config.model_params
-    flops = None if tokens is None or size is None else config.flops_per_token * size * tokens
-    return {"step": reading.step, "tokens": tokens, "flops_convention": flops}
 
 
 def count_of(reading: Reading, completions: int) -> int:
@@ -118,11 +114,11 @@ def count_of(reading: Reading, completions: int) -> int:
         raise UserError(where, "is not a share of correct completions", "name a reward that is 0 or 1 with score=…")
     count = round(reading.mean * completions)
     if abs(count / completions - reading.mean) > reading.error:
-        raise UserError(
-            where,
-            f"is {reading.mean * completions:.3f} of {completions} completions, not a whole number",
-            "check problems= and samples=; the reward must be 0 or 1; batches of unequal size make a mean that is none",
+        reason = f"is {reading.mean * completions:.3f} of {completions} completions, not a whole number"
+        fix = (
+            "check problems= and samples=; the reward must be 0 or 1; batches of unequal size make a mean that is none"
         )
+        raise UserError(where, reason, fix)
     return count
 
 
@@ -139,14 +135,9 @@ def trl_readings(path: Path, score: str) -> Iterator[Reading]:
         known = {key.split("/")[1] for row in evaluations for key in row if key.startswith("eval_rewards/")}
         raise _no_such(path, score, known, "was eval_strategy on?")
     for row in evaluations:
-        if name in row:
-            yield Reading(row["step"], _trl_set(row), row[name], row.get("eval_num_tokens"), None, EXACT)
-
-
-def _trl_set(row: Mapping[str, Any]) -> str:
-    """Which evaluation set a row is of: only its loss and its times name it (TRL 1.16). `eval` if it has no name."""
-    (found,) = (match for key in row if (match := re.fullmatch(r"eval_(?:(.+)_)?runtime", key)))
-    return found[1] or "eval"
+        if name in row:  # only loss and times name the evaluation set (TRL 1.16)
+            (found,) = (match for key in row if (match := re.fullmatch(r"eval_(?:(.+)_)?runtime", key)))
+            yield Reading(row["step"], found[1] or "eval", row[name], row.get("eval_num_tokens"), None, EXACT)
 
 
 def verl_readings(path: Path, score: str) -> Iterator[Reading]:
@@ -199,8 +190,6 @@ def _verl_record(path: Path, number: int, line: str) -> tuple[int, dict[str, flo
 
 def write(rows: Sequence[Mapping[str, Any]], out: str) -> Path:
     """The table as .csv or .parquet. Raises UserError for another ending."""
-    import polars as pl
-
     path = Path(out)
     if path.suffix not in (".csv", ".parquet"):
         raise UserError(f"out={out}", f"unknown kind of file {path.suffix!r}", "use .csv or .parquet")

@@ -28,9 +28,11 @@ def frame(ends=None, arm="true_reward"):
 
 
 def test_an_arm_is_read_up_to_its_first_end_with_all_its_seeds():
-    found = curves(check_table(frame()), "true_reward")
+    table = check_table(frame())
+    found = curves(table, "true_reward")
     assert found.seeds == (0, 1, 2, 3)
     assert found.x.tolist() == [1, 2, 4]
+    assert table.frame.height == 4 * 4  # no row is made up
 
 
 def test_without_the_cut_the_slower_runs_would_stand_for_the_arm():
@@ -50,19 +52,6 @@ def test_other_arms_keep_their_budgets_and_the_table_says_what_was_left_out():
     assert note == (
         "arm 'true_reward': rl.stop_at ended 2 of 4 runs, the first at step 5; 5 rows of other runs beyond it left out"
     )
-
-
-def test_no_row_is_made_up_beyond_an_end():
-    table = check_table(frame())
-    assert table.frame.height == 4 * 4
-    assert table.frame["step"].max() == 4
-
-
-def test_a_table_without_the_column_is_read_as_it_was():
-    whole = frame(dict.fromkeys(range(4))).drop("ended_step")
-    table = check_table(whole)
-    assert table.frame.height == whole.height
-    assert not [note for note in table.notes if "stop_at" in note]
 
 
 def test_ends_need_steps():

@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import asdict, replace
+from functools import partial
+from itertools import combinations
 
 import numpy as np
 import polars as pl
@@ -10,14 +12,14 @@ import pytest
 from harness.analysis.analysis import analyze
 from harness.analysis.data.measure import measure_values
 from harness.analysis.data.registered import Registered, registered_measure
-from harness.analysis.data.spend import hours_of_replicate, hours_of_runs
-from harness.analysis.data.table import check_table
+from harness.analysis.data.table import check_table, hours_of_replicate, hours_of_runs
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.report.analyze import primary_of
 from harness.analysis.report.verdict_cards import primary_card
 from harness.analysis.verdict.primary import answer_to, n_needed, primary_record, typed_primary
 from harness.config.schema.study import Measure, MeasureTerm
 from harness.study.load import Study
+from tests.toys import CONFIGS
 
 K, PROBLEMS = 4, 10
 # accuracy of each arm and seed in a cell, before and after; a cell is (task, difficulty)
@@ -35,24 +37,13 @@ def rows(arm, seed, step, correct, task="a", difficulty=1, role="verified", sett
 
 
 def table(problems=None, extra=(), **more):
-    found = [
-        rows(arm, seed, step, correct, **more)
-        for arm, seeds in RIGHT.items()
-        for seed, ends in seeds.items()
-        for step, correct in zip((0, 8), ends)
-    ]
+    ends = ((arm, seed, end) for arm, seeds in RIGHT.items() for seed, end in seeds.items())
+    found = [rows(arm, seed, step, n, **more) for arm, seed, end in ends for step, n in zip((0, 8), end)]
     return check_table(pl.DataFrame([*found, *extra], infer_schema_length=None), problems)
 
 
-GAIN = Measure(
-    (
-        MeasureTerm("real"),
-        MeasureTerm("real", at="first", weight=-1),
-        MeasureTerm("control", weight=-1),
-        MeasureTerm("control", at="first"),
-    ),
-    margin=0.1,
-)
+CHANGE = (MeasureTerm("real"), MeasureTerm("real", at="first", weight=-1))
+GAIN = Measure((*CHANGE, MeasureTerm("control", weight=-1), MeasureTerm("control", at="first")), margin=0.1)
 
 
 def record(found, measure=GAIN):
@@ -115,7 +106,7 @@ def test_runs_of_one_base_are_averaged_first():
         for seed in range(3)
         for step, correct in ((0, 0), (8, 8))
     ]
-    measure = Measure((MeasureTerm("real"), MeasureTerm("real", at="first", weight=-1)), margin=0.0)
+    measure = Measure(CHANGE, margin=0.0)
     values = measure_values(table(extra=more), measure, min_bases=3)
     assert np.allclose(values.numerator, np.mean([[0.4, 0.6, 0.5], [0.2] * 3], axis=0))
     assert values.unit == "bases"
@@ -148,14 +139,10 @@ def test_terms_choose_by_role_task_difficulty_setting_and_step():
 
 def test_all_of_k_samples_right_is_unbiased():
     counts = [4, 2, 1]
-    problems = pl.DataFrame(
-        [
-            {"run_id": f"real-{seed}", "x": 8.0, "task": "a", "difficulty": 1, "setting": "", "problem": str(i),
-             "k": K, "n_correct": c}
-            for seed in RIGHT["real"] for i, c in enumerate(counts)
-        ]
-    )  # fmt: skip
-    drawn = [np.mean([np.prod(list(pair)) for pair in pairs(c)]) for c in counts]
+    same = {"x": 8.0, "task": "a", "difficulty": 1, "setting": "", "k": K}
+    of_runs = [(f"real-{seed}", str(i), c) for seed in RIGHT["real"] for i, c in enumerate(counts)]
+    problems = pl.DataFrame([same | dict(zip(("run_id", "problem", "n_correct"), one)) for one in of_runs])
+    drawn = [np.mean([min(pair) for pair in combinations([1] * c + [0] * (K - c), 2)]) for c in counts]
     measure = Measure((MeasureTerm("real"),), margin=0.0, metric="pass_all_at_2")
     assert record(table(problems), measure).effect == pytest.approx(np.mean(drawn))
     with pytest.raises(TableError, match=r"pass_all_at_5: the table has 4 samples"):
@@ -164,12 +151,6 @@ def test_all_of_k_samples_right_is_unbiased():
         record(table(), measure)
     with pytest.raises(TableError, match="have none"):
         record(table(problems), replace(measure, terms=(MeasureTerm("control"),)))
-
-
-def pairs(correct):
-    from itertools import combinations
-
-    return combinations([1] * correct + [0] * (K - correct), 2)
 
 
 def test_any_numeric_column_is_a_metric():
@@ -194,7 +175,7 @@ def test_a_term_that_the_table_cannot_give_is_refused_with_what_there_is(term, m
 
 def test_replicates_that_did_not_come_to_the_arms_last_budget_are_left_out():
     late = [rows("real", 4, step, 8) for step in (0, 4)]
-    measure = Measure((MeasureTerm("real"), MeasureTerm("real", at="first", weight=-1)), margin=0.0)
+    measure = Measure(CHANGE, margin=0.0)
     found = record(table(extra=late), measure)
     assert found.n == 3
     assert "seeds [4]" in found.notes[0]
@@ -229,8 +210,6 @@ def test_the_measure_of_a_folder_is_that_of_its_manifest_and_a_frames_is_none(fo
 
 
 def test_a_manifest_without_a_form_takes_the_shipped_one_of_the_same_words(tmp_path):
-    from tests.toys import CONFIGS
-
     committed = CONFIGS.parent / "docs/results/thinking"
     found = registered_measure(committed)
     assert found.measure.terms[0].setting == "thinking=18"
@@ -265,16 +244,33 @@ def curve_rows(seed, gamma, arm="real", solved=(1, 2, 4, 8)):
             yield rows(arm, seed, int(step), round(accuracy * K * 1000), difficulty=d, n_problems=1000)
 
 
-def test_the_exponent_of_difficulty_is_measured_seed_by_seed():
-    planted = {0: 1.0, 1: 1.2, 2: 1.4}
-    frame = pl.DataFrame([row for seed, gamma in planted.items() for row in curve_rows(seed, gamma)])
-    few = pl.DataFrame(list(curve_rows(3, 1.0, solved=(1, 2))))
-    measure = Measure((MeasureTerm("real"),), margin=2.0, metric="difficulty_exponent", yes_if="below")
-    found = record(check_table(pl.concat([frame, few])), measure)
-    assert found.answer == "yes"
-    assert found.effect == pytest.approx(1.2, abs=0.02)
-    assert found.n == 3
-    assert "1 of 4 replicates solve fewer than 3 difficulties" in found.notes[0]
+def rising_rows(seed, decades, arm="real", top=0.8):
+    """Rows of a replicate that rises from .1 at x = 4, straight in log x: from a tenth to nine tenths in `decades`."""
+    for step in (0, *2.0 ** np.arange(15)):
+        share = np.clip(0.8 * np.log10(max(step, 1e-9) / 4) / decades, 0, 1)
+        yield rows(arm, seed, int(step), round((0.1 + (top - 0.1) * share) * K * 1000), n_problems=1000)
+
+
+whole_rows = partial(rising_rows, top=1.0)
+
+
+@pytest.mark.parametrize(
+    ("metric", "of_seed", "planted", "without", "note"),
+    [
+        ("difficulty_exponent", curve_rows, (1.0, 1.2, 1.4), {"solved": (1, 2)}, "solve fewer than 3 difficulties"),
+        ("rise_decades", rising_rows, (1.5, 1.6, 1.7), {"top": 0.1}, "do not rise"),
+        ("rise_to_one_decades", whole_rows, (1.5, 1.6, 1.7), {"top": 0.8}, "do not pass a tenth and nine tenths"),
+    ],
+)
+def test_a_metric_of_curves_is_measured_seed_by_seed_and_a_curve_without_it_is_counted(
+    metric, of_seed, planted, without, note
+):
+    whole = [row for seed, value in enumerate(planted) for row in of_seed(seed, value)]
+    frame = pl.DataFrame([*whole, *of_seed(3, 1.6, **without)])
+    measure = Measure((MeasureTerm("real"),), margin=2.0, metric=metric, yes_if="below")
+    found = record(check_table(frame), measure)
+    assert (found.answer, found.effect, found.n) == ("yes", pytest.approx(planted[1], abs=0.03), 3)
+    assert f"1 of 4 replicates {note}" in found.notes[0]
 
 
 def test_without_three_difficulties_there_is_no_exponent_and_no_answer():
@@ -283,30 +279,3 @@ def test_without_three_difficulties_there_is_no_exponent_and_no_answer():
     assert (found.answer, found.effect, found.n) == ("undecided", None, 0)
     assert "no replicate has the measure" in found.notes
     assert "Undecided" in found.sentence
-
-
-def rising_rows(seed, decades, arm="real", top=0.8):
-    """Rows of a replicate that rises from .1 at x = 4, straight in log x: from a tenth to nine tenths in `decades`."""
-    for step in (0, *2.0 ** np.arange(15)):
-        share = np.clip(0.8 * np.log10(max(step, 1e-9) / 4) / decades, 0, 1)
-        yield rows(arm, seed, int(step), round((0.1 + (top - 0.1) * share) * K * 1000), n_problems=1000)
-
-
-def test_the_decades_of_a_rise_are_measured_seed_by_seed_and_a_curve_that_does_not_rise_has_none():
-    planted = {0: 1.5, 1: 1.6, 2: 1.7}
-    frame = pl.DataFrame([row for seed, decades in planted.items() for row in rising_rows(seed, decades)])
-    flat = pl.DataFrame(list(rising_rows(3, 1.0, top=0.1)))
-    measure = Measure((MeasureTerm("real"),), margin=1.0, metric="rise_decades")
-    found = record(check_table(pl.concat([frame, flat])), measure)
-    assert (found.answer, found.n) == ("yes", 3)
-    assert found.effect == pytest.approx(1.6, abs=0.03)
-    assert "1 of 4 replicates do not rise" in found.notes[0]
-
-
-def test_the_decades_of_the_way_to_one_need_nine_tenths_of_it():
-    whole = pl.DataFrame([row for seed in range(3) for row in rising_rows(seed, 1.6, top=1.0)])
-    short = pl.DataFrame(list(rising_rows(3, 1.6, top=0.8)))
-    measure = Measure((MeasureTerm("real"),), margin=1.0, metric="rise_to_one_decades")
-    found = record(check_table(pl.concat([whole, short])), measure)
-    assert (found.effect, found.n) == (pytest.approx(1.6, abs=0.03), 3)
-    assert "1 of 4 replicates do not pass a tenth and nine tenths" in found.notes[0]

@@ -21,14 +21,7 @@ def tables(votes, right, correct, seeds=3):
             same = {"arm": "true_reward", "seed": seed, "role": "verified", "base_id": f"b{seed}", "step": int(x)}
             rows.append({**run, **same, "n_problems": len(votes), "k": K, "n_correct": int(sum(correct))})
             problems += [
-                {
-                    **run,
-                    "problem": str(i),
-                    "k": K,
-                    "n_correct": int(c),
-                    "n_majority": int(v),
-                    "majority_correct": int(r),
-                }
+                {**run, "problem": str(i), "k": K, "n_correct": c, "n_majority": v, "majority_correct": r}
                 for i, (v, r, c) in enumerate(zip(votes, right, correct))
             ]
     return pl.DataFrame(rows), pl.DataFrame(problems)

@@ -8,7 +8,7 @@ import pytest
 
 from harness.analysis.data.curves import cell_curves, complete_block, curves
 from harness.analysis.data.table import check_table, load_table
-from harness.analysis.data.table_checks import TableError
+from harness.analysis.data.table_checks import REQUIRED, TableError
 
 
 def toy(
@@ -31,44 +31,26 @@ def with_value(row: int, **values: object) -> pl.DataFrame:
     return pl.DataFrame(rows, strict=False, infer_schema_length=None)
 
 
-@pytest.mark.parametrize("column", ["run_id", "arm", "seed", "task", "role", "x", "n_problems", "k", "n_correct"])
-def test_a_missing_required_column_is_named(column: str) -> None:
-    with pytest.raises(TableError, match=column):
-        check_table(toy().drop(column))
-
-
-def test_a_misspelt_column_gets_the_nearest_name() -> None:
-    with pytest.raises(TableError, match=r"n_correct \(is it 'n_corect'\?\)"):
-        check_table(toy().rename({"n_correct": "n_corect"}))
-
-
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("frame", "message"),
     [
-        ({"x": -1.0}, r"'x', row 4.*negative"),
-        ({"x": float("nan")}, r"'x', row 4.*finite"),
-        ({"n_correct": None}, r"'n_correct', row 4.*empty"),
-        ({"n_correct": 41}, r"'n_correct', row 4.*exceeds"),
-        ({"n_correct": 3.5}, r"'n_correct', row 4.*whole number"),
-        ({"n_problems": 0}, r"'n_problems', row 4.*below 1"),
-        ({"role": "verifed"}, r"'role', row 4"),
-        ({"n_correct_sq": 1}, r"'n_correct_sq', row 4"),
+        *((toy().drop(column), column) for column in REQUIRED),
+        (toy().rename({"n_correct": "n_corect"}), r"n_correct \(is it 'n_corect'\?\)"),
+        (pl.concat([toy(), toy()[:1]]), r"row 1 .*more than once \(2 such rows"),
+        (pl.concat([toy(), toy(seeds=1).with_columns(pl.lit("other").alias("run_id"))]), "its own seed"),
+        (with_value(3, x=-1.0), r"'x', row 4.*negative"),
+        (with_value(3, x=float("nan")), r"'x', row 4.*finite"),
+        (with_value(3, n_correct=None), r"'n_correct', row 4.*empty"),
+        (with_value(3, n_correct=41), r"'n_correct', row 4.*exceeds"),
+        (with_value(3, n_correct=3.5), r"'n_correct', row 4.*whole number"),
+        (with_value(3, n_problems=0), r"'n_problems', row 4.*below 1"),
+        (with_value(3, role="verifed"), r"'role', row 4"),
+        (with_value(3, n_correct_sq=1), r"'n_correct_sq', row 4"),
     ],
 )
-def test_a_bad_value_is_named_with_its_row(values: dict, message: str) -> None:
+def test_a_missing_column_a_bad_value_and_a_second_measurement_are_named(frame: pl.DataFrame, message: str) -> None:
     with pytest.raises(TableError, match=message):
-        check_table(with_value(3, **values))
-
-
-def test_a_duplicate_row_is_an_error_not_a_second_measurement() -> None:
-    with pytest.raises(TableError, match=r"row 1 .*more than once \(2 such rows"):
-        check_table(pl.concat([toy(), toy()[:1]]))
-
-
-def test_two_runs_of_one_arm_may_not_share_a_seed() -> None:
-    twin = toy(seeds=1).with_columns(pl.lit("other").alias("run_id"))
-    with pytest.raises(TableError, match="its own seed"):
-        check_table(pl.concat([toy(), twin]))
+        check_table(frame)
 
 
 def test_csv_parquet_and_study_folder_load_alike(tmp_path: Path) -> None:
@@ -122,20 +104,10 @@ def test_noise_matches_repeated_evaluation_of_the_same_problems() -> None:
     counts = rng.binomial(8, p, (3000, 400))
     truth = np.sum(p * (1 - p)) / 8 / 400**2
     assert np.var(counts.mean(1) / 8) == pytest.approx(truth, rel=0.1)
-    frame = pl.DataFrame(
-        {
-            "run_id": [f"r{i}" for i in range(50)],
-            "arm": "a",
-            "seed": range(50),
-            "task": "t",
-            "role": "verified",
-            "x": 1.0,
-            "n_problems": 400,
-            "k": 8,
-            "n_correct": counts[:50].sum(1),
-            "n_correct_sq": (counts[:50] ** 2).sum(1),
-        }
-    )
+    runs = {"run_id": [f"r{i}" for i in range(50)], "seed": range(50)}
+    same = {"arm": "a", "task": "t", "role": "verified", "x": 1.0, "n_problems": 400, "k": 8}
+    sums = {"n_correct": counts[:50].sum(1), "n_correct_sq": (counts[:50] ** 2).sum(1)}
+    frame = pl.DataFrame(runs | same | sums)
     exact = curves(check_table(frame), "a")
     bound = curves(check_table(frame.drop("n_correct_sq")), "a")
     assert exact.noise.mean() == pytest.approx(truth, rel=0.05)
@@ -173,8 +145,7 @@ def test_several_model_sizes_must_be_chosen_between() -> None:
 
 
 def test_each_cell_has_its_own_curve() -> None:
-    table = check_table(toy())
-    found = cell_curves(table, "true_reward")
+    found = cell_curves(check_table(toy()), "true_reward")
     assert list(found) == [("add", "", ""), ("sort", "", "")]
     np.testing.assert_allclose(found["sort", "", ""].accuracy, 2 * found["add", "", ""].accuracy)
 

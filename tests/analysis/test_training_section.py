@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from harness.analysis.data.run_files import metrics_rows
+from harness.analysis.data.json_files import metrics_rows
 from harness.analysis.report.curve_series import log_axis
 from harness.analysis.report.training_section import ledger_rows, mean_line, samples_section, training_section
 from tests.analysis.study_tables import QUICKSTART, study_table

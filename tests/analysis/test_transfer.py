@@ -19,6 +19,14 @@ OPTIONS = default_options()
 WHOLE = {"true_reward": (0.2, 0.15), "shuffled_within_group": (0.05, 0.05), "frozen": (0.0, 0.0), "direct": (0.2, 0.25)}
 
 
+SHARP = {"seeds": 8, "problems": 4000, "seed_sd": 0.002}
+
+
+def report_of(frame=None, **drawn):
+    """Of a frame, or of one drawn as `study_frame` draws it."""
+    return transfer_report(study_table(**drawn) if frame is None else check_table(frame), OPTIONS)
+
+
 def gain(report, role="unverified"):
     return report[role]["pooled"]["gain"]
 
@@ -28,34 +36,35 @@ def drop(frame: pl.DataFrame, arm: str) -> pl.DataFrame:
 
 
 def test_planted_gains_lie_in_their_intervals_with_the_controls_drift_subtracted():
-    report = transfer_report(study_table(rises=WHOLE, seeds=8, problems=2000), OPTIONS)
-    assert gain(report)["low"] < 0.10 < gain(report)["high"]
-    assert gain(report, "verified")["low"] < 0.15 < gain(report, "verified")["high"]
-    assert report["unverified"]["pooled"]["change"]["low"] < 0.15 < report["unverified"]["pooled"]["change"]["high"]
+    """The ratio to direct training subtracts the control above and below, the share of the way there does not."""
+    report = report_of(rises=WHOLE, seeds=8, problems=2000)
+    pooled, direct = report["unverified"]["pooled"], report["unverified"]["direct"]
+    for found, planted in (
+        (pooled["gain"], 0.15 - 0.05),
+        (gain(report, "verified"), 0.2 - 0.05),
+        (pooled["change"], 0.15),
+        (direct["ratio"], (0.15 - 0.05) / (0.25 - 0.05)),
+        (direct["share_of_gap"], 0.15 / 0.25),
+    ):
+        assert found["low"] < planted < found["high"]
     assert transfer_finding(report) == "transfers"
 
 
 def test_a_gain_against_a_control_that_fell_is_no_transfer_unless_the_tasks_rose():
     """The shuffled control lost .1; the real arm stands still on unverified tasks."""
     fell = {**WHOLE, "true_reward": (0.2, 0.0), "shuffled_within_group": (-0.1, -0.1)}
-    report = transfer_report(study_table(rises=fell, seeds=8, problems=2000), OPTIONS)
+    report = report_of(rises=fell, seeds=8, problems=2000)
     assert gain(report)["low"] > 0
     assert transfer_finding(report) == "undecided"
     assert "which fell; by themselves" in report["sentences"][0]
     assert "part of it the control's own fall" in report["sentences"][1]
     rose = {**fell, "true_reward": (0.2, 0.1)}
-    assert transfer_finding(transfer_report(study_table(rises=rose, seeds=8, problems=2000), OPTIONS)) == "transfers"
-
-
-def test_ratio_to_direct_subtracts_the_control_above_and_below_and_the_share_does_not():
-    direct = transfer_report(study_table(rises=WHOLE, seeds=8, problems=2000), OPTIONS)["unverified"]["direct"]
-    assert direct["ratio"]["low"] < (0.15 - 0.05) / (0.25 - 0.05) < direct["ratio"]["high"]
-    assert direct["share_of_gap"]["low"] < 0.15 / 0.25 < direct["share_of_gap"]["high"]
+    assert transfer_finding(report_of(rises=rose, seeds=8, problems=2000)) == "transfers"
 
 
 def test_a_task_keeps_the_role_it_has_for_the_real_arm():
     """In the direct arm the targets are verified; they are still the unverified tasks of the study."""
-    report = transfer_report(study_table(rises=WHOLE), OPTIONS)
+    report = report_of(rises=WHOLE)
     assert {row["task"].split("_")[1] for row in report["unverified"]["tasks"]} == {"worded"}
 
 
@@ -64,106 +73,95 @@ def test_pairing_by_seed_removes_what_a_seed_does_to_both_arms():
     tilt = pl.col("seed").replace_strict({0: -0.1, 1: 0.0, 2: 0.05, 3: 0.15}, return_dtype=pl.Float64)
     moved = (pl.col("n_correct") + pl.when(pl.col("x") > 0).then(tilt * pl.col("n_problems")).otherwise(0)).round(0)
     shifted = frame.with_columns(n_correct=moved.cast(pl.Int64), n_correct_sq=moved.cast(pl.Int64))
-    report = transfer_report(check_table(shifted), OPTIONS)
+    report = report_of(shifted)
     own = report["unverified"]["pooled"]["change"]
     assert own["high"] - own["low"] > 10 * (gain(report)["high"] - gain(report)["low"])
 
 
-def test_no_transfer_is_claimed_only_when_the_interval_lies_inside_the_margin():
-    none = {"true_reward": (0.4, 0.0), "shuffled_within_group": (0.0, 0.0)}
-    sharp = transfer_report(study_table(rises=none, seeds=8, problems=4000, seed_sd=0.002), OPTIONS)
-    blurred = transfer_report(study_table(rises=none, seeds=3, problems=20), OPTIONS)
-    assert (transfer_finding(sharp), transfer_finding(blurred)) == ("none", "undecided")
-    assert sharp["sentences"][0].startswith("No transfer")
-
-
-def test_where_rl_taught_nothing_its_absence_elsewhere_is_not_called_no_transfer():
-    nothing = {"true_reward": (0.0, 0.0), "shuffled_within_group": (0.0, 0.0)}
-    report = transfer_report(study_table(rises=nothing, seeds=8, problems=4000, seed_sd=0.002), OPTIONS)
-    assert report["unverified"]["pooled"]["no_transfer_p"] < 0.05
-    assert transfer_finding(report) == "no_verified_gain"
-    assert report["sentences"][0].startswith("Transfer cannot be judged")
-
-
-def test_a_fall_is_called_harm():
-    falls = {"true_reward": (0.2, -0.15), "shuffled_within_group": (0.0, 0.0)}
-    assert transfer_finding(transfer_report(study_table(rises=falls), OPTIONS)) == "harms"
+@pytest.mark.parametrize(
+    ("real", "drawn", "finding", "sentence"),
+    [
+        ((0.4, 0.0), SHARP, "none", "No transfer"),
+        ((0.4, 0.0), {"seeds": 3, "problems": 20}, "undecided", "Undecided"),
+        ((0.0, 0.0), SHARP, "no_verified_gain", "Transfer cannot be judged"),
+        ((0.2, -0.15), {}, "harms", "RL harmed"),
+    ],
+)
+def test_no_transfer_needs_an_interval_inside_the_margin_and_a_verified_gain(real, drawn, finding, sentence):
+    report = report_of(rises={"true_reward": real, "shuffled_within_group": (0.0, 0.0)}, **drawn)
+    assert transfer_finding(report) == finding
+    assert report["sentences"][0].startswith(sentence)
+    assert (report["unverified"]["pooled"]["no_transfer_p"] < 0.05) == (drawn == SHARP)
 
 
 def test_without_the_control_a_change_is_not_called_transfer():
-    report = transfer_report(check_table(drop(study_frame(), "shuffled_within_group")), OPTIONS)
+    report = report_of(drop(study_frame(), "shuffled_within_group"))
     assert transfer_finding(report) == "uncontrolled"
     assert any("no control arm shuffled_within_group" in lack for lack in report["missing"])
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 4])
 def test_the_starred_columns_alone_give_an_answer_in_strict_json(seeds):
-    report = transfer_report(check_table(starred(study_frame(seeds=seeds))), OPTIONS)
+    report = report_of(starred(study_frame(seeds=seeds)))
     text = json.dumps(report, allow_nan=False)
     assert json.loads(text) == report
     assert len(report["sentences"]) >= 3
     assert (transfer_finding(report) == "undecided") == (seeds == 1)
 
 
-def test_an_unfinished_control_is_compared_at_the_budget_both_reached():
-    late = (pl.col("arm") == "shuffled_within_group") & (pl.col("step") > 32)
-    report = transfer_report(check_table(study_frame().filter(~late)), OPTIONS)
-    assert report["unverified"]["budget"] == 32
-    assert report["unverified"]["n_replicates"] == 4
-
-
-def test_a_run_cut_short_costs_its_replicate_and_not_the_budget():
-    late = (pl.col("run_id") == "shuffled_within_group-2") & (pl.col("step") > 4)
-    report = transfer_report(check_table(study_frame().filter(~late)), OPTIONS)
-    assert (report["unverified"]["budget"], report["unverified"]["n_replicates"]) == (256, 3)
+@pytest.mark.parametrize(
+    ("cut", "step", "budget", "replicates"),
+    [("shuffled_within_group-", 32, 32, 4), ("shuffled_within_group-2", 4, 256, 3)],
+)
+def test_an_unfinished_control_costs_budgets_and_a_single_run_its_replicate(cut, step, budget, replicates):
+    late = pl.col("run_id").str.starts_with(cut) & (pl.col("step") > step)
+    report = report_of(study_frame().filter(~late))
+    assert (report["unverified"]["budget"], report["unverified"]["n_replicates"]) == (budget, replicates)
     assert gain(report)["low"] is not None
 
 
 def test_a_control_without_budget_zero_takes_the_base_it_shares():
     unstarted = (pl.col("arm") == "shuffled_within_group") & (pl.col("x") == 0)
-    whole, cut = (transfer_report(check_table(f), OPTIONS) for f in (study_frame(), study_frame().filter(~unstarted)))
+    whole, cut = (report_of(f) for f in (study_frame(), study_frame().filter(~unstarted)))
     assert gain(cut)["mean"] == pytest.approx(gain(whole)["mean"], abs=0.03)
 
 
 def test_a_table_without_budget_zero_or_the_real_arm_lists_what_is_missing():
-    started = transfer_report(check_table(study_frame().filter(pl.col("x") > 0)), OPTIONS)
-    other = transfer_report(check_table(drop(study_frame(), "true_reward")), OPTIONS)
+    started = report_of(study_frame().filter(pl.col("x") > 0))
+    other = report_of(drop(study_frame(), "true_reward"))
     for report in (started, other):
         assert report["unverified"] is None
         assert "cannot be judged: the arm true_reward" in report["sentences"][0]
-    assert any("no runs of the arm true_reward" in lack for lack in other["missing"])
-    assert any("study.analysis.real_arm" in lack for lack in other["missing"])
-    assert not any("0 replicates" in lack for lack in other["missing"])
+    lacks = "\n".join(other["missing"])
+    assert "no runs of the arm true_reward" in lacks
+    assert "study.analysis.real_arm" in lacks
+    assert "0 replicates" not in lacks
 
 
 def test_runs_of_one_base_count_once_where_there_are_enough_bases():
-    report = transfer_report(study_table(seeds=8, bases=4), OPTIONS)
+    report = report_of(seeds=8, bases=4)
     assert report["unverified"]["n_replicates"] == report["unverified"]["n_bases"] == 4
 
 
 def test_other_arms_are_holm_corrected_and_the_direct_arm_is_no_control():
-    rows = transfer_report(study_table(rises=WHOLE | {"random_reward": (0.1, 0.1)}), OPTIONS)["contrasts"]
+    rows = report_of(rises=WHOLE | {"random_reward": (0.1, 0.1)})["contrasts"]
     assert {row["arm"] for row in rows} == {"frozen", "random_reward"}
     assert all(row["real_minus_arm"]["p_holm"] >= row["real_minus_arm"]["p"] for row in rows)
 
 
 def test_at_matched_verified_gain_a_faster_arm_is_not_a_better_one():
     """Both arms carry half of their verified gain over; one is merely twice as fast."""
-    rises = {"true_reward": (0.3, 0.15), "rejection_sampling": (0.15, 0.075)}
-    report = transfer_report(study_table(rises=rises, seeds=6, problems=4000, seed_sd=0.002), OPTIONS)
-    (row,) = report["matched_verified_gain"]
+    rises = {"true_reward": (0.3, 0.15), "rejection_sampling": (0.15, 0.075), "frozen": (0.0, 0.0)}
+    report = report_of(rises=rises, **SHARP)
+    row, still = report["matched_verified_gain"]
+    assert (still["arm"], still["difference"]) == ("frozen", None)  # never gains, so cannot be matched
     assert row["verified_gain"] == pytest.approx(0.135, abs=0.01)
     assert abs(row["difference"]["mean"]) < 0.01
     assert report["contrasts"][0]["real_minus_arm"]["low"] > 0.05
 
 
-def test_an_arm_that_never_gains_cannot_be_matched():
-    rows = {row["arm"]: row for row in transfer_report(study_table(), OPTIONS)["matched_verified_gain"]}
-    assert rows["frozen"]["difference"] is None
-
-
 def test_slope_ratio_is_the_ratio_of_planted_rises():
-    ratio = transfer_report(study_table(seeds=8, problems=2000), OPTIONS)["slope_ratio"]["ratio"]
+    ratio = report_of(seeds=8, problems=2000)["slope_ratio"]["ratio"]
     assert ratio["low"] < 0.6 < ratio["high"]
 
 
@@ -174,8 +172,8 @@ def test_slopes_are_compared_on_cells_in_the_mid_range_of_another_split():
     n = pl.col("n_problems")
     correct = pl.when(full).then(n).otherwise(pl.col("n_correct"))
     validation = frame.with_columns(split=pl.lit("validation"), n_correct=correct, n_correct_sq=correct)
-    alone = transfer_report(check_table(frame), OPTIONS)
-    both = transfer_report(check_table(pl.concat([frame, validation])), OPTIONS)
+    alone = report_of(frame)
+    both = report_of(pl.concat([frame, validation]))
     assert (alone["slope_ratio"]["judged_on"], both["slope_ratio"]["judged_on"]) == (None, "validation")
     assert (alone["slope_ratio"]["cells_used"], both["slope_ratio"]["cells_used"]) == (18, 17)
     assert both["verified"] == alone["verified"]
@@ -187,8 +185,8 @@ def test_cells_near_guessing_are_not_compared():
     """Cells of difficulty 1 start at .45: beyond guessing at .42 they stay below .1 for most of the window."""
     frame = study_frame(rises={"true_reward": (0.02, 0.02)}, seeds=3, seed_sd=0.0)
     guess = pl.when(pl.col("difficulty") == 1).then(0.42).otherwise(0.0)
-    plain = transfer_report(check_table(frame), OPTIONS)["slope_ratio"]
-    corrected = transfer_report(check_table(frame.with_columns(guess_rate=guess)), OPTIONS)["slope_ratio"]
+    plain = report_of(frame)["slope_ratio"]
+    corrected = report_of(frame.with_columns(guess_rate=guess))["slope_ratio"]
     assert (plain["cells_used"], corrected["cells_used"]) == (18, 12)
 
 
@@ -200,7 +198,7 @@ def test_the_matrix_has_a_row_for_each_learning_arm_and_its_trained_families():
         .then(pl.lit("unverified"))
         .otherwise(pl.col("role"))
     )
-    matrix = transfer_report(check_table(frame), OPTIONS)["matrix"]
+    matrix = report_of(frame)["matrix"]
     assert {row["arm"]: row["trained"] for row in matrix["rows"]} == {
         "true_reward": ["addition", "reversal", "sorting"], "placebo_domain": ["sorting"],
     }  # fmt: skip
@@ -220,19 +218,13 @@ def sharpened(table_problems: int = 40) -> tuple[pl.DataFrame, pl.DataFrame]:
     return frame.with_columns(n_correct_sq=None), pl.DataFrame(rows, schema=names, orient="row")
 
 
-def test_sharpening_is_seen_as_mean_without_coverage():
-    frame, problems = sharpened()
-    report = transfer_report(check_table(frame, problems), OPTIONS)
-    rows = {(row["measure"], row["role"]): row for row in report["sharpening"]}
-    assert rows["pass@4", "unverified"]["change"]["mean"] == 0
-    assert rows["coverage at 0.1", "unverified"]["change"]["mean"] == 0
-    assert rows["coverage at 0.9", "unverified"]["change"]["mean"] == 0.5
+def test_sharpening_is_seen_as_mean_without_coverage_and_gains_are_paired_by_problem():
+    report = transfer_report(check_table(*sharpened()), OPTIONS)
+    rows = {(row["measure"], row["role"]): row["change"]["mean"] for row in report["sharpening"]}
+    measures = ("pass@4", "coverage at 0.1", "coverage at 0.9")
+    assert [rows[measure, "unverified"] for measure in measures] == [0, 0, 0.5]
     assert any("consistent with sharpening" in sentence for sentence in report["sentences"])
-
-
-def test_the_gain_for_other_problems_is_paired_problem_by_problem():
-    frame, problems = sharpened()
-    other = transfer_report(check_table(frame, problems), OPTIONS)["unverified"]["pooled"]["gain_new_problems"]
+    other = report["unverified"]["pooled"]["gain_new_problems"]
     assert other["mean"] == pytest.approx(0.125)  # half of the problems gain .5, of which the control has half
     assert other["problems"] == 120
     assert other["low"] < 0.125 < other["high"]
@@ -240,14 +232,14 @@ def test_the_gain_for_other_problems_is_paired_problem_by_problem():
 
 def test_chance_correction_uses_the_guess_rate_column():
     frame = study_frame().with_columns(guess_rate=pl.lit(0.2))
-    rows = {row["measure"]: row for row in transfer_report(check_table(frame), OPTIONS)["sharpening"]}
+    rows = {row["measure"]: row for row in report_of(frame)["sharpening"]}
     assert rows["mean@1 beyond guessing"]["change"]["mean"] == pytest.approx(rows["mean@1"]["change"]["mean"] / 0.8)
 
 
 def test_several_sizes_are_reported_apart():
     small = study_frame()
     large = study_frame(rng_seed=1).with_columns(model_params=1_000_000, run_id=pl.col("run_id") + "-large")
-    report = transfer_report(check_table(pl.concat([small, large], how="vertical_relaxed")), OPTIONS)
+    report = report_of(pl.concat([small, large], how="vertical_relaxed"))
     assert set(report["by_size"]) == {"100000", "1000000"}
     assert report["size"] == 1_000_000
     json.dumps(report)

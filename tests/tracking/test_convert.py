@@ -87,8 +87,7 @@ def test_flops_follow_the_convention_and_are_refused_without_the_models_size():
         rows(VERL, x="flops_convention")
 
 
-@pytest.mark.parametrize("settings", [TRL, VERL], ids=["trl", "verl"])
-@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+@pytest.mark.parametrize(("settings", "ending"), [(TRL, ".csv"), (VERL, ".parquet")])
 def test_what_is_converted_is_a_run_table(settings, ending, tmp_path):
     found = rows(settings)
     path = write(found, str(tmp_path / f"runs{ending}"))

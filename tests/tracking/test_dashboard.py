@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -13,9 +14,9 @@ from harness.config.compose import plain
 from harness.config.parse import parse
 from harness.core.errors import UserError
 from harness.run.tracker import open_tracker
-from harness.tracking.dashboard import read_study, save, workspace, write
+from harness.tracking.dashboard import save, workspace, write
 from harness.tracking.publish import summary_of
-from tests.analysis.study_tables import study_frame
+from tests.analysis.study_tables import FAMILIES, study_frame
 from tests.toys import CONFIGS
 from tests.wandb_files import wandb_tracker
 
@@ -45,12 +46,9 @@ def panels(path: Path) -> dict[str, list[dict]]:
 
 
 def test_a_workspace_draws_arms_over_seeds_on_a_log_axis(folder):
-    path = write(workspace(read_study(folder), "me", "lab", "compute/tokens"), folder / "workspace.json")
-    verified, unverified = panels(path)["Learning curves"]
-    names = [f"eval/{family}_symbolic/mean@1" for family in ("addition", "reversal", "sorting")]
-    assert verified["metrics"] == names
-    assert unverified["metrics"] == [name.replace("symbolic", "worded") for name in names]
-    for panel in (verified, unverified):
+    path = write(workspace(folder, "me", "lab", "compute/tokens"), folder / "workspace.json")
+    for panel, context in zip(panels(path)["Learning curves"], ("symbolic", "worded"), strict=True):
+        assert panel["metrics"] == [f"eval/{family}_{context}/mean@1" for family in FAMILIES]
         assert (panel["xAxis"], panel["xLogScale"], panel["groupBy"]) == ("compute/tokens", True, "jobType")
         assert (panel["groupAgg"], panel["groupArea"]) == ("mean", "stddev")
     (runs,) = json.loads(path.read_text())["spec"]["section"]["runSets"]
@@ -59,35 +57,30 @@ def test_a_workspace_draws_arms_over_seeds_on_a_log_axis(folder):
 
 
 def test_transfer_is_a_point_for_each_run_and_family(folder):
-    drawn = panels(write(workspace(read_study(folder), "me", "lab", "compute/step"), folder / "w.json"))
+    drawn = panels(write(workspace(folder, "me", "lab", "compute/step"), folder / "w.json"))
     scatter = [(one["xAxis"], one["yAxis"]) for one in drawn["Transfer: unverified against verified"]]
     assert scatter == [
-        (f"summary:eval/{family}_symbolic/mean@1", f"summary:eval/{family}_worded/mean@1")
-        for family in ("addition", "reversal", "sorting")
+        (f"summary:eval/{family}_symbolic/mean@1", f"summary:eval/{family}_worded/mean@1") for family in FAMILIES
     ]
 
 
 def test_slope_bars_are_those_that_the_analysis_run_publishes(folder):
     """Both ends name a slope alike."""
-    found = read_study(folder)
-    records = json.loads((folder / "verdicts.json").read_text())
-    assert set(found.slopes) == {name for name in summary_of(records, {}) if name.startswith("slope/")}
-    drawn = panels(write(workspace(found, "me", "lab", "compute/step"), folder / "w.json"))
-    assert drawn["Slopes (of the analysis run)"][0]["metrics"] == [f"summary_metrics.{name}" for name in found.slopes]
+    summary = summary_of(json.loads((folder / "verdicts.json").read_text()), {})
+    drawn = panels(write(workspace(folder, "me", "lab", "compute/step"), folder / "w.json"))
+    slopes = [f"summary_metrics.{name}" for name in summary if name.startswith("slope/")]
+    assert drawn["Slopes (of the analysis run)"][0]["metrics"] == slopes
 
 
 def test_a_folder_that_is_no_study_is_refused(folder):
     (folder / "verdicts.json").unlink()
     with pytest.raises(UserError, match=r"holds no verdicts\.json\n.*has run"):
-        read_study(folder)
+        workspace(folder, "me", "lab", "compute/step")
 
 
 def test_a_failure_to_save_is_said(folder, monkeypatch):
-    def lost(*args):
-        raise ConnectionError("no route to host")
-
-    view = workspace(read_study(folder), "me", "lab", "compute/step")
-    monkeypatch.setattr(type(view), "save", lost)
+    view = workspace(folder, "me", "lab", "compute/step")
+    monkeypatch.setattr(type(view), "save", Mock(side_effect=ConnectionError("no route to host")))
     with pytest.raises(UserError, match="no route to host"):
         save(view)
 

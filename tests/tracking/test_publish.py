@@ -1,9 +1,10 @@
 """A study's results reach W&B whole, and a failure of W&B costs none of them."""
 
 import json
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
+import wandb
 
 from harness.tracking.publish import FILES, present, publish, summary_of
 from tests.wandb_files import wandb_runs, wandb_tracker
@@ -17,6 +18,12 @@ RECORDS = [
      "slope_per_decade": 0.0, "slope_ci": [-0.01, 0.01]},
 ]  # fmt: skip
 TRANSFER = {"verified": None, "unverified": {"pooled": {"gain": {"mean": 0.03, "low": None, "high": None}}}}
+
+
+@pytest.fixture(autouse=True)
+def offline(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
 
 
 def study_folder(out):
@@ -47,9 +54,7 @@ def test_only_the_results_of_a_study_are_sent(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_study_is_recorded_offline_as_one_artifact_with_its_verdicts(tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
+def test_a_study_is_recorded_offline_as_one_artifact_with_its_verdicts(tmp_path):
     publish(wandb_tracker(tmp_path), study_folder(tmp_path), "toy", RECORDS, TRANSFER)
     (run,) = wandb_runs(tmp_path)
     assert (run["id"], run["group"], run["job_type"]) == ("analysis-toy", "toy", "analysis")
@@ -59,15 +64,9 @@ def test_a_study_is_recorded_offline_as_one_artifact_with_its_verdicts(tmp_path,
 
 
 def test_a_w_and_b_failure_is_said_with_where_the_results_lie(tmp_path, monkeypatch):
-    import wandb
-
-    def lost(*args, **options):
-        raise ConnectionResetError("connection lost")
-
-    run = SimpleNamespace(define_metric=lambda *a, **o: None, log_artifact=lost, finish=lambda **o: None)
+    run = Mock()
+    run.log_artifact.side_effect = ConnectionResetError("connection lost")
     monkeypatch.setattr(wandb, "init", lambda **options: run)
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
     folder = study_folder(tmp_path)
     with pytest.warns(UserWarning, match=f"connection lost.*All results are in {folder}") as caught:
         publish(wandb_tracker(tmp_path), folder, "toy", RECORDS, TRANSFER)

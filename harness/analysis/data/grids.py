@@ -8,7 +8,7 @@ import polars as pl
 
 from harness.analysis.data.curves import Array, complete_block
 from harness.analysis.data.table import Table
-from harness.analysis.data.table_checks import CELL, budget_column
+from harness.analysis.data.table_checks import budget_column
 from harness.core.accuracy import accuracy
 
 Unit = tuple[str, int]  # (base_id, seed): one replicate
@@ -41,14 +41,8 @@ class Grid:
         """The same grid for some replicates and budgets."""
         rows = [self.units.index(unit) for unit in units]
         kept = np.searchsorted(self.budgets, budgets)
-        return replace(
-            self,
-            units=tuple(units),
-            budgets=budgets,
-            x=self.x[kept],
-            values=self.values[rows][:, kept],
-            before=self.before[rows],
-        )
+        values, before = self.values[rows][:, kept], self.before[rows]
+        return replace(self, units=tuple(units), budgets=budgets, x=self.x[kept], values=values, before=before)
 
     @property
     def change(self) -> Array:
@@ -62,16 +56,8 @@ def arm_grids(
     """Each arm's grid of a measure; a column is the plain mean of its cells. Arms evaluated at budget 0 only, as a base
     policy may be, are left out."""
     rows = table.frame if size is None else table.frame.filter(pl.col("model_params") == size)
-    key = budget_column(rows)
-    cells = rows.select(
-        "arm",
-        "base_id",
-        "seed",
-        *CELL,
-        "x",
-        pl.col(key).cast(pl.Float64).alias("budget"),
-        value.cast(pl.Float64).alias("value"),
-    )
+    budget = pl.col(budget_column(rows)).cast(pl.Float64)
+    cells = rows.with_columns(budget.alias("budget"), value.cast(pl.Float64).alias("value"))
     means = cells.group_by("arm", "base_id", "seed", "budget", *by, maintain_order=True).agg(
         pl.col("x").mean(),
         pl.when(pl.col("value").is_null().any()).then(None).otherwise(pl.col("value").mean()).alias("value"),

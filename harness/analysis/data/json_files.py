@@ -1,11 +1,12 @@
-"""Strict JSON files: no NaN, no infinities, never half a file."""
+"""JSON files that the analysis writes, without NaN and infinities, and the metrics of runs that it reads."""
 
 import json
 import math
 from pathlib import Path
 from typing import Any
 
-from harness.core.files import write_whole
+from harness.analysis.data.table_checks import TableError
+from harness.core.files import read_jsonl, write_whole
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -22,3 +23,15 @@ def strict(value: Any) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     return value
+
+
+def metrics_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a run's metrics.jsonl, one a logged step, [] without one; a last line torn by a kill is left out.
+
+    Raises TableError naming a broken line.
+    """
+    path = folder / "metrics.jsonl"
+    try:
+        return read_jsonl(path) if path.exists() else []
+    except ValueError as error:
+        raise TableError(f"{error}; cut the file there") from error

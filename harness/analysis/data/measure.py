@@ -20,16 +20,11 @@ from harness.config.schema.study import DIFFICULTY_EXPONENT, RISE_DECADES, RISE_
 from harness.core.errors import nearest
 
 # A metric of a whole curve: its value by (base, seed), and why a replicate has none.
+FEW, SHORT = f"solve fewer than {FEWEST_DIFFICULTIES} difficulties", "do not pass a tenth and nine tenths of the way"
 CURVE_METRICS = {
-    DIFFICULTY_EXPONENT: (
-        difficulty_exponents,
-        f"solve fewer than {FEWEST_DIFFICULTIES} difficulties within the budgets",
-    ),
+    DIFFICULTY_EXPONENT: (difficulty_exponents, f"{FEW} within the budgets"),
     RISE_DECADES: (rise_decades, "do not rise, or rise before the first budget"),
-    RISE_TO_ONE_DECADES: (
-        partial(rise_decades, end=1.0),
-        "do not pass a tenth and nine tenths of the way within the budgets",
-    ),
+    RISE_TO_ONE_DECADES: (partial(rise_decades, end=1.0), f"{SHORT} within the budgets"),
 }
 PASS_ALL = re.compile(r"pass_all_at_([1-9]\d*)")
 
@@ -86,12 +81,8 @@ def with_metric(table: Table, metric: str) -> pl.DataFrame:
         return _with_pass_all(table, int(found[1]))
     column = table.frame[metric].cast(pl.Float64, strict=False) if metric in table.frame.columns else None
     if column is None or column.null_count() == len(column):
-        known = [
-            "accuracy",
-            "pass_all_at_K",
-            *CURVE_METRICS,
-            *(n for n, kind in table.frame.schema.items() if kind.is_numeric()),
-        ]
+        numeric = [name for name, kind in table.frame.schema.items() if kind.is_numeric()]
+        known = ["accuracy", "pass_all_at_K", *CURVE_METRICS, *numeric]
         close = nearest(metric, known)
         fix = f"did you mean {' or '.join(close)}?" if close else choices_text(known)
         raise TableError(f"metric {metric}", "the run table has no such column of numbers", fix)
@@ -118,32 +109,24 @@ def _term_values(
     frame: pl.DataFrame, term: MeasureTerm, measure: Measure, source: str
 ) -> tuple[dict[Unit, float], list[str]]:
     """The mean over the term's cells at each replicate that has all of them, or a metric of its curve, and notes."""
-    rows, notes = _rows_of_arm(frame, term, source)
+    (rows, notes), unit = _rows_of_arm(frame, term, source), ["base", "seed"]
     if measure.metric in CURVE_METRICS:
-        return _of_curves(measure.metric, rows, term, notes)
+        of_curves, lacks = CURVE_METRICS[measure.metric]
+        found, replicates = of_curves(rows), rows.select(unit).n_unique()
+        if lacking := replicates - len(found):
+            notes.append(f"arm {term.arm}: {lacking} of {replicates} replicates {lacks} and are left out")
+        return {(base, seed): value for base, seed, value in found.rows()}, notes
     rows = _at(rows, term)
     if gaps := rows["value"].null_count():
         fix = "choose the tasks that have it, or another metric"
         raise TableError(f"metric {measure.metric}", f"{gaps} of {rows.height} rows of arm {term.arm} have none", fix)
-    unit, whole = ["base", "seed"], rows.select(CELL).n_unique()
+    whole = rows.select(CELL).n_unique()
     complete = rows.filter(pl.len().over(unit) == whole)
     if lacking := rows.select(unit).n_unique() - complete.select(unit).n_unique():
         notes.append(f"arm {term.arm}: {lacking} replicates lack some of its {whole} cells and are left out")
     alike = complete if measure.alike == "cells" else complete.group_by(*unit, "task").agg(pl.col("value").mean())
     mean = alike.group_by(unit).agg(pl.col("value").mean())
     return {(base, seed): value for base, seed, value in mean.select(*unit, "value").rows()}, notes
-
-
-def _of_curves(
-    metric: str, rows: pl.DataFrame, term: MeasureTerm, notes: list[str]
-) -> tuple[dict[Unit, float], list[str]]:
-    """Of each replicate whose curve has the metric; the others are counted in the notes."""
-    value, lacks = CURVE_METRICS[metric]
-    found = value(rows)
-    replicates = rows.select("base", "seed").n_unique()
-    if lacking := replicates - len(found):
-        notes = [*notes, f"arm {term.arm}: {lacking} of {replicates} replicates {lacks} and are left out"]
-    return {(base, seed): value for base, seed, value in found.rows()}, notes
 
 
 def _rows_of_arm(frame: pl.DataFrame, term: MeasureTerm, source: str) -> tuple[pl.DataFrame, list[str]]:

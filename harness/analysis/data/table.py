@@ -10,13 +10,13 @@ from pathlib import Path
 
 import polars as pl
 
-from harness.analysis.data.early_ends import cut_at_first_end
 from harness.analysis.data.table_checks import (
     ROLES,
     TableError,
     check_keys,
     check_values,
     choose_split,
+    cut_at_first_end,
     pair_independent_budgets,
     require_columns,
     with_types,
@@ -141,18 +141,32 @@ def rows_of(
     """Rows of one arm, some tasks or a role, and one model size. Raises TableError where that leaves none."""
     if arm not in table.arms:
         close = get_close_matches(arm, table.arms, 1)
-        raise TableError(
-            f"no arm {arm!r} in {table.source}; " + (f"is it {close[0]!r}?" if close else f"it has {table.arms}")
-        )
+        fix = f"is it {close[0]!r}?" if close else f"it has {table.arms}"
+        raise TableError(f"no arm {arm!r} in {table.source}; {fix}")
     rows = table.frame.filter(pl.col("arm") == arm)
     if size is None and rows["model_params"].n_unique() > 1:
         raise TableError(f"arm {arm!r} has several model sizes {table.sizes(arm)}; choose one with size=")
-    if size is not None:
-        rows = rows.filter(pl.col("model_params") == size)
-    if role is not None:
-        rows = rows.filter(pl.col("role") == role)
+    wanted = {"model_params": size, "role": role}
+    rows = rows.filter(**{name: value for name, value in wanted.items() if value is not None})
     if tasks is not None:
         rows = rows.filter(pl.col("task").is_in(list(tasks)))
     if rows.is_empty():
         raise TableError(f"no rows of arm {arm!r} with tasks={tasks}, role={role}, size={size} in {table.source}")
     return rows
+
+
+def hours_of_runs(frame: pl.DataFrame) -> float | None:
+    """Hours of RL of all runs together, pretraining and evaluation not counted; None without a column `seconds`. Frozen
+    runs, which stand at the budgets of other runs and spend nothing, count nothing."""
+    if "seconds" not in frame.columns:
+        return None
+    seconds = pl.col("seconds").cast(pl.Float64, strict=False).max()
+    runs = frame.group_by("run_id", "base_id", "seed").agg(seconds).drop_nulls("seconds")
+    return sum(runs.unique(["base_id", "seed", "seconds"])["seconds"].to_list()) / 3600 if runs.height else None
+
+
+def hours_of_replicate(frame: pl.DataFrame) -> float | None:
+    """Hours of RL of one replicate of all arms of the table, in the mean over replicates."""
+    hours = hours_of_runs(frame)
+    most = max(part.select("base_id", "seed").n_unique() for part in frame.partition_by("arm"))
+    return None if hours is None else hours / most

@@ -18,8 +18,6 @@ REQUIRED = {
     "k": pl.Int64,
     "n_correct": pl.Int64,
 }
-
-
 # Optional columns that the analysis reads, with the type it needs; absent ones are filled so that code needs no cases.
 OPTIONAL = {
     "base_id": pl.String,
@@ -34,15 +32,10 @@ OPTIONAL = {
     "ended_step": pl.Int64,
     "n_correct_sq": pl.Int64,
 }
-
-
 ROLES = ("verified", "unverified", "placebo")
-
-
 CELL = ("task", "difficulty", "setting")  # what one pooled accuracy is the mean of
-
-
 UNIT = ("arm", "model_params", "base_id", "seed")  # one replicate of one arm
+SQUARES = "it is the sum over problems of squared correct counts"
 
 
 class TableError(UserError):
@@ -114,24 +107,18 @@ def _cast(column: pl.Series, kind: type[pl.DataType], source: str) -> pl.Series:
 
 def check_values(frame: pl.DataFrame, source: str) -> None:
     """Ranges and gaps of the required columns, the first offending row named."""
-    most = pl.col("n_problems") * pl.col("k")
+    k, correct, squares = (pl.col(name) for name in ("k", "n_correct", "n_correct_sq"))
     gaps = [(pl.col(name).is_null(), name, "is empty", "every row needs a value") for name in REQUIRED]
     rules = [
         *gaps,
         (~pl.col("x").is_finite(), "x", "is not finite", "x is the amount of RL; a run without one has no place here"),
         (pl.col("x") < 0, "x", "is negative", "x counts RL from the policy before RL, which is 0"),
         (pl.col("n_problems") < 1, "n_problems", "is below 1", "leave out evaluations without problems"),
-        (pl.col("k") < 1, "k", "is below 1", "k is the number of completions of each problem"),
-        (pl.col("n_correct") < 0, "n_correct", "is negative", "it counts correct completions"),
-        (pl.col("n_correct") > most, "n_correct", "exceeds n_problems * k", "count completions, not problems"),
+        (k < 1, "k", "is below 1", "k is the number of completions of each problem"),
+        (correct < 0, "n_correct", "is negative", "it counts correct completions"),
+        (correct > pl.col("n_problems") * k, "n_correct", "exceeds n_problems * k", "count completions, not problems"),
         (~pl.col("role").is_in(ROLES), "role", "is no role", f"use one of {', '.join(ROLES)}"),
-        (
-            (pl.col("n_correct_sq") < pl.col("n_correct"))
-            | (pl.col("n_correct_sq") > pl.col("n_correct") * pl.col("k")),
-            "n_correct_sq",
-            "does not fit n_correct and k",
-            "it is the sum over problems of squared correct counts",
-        ),
+        (~squares.is_between(correct, correct * k), "n_correct_sq", "does not fit n_correct and k", SQUARES),
     ]
     for condition, name, fault, fix in rules:
         bad = frame.select(condition.fill_null(False)).to_series()
@@ -167,6 +154,29 @@ def pair_independent_budgets(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[st
         pl.when(independent & (pl.col("x") > 0)).then(rank).otherwise(pl.col("seed")).alias("seed")
     )
     return frame, ["budgets=independent: the r-th seed of each budget was taken as replicate r"]
+
+
+def cut_at_first_end(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """Each arm's rows up to the first step at which rl.stop_at ended one of its runs (`ended_step`, null for runs that
+    went as far as they were asked to), and a note on each arm that was cut.
+
+    The end is censoring, and informative, since the runs that learn fastest end first: beyond it the arm's mean would
+    be that of its slower runs, or a run's last value carried forward.
+    """
+    ended = frame.filter(pl.col("ended_step").is_not_null())
+    if ended.is_empty():
+        return frame, []
+    if frame["step"].null_count():
+        raise TableError("column 'ended_step' needs a step in every row; fill the column 'step'")
+    first = pl.col("ended_step").min().over("arm", "model_params")
+    kept, notes = frame.filter(first.is_null() | (pl.col("step") <= first)), []
+    for arm, size in sorted(set(ended.select("arm", "model_params").rows()), key=str):
+        own = (pl.col("arm") == arm) & pl.col("model_params").eq_missing(size)
+        rows, ends = frame.filter(own), ended.filter(own)
+        count = f"{ends['run_id'].n_unique()} of {rows['run_id'].n_unique()} runs"
+        beyond = f"{rows.height - kept.filter(own).height} rows of other runs beyond it left out"
+        notes.append(f"arm {arm!r}: rl.stop_at ended {count}, the first at step {ends['ended_step'].min()}; {beyond}")
+    return kept, notes
 
 
 def check_keys(frame: pl.DataFrame, source: str) -> None:

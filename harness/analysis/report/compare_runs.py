@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.analysis.data.run_files import metrics_rows
+from harness.analysis.data.json_files import metrics_rows
 from harness.analysis.data.table import Table, load_table
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.report.curve_series import AXES, Array, Axis, Series, arm_series, log_axis

@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from harness.analysis.data.run_files import metrics_rows
+from harness.analysis.data.json_files import metrics_rows
 from harness.analysis.data.table import Table
 from harness.analysis.report.budget_charts import metric_panel
 from harness.analysis.report.chart_style import Chart, arm_channels, inline, only, readable

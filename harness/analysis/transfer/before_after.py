@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.analysis.data.grids import Grid, align_arms, arm_grids
+from harness.analysis.data.grids import align_arms, arm_grids
 from harness.analysis.data.table import Table
 from harness.analysis.stats.contrasts import mean_record
 from harness.analysis.stats.formatting import format_number, markdown_table
@@ -16,7 +16,8 @@ def before_after_rows(
     table: Table, role: str, patterns: Sequence[str] = (), control: str | None = None
 ) -> list[dict[str, Any]]:
     """Per arm and model size, over its tasks of a role or of these names: accuracy before and after, the change with
-    its 95% t-interval over runs, how far the mean curve ever fell below its start, the change minus the control's."""
+    its 95% t-interval over runs, how far the mean curve ever fell below its start, and as `gain` the change
+    minus the control's, paired by replicate, None where they share no replicate or not all of the tasks."""
     rows = []
     for size in sorted({size for arm in table.arms for size in table.sizes(arm)}, key=lambda size: size or 0):
         built = arm_grids(table, size)
@@ -27,25 +28,13 @@ def before_after_rows(
                 continue
             chosen = grid.select(tasks)
             curve = np.nanmean(chosen.values, axis=(0, 2)) - chosen.before.mean()
-            rows.append(
-                {
-                    "arm": arm,
-                    "size": size,
-                    "x": float(grid.x[-1]),
-                    "before": float(chosen.before.mean()),
-                    "after": float(chosen.values[:, -1].mean()),
-                    "change": mean_record(chosen.change.mean(axis=1)),
-                    "fall": float(max(0.0, -curve.min())),
-                    "gain": _gain(align_arms(built, tasks, arm, control)) if control and control != arm else None,
-                }
-            )
+            before, after = float(chosen.before.mean()), float(chosen.values[:, -1].mean())
+            row = {"arm": arm, "size": size, "x": float(grid.x[-1]), "before": before, "after": after}
+            both = align_arms(built, tasks, arm, control) if control and control != arm else None
+            gain = mean_record((both[0].change - both[1].change).mean(axis=1)) if both else None
+            change, fall = mean_record(chosen.change.mean(axis=1)), float(max(0.0, -curve.min()))
+            rows.append(row | {"change": change, "fall": fall, "gain": gain})
     return rows
-
-
-def _gain(both: list[Grid] | None) -> dict[str, Any] | None:
-    """The change of an arm minus the control's, paired by replicate; None where they share no replicate or not all of
-    the tasks."""
-    return mean_record((both[0].change - both[1].change).mean(axis=1)) if both else None
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:

@@ -39,14 +39,11 @@ def breadth(table: Table, real_arm: str, control: str) -> dict[str, Any]:
     left_out = _left_out(table, cells, held_out)
     for mode in MODES:
         values = _changes(arms, cells, real_arm, whole, dict.fromkeys(left_out, held_out), mode)
-        by_task = {task: _slopes({k: v[..., [j]] for k, v in values.items()}) for j, task in enumerate(held_out)}
-        found["modes"][mode] = _summary(values) | {
-            "slope_by_task": {t: two_way_record(slope) for t, slope in by_task.items()}
-        }
-    found["left_out"] = None
-    if all(left_out.values()):
-        changes = {mode: _changes(arms, cells, None, whole, left_out, mode) for mode in MODES}
-        found["left_out"] = {mode: _summary(values) for mode, values in changes.items()}
+        by_task = {task: _slope({k: v[..., [j]] for k, v in values.items()}) for j, task in enumerate(held_out)}
+        found["modes"][mode] = _summary(values) | {"slope_by_task": by_task}
+    modes = MODES if all(left_out.values()) else ()
+    summaries = {mode: _summary(_changes(arms, cells, None, whole, left_out, mode)) for mode in modes}
+    found["left_out"] = summaries or None
     both = align_arms(arms, held_out, real_arm, control)
     found["over_control"] = mean_record((both[0].change - both[1].change).mean(1)) if both else None
     return found
@@ -71,8 +68,7 @@ def _changes(
     number of tasks, the mean of these; over the seeds that all arms have."""
     names = [*cells.values(), *([real_arm] if real_arm else [])]
     units = sorted(set.intersection(*(set(arms[arm].units) for arm in names)))
-    orders = sorted({order for order, _ in cells})
-    sizes = sorted({size for _, size in cells})
+    orders, sizes = (sorted(set(labels)) for labels in zip(*cells))
     if lacking := [(o, k) for o in orders for k in sizes if (o, k) not in cells]:
         raise TableError(f"orders and numbers of families are not crossed: no arm for order, families = {lacking[0]}")
     alike = len({len(tasks[order]) for order in orders}) == 1
@@ -95,14 +91,14 @@ def _changes(
 def _summary(values: Mapping[int, Array]) -> dict[str, Any]:
     return {
         "by_families": [{"families": k, **two_way_record(v.mean(2))} for k, v in sorted(values.items())],
-        "slope": two_way_record(_slopes(values)),
+        "slope": _slope(values),
     }
 
 
-def _slopes(values: Mapping[int, Array]) -> Array:
-    """Least-squares slope per doubling of the number of families, mean over tasks, [seeds, orders]."""
+def _slope(values: Mapping[int, Array]) -> dict[str, Any]:
+    """Least-squares slope per doubling of the number of families, of the mean over tasks."""
     means = np.stack([values[k].mean(2) for k in sorted(values)])
-    return np.einsum("kno,k->no", means, slope_weights(np.log2(sorted(values))))
+    return two_way_record(np.einsum("kno,k->no", means, slope_weights(np.log2(sorted(values)))))
 
 
 def _format(row: Mapping[str, Any]) -> str:

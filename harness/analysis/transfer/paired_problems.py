@@ -17,21 +17,17 @@ def problem_success_rates(table: Table, grid: Grid, task: str) -> tuple[Array, A
 
     None where the problems table is absent, or lacks a replicate or either budget.
     """
-    if table.problems is None or not {"run_id", "x", "task", "problem", "k", "n_correct"} <= set(
-        table.problems.columns
-    ):
+    needed = {"run_id", "x", "task", "problem", "k", "n_correct"}
+    if table.problems is None or not needed <= set(table.problems.columns):
         return None
     rows = table.frame.filter((pl.col("arm") == grid.arm) & (pl.col("task") == task))
-    key = budget_column(table.frame)
-    units = pl.DataFrame(grid.units, schema={"base_id": pl.String, "seed": pl.Int64}, orient="row").with_row_index(
-        "row"
+    schema = {"base_id": pl.String, "seed": pl.Int64}
+    units = pl.DataFrame(grid.units, schema=schema, orient="row").with_row_index("row")
+    budget = pl.col(budget_column(table.frame)).cast(pl.Float64)
+    labels = rows.filter(budget.is_in([0.0, float(grid.budgets[-1])])).select(
+        "run_id", "x", *schema, (budget > 0).alias("trained")
     )
-    ends = rows.filter(pl.col(key).cast(pl.Float64).is_in([0.0, float(grid.budgets[-1])]))
-    ends = (
-        ends.select("run_id", "x", "base_id", "seed", (pl.col(key) > 0).alias("trained"))
-        .unique()
-        .join(units, on=["base_id", "seed"])
-    )
+    ends = labels.unique().join(units, on=list(schema))
     name = [part for part in ("setting", "difficulty", "problem") if part in table.problems.columns]
     scored = (
         table.problems.filter(pl.col("task") == task)
@@ -53,8 +49,7 @@ def gain_new_problems(table: Table, arms: Sequence[Grid], min_bases: int) -> dic
     """
     changes = []
     for task in arms[0].columns:
-        ends = [problem_success_rates(table, grid, task) for grid in arms]
-        whole = [after - before for end in ends if end is not None for before, after in [end]]
+        whole = [ends[1] - ends[0] for grid in arms if (ends := problem_success_rates(table, grid, task))]
         if len(whole) < len(arms) or len({change.shape for change in whole}) > 1 or whole[0].shape[1] < 2:
             return None
         changes.append(whole[0] - whole[1] if len(whole) > 1 else whole[0])

@@ -1,6 +1,7 @@
 """Does RL teach, or make what the policy could already do more likely? pass@k, coverage and chance correction, before
 and after (arXiv 2504.13837: pass@1 may rise while pass@k at large k does not)."""
 
+import re
 from collections.abc import Sequence
 from math import comb
 from typing import Any
@@ -25,8 +26,7 @@ def sharpening(
     for name, value in _measures(table.frame).items():
         arms = arm_grids(table, size, value)
         for role, names in tasks.items():
-            row = _measure(arms, names, control, options)
-            if row is not None:
+            if row := _measure(arms, names, control, options):
                 rows.append({"measure": name, "role": role, **row})
     for role, names in tasks.items():
         rows += _coverage(table, names, role, size, options)
@@ -40,10 +40,9 @@ def _measures(frame: pl.DataFrame) -> dict[str, pl.Expr]:
         guess = pl.col("guess_rate").cast(pl.Float64)
         found["mean@1 beyond guessing"] = (ACCURACY - guess) / (1 - guess)
     for kind in ("pass", "majority"):
-        prefix = f"{kind}_at_"
-        names = [name for name in frame.columns if name.startswith(prefix) and name[len(prefix) :].isdigit()]
-        for name in sorted(names, key=lambda name: int(name[len(prefix) :])):
-            found[f"{kind}@{name[len(prefix) :]}"] = pl.col(name)
+        columns = (re.fullmatch(rf"{kind}_at_(\d+)", name) for name in frame.columns)
+        for column in sorted(filter(None, columns), key=lambda column: int(column[1])):
+            found[f"{kind}@{column[1]}"] = pl.col(column[0])
     return found
 
 
@@ -112,7 +111,6 @@ def pass_curves(table: Table, arm: str, size: int | None) -> list[dict[str, Any]
             values = by_unit.filter(pl.col("role") == role, pl.col("x") == trained)
             for k in ks if values.height else []:
                 one = mean_record(values[f"pass_{k}"].to_numpy())
-                rows.append(
-                    {"role": role, "label": label, "k": k, "value": one["mean"]} | {e: one[e] for e in ("low", "high")}
-                )
+                ends = {"value": one["mean"], "low": one["low"], "high": one["high"]}
+                rows.append({"role": role, "label": label, "k": k, **ends})
     return [row for row in rows if len({other["label"] for other in rows if other["role"] == row["role"]}) == 2]

@@ -99,12 +99,7 @@ def _over_replicates(rows: pl.DataFrame, min_bases: int) -> dict:
     parts = [part for _, part in rows.sort("budget", *UNIT).group_by("budget", maintain_order=True)]
     values = [base_means(part.select(MEASURES).to_numpy(), part.select(UNIT).rows(), min_bases) for part in parts]
     ends = [[mean_record(column) for column in value.T] for value in values]
-    return {
-        "k": round(rows["k"].to_numpy().max()),
-        "x": [float(part["x"].to_numpy().mean()) for part in parts],
-        "replicates": [part.height for part in parts],
-        **{
-            name: {end: [at[i][end] for at in ends] for end in ("mean", "low", "high")}
-            for i, name in enumerate(MEASURES)
-        },
-    }
+    x = [float(part["x"].to_numpy().mean()) for part in parts]
+    about = {"k": round(rows["k"].to_numpy().max()), "x": x, "replicates": [part.height for part in parts]}
+    three = ("mean", "low", "high")
+    return about | {name: {end: [at[i][end] for at in ends] for end in three} for i, name in enumerate(MEASURES)}

@@ -13,42 +13,35 @@ FEW_REPLICATES = 5
 
 def missing(table: Table, arms: dict[str, Grid], tasks: dict[str, list[str]], options: Options) -> list[str]:
     """What the table lacks for a full answer, each with what it would add."""
-    lacks = []
-    if options.real_arm not in arms:
-        fix = "analysis.real_arm, in a study study.analysis.real_arm, names another"
-        lacks.append(f"no runs of the arm {options.real_arm}, whose transfer is reported; {fix}")
-    for role, names in tasks.items():
-        if options.real_arm in arms and not names:
-            lacks.append(f"no {role} tasks in the arm {options.real_arm}")
-    if options.primary_control not in arms:
-        lacks.append(
-            f"no control arm {options.primary_control}: drift and sharpening cannot be separated from transfer, "
-            "so the changes are not gains"
-        )
-    if options.direct_arm not in arms:
-        lacks.append(f"no arm {options.direct_arm}: the share of the possible gain that carried over is not measured")
-    units = arms[options.real_arm].units if options.real_arm in arms else ()
-    if options.real_arm in arms and len(units) < FEW_REPLICATES:
-        lacks.append(
-            f"{counted(len(units), 'replicate')}: intervals from fewer than {FEW_REPLICATES} are wide and fragile"
-        )
-    if units and len({base for base, _ in units}) < options.min_bases:
-        lacks.append(f"fewer than {options.min_bases} pretrained bases: results hold for these bases only")
-    if not any(name.startswith("pass_at_") for name in table.frame.columns):
-        lacks.append("no pass_at_k columns: sharpening cannot be separated from learning")
-    if table.problems is None:
-        lacks.append("no problems table: no pairing by problem, no coverage")
-    return lacks
+    arm, control, direct = options.real_arm, options.primary_control, options.direct_arm
+    units = arms[arm].units if arm in arms else ()
+    fix = "analysis.real_arm, in a study study.analysis.real_arm, names another"
+    uncontrolled = "drift and sharpening cannot be separated from transfer, so the changes are not gains"
+    few = f"intervals from fewer than {FEW_REPLICATES} are wide and fragile"
+    lacks = [
+        (arm not in arms, f"no runs of the arm {arm}, whose transfer is reported; {fix}"),
+        *((arm in arms and not names, f"no {role} tasks in the arm {arm}") for role, names in tasks.items()),
+        (control not in arms, f"no control arm {control}: {uncontrolled}"),
+        (direct not in arms, f"no arm {direct}: the share of the possible gain that carried over is not measured"),
+        (arm in arms and len(units) < FEW_REPLICATES, f"{counted(len(units), 'replicate')}: {few}"),
+        (
+            units and len({base for base, _ in units}) < options.min_bases,
+            f"fewer than {options.min_bases} pretrained bases: results hold for these bases only",
+        ),
+        (
+            not any(name.startswith("pass_at_") for name in table.frame.columns),
+            "no pass_at_k columns: sharpening cannot be separated from learning",
+        ),
+        (table.problems is None, "no problems table: no pairing by problem, no coverage"),
+    ]
+    return [text for is_lacking, text in lacks if is_lacking]
 
 
 def sentences(report: dict[str, Any]) -> list[str]:
     """The answer first, then what qualifies it."""
-    texts = [answer(report)]
-    for role in ("verified", "unverified"):
-        if report[role] is not None:
-            texts.append(_role(report, role))
-    texts += [text for text in (_direct(report), _slopes(report), _sharpening(report), _others(report)) if text]
-    return texts
+    roles = [_role(report, role) for role in ("verified", "unverified") if report[role] is not None]
+    more = (_direct(report), _slopes(report), _sharpening(report), _others(report))
+    return [answer(report), *roles, *(text for text in more if text)]
 
 
 def transfer_finding(report: Mapping[str, Any]) -> str:
@@ -77,32 +70,32 @@ def transfer_finding(report: Mapping[str, Any]) -> str:
     return "harms" if gain["high"] < 0 else "undecided"
 
 
+def _gained_clearly(gain: Mapping[str, Any]) -> bool:
+    return gain["p_holm"] < 0.05 and gain["mean"] > 0
+
+
 def _control_fell(pooled: Mapping[str, Any]) -> bool:
     return (pooled["control_change"]["high"] or 0) < 0
 
 
 def answer(report: dict[str, Any]) -> str:
     """The finding in one sentence."""
-    if report["unverified"] is None and report["verified"] is None:
-        arm = report["real_arm"]
-        return f"Transfer cannot be judged: the arm {arm} was not evaluated before and after RL."
     if report["unverified"] is None:
-        return "Transfer cannot be judged: there are no unverified tasks evaluated before and after RL."
+        absent = "there are no unverified tasks" if report["verified"] else f"the arm {report['real_arm']} was not"
+        return f"Transfer cannot be judged: {absent} evaluated before and after RL."
     pooled = report["unverified"]["pooled"]
     gain, margin = format_record(pooled["gain"]), report["margin"]
     beside = f"against {report['control']}, {counted(report['unverified']['n_replicates'], 'replicate')}"
-    match transfer_finding(report):
-        case "uncontrolled":
-            return f"Unverified tasks changed by {gain}; without the control arm this is not yet transfer."
-        case "transfers":
-            return f"Skill carried over: unverified tasks gained {gain} {beside}."
-        case "no_verified_gain":
-            missing = "Transfer cannot be judged: verified tasks did not gain clearly"
-            return f"{missing}; unverified ones gained {gain} {beside}."
-        case "none":
-            return f"No transfer: the gain on unverified tasks, {gain} {beside}, lies within ±{margin:g}."
-        case "harms":
-            return f"RL harmed the unverified tasks: {gain} {beside}."
+    unclear = "Transfer cannot be judged: verified tasks did not gain clearly"
+    found = {
+        "uncontrolled": f"Unverified tasks changed by {gain}; without the control arm this is not yet transfer.",
+        "transfers": f"Skill carried over: unverified tasks gained {gain} {beside}.",
+        "no_verified_gain": f"{unclear}; unverified ones gained {gain} {beside}.",
+        "none": f"No transfer: the gain on unverified tasks, {gain} {beside}, lies within ±{margin:g}.",
+        "harms": f"RL harmed the unverified tasks: {gain} {beside}.",
+    }.get(transfer_finding(report))
+    if found is not None:
+        return found
     if (pooled["gain"]["low"] or 0) > 0:
         own = format_record(pooled["change"])
         return f"Undecided: unverified tasks gained {gain} {beside}, which fell; by themselves they changed by {own}."
@@ -117,11 +110,10 @@ def _role(report: dict[str, Any], role: str) -> str:
         moved, gain = format_record(pooled["control_change"]), format_record(pooled["gain"])
         text += f"; the control changed by {moved}, so the gain is {gain}"
         if _control_fell(pooled):
-            text += (
-                f", part of it the control's own fall: by itself the arm changed by {format_record(pooled['change'])}"
-            )
-    clear = [row["task"] for row in block["tasks"] if row["gain"]["p_holm"] < 0.05 and row["gain"]["mean"] > 0]
-    text += f". {len(clear)} of {len(block['tasks'])} tasks gained clearly"
+            own = format_record(pooled["change"])
+            text += f", part of it the control's own fall: by itself the arm changed by {own}"
+    clear = sum(_gained_clearly(row["gain"]) for row in block["tasks"])
+    text += f". {clear} of {len(block['tasks'])} tasks gained clearly"
     new = pooled["gain_new_tasks"]
     if new["low"] is not None:
         text += f"; for other tasks of this kind the gain would be {format_record(new)}"
@@ -146,9 +138,8 @@ def _slopes(report: dict[str, Any]) -> str | None:
     if slopes is None:
         return None
     beyond = " beyond guessing" if slopes["chance_corrected"] else ""
-    split = (
-        f"split {slopes['judged_on']!r}" if slopes["judged_on"] else "the scores themselves, for want of another split"
-    )
+    judge = slopes["judged_on"]
+    split = f"split {judge!r}" if judge else "the scores themselves, for want of another split"
     verified, unverified = format_record(slopes["verified"]), format_record(slopes["unverified"])
     text = (
         f"Slope per decade: {verified} verified, {unverified} unverified "
@@ -179,6 +170,6 @@ def _others(report: dict[str, Any]) -> str | None:
     rows = report["contrasts"]
     if not rows:
         return None
-    clear = [row["arm"] for row in rows if row["real_minus_arm"]["p_holm"] < 0.05 and row["real_minus_arm"]["mean"] > 0]
+    clear = [row["arm"] for row in rows if _gained_clearly(row["real_minus_arm"])]
     names = ", ".join(clear) or "none of them"
     return f"On unverified tasks {report['real_arm']} is clearly above, of {len(rows)} other arms: {names}."

@@ -36,9 +36,7 @@ def transfer_report(table: Table, options: Options) -> dict[str, Any]:
 
 def _of_size(table: Table, options: Options, size: int | None) -> dict[str, Any]:
     arms = arm_grids(table, size)
-    tasks = {role: [] for role in ROLES}
-    if options.real_arm in arms:
-        tasks = {role: table.tasks(options.real_arm, role) for role in ROLES}
+    tasks = {role: table.tasks(options.real_arm, role) if options.real_arm in arms else [] for role in ROLES}
     control = options.primary_control if options.primary_control in arms else None
     report: dict[str, Any] = {
         "real_arm": options.real_arm,
@@ -54,22 +52,19 @@ def _of_size(table: Table, options: Options, size: int | None) -> dict[str, Any]
         "matrix": matrix(table, arms, control, options),
         "sharpening": sharpening(table, tasks, control, size, options),
     }
-    report["sentences"] = sentences(report)
-    return report
+    return report | {"sentences": sentences(report)}
 
 
 def _role(
     table: Table, arms: dict[str, Grid], tasks: list[str], control: str | None, options: Options
 ) -> dict[str, Any] | None:
     """Before, after and gains of one role's tasks, each and pooled; None where the real arm was not evaluated so."""
-    found = align_arms(arms, tasks, options.real_arm, control) if control else None
-    drift = base_means(found[1].change, found[1].units, options.min_bases) if found else None
-    found = found or align_arms(arms, tasks, options.real_arm)
+    both = align_arms(arms, tasks, options.real_arm, control) if control else None
+    found = both or align_arms(arms, tasks, options.real_arm)
     if found is None:
         return None
-    real = found[0]
-    gain = real.change - (found[1].change if drift is not None else 0.0)
-    values = base_means(gain, real.units, options.min_bases)
+    real, drift = found[0], both[1].change if both else np.zeros_like(found[0].change)
+    values, drift = (base_means(part, real.units, options.min_bases) for part in (real.change - drift, drift))
     gains = add_holm([mean_record(column) for column in values.T])
     each = [
         {"task": task, "family": _family(table, task), **_before_after(real, j, options), "gain": gains[j]}
@@ -80,7 +75,7 @@ def _role(
         "tasks": each,
         "pooled": {
             **_before_after(real, slice(None), options),
-            "control_change": mean_record(drift.mean(axis=1)) if drift is not None else None,
+            "control_change": mean_record(drift.mean(axis=1)) if both else None,
             "gain": mean_record(pooled),
             "gain_new_tasks": two_way_record(values),
             "gain_new_problems": gain_new_problems(table, found, options.min_bases),
@@ -127,8 +122,8 @@ def _direct(arms: dict[str, Grid], tasks: list[str], control: str | None, option
     if found is None:
         return None
     drift = found[2].change if control else np.zeros_like(found[0].change)
-    parts = [base_means(part, found[0].units, options.min_bases) for part in (found[0].change, found[1].change, drift)]
-    real, direct, drift = parts
+    parts = (found[0].change, found[1].change, drift)
+    real, direct, drift = (base_means(part, found[0].units, options.min_bases) for part in parts)
     ratio = fieller_ratio((real - drift).mean(1), (direct - drift).mean(1))
     narrow = fieller_ratio((real - drift).mean(1), (direct - drift).mean(1), level=0.9)
     return {

@@ -9,8 +9,7 @@ from pydantic import TypeAdapter
 
 from harness.analysis.data.measure import MeasureValues, measure_values
 from harness.analysis.data.registered import Registered
-from harness.analysis.data.spend import hours_of_replicate
-from harness.analysis.data.table import Table
+from harness.analysis.data.table import Table, hours_of_replicate
 from harness.analysis.stats.contrasts import fieller_ratio, mean_record
 from harness.analysis.stats.formatting import Record, format_hours, format_significant, format_with_interval
 
