@@ -17,7 +17,6 @@ from harness.config.schema import Config
 from harness.core.types import Completions, GroupedCompletions, SampleRequest
 from harness.policy.backends.backend import Backend
 from harness.policy.backends.eager import EagerBackend
-from harness.policy.logprobs import completion_logprobs
 from harness.policy.sampler import sample
 from harness.policy.transformer import Transformer
 from harness.run.job import new_state, training_mixture
@@ -148,12 +147,6 @@ class PlainBackend(EagerBackend):
         g = request.group_size
         prompts, length = (x.repeat_interleave(g, dim=1) for x in (request.prompts, request.length))
         return sample(policy, replace(request, prompts=prompts, length=length, group_size=1), compact=False)
-
-    def completion_logprobs(
-        self, policy: Transformer, grouped: GroupedCompletions, temperature: float, with_entropy: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
-        hidden = self.completion_hidden(policy, grouped)
-        return completion_logprobs(policy, hidden, grouped, temperature, with_entropy)
 
     def completion_hidden(self, policy: Transformer, grouped: GroupedCompletions) -> Tensor:
         rows, c = grouped.completions.shape[1:]

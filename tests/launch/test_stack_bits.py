@@ -76,7 +76,7 @@ def test_a_native_stack_leaves_what_plain_runs_leave_to_the_last_bit(case, tmp_p
     """Of bases and runs: weights, optimizer, metrics and scores of seeds that keep unlike groups and draw unlike
     numbers of tokens."""
     monkeypatch.setitem(REWARDS, "true_reward", reward_of_ids)
-    monkeypatch.setattr("harness.policy.backends.native.backend.PASS_TOKENS", 512)
+    monkeypatch.setattr("harness.policy.backends.native.PASS_TOKENS", 512)
     alone, together = (trained(tmp_path / str(n), case, n) for n in (1, len(SEEDS)))
     for own, same in zip(alone, together, strict=True):
         assert same == own

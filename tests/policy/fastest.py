@@ -10,7 +10,7 @@ from harness.core.types import Completions, GroupedCompletions
 from harness.policy.backends import native
 from harness.policy.backends.backend import Backend
 from harness.policy.backends.eager import EagerBackend
-from harness.policy.backends.native.backend import NativeBackend
+from harness.policy.backends.native import NativeBackend
 from harness.policy.transformer import Transformer
 from tests.policy.sampling_requests import request_of
 

@@ -143,7 +143,7 @@ def tokens_of_a_pass(monkeypatch):
     def limit(tokens):
         monkeypatch.setitem(eager.DOCUMENT_TOKENS, "cpu", tokens)
         monkeypatch.setitem(eager.UPDATE_TOKENS, "cpu", tokens)
-        monkeypatch.setattr("harness.policy.backends.native.backend.PASS_TOKENS", tokens)
+        monkeypatch.setattr("harness.policy.backends.native.PASS_TOKENS", tokens)
 
     return limit
 

@@ -108,7 +108,7 @@ def test_batches_of_like_length_hold_every_document_once_and_few_tokens_of_any_c
 def small_batches(monkeypatch):
     """Few tokens go through a forward pass together, on every backend."""
     monkeypatch.setitem(eager.DOCUMENT_TOKENS, "cpu", 40)
-    monkeypatch.setattr("harness.policy.backends.native.backend.PASS_TOKENS", 40)
+    monkeypatch.setattr("harness.policy.backends.native.PASS_TOKENS", 40)
 
 
 @pytest.mark.parametrize("name", BACKENDS)
