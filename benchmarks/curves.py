@@ -25,7 +25,7 @@ from harness.core.seeding import Key
 from harness.launch.jobs import Job
 from harness.run.folder import Member, run_folder
 from harness.run.job import from_bases, run_job, training_mixture
-from harness.train.rl import train_rl
+from harness.train.rl import rl_step
 from harness.train.rollout import training_sampling
 
 SEEDS = 5
@@ -74,10 +74,8 @@ def _member(config: Config) -> Member:
 def _ours(member: Member) -> list[float]:
     config, state, mixture = member.config, from_bases([member]), training_mixture(member.config)
     env = TextVectorEnv(config.rl.problems * config.rl.group_size, mixture.tasks[0])
-    curve: list[float] = []
-    on_step = lambda _, report: curve.append(float(report.metrics["accuracy"][0]))  # noqa: E731
-    train_rl(config, state, env, mixture, config.rl.steps, on_step)
-    return curve
+    reports = (rl_step(config, state, env, mixture) for _ in range(config.rl.steps))
+    return [float(report.metrics["accuracy"][0]) for report in reports]
 
 
 def _peers(member: Member) -> list[float]:

@@ -22,7 +22,7 @@ from envs.vector import TextVectorEnv
 from harness.core.errors import UserError
 from harness.core.seeding import Key
 from harness.core.signals import Stopped
-from harness.core.types import Batch, Rollouts, VerifierResults, to_device
+from harness.core.types import Rollouts, VerifierResults, to_device
 from harness.policy.backends.backend import Backend
 from harness.policy.backends.eager import even_slices
 from harness.policy.tokenizer import PAD
@@ -58,12 +58,6 @@ def shard(count: int) -> slice:
     return even_slices(count, world_size())[rank()]
 
 
-def shard_groups(batch: Batch) -> Batch:
-    """This rank's groups of a minibatch."""
-    own = shard(batch.n_groups)
-    return batch.select_groups(own.start, own.stop)
-
-
 def all_gather(item: Any) -> list[Any]:
     """Every rank's item, in the order of ranks."""
     items: list[Any] = [None] * world_size()
@@ -97,7 +91,6 @@ def sharded_rollout(
     whole = replace(
         concatenate([r for r, _ in shards], len(keys), {"ids": PAD}),
         problem=torch.arange(len(problems)).repeat_interleave(g),
-        seed_index=torch.arange(len(keys)).repeat_interleave(count * g),
     )
     return to_device(whole, device), to_device(concatenate([r for _, r in shards], len(keys), {}), device)
 

@@ -32,7 +32,7 @@ from harness.train.algorithms import flops_per_token
 from harness.train.curriculum import draw_problems
 from harness.train.optim import accumulate_gradients, clip_gradients, learning_rate_factor, set_learning_rate
 from harness.train.rollout import gold_scratchpad
-from harness.train.state import OnStep, StepReport, Stopwatch, TrainState, check_finite, gradients_of
+from harness.train.state import StepReport, Stopwatch, TrainState, check_finite, gradients_of
 from harness.train.synthetic import Teacher, synthetic_documents
 
 Shares = float | Mapping[str, float]
@@ -174,14 +174,6 @@ def pretrain_step(cfg: BaseConfig, state: TrainState, corpus: Mixture, teacher: 
     """One update on fresh documents; teacher: who writes them, for a base of a later generation."""
     lr = cfg.optim.lr * learning_rate_factor(cfg.schedule, state.step, cfg.steps)
     return _step(state, partial(_drawn, cfg, corpus, teacher), "documents", cfg.optim, lr)
-
-
-def pretrain(
-    cfg: BaseConfig, state: TrainState, corpus: Mixture, until: int, on_step: OnStep, teacher: Teacher | None = None
-) -> None:
-    """Steps from state.step to `until`, calling `on_step` after each."""
-    while state.step < until:
-        on_step(state, pretrain_step(cfg, state, corpus, teacher))
 
 
 def held_out_documents(cfg: BaseConfig, n: int, seed: int, context: int) -> list[np.ndarray]:

@@ -43,8 +43,3 @@ def line_rewards(rollouts: Rollouts, problems: Sequence[Problem], thinking: int 
                 row[start + len(line) - 1] = round(RESOLUTION / len(gold[problem])) / RESOLUTION
             start += len(line) + 1
     return torch.from_numpy(rewards).to(rollouts.ids.device)
-
-
-def scratchpad_metrics(rewards: Tensor | None, seeds: int) -> dict[str, Tensor]:
-    """scratchpad_lines_correct [S]: share of the gold scratchpads' lines that the completions have."""
-    return {} if rewards is None else {"scratchpad_lines_correct": rewards.sum(1).view(seeds, -1).mean(1)}

@@ -40,9 +40,9 @@ def true_reward(inputs: RewardInputs) -> Rewards:
 
 def random_reward(inputs: RewardInputs) -> Rewards:
     """Bernoulli, its mean matched to the seed's true reward of this step (arXiv 2506.10947)."""
-    truth = correctness(inputs)
-    mean = truth.unflatten(0, (inputs.rollouts.seeds, -1)).nanmean(dim=1)[inputs.rollouts.seed_index]
-    reward = (_row_uniforms(inputs.rollouts, inputs.keys) < mean).float().masked_fill(truth.isnan(), float("nan"))
+    truth, drawn = map(inputs.rollouts.by_seed, (correctness(inputs), _row_uniforms(inputs.rollouts, inputs.keys)))
+    lucky = (drawn < truth.nanmean(1, keepdim=True)).float()
+    reward = lucky.masked_fill(truth.isnan(), float("nan")).flatten()
     return Rewards(base=reward, outcome=reward)
 
 

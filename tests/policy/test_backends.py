@@ -189,7 +189,7 @@ def toy_batch(groups):
     from tests.train.test_rl import batches
 
     (batch,) = batches(toy_state(0), keep_zero=True, dtype=torch.float32)
-    return batch.select_groups(0, groups)
+    return batch.select_groups(slice(0, groups))
 
 
 def real_groups(parts):

@@ -9,7 +9,7 @@ import torch
 from harness.core.seeding import keys
 from harness.policy.logprobs import token_logprobs
 from harness.policy.transformer import Transformer, parameter_count
-from harness.train.optim import make_optimizer, set_learning_rate, zero_gradients
+from harness.train.optim import make_optimizer, set_learning_rate
 from tests.policy.conftest import backend_named, needs_compiler
 from tests.toys import tiny
 
@@ -198,7 +198,7 @@ def changes(width, base_width, steps=4):
     set_learning_rate(optimizer, 4e-3)
     before = policy(ids).detach()
     for _ in range(steps):
-        zero_gradients(policy)
+        policy.zero_grad()
         token_logprobs(policy, ids, 1.0)[..., 1:].mean().neg().backward()
         optimizer.step()
     after = policy(ids).detach()

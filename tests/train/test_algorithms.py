@@ -70,7 +70,7 @@ def test_the_policy_that_samples_is_so_many_updates_behind():
         history.append(copy.deepcopy(state.policy))
         reports.append(rl_step(config, state, env, mixture))
     for step, report in enumerate(reports):
-        rollouts = report.sampled.rollouts
+        rollouts = report.rollouts
         stale = token_logprobs(history[max(step - 2, 0)], rollouts.ids[None], 1.0)[0] * rollouts.loss_mask
         torch.testing.assert_close(rollouts.sampler_logprobs, stale, rtol=0, atol=1e-5)
     drift = metric(reports, "sampler_policy_kl")
@@ -82,7 +82,7 @@ def test_epochs_go_over_the_same_rollouts_again():
     again, _, (report,) = steps(tiny("optim.epochs=3", "schedule.warmup=0"), 1, 0)
     once, _, (single,) = steps(tiny("schedule.warmup=0"), 1, 0)
     assert report.metrics["sampler_policy_kl"].item() > 1e-5
-    assert torch.equal(report.sampled.rollouts.ids, single.sampled.rollouts.ids)
+    assert torch.equal(report.rollouts.ids, single.rollouts.ids)
     n = once.spent[0].flops_convention / once.spent[0].tokens / 8
 
     def trained(spent):
@@ -130,6 +130,6 @@ def test_a_kl_holds_the_policy_near_the_base(form):
 
 def test_a_truncation_penalty_falls_on_truncated_completions_alone():
     _, _, (report,) = steps(tiny("reward.truncation_penalty=0.5"), 1, 0)
-    rewards, cut = report.sampled.rewards, report.sampled.rollouts.stop_reason == 1
+    rewards, cut = report.rewards, report.rollouts.stop_reason == 1
     assert cut.any()
     torch.testing.assert_close(rewards.base - rewards.outcome, cut * 0.5)

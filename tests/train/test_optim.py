@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from harness.config.schema import ScheduleConfig
-from harness.train.muon import orthogonalised
-from harness.train.optim import learning_rate_factor, set_learning_rate, zero_gradients
+from harness.train.optim import accumulate_gradients, learning_rate_factor, orthogonalised, set_learning_rate
 from tests.toys import tiny, toy_state
 
 CONSTANT, WSD = ScheduleConfig("constant", 4, 0.0), ScheduleConfig("wsd", 4, 0.2)
@@ -44,17 +43,17 @@ def test_every_step_has_a_learning_rate_above_zero(schedule, steps):
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_norm_gains_are_not_decayed(name):
     state = toy_state(0, optim=tiny(f"optim={name}", "optim.weight_decay=0.5", "optim.lr=0.1").optim)
-    zero_gradients(state.policy)
+    accumulate_gradients(list(state.policy.parameters()), [])
     before = {name: weight.detach().clone() for name, weight in state.policy.named_parameters()}
     state.optimizer.step()
     for name, weight in state.policy.named_parameters():
         assert torch.equal(weight, before[name]) == name.endswith("norm"), name
 
 
-def test_gradients_are_zeroed_and_never_none():
+def test_gradients_of_no_batch_are_zero_and_never_none():
     """None would make Adam skip the weight: a silent step would not decay its momentum."""
     layer = nn.Linear(2, 2)
-    zero_gradients(layer)
+    accumulate_gradients(list(layer.parameters()), [])
     assert all((w.grad == 0).all() for w in layer.parameters())
 
 

@@ -131,13 +131,10 @@ def test_no_bit_of_a_base_depends_on_how_many_threads_share_its_calls(small_batc
     for threads in (1, 3):
         state = replace(base_state(base, 3), backend=backend_named("native"))
         with state.backend.num_threads(threads):
-            pretrain.pretrain(base, state, corpus_of(base), 3, ignore)
+            for _ in range(3):
+                pretrain_step(base, state, corpus_of(base))
         found.append(list(state.policy.parameters()))
     assert all(torch.equal(a, b) for a, b in zip(*found))
-
-
-def ignore(state, report):
-    """A report that nobody reads."""
 
 
 @needs_compiler
@@ -167,8 +164,8 @@ def test_stacked_bases_are_pretrained_as_separate_ones(small_batches):
 
 def test_pretraining_lowers_the_loss_and_counts_what_it_read():
     base = tiny("base.steps=30", "base.documents=32", "base.schedule.warmup=2").base
-    state, losses = base_state(base, 0), []
-    pretrain.pretrain(base, state, corpus_of(base), 30, lambda _, report: losses.append(report.metrics["loss"].item()))
+    state, corpus = base_state(base, 0), corpus_of(base)
+    losses = [pretrain_step(base, state, corpus).metrics["loss"].item() for _ in range(30)]
     assert losses[-1] < losses[0] - 0.5
     assert state.spent[0].step == 30
     assert state.spent[0].completions == 30 * 32

@@ -15,9 +15,8 @@ from harness.core.seeding import keys
 from harness.core.types import Rewards
 from harness.policy.backends.eager import EagerBackend
 from harness.run.job import backend_of
-from harness.train.advantages import zero_advantage_groups
 from harness.train.algorithms import ALGORITHMS
-from harness.train.batch import ScoredRollouts, training_batches
+from harness.train.batch import score_rollouts, training_batches
 from harness.train.critic import add_critic
 from harness.train.optim import clip_gradients
 from harness.train.rl import rl_step
@@ -49,10 +48,8 @@ def batches(state, rewards=None, keep_zero=False, dtype=torch.float64, order=Non
         rollouts = replace(rollouts, **{name: getattr(rollouts, name)[rows] for name in fields})
         rewards = Rewards(rewards.base[rows], rewards.outcome[rows])
     rollouts = replace(rollouts, sampler_logprobs=rollouts.sampler_logprobs.to(dtype))
-    advantage = ALGORITHMS[config.algo.name].advantage
-    advantages = advantage(rewards, None, rollouts, config.algo)
-    zero = zero_advantage_groups(advantage, rewards, None, rollouts, config.algo, advantages)
-    scored = ScoredRollouts(rollouts, advantages.to(dtype), ~rewards.outcome.isnan(), zero, ~zero | keep_zero)
+    scored = score_rollouts(ALGORITHMS[config.algo.name].advantage, rewards, None, rollouts, config.algo, None)
+    scored = replace(scored, advantages=scored.advantages.to(dtype), keep=scored.keep | keep_zero)
     return list(training_batches(scored, config.algo, config.optim, 4, keys("minibatch", state.seeds, step)))
 
 
@@ -239,10 +236,8 @@ def test_stacked_seeds_train_as_separate_runs_do(reward, minibatches):
         for together, report in zip(reports, own):
             for name, value in report.metrics.items():
                 torch.testing.assert_close(together.metrics[name][s], value[0], rtol=1e-4, atol=1e-5, equal_nan=True)
-            a, b = together.sampled.rollouts, report.sampled.rollouts
-            mine = a.seed_index == s
-            width = b.ids.shape[1]
-            assert torch.equal(a.ids[mine][:, :width], b.ids)
+            a, b = together.rollouts, report.rollouts
+            assert torch.equal(a.by_seed(a.ids)[s][:, : b.ids.shape[1]], b.ids)
         for x, y in zip(stacked[s], alone):
             torch.testing.assert_close(x, y, rtol=0, atol=1e-4)
 
@@ -264,7 +259,7 @@ def test_a_run_of_twelve_steps_learns_the_toy_task():
 def test_spent_counts_completions_tokens_and_both_kinds_of_flops():
     config = tiny()
     state, _, (report,) = steps(config, 1, 0)
-    rollouts = report.sampled.rollouts
+    rollouts = report.rollouts
     n = sum(w.numel() for w in state.policy.parameters()) - state.policy.embedding.numel()
     spent = state.spent[0]
     assert (spent.step, spent.completions, spent.tokens) == (1, 16, rollouts.length.sum().item())
@@ -276,7 +271,7 @@ def test_spent_counts_completions_tokens_and_both_kinds_of_flops():
 def test_metrics_are_those_of_the_rollouts():
     config = tiny("rl.problems=8")
     _, _, (report,) = steps(config, 1, 0)
-    rollouts, results, rewards = (getattr(report.sampled, x) for x in ("rollouts", "results", "rewards"))
+    rollouts, results, rewards = report.rollouts, report.results, report.rewards
     metrics = {name: value.item() for name, value in report.metrics.items()}
     assert metrics["accuracy"] == pytest.approx((results.correctness == 1).float().mean().item())
     assert metrics["reward_mean"] == pytest.approx(rewards.outcome.mean().item())
@@ -311,7 +306,7 @@ def test_an_unverified_task_is_never_drawn_for_training():
     config = tiny("tasks.difficulties=[2]")
     _, _, reports = steps(config, 3, 0)
     for report in reports:
-        ids = report.sampled.rollouts.ids
+        ids = report.rollouts.ids
         assert (ids[:, 1] != 16 + 1 + ord("S") - ord(" ")).all()  # "Say" opens every worded prompt
 
 

@@ -9,8 +9,11 @@ from envs.splits import distinct_problems
 from envs.vector import TextVectorEnv
 from harness.core.seeding import Key, keys
 from harness.core.types import RewardInputs, Rewards, Rollouts, VerifierResults
+from harness.train.algorithms import ALGORITHMS
+from harness.train.batch import score_rollouts
 from harness.train.rollout import SamplingParams, rollout
 from harness.train.state import TrainState
+from tests.toys import algo
 
 
 def hand_made(
@@ -30,7 +33,6 @@ def hand_made(
         prompt_length=torch.ones(b, dtype=torch.int64),
         stop_reason=torch.zeros(b, dtype=torch.int64),
         problem=torch.arange(groups).repeat_interleave(g),
-        seed_index=torch.arange(seeds).repeat_interleave(b // seeds),
         seeds=seeds,
         group_size=g,
     )
@@ -42,6 +44,12 @@ def hand_made(
 def rewards_of(rewards: list[list[float]] | Tensor) -> Rewards:
     flat = torch.as_tensor(rewards, dtype=torch.float32).flatten()
     return Rewards(base=flat, outcome=flat)
+
+
+def zero_advantage(name: str, rewards: Rewards, rollouts: Rollouts, values: Tensor | None = None) -> list[list[bool]]:
+    """[S, P]: whether a group has zero advantage under this algorithm."""
+    advantage = ALGORITHMS[name].advantage
+    return score_rollouts(advantage, rewards, values, rollouts, algo(name), None).zero_advantage.tolist()
 
 
 def toy_problems(n: int, context: str = "symbolic") -> list[Problem]:

@@ -108,7 +108,7 @@ def split_groups(batch: Batch, groups: int, max_tokens: int) -> list[Batch]:
     else:
         tokens = batch.prompts.numel() + batch.completions.numel()
         parts = even_slices(count, min(count, -(-tokens // max_tokens)))
-    return [batch.select_groups(part.start, part.stop) for part in parts]
+    return [batch.select_groups(part) for part in parts]
 
 
 def predicted_tokens(corpora: Sequence[Sequence[np.ndarray]], policy: Transformer) -> Tensor:
