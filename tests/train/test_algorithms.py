@@ -5,11 +5,10 @@ import copy
 import pytest
 import torch
 
-from envs.mixture import Mixture
-from envs.registry import select
 from envs.vector import TextVectorEnv
 from harness.core.seeding import keys
 from harness.policy.logprobs import token_logprobs
+from harness.run.mixture import training_mixture
 from harness.train.algorithms import ALGORITHMS, flops_per_token
 from harness.train.rl import rl_step
 from harness.train.rollout import SamplingParams, rollout
@@ -63,7 +62,7 @@ def test_the_policy_that_samples_is_so_many_updates_behind():
     """Its log-probs are those of the weights of two steps before, and the ratio is then not 1."""
     config = tiny("rl.off_policy_steps=2", "schedule.warmup=0")
     state = toy_state(0, optim=config.optim)
-    mixture = Mixture(select(config.tasks.verified), difficulties=config.tasks.difficulties)
+    mixture = training_mixture(config)
     env = TextVectorEnv(16, mixture.tasks[0])
     history, reports = [], []
     for _ in range(5):
@@ -113,7 +112,7 @@ def test_kl_and_entropy_act_on_zero_advantage_groups(option):
         config = tiny(*quiet, *more)
         state = toy_state(0, optim=config.optim)
         state.reference = toy_state(1).policy if "kl" in " ".join(more) else None
-        mixture = Mixture(select(config.tasks.verified), difficulties=config.tasks.difficulties)
+        mixture = training_mixture(config)
         report = rl_step(config, state, TextVectorEnv(8, mixture.tasks[0]), mixture)
         assert (report.metrics["grad_norm"].item() > 1e-3) == moves
         assert report.metrics["zero_advantage_groups"].item() == 1

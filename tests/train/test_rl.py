@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from envs.mixture import Mixture
-from envs.registry import select
 from envs.vector import TextVectorEnv
 from harness.core.seeding import keys
 from harness.core.types import Rewards
 from harness.policy.backends.eager import EagerBackend
 from harness.run.job import backend_of
+from harness.run.mixture import training_mixture
 from harness.train.algorithms import ALGORITHMS
 from harness.train.batch import score_rollouts, training_batches
 from harness.train.critic import add_critic
@@ -209,7 +208,7 @@ def steps(config, n, *seeds, backend=None):
     state.backend = backend or backend_of(config)
     state.reference = copy.deepcopy(state.policy) if config.algo.kl != "none" else None
     add_critic(state, config.algo, config.optim)
-    mixture = Mixture(select(config.tasks.verified), difficulties=config.tasks.difficulties)
+    mixture = training_mixture(config)
     env = TextVectorEnv(len(seeds) * config.rl.problems * config.rl.group_size, mixture.tasks[0])
     reports = [rl_step(config, state, env, mixture) for _ in range(n)]
     weights = [[w[s].detach().clone() for w in state.policy.parameters()] for s in range(len(seeds))]
