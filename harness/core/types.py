@@ -87,7 +87,6 @@ class Rollouts:
     length: Tensor  # [B] int64, tokens of the row without padding
     prompt_length: Tensor  # [B] int64
     stop_reason: Tensor  # [B] int64, a StopReason
-    problem: Tensor  # [B] int64, index into the step's problems (0 … S·P - 1)
     seeds: int  # S
     group_size: int  # G
 

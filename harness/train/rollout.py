@@ -175,7 +175,7 @@ def _results(infos: dict[str, np.ndarray], overlong: Tensor) -> VerifierResults:
 
 def _rollouts(episodes: _Episodes, stop_reason: Tensor, seeds: int, group_size: int) -> Rollouts:
     """Without the columns that no row uses."""
-    used, rows, device = int(episodes.length.max()), len(stop_reason), stop_reason.device
+    used = int(episodes.length.max())
     return Rollouts(
         ids=episodes.ids[:, :used],
         loss_mask=episodes.loss_mask[:, :used],
@@ -184,7 +184,6 @@ def _rollouts(episodes: _Episodes, stop_reason: Tensor, seeds: int, group_size: 
         length=episodes.length,
         prompt_length=episodes.prompt_length,
         stop_reason=stop_reason,
-        problem=torch.arange(rows // group_size, device=device).repeat_interleave(group_size),
         seeds=seeds,
         group_size=group_size,
     )

@@ -1,6 +1,7 @@
 """On the native backend a stack of seeds leaves what their plain runs leave, to the last bit."""
 
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 
 from harness.config.compose import plain
@@ -36,7 +37,7 @@ CASES = {
 def reward_of_ids(inputs):
     """1 for some completions of two problems in three: an untrained policy is right about nothing."""
     rollouts = inputs.rollouts
-    problem = rollouts.problem % (rollouts.rows // rollouts.seeds // rollouts.group_size)
+    problem = torch.arange(rollouts.rows // rollouts.seeds).repeat(rollouts.seeds) // rollouts.group_size
     reward = (((rollouts.ids * rollouts.loss_mask).sum(1) % 4 == 0) & (problem % 3 > 0)).float()
     return Rewards(base=reward, outcome=reward)
 

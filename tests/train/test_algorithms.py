@@ -38,26 +38,6 @@ def test_every_algorithm_learns_the_toy_task(name):
     assert all(torch.isfinite(value).all() for report in reports for value in report.metrics.values())
 
 
-OPTIONS = [
-    ("algo=dapo", "optim.epochs=2", "optim.minibatches=2"),
-    ("rl.off_policy_steps=2", "algo=gspo"),
-    ("algo.kl=k1", "algo.kl_coefficient=0.1", "algo=reinforce_pp"),
-    ("algo.kl=k3", "algo.kl_coefficient=0.1", "algo.entropy_bonus=0.01", "reward.length_penalty=0.2"),
-    ("algo=sft", "rl.group_size=1"),
-    ("algo=ppo", "optim.minibatches=2"),
-    ("tasks.retire_at=0.25", "tasks.difficulties=[1]", "rl.problems=16"),
-]
-
-
-@pytest.mark.parametrize("settings", OPTIONS, ids=" ".join)
-def test_stacked_seeds_train_as_separate_runs_do_under_every_option(settings):
-    config = tiny(*settings)
-    _, stacked, _ = steps(config, 3, 4, 9)
-    for s, seed in enumerate((4, 9)):
-        for x, y in zip(stacked[s], steps(config, 3, seed)[1][0]):
-            torch.testing.assert_close(x, y, rtol=0, atol=1e-4)
-
-
 def test_the_policy_that_samples_is_so_many_updates_behind():
     """Its log-probs are those of the weights of two steps before, and the ratio is then not 1."""
     config = tiny("rl.off_policy_steps=2", "schedule.warmup=0")

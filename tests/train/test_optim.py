@@ -114,23 +114,19 @@ def muon_change(steps=1):
 
 
 def test_muon_turns_each_of_the_matrices_that_lie_side_by_side():
-    """Queries, keys and values have singular values of .2·sqrt(longer side) each; so has every other matrix."""
+    """Queries, keys and values have singular values of .2·sqrt(longer side) each, as every other matrix: a change is
+    then about as large as Adam's."""
     _, change = muon_change()
     parts = {
         "qkv": change["blocks.0.qkv"][0].chunk(3, dim=1),
         "gate_up": change["blocks.0.gate_up"][0].chunk(2, dim=1),
-        "down": [change["blocks.0.down"][0]],
+        "attention_out": change["blocks.0.attention_out"],
+        "down": change["blocks.0.down"],
     }
     for matrices in parts.values():
         for x in matrices:
             s = torch.linalg.svdvals(x) / (0.2 * max(x.shape) ** 0.5)
             assert ((s > 0.6) & (s < 1.3)).all()
-
-
-def test_muon_steps_are_about_as_large_as_adams():
-    _, change = muon_change()
-    for name in ("blocks.0.qkv", "blocks.0.attention_out", "blocks.0.gate_up", "blocks.0.down"):
-        assert 0.1 < change[name].square().mean().sqrt() < 0.3, name
 
 
 def test_what_is_no_matrix_of_a_block_is_trained_by_adamw():

@@ -9,9 +9,8 @@ import torch
 from envs import Problem, get
 from envs.base import Correctness
 from envs.splits import split_of
-from envs.vector import TextVectorEnv
 from harness.core.errors import UserError
-from harness.core.seeding import Key, keys
+from harness.core.seeding import Key
 from harness.policy.backends import eager
 from harness.policy.tokenizer import ANSWER, BOS, ENV, EOS, TURN, decode
 from harness.run.mixture import training_mixture
@@ -26,10 +25,9 @@ from harness.train.pretrain import (
     pretrain_step,
     update,
 )
-from harness.train.rollout import SamplingParams, gold_rollouts
 from tests.policy.conftest import BACKENDS, backend_named, needs_compiler
 from tests.toys import tiny, toy_state
-from tests.train.toy_rollouts import documents, parts, toy_problems
+from tests.train.toy_rollouts import documents, parts
 
 
 def test_a_document_is_prompt_and_answer_in_the_frame_of_an_episode():
@@ -169,13 +167,6 @@ def test_continued_pretraining_costs_what_rl_on_the_same_problems_costs(settings
     n = sum(w.numel() for w in state.policy.parameters()) - state.policy.embedding.numel()
     assert state.step == 20
     assert state.spent[0].flops_convention == pytest.approx(flops_per_token(config) * n * tokens, rel=0.01)
-
-
-def test_rl_tokens_count_what_rollouts_hold():
-    state, env, streams = toy_state(0), TextVectorEnv(6, "toy.symbolic"), keys("sampling", (0,), 0)
-    sampling = SamplingParams(1, 4, 1.0)
-    rollouts, _ = gold_rollouts(state.backend, state.policy, env, toy_problems(6), sampling, streams)
-    assert expected_rl_tokens(toy_problems(6), 3) == 3 * rollouts.length.sum().item()
 
 
 def test_documents_worth_some_tokens_hold_them_to_within_a_document():

@@ -83,12 +83,6 @@ def test_padding_does_not_change_the_gradient():
     assert_same(gradients(replace(batch, **wide)), gradients(batch))
 
 
-def test_the_order_of_problems_and_of_rows_does_not_change_the_gradient():
-    (batch,), (other,) = batches(toy_state(0)), batches(toy_state(0), order=[3, 0, 5, 1, 4, 2])
-    assert not torch.equal(batch.prompts, other.prompts)
-    assert_same(gradients(other), gradients(batch))
-
-
 def trained(keep_zero, rewards, steps=3):
     """Weights after a step with signal, to start Adam's momentum, then `steps` of the given rewards."""
     config = tiny("optim.weight_decay=0.1", "schedule.warmup=0")
@@ -195,6 +189,7 @@ def test_each_aggregation_is_the_mean_that_is_named(aggregation, denominator):
 def test_no_aggregation_depends_on_microbatches_or_on_the_order_of_rows(aggregation):
     settings = [f"algo.aggregation={aggregation}"]
     (batch,), (other,) = (batches(toy_state(0), order=order, settings=settings) for order in (None, [3, 0, 5, 1, 4, 2]))
+    assert not torch.equal(batch.prompts, other.prompts)
     assert_same(gradients(batch, "optim.micro_batch=2", *settings), gradients(batch, *settings))
     assert_same(gradients(other, *settings), gradients(batch, *settings))
 
@@ -224,11 +219,23 @@ def test_the_ratio_of_the_first_update_is_one():
     assert report.metrics["grad_norm"].item() > 0
 
 
-@pytest.mark.parametrize("reward", ["true_reward", "shuffled_within_group", "random_reward", "length_reward"])
-@pytest.mark.parametrize("minibatches", [1, 2])
-def test_stacked_seeds_train_as_separate_runs_do(reward, minibatches):
-    """Weight decay and unequal numbers of zero-advantage groups included."""
-    config = tiny(f"reward={reward}", f"optim.minibatches={minibatches}", "optim.weight_decay=0.1")
+OPTIONS = [
+    *((f"reward={name}", "optim.weight_decay=0.1") for name in ("true_reward", "shuffled_within_group")),
+    *((f"reward={name}", "optim.minibatches=2") for name in ("random_reward", "length_reward")),
+    ("algo=dapo", "optim.epochs=2", "optim.minibatches=2"),
+    ("rl.off_policy_steps=2", "algo=gspo"),
+    ("algo.kl=k1", "algo.kl_coefficient=0.1", "algo=reinforce_pp"),
+    ("algo.kl=k3", "algo.kl_coefficient=0.1", "algo.entropy_bonus=0.01", "reward.length_penalty=0.2"),
+    ("algo=sft", "rl.group_size=1"),
+    ("algo=ppo", "optim.minibatches=2"),
+    ("tasks.retire_at=0.25", "tasks.difficulties=[1]", "rl.problems=16"),
+]
+
+
+@pytest.mark.parametrize("settings", OPTIONS, ids=" ".join)
+def test_stacked_seeds_train_as_separate_runs_do(settings):
+    """Unequal numbers of zero-advantage groups included."""
+    config = tiny(*settings)
     _, stacked, reports = steps(config, 3, 4, 9, 2)
     for s, seed in enumerate((4, 9, 2)):
         _, (alone,), own = steps(config, 3, seed)

@@ -26,7 +26,7 @@ def test_rows_hold_prompt_and_completion_without_a_gap_and_log_probs_of_exactly_
     assert ((drawn < 16) & (drawn != EOS)).any()
     for row in range(rollouts.rows):
         n, length = rollouts.prompt_length[row], rollouts.length[row]
-        assert rollouts.ids[row, :n].tolist() == encode_prompt(problems[rollouts.problem[row]].prompt).tolist()
+        assert rollouts.ids[row, :n].tolist() == encode_prompt(problems[row // 4].prompt).tolist()
         assert rollouts.loss_mask[row].nonzero().flatten().tolist() == list(range(n, length))
     assert (rollouts.sampler_logprobs[~rollouts.loss_mask] == 0).all()
 
@@ -53,7 +53,9 @@ def test_a_list_of_problems_may_be_played_in_pieces(size):
 
 def test_completions_of_a_group_are_contiguous_and_differ():
     rollouts, _ = played(toy_state(0), toy_problems(3))
-    assert rollouts.problem.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    prompts = [tuple(row[:n]) for row, n in zip(rollouts.ids.tolist(), rollouts.prompt_length.tolist())]
+    assert [len(set(prompts[i : i + 4])) for i in (0, 4, 8)] == [1] * 3
+    assert len(set(prompts)) == 3
     assert len({tuple(row) for row in rollouts.ids[:4].tolist()}) > 1
 
 

@@ -120,8 +120,8 @@ def test_the_result_is_of_what_follows_the_last_ANSWER_drawn_or_forced(thinking)
     problems = toy_problems(16)
     _, rollouts, results = thought(problems, thinking)
     task, found = get(problems[0].task), []
-    for row, n, length, i in zip(rollouts.ids, rollouts.prompt_length, rollouts.length, rollouts.problem):
-        found.append(int(task.verify(problems[i], answer_text(row[n:length].tolist()))))
+    for i, (row, n, length) in enumerate(zip(*map_rows(rollouts))):
+        found.append(int(task.verify(problems[i // 4], answer_text(row[n:length].tolist()))))
     assert results.correctness.tolist() == found
     whole = [decode(row[n:length].tolist()) for row, n, length in zip(*map_rows(rollouts))]
     assert found != [int(task.verify(problems[0], text)) for text in whole]

@@ -24,7 +24,7 @@ def hand_made(
 ) -> RewardInputs:
     """Rows of one prompt token and `tokens` - 1 drawn ones; checks [S·P][G]."""
     correctness = torch.tensor(checks)
-    (groups, g), b = correctness.shape, correctness.numel()
+    b = correctness.numel()
     mask = torch.ones(b, tokens, dtype=torch.bool)
     mask[:, 0] = False
     rollouts = Rollouts(
@@ -35,9 +35,8 @@ def hand_made(
         length=torch.full((b,), tokens),
         prompt_length=torch.ones(b, dtype=torch.int64),
         stop_reason=torch.zeros(b, dtype=torch.int64),
-        problem=torch.arange(groups).repeat_interleave(g),
         seeds=seeds,
-        group_size=g,
+        group_size=correctness.shape[1],
     )
     form = torch.tensor(well_formed).flatten() if well_formed else torch.ones(b, dtype=torch.bool)
     results, lines = VerifierResults(correctness.flatten(), form), torch.zeros(b, tokens)
