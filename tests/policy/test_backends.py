@@ -240,7 +240,6 @@ def test_a_batch_is_cut_into_even_parts_only_where_memory_needs_it(name, tokens_
 @dataclass(frozen=True)
 class Inputs:
     x: Tensor
-    scale: float = 1.0
 
 
 def test_gradients_computes_the_function_of_its_inputs_each_time(backend):

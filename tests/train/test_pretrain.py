@@ -54,6 +54,7 @@ def test_the_share_of_wrong_answers_is_as_configured():
     docs = documents(2000, *settings, wrong=0.3, seed=1)
     right = [str(sum(map(int, p.rstrip("=").split("+")))) == a for p, _, a in map(parts, docs)]
     assert 1 - np.mean(right) == pytest.approx(0.3, abs=0.04)
+    assert {len(answer) for _, _, answer in map(parts, docs)} == {3, 4}  # a wrong one is of the same difficulty
 
 
 def test_the_loss_is_the_mean_of_next_token_losses_over_real_tokens():
@@ -138,12 +139,6 @@ def test_pretraining_lowers_the_loss_and_counts_what_it_read():
     assert state.spent[0].completions == 30 * 32
     n = sum(w.numel() for w in state.policy.parameters()) - state.policy.embedding.numel()
     assert state.spent[0].flops == state.spent[0].flops_convention == 6.0 * n * state.spent[0].tokens
-
-
-def test_a_wrong_answer_is_the_answer_of_another_problem_of_the_same_kind():
-    task, rng = get("addition.symbolic"), np.random.default_rng(0)
-    problem = task.draw(rng, 3)
-    assert all(len(pretrain._another(problem, rng, "train").answer) in (3, 4) for _ in range(20))
 
 
 # ---- the arm that goes on pretraining

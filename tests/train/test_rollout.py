@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from envs import Correctness, Problem, Reply, get
-from envs.splits import distinct_problems
 from harness.core.types import StopReason
 from harness.policy.logprobs import token_logprobs
 from harness.policy.tokenizer import ENV, EOS, TURN, decode, encode_prompt
@@ -112,12 +111,3 @@ def test_an_episode_without_room_for_its_next_turn_ends_as_wrong(counting):
     assert results.correctness.tolist() == [1, 1, 0, 0, 1, 1]
     assert results.well_formed[2:4].tolist() == [False, False]
     assert rollouts.stop_reason[2:4].tolist() == [int(StopReason.LENGTH)] * 2
-
-
-def test_training_and_test_problems_never_share_a_content():
-    lists = {s: distinct_problems(get("toy.symbolic"), 2, s, 50, 0) for s in ("train", "validation", "test")}
-    worded = {p.content for p in distinct_problems(get("toy.worded"), 2, "train", 50, 0)}
-    contents = {split: {p.content for p in problems} for split, problems in lists.items()}
-    assert not contents["train"] & contents["test"]
-    assert not contents["validation"] & (contents["test"] | contents["train"])
-    assert not worded & contents["test"]
