@@ -16,7 +16,7 @@ from harness.policy.backends import native
 from harness.policy.backends.backend import Backend
 from harness.policy.backends.cuda_graphs import CudaGraphsBackend
 from harness.policy.backends.eager import EagerBackend
-from harness.policy.backends.native.backend import NativeBackend
+from harness.policy.backends.native import NativeBackend
 from harness.run.job import new_state
 from harness.train.update import gradients
 

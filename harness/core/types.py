@@ -87,8 +87,6 @@ class Rollouts:
     length: Tensor  # [B] int64, tokens of the row without padding
     prompt_length: Tensor  # [B] int64
     stop_reason: Tensor  # [B] int64, a StopReason
-    problem: Tensor  # [B] int64, index into the step's problems (0 … S·P - 1)
-    seed_index: Tensor  # [B] int64
     seeds: int  # S
     group_size: int  # G
 
@@ -176,14 +174,14 @@ class Batch:
     def n_groups(self) -> int:
         return self.prompts.shape[1]
 
-    def select_groups(self, start: int, stop: int) -> "Batch":
+    def select_groups(self, groups: slice) -> "Batch":
         """A micro-batch of whole groups under the same denominator."""
-        if stop - start == self.n_groups:
+        if groups.stop - groups.start == self.n_groups:
             return self
         group_size = self.completions.shape[1] // self.n_groups
-        by_group = {name: getattr(self, name)[:, start:stop] for name in ("prompts", "prompt_length")}
+        by_group = {name: getattr(self, name)[:, groups] for name in ("prompts", "prompt_length")}
         shared = {"denominator", "loss_tokens", "update_tokens"}
-        rows = slice(start * group_size, stop * group_size)
+        rows = slice(groups.start * group_size, groups.stop * group_size)
         by_row = {name: x[:, rows] for name, x in tensors_of(self).items() if name not in shared | by_group.keys()}
         return replace(self, **by_group, **by_row)
 

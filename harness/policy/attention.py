@@ -4,7 +4,7 @@ Each maps qkv [S, N, 3, heads, head width] of one layer to [S, N, width]. All us
 sequences here they beat flash attention on a CPU.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -60,10 +60,6 @@ class KVCache:
         layers = [(k.index_select(0, at), v.index_select(0, at)) for k, v in self.layers]
         length = select_rows(self.length, subgroups, self.subgroup_size)
         return KVCache(layers, self.bias.index_select(0, at), length, self.used)
-
-    def decode_attention(self, rotation: Callable[[Tensor], Rotation]) -> "Decode":
-        """The attention of the next token."""
-        return Decode(self, rotation(self.length.unflatten(1, (-1, 1, self.subgroup_size))))
 
     def advance(self) -> None:
         """Counts the token that was just written."""

@@ -25,27 +25,18 @@ SPECIAL = range(16)  # ids that stand for no character
 RMS_EPSILON = 1e-6
 
 
-def _refuse(config: ModelConfig) -> None:
-    """Raises UserError for options that no stock architecture has."""
+def architecture(config: ModelConfig) -> dict[str, Any]:
+    """config.json of the stock architecture. Raises UserError for options that it lacks."""
     wanted = {"norm": "rmsnorm", "norm_position": "pre"}
-    wrong = [
-        f"model.{name}={getattr(config, name)}" for name, value in wanted.items() if getattr(config, name) != value
-    ]
-    if wrong:
+    if wrong := [f"model.{name}={own}" for name, value in wanted.items() if (own := getattr(config, name)) != value]:
         raise UserError(
             f"cannot export {', '.join(wrong)}",
             "Llama and Qwen3, which the folder would be read as, normalise with RMSNorm before each part",
             "train with " + " ".join(f"model.{name}={value}" for name, value in wanted.items()),
         )
-
-
-def architecture(config: ModelConfig) -> dict[str, Any]:
-    """config.json of the stock architecture. Raises UserError for options that it lacks."""
-    _refuse(config)
-    name = "qwen3" if config.qk_norm else "llama"
     return {
         "architectures": ["Qwen3ForCausalLM" if config.qk_norm else "LlamaForCausalLM"],
-        "model_type": name,
+        "model_type": "qwen3" if config.qk_norm else "llama",
         "vocab_size": config.vocab,
         "hidden_size": config.width,
         "intermediate_size": config.mlp,

@@ -89,11 +89,6 @@ def _packing(policy: Transformer, real: Tensor, mask: Tensor) -> Packing | None:
         return None
     # In bfloat16 a CPU's library prepares each new shape for longer than it then takes to compute.
     multiple = BF16_SHAPE_MULTIPLE if policy.product_dtype == torch.bfloat16 else 1
-    return Packing(_indices(wanted, multiple), wanted.shape[1])
-
-
-def _indices(real: Tensor, multiple: int = 1) -> Tensor:
-    """[S, M] indices of the True entries of `real` [S, N], in order; seeds with fewer are padded with others, and M is
-    rounded up to a multiple."""
-    most = -(-int(real.sum(1).max()) // multiple) * multiple
-    return (~real).to(torch.int8).argsort(dim=1, stable=True)[:, :most]
+    most = -(-int(wanted.sum(1).max()) // multiple) * multiple
+    # A stable sort puts what is wanted first, in order; seeds with less are padded with other tokens.
+    return Packing((~wanted).to(torch.int8).argsort(dim=1, stable=True)[:, :most], wanted.shape[1])

@@ -18,6 +18,7 @@ from harness.core.seeding import Key, torch_generator
 from harness.policy.attention import (
     Attention,
     CausalRows,
+    Decode,
     KVCache,
     Rotation,
     causal_mask,
@@ -130,7 +131,6 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig, seeds: int = 1, precision: str = "fp32"):
         super().__init__()
         self.config, self.seeds, self.precision = config, seeds, precision
-        self._unseen_changes = 0
         self.embedding = nn.Parameter(torch.empty(seeds, config.vocab, config.width))
         self.blocks = nn.ModuleList(Block(config, seeds) for _ in range(config.layers))
         if config.has_final_norm:
@@ -162,11 +162,7 @@ class Transformer(nn.Module):
     @property
     def weights_version(self) -> int:
         """Grows whenever a weight changes: backends hold copies of the weights in layouts of their own."""
-        return self._unseen_changes + sum(weight._version for weight in self.parameters())
-
-    def mark_weights_changed(self) -> None:
-        """For changes that PyTorch's version counters miss: through `.data`, a NumPy array, another process."""
-        self._unseen_changes += 1
+        return sum(weight._version for weight in self.parameters())
 
     def lr_factor(self, name: str) -> float:
         """Factor on a parameter's learning rate under Adam: muP's 1/width for all that is summed over the width."""
@@ -225,13 +221,11 @@ class Transformer(nn.Module):
 
     def decode(self, ids: Tensor, cache: KVCache, weights: list[Weights] | None = None) -> Tensor:
         """The next token of each row, ids [S, R] -> hidden state [S, R, width]; the cache grows by it."""
-        hidden = self.flat_hidden(ids, cache.decode_attention(self._clamped_rotation), weights)
+        # Rows that have ended may stand beyond the context while others go on.
+        positions = cache.length.clamp(max=self.config.context - 1).unflatten(1, (-1, 1, cache.subgroup_size))
+        hidden = self.flat_hidden(ids, Decode(cache, self.rotation(positions)), weights)
         cache.advance()
         return hidden
-
-    def _clamped_rotation(self, positions: Tensor) -> Rotation:
-        """`rotation`, for rows that have ended too: they may stand beyond the context while others go on."""
-        return self.rotation(positions.clamp(max=self.config.context - 1))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[S, ..., width] -> float32 [S, ..., vocab]; the final norm's gain is folded in."""

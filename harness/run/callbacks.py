@@ -94,10 +94,10 @@ def metrics_rows(spent: Sequence[Spent], step: StepReport) -> list[dict[str, flo
     values = torch.stack([value.to(device, torch.float64) for value in step.metrics.values()], dim=1).tolist()
     names = ["optim/lr" if name == "lr" else f"train/{name}" for name in step.metrics]
     shared = {f"time/{name}": value for name, value in step.seconds.items()}
-    if step.sampled is not None:
-        seconds, rollouts = sum(step.seconds.values()), step.sampled.rollouts
-        shared["perf/tokens_per_s"] = float(rollouts.length.sum()) / seconds
-        shared["perf/completions_per_s"] = rollouts.rows / seconds
+    if step.rollouts is not None:
+        seconds = sum(step.seconds.values())
+        shared["perf/tokens_per_s"] = float(step.rollouts.length.sum()) / seconds
+        shared["perf/completions_per_s"] = step.rollouts.rows / seconds
     return [compute_metrics(own) | dict(zip(names, numbers)) | shared for own, numbers in zip(spent, values)]
 
 

@@ -28,21 +28,6 @@ def all_equal(x: Tensor, valid: Tensor) -> Tensor:
     return high <= low
 
 
-def zero_advantage_groups(
-    advantage: Advantage,
-    rewards: Rewards,
-    values: Tensor | None,
-    rollouts: Rollouts,
-    config: AlgoConfig,
-    advantages: Tensor,
-) -> Tensor:
-    """[S, P] bool: every advantage of the group is exactly zero under its base reward, before shaping and KL.
-    `advantages`: those under `rewards`, which are the same ones where nothing shapes them."""
-    if rewards.outcome is not rewards.base or rewards.token is not None:
-        advantages = advantage(Rewards(base=rewards.base, outcome=rewards.base), values, rollouts, config)
-    return (rollouts.grouped(advantages) == 0).flatten(2).all(-1)
-
-
 def total_reward(rewards: Rewards) -> Tensor:
     """[B]: outcome and token rewards of a completion, summed; NaN where it is unscorable."""
     return rewards.outcome if rewards.token is None else rewards.outcome + rewards.token.sum(1)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.config.schema import Config
-from harness.core.registry import AlgorithmTraits, register_algorithm_traits
+from harness.core.registry import ALGORITHM_TRAITS, AlgorithmTraits, register_algorithm_traits
 from harness.core.types import Rollouts, VerifierResults
 from harness.train import advantages, losses
 from harness.train.rollout import gold_rollouts, rollout
@@ -18,11 +18,6 @@ class Algorithm:
     advantage: advantages.Advantage
     loss: losses.Loss
     episodes: Callable[..., tuple[Rollouts, VerifierResults]] = rollout
-
-    @property
-    def samples(self) -> bool:
-        """Whether the policy samples, rather than learning from gold answers."""
-        return self.episodes is rollout
 
 
 ALGORITHMS: dict[str, Algorithm] = {
@@ -53,7 +48,7 @@ def flops_per_token(config: Config) -> int:
     """By the field's convention, in units of weights x tokens: 2 to sample, 6 for each epoch of updates, 2 for a pass
     of the reference, 2 for one of a reward model, whose training before RL is not counted; a critic, which has as many
     weights as the policy, has a forward pass and an update too."""
-    sampling = 2 if ALGORITHMS[config.algo.name].samples else 0
+    sampling = 2 if ALGORITHM_TRAITS[config.algo.name].samples else 0
     critic = config.algo.critic is not None
     forward_passes = (config.algo.kl != "none") + (config.reward.model is not None) + critic
     return sampling + 6 * config.optim.epochs * (1 + critic) + 2 * forward_passes

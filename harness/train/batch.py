@@ -9,7 +9,7 @@ from torch import Tensor
 from harness.config.schema import AlgoConfig, OptimConfig
 from harness.core.seeding import Key, uniforms
 from harness.core.types import Batch, Rewards, Rollouts
-from harness.train.advantages import Advantage, token_returns, zero_advantage_groups
+from harness.train.advantages import Advantage, token_returns
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class ScoredRollouts:
     rollouts: Rollouts
     advantages: Tensor  # [B, T]
     scorable: Tensor  # [B] bool
-    zero_advantage: Tensor  # [S, P] bool: groups whose advantages are all exactly zero under the base reward
+    zero_advantage: Tensor  # [S, P] bool: groups whose advantages are all exactly zero, before shaping and KL
     keep: Tensor  # [S, P] bool: groups that take part in the update
     ref_logprobs: Tensor | None = None  # [B, T]
     values: Tensor | None = None  # [B, T]
@@ -37,7 +37,10 @@ def score_rollouts(
     """Advantages, the critic's targets, and which groups the update needs: those of zero advantage only where a KL, an
     entropy bonus or a critic learns from them."""
     advantages = advantage(rewards, values, rollouts, algo)
-    zero = zero_advantage_groups(advantage, rewards, values, rollouts, algo, advantages)
+    of_base = advantages
+    if rewards.outcome is not rewards.base or rewards.token is not None:
+        of_base = advantage(Rewards(rewards.base, rewards.base), values, rollouts, algo)
+    zero = (rollouts.grouped(of_base) == 0).flatten(2).all(-1)
     returns = token_returns(rewards, values, rollouts, algo)
     scorable, keep = ~rewards.base.isnan(), ~zero | algo.needs_all_groups
     return ScoredRollouts(rollouts, advantages, scorable, zero, keep, ref_logprobs, values, returns)

@@ -43,17 +43,8 @@ MAX_REDRAWS = 20  # of a solved problem; a mixture with hardly another one keeps
 Solved = dict[tuple[str, int], int]  # (task, content hash) -> the step that solved it
 
 
-def initial_success(mixture: Mixture, seeds: int, target: float | None) -> Tensor | None:
-    """The success estimate of each cell, [S, cells], before anything was drawn: the target. None without a target."""
-    return None if target is None else torch.full((seeds, len(mixture.cells())), target, dtype=torch.float64)
-
-
-def sampling_probabilities(
-    mixture: Mixture, success: Tensor | None, target: float | None, seeds: int
-) -> Sequence[np.ndarray | None]:
-    """For each seed the probability of each cell, [cells]; None: the mixture's own."""
-    if success is None or target is None:
-        return [None] * seeds
+def sampling_probabilities(mixture: Mixture, success: Tensor, target: float) -> list[np.ndarray]:
+    """For each seed the probability of each cell, [cells], at this estimated success [S, cells]."""
     own = np.array([probability for *_, probability in mixture.cells()])
     tilted = own * np.exp(-0.5 * ((success.numpy() - target) / TARGET_STD) ** 2)
     return list((1 - MIN_SHARE) * tilted / tilted.sum(1, keepdims=True) + MIN_SHARE * own)
@@ -62,27 +53,23 @@ def sampling_probabilities(
 def draw_problems(
     cfg: Config, state: TrainState, mixture: Mixture
 ) -> tuple[list[Problem], Sequence[np.ndarray | None]]:
-    """This step's problems, S·P, seed-major, and each seed's `sampling_probabilities`. Begins state.success and
-    state.pools."""
+    """This step's problems, S·P, seed-major, and for each seed the probability of each cell, [cells]; None: the
+    mixture's own. Begins state.success, at the target, and state.pools."""
+    n, seeds, generators = cfg.rl.problems, len(state.seeds), [key.generator() for key in state.keys("problems")]
     if cfg.tasks.distinct_problems is not None:
         state.pools = state.pools or tuple(pool_of_seed(cfg.tasks, mixture, seed) for seed in state.seeds)
-        drawn = (pool.draw(cfg.rl.problems, key.generator()) for pool, key in zip(state.pools, state.keys("problems")))
-        return [problem for of_seed in drawn for problem in of_seed], [None] * len(state.seeds)
+        drawn = (pool.draw(n, rng) for pool, rng in zip(state.pools, generators))
+        return [problem for of_seed in drawn for problem in of_seed], [None] * seeds
+    probabilities: Sequence[np.ndarray | None] = [None] * seeds
     if cfg.tasks.sequence:
-        probabilities = [phase_probabilities(cfg, mixture, state.step)] * len(state.seeds)
-        return _draw_by_seed(cfg, state, mixture, probabilities), probabilities
-    if state.success is None:
-        state.success = initial_success(mixture, len(state.seeds), cfg.tasks.target_success)
-    probabilities = sampling_probabilities(mixture, state.success, cfg.tasks.target_success, len(state.seeds))
-    return _draw_by_seed(cfg, state, mixture, probabilities), probabilities
-
-
-def _draw_by_seed(
-    cfg: Config, state: TrainState, mixture: Mixture, probabilities: Sequence[np.ndarray | None]
-) -> list[Problem]:
-    streams = zip(probabilities, state.solved, state.keys("problems"))
-    drawn = (draw(mixture, p, solved, cfg.rl.problems, key.generator()) for p, solved, key in streams)
-    return [problem for of_seed in drawn for problem in of_seed]
+        probabilities = [phase_probabilities(cfg, mixture, state.step)] * seeds
+    elif (target := cfg.tasks.target_success) is not None:
+        if state.success is None:
+            state.success = torch.full((seeds, len(mixture.cells())), target, dtype=torch.float64)
+        probabilities = sampling_probabilities(mixture, state.success, target)
+    streams = zip(probabilities, state.solved, generators)
+    drawn = (draw(mixture, p, solved, n, rng) for p, solved, rng in streams)
+    return [problem for of_seed in drawn for problem in of_seed], probabilities
 
 
 def phase_probabilities(cfg: Config, mixture: Mixture, step: int) -> np.ndarray:

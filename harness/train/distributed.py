@@ -8,7 +8,7 @@ problem, so the tokens are those of one process; sums in another order differ by
 import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -22,10 +22,9 @@ from envs.vector import TextVectorEnv
 from harness.core.errors import UserError
 from harness.core.seeding import Key
 from harness.core.signals import Stopped
-from harness.core.types import Batch, Rollouts, VerifierResults, to_device
+from harness.core.types import Rollouts, VerifierResults, tensors_of, to_device
 from harness.policy.backends.backend import Backend
 from harness.policy.backends.eager import even_slices
-from harness.policy.tokenizer import PAD
 from harness.policy.transformer import Transformer
 from harness.train.rollout import SamplingParams, rollout
 
@@ -58,12 +57,6 @@ def shard(count: int) -> slice:
     return even_slices(count, world_size())[rank()]
 
 
-def shard_groups(batch: Batch) -> Batch:
-    """This rank's groups of a minibatch."""
-    own = shard(batch.n_groups)
-    return batch.select_groups(own.start, own.stop)
-
-
 def all_gather(item: Any) -> list[Any]:
     """Every rank's item, in the order of ranks."""
     items: list[Any] = [None] * world_size()
@@ -94,25 +87,19 @@ def sharded_rollout(
     rollouts, results = rollout(backend, policy, own_env, part, sampling, keys, stream_ids)
     cpu, device = torch.device("cpu"), rollouts.ids.device
     shards = all_gather((to_device(rollouts, cpu), to_device(results, cpu)))
-    whole = replace(
-        concatenate([r for r, _ in shards], len(keys), {"ids": PAD}),
-        problem=torch.arange(len(problems)).repeat_interleave(g),
-        seed_index=torch.arange(len(keys)).repeat_interleave(count * g),
-    )
-    return to_device(whole, device), to_device(concatenate([r for _, r in shards], len(keys), {}), device)
+    whole, verified = (to_device(concatenate(parts, len(keys)), device) for parts in zip(*shards))
+    return whole, verified
 
 
-def concatenate(shards: Sequence[Any], seeds: int, padding: dict[str, int]) -> Any:
-    """Dataclasses of tensors [S·n, …] or [S·n, T] as one, seed-major, right-padded to the longest T."""
+def concatenate(shards: Sequence[Any], seeds: int) -> Any:
+    """Dataclasses of tensors [S·n, …] or [S·n, T] as one, seed-major, right-padded with 0 to the longest T."""
     values = {}
-    for f in fields(shards[0]):
-        parts = [getattr(one, f.name) for one in shards]
-        if not isinstance(parts[0], Tensor):
-            continue
-        if parts[0].dim() == 2:
+    for name, first in tensors_of(shards[0]).items():
+        parts = [getattr(one, name) for one in shards]
+        if first.dim() == 2:
             width = max(part.shape[1] for part in parts)
-            parts = [pad(part, (0, width - part.shape[1]), value=padding.get(f.name, 0)) for part in parts]
-        values[f.name] = torch.cat([part.unflatten(0, (seeds, -1)) for part in parts], dim=1).flatten(0, 1)
+            parts = [pad(part, (0, width - part.shape[1])) for part in parts]
+        values[name] = torch.cat([part.unflatten(0, (seeds, -1)) for part in parts], dim=1).flatten(0, 1)
     return replace(shards[0], **values)
 
 

@@ -45,6 +45,11 @@ def _exp(x: Tensor) -> Tensor:
     return x.clamp(-20, 20).exp()
 
 
+def _importance(inputs: LossInputs) -> Tensor:
+    """policy / sampler, with gradient: under it a mean over the sampler's tokens is one over the policy's."""
+    return _exp(log_ratio(inputs))
+
+
 def k3(difference: Tensor) -> Tensor:
     """exp(d) - d - 1, never negative: with d = log q/p at tokens of p it estimates KL(p | q) (Schulman 2020,
     "Approximating KL divergence", http://joschu.net/blog/kl-approx.html)."""
@@ -70,7 +75,7 @@ def _surrogate(ratio: Tensor, inputs: LossInputs, config: AlgoConfig) -> tuple[T
 def clipped_policy_gradient(inputs: LossInputs, config: AlgoConfig) -> tuple[Tensor, dict[str, Tensor]]:
     """PPO's clipped surrogate, token by token; at ratio 1 its gradient is REINFORCE's. With clip_high above clip_low it
     is DAPO's (arXiv 2503.14476, eq. 10)."""
-    return _surrogate(_exp(log_ratio(inputs)), inputs, config)
+    return _surrogate(_importance(inputs), inputs, config)
 
 
 def sequence_policy_gradient(inputs: LossInputs, config: AlgoConfig) -> tuple[Tensor, dict[str, Tensor]]:
@@ -83,7 +88,7 @@ def sequence_policy_gradient(inputs: LossInputs, config: AlgoConfig) -> tuple[Te
 def clipped_importance_weights(inputs: LossInputs, config: AlgoConfig) -> tuple[Tensor, dict[str, Tensor]]:
     """REINFORCE under a clipped weight that takes no gradient, so that every token keeps one (CISPO: MiniMax-M1,
     arXiv 2506.13585, eq. 4-5)."""
-    ratio = _exp(log_ratio(inputs)).detach()
+    ratio = _importance(inputs).detach()
     weight = ratio.clamp(1 - config.clip_low, 1 + config.clip_high)
     return -_weighted(weight * inputs.advantages * inputs.logprobs, inputs), _metrics(ratio != weight, inputs)
 
@@ -92,11 +97,6 @@ def likelihood(inputs: LossInputs, config: AlgoConfig) -> tuple[Tensor, dict[str
     """-advantage · log p, whichever policy drew the token: supervised fine-tuning where the advantage is 0 or 1."""
     clipped = torch.zeros_like(inputs.mask)
     return -_weighted(inputs.advantages * inputs.logprobs, inputs), _metrics(clipped, inputs)
-
-
-def _importance(inputs: LossInputs) -> Tensor:
-    """policy / sampler, with gradient: under it a mean over the sampler's tokens is one over the policy's."""
-    return _exp(log_ratio(inputs))
 
 
 def _k2_term(inputs: LossInputs, difference: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from harness.core.types import Batch, RewardInputs, Rewards, Rollouts, StopReaso
 from harness.policy.transformer import parameter_count
 from harness.train.advantages import total_reward
 from harness.train.algorithms import flops_per_token
-from harness.train.process_reward import scratchpad_metrics
 from harness.train.state import TrainState
 
 
@@ -56,4 +55,6 @@ def rollout_metrics(inputs: RewardInputs, rewards: Rewards, zero_advantage: Tens
         "truncated": mean(rollouts.stop_reason == int(StopReason.LENGTH)),
         "entropy": -logprobs / drawn.clamp(min=1),
     }
-    return metrics | scratchpad_metrics(inputs.line_rewards, rollouts.seeds)
+    if inputs.line_rewards is not None:  # the share of the gold scratchpads' lines that the completions have
+        metrics["scratchpad_lines_correct"] = mean(inputs.line_rewards.sum(1))
+    return metrics

@@ -32,7 +32,7 @@ from harness.train.algorithms import flops_per_token
 from harness.train.curriculum import draw_problems
 from harness.train.optim import accumulate_gradients, clip_gradients, learning_rate_factor, set_learning_rate
 from harness.train.rollout import gold_scratchpad
-from harness.train.state import OnStep, StepReport, Stopwatch, TrainState, check_finite, gradients_of
+from harness.train.state import StepReport, Stopwatch, TrainState, check_finite, gradients_of
 from harness.train.synthetic import Teacher, synthetic_documents
 
 Shares = float | Mapping[str, float]
@@ -63,11 +63,6 @@ def document_shares(base: BaseConfig, corpus: Mixture) -> dict[str, Any]:
 
 def _per_problem(share: Shares, problems: Sequence[Problem]) -> np.ndarray | float:
     return np.array([share[problem.task] for problem in problems]) if isinstance(share, Mapping) else share
-
-
-def _another(problem: Problem, rng: np.random.Generator, split: str) -> Problem:
-    """A problem of the same task and difficulty."""
-    return draw_in_split(get(problem.task), problem.difficulty, split, rng)
 
 
 def document(problem: Problem, answer: str, scratchpad: str | None = None, has_calls: bool = True) -> np.ndarray:
@@ -101,7 +96,7 @@ def draw_documents(
     `scratchpad_share` and `calls_share`: of all documents alike, or by task."""
     problems = mixture.draw(n, rng, split)
     wrong = rng.random(n) < _per_problem(label_noise, problems)
-    solved = [_another(p, rng, split) if w else p for p, w in zip(problems, wrong)]
+    solved = [draw_in_split(get(p.task), p.difficulty, split, rng) if w else p for p, w in zip(problems, wrong)]
     # From streams of their own: the same problems, right and wrong, whatever the share and the corpus's errors.
     streams = rng.spawn(2 if any(task.corpus_answer for task in mixture.tasks) else 1)
     solved = [_as_in_corpus(s, streams[-1]) for s in solved]
@@ -157,31 +152,20 @@ def _step(
 def _drawn(cfg: BaseConfig, corpus: Mixture, teacher: Teacher | None, key: Key) -> list[np.ndarray]:
     """The documents of a step: of the corpus, or, in a later generation, of the teacher but for those that stay
     original. A generation's streams go on where those of the one before ended."""
+    of_corpus = partial(draw_documents, corpus, **document_shares(cfg, corpus))
     if (synthetic := cfg.synthetic) is None:
-        return _from_corpus(cfg, corpus, cfg.documents, key)
+        return of_corpus(cfg.documents, rng=key.generator())
     if teacher is None:
         raise ValueError(f"generation {cfg.generation} is pretrained on what the one before wrote: give its teacher")
     key = replace(key, step=cfg.generation * cfg.steps + key.step)
-    originals = _from_corpus(cfg, corpus, round(synthetic.original_share * cfg.documents), key)
+    originals = of_corpus(round(synthetic.original_share * cfg.documents), rng=key.generator())
     return originals + synthetic_documents(cfg, corpus, cfg.documents - len(originals), teacher, key)
-
-
-def _from_corpus(cfg: BaseConfig, corpus: Mixture, n: int, key: Key) -> list[np.ndarray]:
-    return draw_documents(corpus, n, rng=key.generator(), **document_shares(cfg, corpus))
 
 
 def pretrain_step(cfg: BaseConfig, state: TrainState, corpus: Mixture, teacher: Teacher | None = None) -> StepReport:
     """One update on fresh documents; teacher: who writes them, for a base of a later generation."""
     lr = cfg.optim.lr * learning_rate_factor(cfg.schedule, state.step, cfg.steps)
     return _step(state, partial(_drawn, cfg, corpus, teacher), "documents", cfg.optim, lr)
-
-
-def pretrain(
-    cfg: BaseConfig, state: TrainState, corpus: Mixture, until: int, on_step: OnStep, teacher: Teacher | None = None
-) -> None:
-    """Steps from state.step to `until`, calling `on_step` after each."""
-    while state.step < until:
-        on_step(state, pretrain_step(cfg, state, corpus, teacher))
 
 
 def held_out_documents(cfg: BaseConfig, n: int, seed: int, context: int) -> list[np.ndarray]:

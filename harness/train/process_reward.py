@@ -35,16 +35,12 @@ def line_rewards(rollouts: Rollouts, problems: Sequence[Problem], thinking: int 
         return None
     gold = [_characters(encode(get(p.task).scratchpad(p))).split(LINE_BREAK) for p in problems]
     rewards = np.zeros(rollouts.ids.shape, dtype=np.float32)
-    extents = zip(*(x.tolist() for x in (rollouts.problem, rollouts.prompt_length, rollouts.length)))
-    for row, ids, (problem, start, end) in zip(rewards, rollouts.ids.tolist(), extents):
+    extents = zip(rollouts.prompt_length.tolist(), rollouts.length.tolist())
+    for i, (row, ids, (start, end)) in enumerate(zip(rewards, rollouts.ids.tolist(), extents)):
+        expected_lines = gold[i // rollouts.group_size]
         scratchpad, has_answer, _ = _characters(ids[start:end]).partition(chr(ANSWER))
-        for line, expected in zip(scratchpad.split(LINE_BREAK) if has_answer else (), gold[problem]):
+        for line, expected in zip(scratchpad.split(LINE_BREAK) if has_answer else (), expected_lines):
             if line and line == expected:
-                row[start + len(line) - 1] = round(RESOLUTION / len(gold[problem])) / RESOLUTION
+                row[start + len(line) - 1] = round(RESOLUTION / len(expected_lines)) / RESOLUTION
             start += len(line) + 1
     return torch.from_numpy(rewards).to(rollouts.ids.device)
-
-
-def scratchpad_metrics(rewards: Tensor | None, seeds: int) -> dict[str, Tensor]:
-    """scratchpad_lines_correct [S]: share of the gold scratchpads' lines that the completions have."""
-    return {} if rewards is None else {"scratchpad_lines_correct": rewards.sum(1).view(seeds, -1).mean(1)}

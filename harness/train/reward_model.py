@@ -16,7 +16,7 @@ from envs.vector import TextVectorEnv
 from harness.config.schema import Config
 from harness.core.seeding import Key, keys, uniforms
 from harness.core.types import Rollouts
-from harness.train.optim import clip_gradients, make_optimizer, set_learning_rate, zero_gradients
+from harness.train.optim import accumulate_gradients, clip_gradients, make_optimizer, set_learning_rate
 from harness.train.rollout import SamplingParams, rollout
 from harness.train.state import TrainState
 
@@ -59,6 +59,7 @@ def train_reward_model(
     assert model is not None
     assert learned is not None
     optimizer = make_optimizer(model.requires_grad_(True), cfg.optim)
+    weights = list(model.parameters())
     set_learning_rate(optimizer, learned.lr)
     for step in range(learned.steps):
         draws = keys("preference_problems", state.seeds, step)
@@ -68,10 +69,10 @@ def train_reward_model(
         pairs = (len(state.seeds), -1, 2)
         labels = keys("preference_labels", state.seeds, step)
         first = preferred((results.correctness == int(Correctness.CORRECT)).view(pairs), learned.label_noise, labels)
-        zero_gradients(model)
         rewards = predicted_reward(state, rollouts)
         assert rewards is not None
-        preference_loss(rewards.view(pairs), first).sum().backward()
+        loss = preference_loss(rewards.view(pairs), first).sum()
+        accumulate_gradients(weights, [(loss, torch.autograd.grad(loss, weights))])
         clip_gradients(model, cfg.optim.grad_clip)
         optimizer.step()
     model.requires_grad_(False)

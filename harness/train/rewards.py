@@ -32,18 +32,21 @@ def _row_uniforms(rollouts: Rollouts, keys: Sequence[Key]) -> Tensor:
     return uniforms(keys, rows, zero).flatten()
 
 
+def _scored(reward: Tensor, inputs: RewardInputs) -> Rewards:
+    """This reward of each row, [B], but for those that are unscorable."""
+    reward = reward.masked_fill(~scorable(inputs.results), float("nan"))
+    return Rewards(base=reward, outcome=reward)
+
+
 def true_reward(inputs: RewardInputs) -> Rewards:
     """1 where the verifier accepts the answer."""
-    reward = correctness(inputs)
-    return Rewards(base=reward, outcome=reward)
+    return _scored(correctness(inputs), inputs)
 
 
 def random_reward(inputs: RewardInputs) -> Rewards:
     """Bernoulli, its mean matched to the seed's true reward of this step (arXiv 2506.10947)."""
-    truth = correctness(inputs)
-    mean = truth.unflatten(0, (inputs.rollouts.seeds, -1)).nanmean(dim=1)[inputs.rollouts.seed_index]
-    reward = (_row_uniforms(inputs.rollouts, inputs.keys) < mean).float().masked_fill(truth.isnan(), float("nan"))
-    return Rewards(base=reward, outcome=reward)
+    truth, drawn = map(inputs.rollouts.by_seed, (correctness(inputs), _row_uniforms(inputs.rollouts, inputs.keys)))
+    return _scored((drawn < truth.nanmean(1, keepdim=True)).float().flatten(), inputs)
 
 
 def shuffled_within_group(inputs: RewardInputs) -> Rewards:
@@ -55,14 +58,12 @@ def shuffled_within_group(inputs: RewardInputs) -> Rewards:
     # Unscorable rows sort last on both sides, so scorable rewards go to scorable rows only.
     source = torch.argsort(missing.to(rank.dtype), dim=-1, stable=True)
     target = torch.argsort(torch.where(missing, 2.0, rank), dim=-1)
-    reward = torch.empty_like(truth).scatter_(-1, target, truth.gather(-1, source)).flatten()
-    return Rewards(base=reward, outcome=reward)
+    return _scored(torch.empty_like(truth).scatter_(-1, target, truth.gather(-1, source)).flatten(), inputs)
 
 
 def format_reward(inputs: RewardInputs) -> Rewards:
     """1 for a well-formed answer, correct or not."""
-    reward = inputs.results.well_formed.float().masked_fill(~scorable(inputs.results), float("nan"))
-    return Rewards(base=reward, outcome=reward)
+    return _scored(inputs.results.well_formed.float(), inputs)
 
 
 def length_reward(inputs: RewardInputs) -> Rewards:
@@ -73,16 +74,13 @@ def length_reward(inputs: RewardInputs) -> Rewards:
     length = rollouts.loss_mask.sum(1) - (rollouts.stop_reason == int(StopReason.STOP)).long()
     length, correct = rollouts.grouped(length), rollouts.grouped(inputs.results.correctness == int(Correctness.CORRECT))
     same_length = length[..., :, None] == length[..., None, :]
-    as_a_correct_one = (same_length & correct[..., None, :]).any(-1).flatten()
-    reward = as_a_correct_one.float().masked_fill(~scorable(inputs.results), float("nan"))
-    return Rewards(base=reward, outcome=reward)
+    return _scored((same_length & correct[..., None, :]).any(-1).float().flatten(), inputs)
 
 
 def learned_reward(inputs: RewardInputs) -> Rewards:
     """The output of a model of preferences (harness/train/reward_model.py)."""
     assert inputs.predicted_reward is not None
-    reward = inputs.predicted_reward.masked_fill(~scorable(inputs.results), float("nan"))
-    return Rewards(base=reward, outcome=reward)
+    return _scored(inputs.predicted_reward, inputs)
 
 
 def process_reward(inputs: RewardInputs) -> Rewards:

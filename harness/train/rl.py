@@ -16,10 +16,9 @@ from harness.train.critic import token_values, value_metrics
 from harness.train.curriculum import add_solved, curriculum_metrics, draw_problems, update_success_rates
 from harness.train.distributed import sharded_rollout
 from harness.train.metrics import mean_metrics, rollout_metrics, spent_after
-from harness.train.reference import behavior_policy, reference_logprobs
 from harness.train.rewards import compute_rewards, reward_inputs
 from harness.train.rollout import training_sampling
-from harness.train.state import OnStep, SampledRollouts, StepReport, Stopwatch, TrainState, check_finite
+from harness.train.state import StepReport, Stopwatch, TrainState, behavior_policy, check_finite, reference_logprobs
 from harness.train.update import update
 
 
@@ -49,10 +48,4 @@ def rl_step(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture
     metrics = mean_metrics(updates) | rollout_metrics(inputs, rewards, scored.zero_advantage) | value_metrics(scored)
     metrics |= curriculum_metrics(cfg, mixture, probabilities, state.solved)
     state.spent = spent_after(cfg, state, rollouts, batches, sum(watch.seconds.values()))
-    return StepReport(step, metrics, watch.seconds, SampledRollouts(rollouts, results, rewards))
-
-
-def train_rl(cfg: Config, state: TrainState, env: TextVectorEnv, mixture: Mixture, until: int, on_step: OnStep) -> None:
-    """Steps from state.step to `until`, calling `on_step` after each."""
-    while state.step < until:
-        on_step(state, rl_step(cfg, state, env, mixture))
+    return StepReport(step, metrics, watch.seconds, rollouts, results, rewards)

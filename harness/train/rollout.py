@@ -14,17 +14,10 @@ from envs.registry import get
 from envs.vector import TextVectorEnv
 from harness.config.schema import Config
 from harness.core.seeding import Key, uniforms
-from harness.core.types import Completions, Rollouts, SampleRequest, StopReason, VerifierResults
+from harness.core.types import Rollouts, SampleRequest, StopReason, VerifierResults
 from harness.policy.backends.backend import Backend
 from harness.policy.backends.eager import pad_rows
-from harness.policy.tokenizer import (
-    ANSWER,
-    PAD,
-    answer_texts,
-    encode_completion,
-    encode_prompt,
-    encode_reply,
-)
+from harness.policy.tokenizer import ANSWER, PAD, answer_texts, encode_completion, encode_prompt, encode_reply
 from harness.policy.transformer import Transformer
 
 TURN_STRIDE = 1 << 16  # positions of one turn's uniforms
@@ -100,10 +93,6 @@ class _Episodes:
             self.logprobs = self.logprobs.where(~new, logprobs.gather(1, source))
         self.length = self.length + count
 
-    def append_completions(self, completions: Completions, turn: int) -> None:
-        ids, sampled, logprobs = (x.flatten(0, 1) for x in (completions.ids, completions.sampled, completions.logprobs))
-        self.append(ids, completions.length.flatten(), turn, sampled, logprobs)
-
 
 def _pad(rows: Sequence[np.ndarray], device: torch.device) -> tuple[Tensor, Tensor]:
     """Right-padded [len(rows), longest] and lengths."""
@@ -159,10 +148,12 @@ def rollout(
     active = torch.ones(len(prompt_ids), dtype=torch.bool, device=device)
     overlong, stop_reason = torch.zeros_like(active), torch.zeros_like(prompt_length)
     for turn in range(sampling.max_turns):
-        completions = backend.sample(policy, _request(episodes, sampling, keys, rows, turn, active))
-        episodes.append_completions(completions, turn)
-        stop_reason = torch.where(active, completions.stop_reason.flatten(), stop_reason)
-        texts, _, terminations, truncations, infos = env.step(_answers(completions))
+        drawn = backend.sample(policy, _request(episodes, sampling, keys, rows, turn, active))
+        ids, length = drawn.ids.flatten(0, 1), drawn.length.flatten()
+        episodes.append(ids, length, turn, drawn.sampled.flatten(0, 1), drawn.logprobs.flatten(0, 1))
+        stop_reason = torch.where(active, drawn.stop_reason.flatten(), stop_reason)
+        answers = answer_texts(ids.cpu().numpy(), length.cpu().numpy())
+        texts, _, terminations, truncations, infos = env.step(answers)
         active = torch.from_numpy(~(terminations | truncations)).to(device) & ~overlong
         if turn + 1 == sampling.max_turns or not active.any():
             break
@@ -175,11 +166,6 @@ def rollout(
     return _rollouts(episodes, stop_reason, s, g), _results(infos, overlong)
 
 
-def _answers(completions: Completions) -> list[str]:
-    """The text of each completion after its scratchpad, S·R."""
-    return answer_texts(completions.ids.flatten(0, 1).cpu().numpy(), completions.length.flatten().cpu().numpy())
-
-
 def _results(infos: dict[str, np.ndarray], overlong: Tensor) -> VerifierResults:
     """A row without space for its next turn is wrong, whatever the environment makes of the turns it did not take."""
     correctness = torch.from_numpy(np.asarray(infos["correctness"], dtype=np.int64)).to(overlong.device)
@@ -189,7 +175,7 @@ def _results(infos: dict[str, np.ndarray], overlong: Tensor) -> VerifierResults:
 
 def _rollouts(episodes: _Episodes, stop_reason: Tensor, seeds: int, group_size: int) -> Rollouts:
     """Without the columns that no row uses."""
-    used, rows, device = int(episodes.length.max()), len(stop_reason), stop_reason.device
+    used = int(episodes.length.max())
     return Rollouts(
         ids=episodes.ids[:, :used],
         loss_mask=episodes.loss_mask[:, :used],
@@ -198,8 +184,6 @@ def _rollouts(episodes: _Episodes, stop_reason: Tensor, seeds: int, group_size: 
         length=episodes.length,
         prompt_length=episodes.prompt_length,
         stop_reason=stop_reason,
-        problem=torch.arange(rows // group_size, device=device).repeat_interleave(group_size),
-        seed_index=torch.arange(seeds, device=device).repeat_interleave(rows // seeds),
         seeds=seeds,
         group_size=group_size,
     )

@@ -1,7 +1,8 @@
 """The state of a training run, and the report of a step."""
 
+import copy
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,26 +55,37 @@ class TrainState:
         return nn.ModuleDict({name: model for name, model in models.items() if model is not None})
 
 
-@dataclass(frozen=True)
-class SampledRollouts:
-    """A step's rollouts, for sample tables."""
+@torch.no_grad()
+def reference_logprobs(state: TrainState, rollouts: Rollouts, temperature: float) -> Tensor | None:
+    """[B, T], of ids[t] given ids[:t] at this temperature, 0 where nothing was drawn; None without a reference."""
+    if state.reference is None:
+        return None
+    logprobs = state.backend.token_logprobs(state.reference, rollouts.by_seed(rollouts.ids), temperature)
+    return logprobs.flatten(0, 1) * rollouts.loss_mask
 
-    rollouts: Rollouts
-    results: VerifierResults
-    rewards: Rewards
+
+def behavior_policy(state: TrainState, off_policy_steps: int) -> Transformer:
+    """The policy as it was so many updates ago, or at first where there were fewer (PipelineRL, arXiv 2509.19128).
+    Call it once a step: it keeps the weights that later steps will need in state.past_weights, oldest first."""
+    if off_policy_steps == 0:
+        return state.policy
+    now = {name: weight.detach().clone() for name, weight in state.policy.state_dict().items()}
+    state.past_weights = [*state.past_weights, now][-(off_policy_steps + 1) :]
+    state.sampling_policy = state.sampling_policy or copy.deepcopy(state.policy)
+    state.sampling_policy.load_state_dict(state.past_weights[0])
+    return state.sampling_policy
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """One finished step: its 0-based number, metrics [S] each, seconds by phase."""
+    """One finished step: its 0-based number, metrics [S] each, seconds by phase; of RL also what was sampled."""
 
     step: int
     metrics: dict[str, Tensor]
     seconds: dict[str, float]
-    sampled: SampledRollouts | None = None
-
-
-OnStep = Callable[[TrainState, StepReport], None]
+    rollouts: Rollouts | None = None
+    results: VerifierResults | None = None
+    rewards: Rewards | None = None
 
 
 class NonFinite(RuntimeError):

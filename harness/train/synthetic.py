@@ -65,7 +65,8 @@ def synthetic_documents(cfg: BaseConfig, corpus: Mixture, n: int, teacher: Teach
     documents: list[np.ndarray] = []
     written, drawn = documents, 0
     while len(documents) < n and drawn < MOST_DRAWN * n:
-        size = _size_of_round(n, len(documents), drawn)
+        # As many as are missing at the share kept so far, n at most.
+        size = min(n, math.ceil((n - len(documents)) * drawn / len(documents))) if documents else n
         env, problems = TextVectorEnv(size, corpus.tasks[0]), corpus.draw(size, problem_rng)
         streams = torch.arange(drawn, drawn + size)
         rollouts, results = rollout(teacher.backend, policy, env, problems, sampling, (sampling_key,), streams)
@@ -74,8 +75,3 @@ def synthetic_documents(cfg: BaseConfig, corpus: Mixture, n: int, teacher: Teach
         documents += [each for each, keep in zip(written, kept(cfg.synthetic, correct, filter_rng)) if keep]
         drawn += size
     return list(islice(cycle(documents or written), n))
-
-
-def _size_of_round(n: int, found: int, drawn: int) -> int:
-    """As many completions as are missing at the share kept so far, n at most."""
-    return n if found == 0 else min(n, math.ceil((n - found) * drawn / found))

@@ -20,7 +20,8 @@ def update(state: TrainState, batch: Batch, cfg: Config) -> dict[str, Tensor]:
     """One optimizer step on a minibatch; gradients add up over micro-batches and ranks under one denominator."""
     weights, backend = list(state.learners.parameters()), state.backend
     key, function = ("update", cfg.algo, cfg.sampling.temperature), partial(gradients, state, cfg, weights)
-    parts = backend.microbatches(state.policy, distributed.shard_groups(batch), cfg.optim.micro_batch)
+    own = batch.select_groups(distributed.shard(batch.n_groups))
+    parts = backend.microbatches(state.policy, own, cfg.optim.micro_batch)
     computed = (backend.gradients(state.policy, key, function, part) for part in parts)
     totals = {name: torch.zeros_like(batch.denominator) for name in ("loss", *LOSS_METRICS)}
     for metrics in accumulate_gradients(weights, computed):
@@ -52,13 +53,7 @@ def losses(state: TrainState, part: Batch, cfg: Config) -> tuple[Tensor, dict[st
         state.policy, part.sequences, cfg.sampling.temperature, with_entropy=cfg.algo.entropy_bonus > 0
     )
     inputs = LossInputs(
-        logprobs,
-        part.sampler_logprobs,
-        part.advantages,
-        part.loss_mask,
-        part.weight,
-        part.ref_logprobs,
-        entropy,
+        logprobs, part.sampler_logprobs, part.advantages, part.loss_mask, part.weight, part.ref_logprobs, entropy
     )
     policy_loss, metrics = ALGORITHMS[cfg.algo.name].loss(inputs, cfg.algo)
     regularisation, more = regularisers(inputs, cfg.algo)

@@ -56,7 +56,7 @@ def test_a_verdict_of_the_task_asks_no_skill():
 @pytest.mark.parametrize("prompt", [0, 9])
 def test_prompts_and_completions_have_the_lengths_of_the_shape(prompt):
     report = stepper(config_of(replace(TINY, prompt=prompt))).step()
-    rollouts = report.sampled.rollouts
+    rollouts = report.rollouts
     assert (rollouts.prompt_length == (prompt or TINY.tokens)).all()
     assert int((rollouts.length - rollouts.prompt_length).max()) == TINY.tokens
     assert rollouts.rows == TINY.rows

@@ -1,6 +1,7 @@
 """On the native backend a stack of seeds leaves what their plain runs leave, to the last bit."""
 
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 
 from harness.config.compose import plain
@@ -36,7 +37,7 @@ CASES = {
 def reward_of_ids(inputs):
     """1 for some completions of two problems in three: an untrained policy is right about nothing."""
     rollouts = inputs.rollouts
-    problem = rollouts.problem % (rollouts.rows // rollouts.seeds // rollouts.group_size)
+    problem = torch.arange(rollouts.rows // rollouts.seeds).repeat(rollouts.seeds) // rollouts.group_size
     reward = (((rollouts.ids * rollouts.loss_mask).sum(1) % 4 == 0) & (problem % 3 > 0)).float()
     return Rewards(base=reward, outcome=reward)
 
@@ -76,7 +77,7 @@ def test_a_native_stack_leaves_what_plain_runs_leave_to_the_last_bit(case, tmp_p
     """Of bases and runs: weights, optimizer, metrics and scores of seeds that keep unlike groups and draw unlike
     numbers of tokens."""
     monkeypatch.setitem(REWARDS, "true_reward", reward_of_ids)
-    monkeypatch.setattr("harness.policy.backends.native.backend.PASS_TOKENS", 512)
+    monkeypatch.setattr("harness.policy.backends.native.PASS_TOKENS", 512)
     alone, together = (trained(tmp_path / str(n), case, n) for n in (1, len(SEEDS)))
     for own, same in zip(alone, together, strict=True):
         assert same == own

@@ -7,7 +7,7 @@ import pytest
 from harness.policy.backends import native
 from harness.policy.backends.cuda_graphs import CudaGraphsBackend
 from harness.policy.backends.eager import EagerBackend
-from harness.policy.backends.native.backend import NativeBackend
+from harness.policy.backends.native import NativeBackend
 from tests.policy.rehearsal import new_recorder
 
 needs_compiler = pytest.mark.skipif(native.library() is None, reason="no C compiler")

@@ -143,7 +143,7 @@ def tokens_of_a_pass(monkeypatch):
     def limit(tokens):
         monkeypatch.setitem(eager.DOCUMENT_TOKENS, "cpu", tokens)
         monkeypatch.setitem(eager.UPDATE_TOKENS, "cpu", tokens)
-        monkeypatch.setattr("harness.policy.backends.native.backend.PASS_TOKENS", tokens)
+        monkeypatch.setattr("harness.policy.backends.native.PASS_TOKENS", tokens)
 
     return limit
 
@@ -171,15 +171,9 @@ def test_batches_hold_every_document_once_and_count_all_predicted_tokens(backend
             assert held == Counter(tuple(document.tolist()) for document in corpus)
             for batch in batches:
                 assert batch.denominator[i] == sum(len(document) - 1 for document in corpus)
-
-
-def test_batches_change_the_gradient_by_no_more_than_rounding(backend, tokens_of_a_pass):
-    rng = np.random.default_rng(0)
-    corpora, policy = random_corpora([rng.integers(2, 12, 30).tolist()]), toy_state(0).policy
-    tokens_of_a_pass(10**6)
-    whole = loss_and_gradients(backend, policy, corpora)
-    tokens_of_a_pass(40)
-    assert_close(loss_and_gradients(backend, policy, corpora), whole)
+                if backend.name == "eager":  # rows of like length: little is padding
+                    length = batch.mask[i].sum(-1)
+                    assert (length > 0).sum() * length.max() <= max(tokens, 11)
 
 
 # ---- micro-batches
@@ -189,7 +183,7 @@ def toy_batch(groups):
     from tests.train.test_rl import batches
 
     (batch,) = batches(toy_state(0), keep_zero=True, dtype=torch.float32)
-    return batch.select_groups(0, groups)
+    return batch.select_groups(slice(0, groups))
 
 
 def real_groups(parts):
@@ -246,7 +240,6 @@ def test_a_batch_is_cut_into_even_parts_only_where_memory_needs_it(name, tokens_
 @dataclass(frozen=True)
 class Inputs:
     x: Tensor
-    scale: float = 1.0
 
 
 def test_gradients_computes_the_function_of_its_inputs_each_time(backend):
@@ -328,6 +321,7 @@ def test_a_backend_that_is_named_is_chosen(name):
     ("name", "changes", "device", "reason"),
     [
         ("native", {"norm": "layernorm"}, "cpu", "only model.norm=rmsnorm model.norm_position=pre"),
+        ("native", {"norm": "none"}, "cpu", "only model.norm=rmsnorm model.norm_position=pre"),
         ("native", {"norm_position": "post"}, "cpu", "only model.norm=rmsnorm model.norm_position=pre"),
         ("native", {"qk_norm": True}, "cpu", "model.qk_norm=false is compiled"),
         ("native", {"width": 24}, "cpu", "only model.width in multiples of 16 and model.mlp of 16 is compiled"),

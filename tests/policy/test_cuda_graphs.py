@@ -2,25 +2,18 @@
 
 import gc
 import weakref
-from dataclasses import dataclass
 
 import pytest
 import torch
-from torch import Tensor
 
 from harness.core.seeding import keys
 from harness.policy.backends import cuda_graphs
 from harness.policy.backends.cuda_graphs import CudaGraphsBackend
 from harness.policy.backends.eager import EagerBackend
 from tests.policy.rehearsal import Watched, new_recorder
-from tests.policy.sampling_requests import request_of
-from tests.policy.test_sampler import LENGTHS, PROMPTS, drawn, uniforms_of
+from tests.policy.test_backends import Inputs
+from tests.policy.test_sampler import LENGTHS, PROMPTS, drawn, request_of, uniforms_of
 from tests.toys import toy_state
-
-
-@dataclass(frozen=True)
-class Inputs:
-    x: Tensor
 
 
 def plus_one(inputs):

@@ -1,7 +1,6 @@
-"""The compiled path equals the eager one, and leaves to it the policies that it does not support."""
+"""The compiled path equals the eager one, and refuses what it does not support."""
 
 import copy
-from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -11,16 +10,26 @@ from hypothesis import strategies as st
 
 from harness.core.seeding import keys
 from harness.policy.backends import native
+from harness.policy.backends.eager import EagerBackend
+from harness.policy.backends.native import NativeBackend
 from harness.policy.backends.native.layout import equal_rows, layout_completions
 from harness.policy.transformer import Transformer
 from tests.policy.conftest import needs_compiler
-from tests.policy.fastest import eager_only, is_compiled, sample, score, score_completions
-from tests.policy.test_sampler import LENGTHS, PROMPTS, TOKENS, drawn, eager_to_stop, thinker
+from tests.policy.test_sampler import (
+    LENGTHS,
+    PROMPTS,
+    TOKENS,
+    completion_logprobs,
+    drawn,
+    eager_to_stop,
+    request_of,
+    thinker,
+)
 from tests.toys import tiny
 
 few = settings(deadline=None, max_examples=40)
 needs_amx = pytest.mark.skipif(native.library() is None or not native.has_amx(), reason="no AMX")
-PATHS = (nullcontext, eager_only)  # compiled, eager
+NATIVE, EAGER = NativeBackend(), EagerBackend()
 
 
 def policy_of(seeds=1, precision="fp32", **changes):
@@ -67,13 +76,10 @@ def test_log_probs_and_gradients_equal_the_eager_paths(shape, seeds, prompts, gr
     ends = torch.randint(0, longest + 1, completions.shape[:2], generator=generator)
     mask = torch.arange(longest) < ends[..., None]
     found = []
-    for path in PATHS:
-        with path():
-            assert is_compiled(policy) == (path is nullcontext)
-            completion_logprobs = score_completions(policy, ids, length, completions, mask, 0.9)
-            row_logprobs = score(policy, completions, 0.9)
-            logprobs = (completion_logprobs, row_logprobs)
-            found.append((*logprobs, *(grad for x in logprobs for grad in gradients(policy, x))))
+    for backend in (NATIVE, EAGER):
+        of_completions = completion_logprobs(backend, policy, ids, length, completions, mask, 0.9)
+        logprobs = (of_completions, backend.token_logprobs(policy, completions, 0.9))
+        found.append((*logprobs, *(grad for x in logprobs for grad in gradients(policy, x))))
     for ours, theirs in zip(*found):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * max(1.0, theirs.abs().max().item()))
 
@@ -117,13 +123,10 @@ def test_a_policy_samples_the_same_completions_on_both_paths(thinking, scale):
     with torch.no_grad():
         policy.head *= scale
     active = torch.arange(18).remainder(5) > 0
-    found = []
-    for path in PATHS:
-        with path():
-            found.append(
-                drawn(policy, 6, 0.8, keys("sampling", (0, 1), 0), thinking=thinking, active=active.expand(2, -1))
-            )
-    ours, theirs = found
+    streams, rows = keys("sampling", (0, 1), 0), active.expand(2, -1)
+    ours, theirs = (
+        drawn(policy, 6, 0.8, streams, backend=backend, thinking=thinking, active=rows) for backend in (NATIVE, EAGER)
+    )
     for name in ("ids", "sampled", "length", "stop_reason"):
         assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
     torch.testing.assert_close(ours.logprobs, theirs.logprobs, rtol=1e-4, atol=1e-4)
@@ -134,10 +137,9 @@ def test_arguments_may_have_any_memory_layout():
     policy, generator = eager_to_stop(0), torch.Generator().manual_seed(0)
     u = torch.rand((TOKENS, 12, 1), generator=generator).double().permute(2, 1, 0)
     prompts, length = PROMPTS.T.contiguous().T[None], LENGTHS[None].expand(1, -1)
-    ours = sample(policy, prompts, length, 4, TOKENS, 1.0, u)
-    assert torch.equal(
-        ours.ids, sample(policy, PROMPTS[None], LENGTHS[None], 4, TOKENS, 1.0, u.float().contiguous()).ids
-    )
+    ours = NATIVE.sample(policy, request_of(prompts, length, u, 4))
+    plain = NATIVE.sample(policy, request_of(PROMPTS[None], LENGTHS[None], u.float().contiguous(), 4))
+    assert torch.equal(ours.ids, plain.ids)
 
 
 @needs_amx
@@ -146,29 +148,23 @@ def test_bfloat16_results_equal_float32_up_to_rounding(shape):
     """At most 1.5 times as far from them as the eager path in bfloat16."""
     ids = torch.randint(16, 112, (2, 5, 30), generator=torch.Generator().manual_seed(0))
 
-    def of(precision, path):
+    def of(precision, backend):
         policy = policy_of(2, precision, init_std=0.1, **shape)
-        with path():
-            assert is_compiled(policy) == (path is nullcontext)
-            logprobs = score(policy, ids, 1.0)
-            return torch.cat([x.flatten() for x in (logprobs, *gradients(policy, logprobs))]), logprobs
+        logprobs = backend.token_logprobs(policy, ids, 1.0)
+        assert logprobs.dtype == torch.float32
+        return torch.cat([x.flatten() for x in (logprobs, *gradients(policy, logprobs))])
 
-    (exact, _), (ours, logprobs), (theirs, _) = (
-        of("fp32", eager_only),
-        of("bf16", nullcontext),
-        of("bf16", eager_only),
-    )
+    exact, ours, theirs = of("fp32", EAGER), of("bf16", NATIVE), of("bf16", EAGER)
     away, allowed = (x.sub(exact).norm() / exact.norm() for x in (ours, theirs))
     assert 0 < away < 1.5 * allowed < 0.1
-    assert logprobs.dtype == torch.float32
 
 
 @needs_amx
 def test_bfloat16_log_probs_of_trainer_and_sampler_agree():
     policy = policy_of(1, "bf16", width=32, mlp=48)
-    out = drawn(policy, 6)
+    out = drawn(policy, 6, backend=NATIVE)
     mask = torch.arange(TOKENS) < out.length[..., None]
-    scored = score_completions(policy, PROMPTS[None], LENGTHS[None], out.ids, mask, 1.0)
+    scored = completion_logprobs(NATIVE, policy, PROMPTS[None], LENGTHS[None], out.ids, mask, 1.0)
     torch.testing.assert_close(scored, out.logprobs, rtol=0, atol=1e-6)
 
 
@@ -177,10 +173,10 @@ def test_results_do_not_depend_on_the_batch():
     """To the bit: sampling and updates may be split into any micro-batches."""
     policy = eager_to_stop(0)
     u = torch.rand((1, 12, TOKENS), generator=torch.Generator().manual_seed(0))
-    whole = sample(policy, PROMPTS[None], LENGTHS[None], 4, TOKENS, 1.0, u)
+    whole = NATIVE.sample(policy, request_of(PROMPTS[None], LENGTHS[None], u, 4))
     for p in range(3):
         rows = slice(4 * p, 4 * p + 4)
-        part = sample(policy, PROMPTS[None, p : p + 1], LENGTHS[None, p : p + 1], 4, TOKENS, 1.0, u[:, rows])
+        part = NATIVE.sample(policy, request_of(PROMPTS[None, p : p + 1], LENGTHS[None, p : p + 1], u[:, rows], 4))
         assert torch.equal(part.logprobs, whole.logprobs[:, rows])
 
 
@@ -191,26 +187,28 @@ def test_invalid_tokens_and_shapes_are_refused_and_all_integer_types_accepted():
     whole = (good[:, :, :3], torch.tensor([[3]]), good, torch.ones_like(good).bool(), 1.0)
     for ids in (good.where(good != 40, 112), good - 41, torch.full((1, 1, context + 2), 40)):
         with pytest.raises(IndexError, match="context"):
-            score(policy, ids, 1.0)
+            NATIVE.token_logprobs(policy, ids, 1.0)
     for place, wrong in ((0, good[:, :, :3] + 80), (2, good + 80), (2, torch.full((1, 1, context), 40))):
         given = [*whole]
         given[place] = wrong
         given[3] = torch.ones_like(given[2]).bool()
         with pytest.raises(IndexError, match="context"):
-            score_completions(policy, *given)
+            completion_logprobs(NATIVE, policy, *given)
     for length in (0, 4):
         with pytest.raises(IndexError, match="prompt without a token"):
-            sample(policy, whole[0], torch.tensor([[length]]), 1, TOKENS, 1.0, torch.rand(1, 1, TOKENS))
+            NATIVE.sample(policy, request_of(whole[0], torch.tensor([[length]]), torch.rand(1, 1, TOKENS)))
     for rows in (1, 3):
         with pytest.raises(ValueError, match="uniforms"):
-            sample(policy, whole[0], whole[1], 2, TOKENS, 1.0, torch.rand(1, rows, TOKENS))
+            NATIVE.sample(policy, request_of(*whole[:2], torch.rand(1, rows, TOKENS), 2))
     with pytest.raises(ValueError, match="completions"):
-        score_completions(policy, good.expand(1, 2, 5), torch.tensor([[3, 3]]), good.expand(1, 3, 5), good > 0, 1.0)
+        completion_logprobs(
+            NATIVE, policy, good.expand(1, 2, 5), torch.tensor([[3, 3]]), good.expand(1, 3, 5), good > 0, 1.0
+        )
     with pytest.raises(ValueError, match="2 policies"):
-        score(eager_to_stop(0, 1), good, 1.0)
-    assert torch.equal(score(policy, good.int(), 1.0), score(policy, good, 1.0))
+        NATIVE.token_logprobs(eager_to_stop(0, 1), good, 1.0)
+    assert torch.equal(NATIVE.token_logprobs(policy, good.int(), 1.0), NATIVE.token_logprobs(policy, good, 1.0))
     small = (whole[0].int(), whole[1].int(), good.int(), torch.ones_like(good).int(), 1.0)
-    assert torch.equal(score_completions(policy, *small), score_completions(policy, *whole))
+    assert torch.equal(completion_logprobs(NATIVE, policy, *small), completion_logprobs(NATIVE, policy, *whole))
 
 
 @needs_compiler
@@ -221,9 +219,8 @@ def test_the_log_prob_of_a_nearly_certain_token_keeps_its_digits():
     ids = torch.randint(16, 112, (1, 8, 12), generator=torch.Generator().manual_seed(0))
     best = policy(ids)[:, :, -1].argmax(-1)
     ids = torch.cat((ids, best[..., None]), dim=-1)
-    ours = score(policy, ids, 1.0)[..., -1]
-    with eager_only():
-        exact = copy.deepcopy(policy).double()(ids[..., :-1])[:, :, -1].log_softmax(-1).amax(-1)
+    ours = NATIVE.token_logprobs(policy, ids, 1.0)[..., -1]
+    exact = copy.deepcopy(policy).double()(ids[..., :-1])[:, :, -1].log_softmax(-1).amax(-1)
     torch.testing.assert_close(ours.double(), exact, rtol=1e-2, atol=1e-12)
 
 
@@ -234,21 +231,13 @@ def test_nan_weights_give_nan(name):
     policy = eager_to_stop(0)
     with torch.no_grad():
         policy.get_parameter(name)[0].fill_(torch.nan)
-    assert drawn(policy).logprobs[..., 0].isnan().all()
-    assert score(policy, PROMPTS[None], 1.0)[..., 1:].isnan().all()
+    assert drawn(policy, backend=NATIVE).logprobs[..., 0].isnan().all()
+    assert NATIVE.token_logprobs(policy, PROMPTS[None], 1.0)[..., 1:].isnan().all()
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"norm": "layernorm"}, {"norm": "none"}, {"norm_position": "post"}, {"qk_norm": True}, {"width": 24}, {"mlp": 40}],
-)
-def test_unsupported_policies_take_the_eager_path(changes):
-    assert not is_compiled(policy_of(**changes))
-    assert policy_of(**changes)(PROMPTS[None]).isfinite().all()
-
-
-def test_unsupported_precisions_take_the_eager_path():
-    assert not is_compiled(eager_to_stop(0).double())
-    assert not is_compiled(policy_of(precision="bf16", width=48))
-    with eager_only():
-        assert not is_compiled(eager_to_stop(0))
+@needs_compiler
+def test_unsupported_precisions_are_refused():
+    policy = eager_to_stop(0).double()
+    with pytest.raises(ValueError, match=r"weights in torch\.float64"):
+        NATIVE.token_logprobs(policy, PROMPTS[None], 1.0)
+    assert "multiples of 32" in native.unsupported_reason(policy_of(width=48).config, "bf16")

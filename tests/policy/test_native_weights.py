@@ -9,12 +9,12 @@ import torch
 
 from harness.core.seeding import keys
 from harness.policy.backends.native import weights as packed_weights
+from harness.policy.logprobs import token_logprobs
 from harness.train.critic import add_critic
-from harness.train.optim import make_optimizer, zero_gradients
+from harness.train.optim import make_optimizer
 from harness.train.state import TrainState
 from tests.policy.conftest import needs_compiler
-from tests.policy.fastest import eager_only, fastest, is_compiled, logits, score
-from tests.policy.test_native import needs_amx, policy_of
+from tests.policy.test_native import NATIVE, needs_amx, policy_of
 from tests.policy.test_sampler import PROMPTS, eager_to_stop
 from tests.toys import tiny
 
@@ -22,34 +22,39 @@ pytestmark = needs_compiler
 IDS = PROMPTS[None]
 
 
+def logits(policy):
+    return policy.logits(NATIVE.hidden(policy, IDS))
+
+
+def score(policy):
+    return NATIVE.token_logprobs(policy, IDS, 1.0)
+
+
 def assert_uses_its_weights(policy):
     """The compiled results are those that eager PyTorch computes from the same weights."""
-    assert is_compiled(policy)
-    with eager_only():
-        expected = logits(policy, IDS), score(policy, IDS, 1.0)
-    torch.testing.assert_close((logits(policy, IDS), score(policy, IDS, 1.0)), expected, rtol=1e-4, atol=1e-4)
+    expected = policy(IDS), token_logprobs(policy, IDS, 1.0)
+    torch.testing.assert_close((logits(policy), score(policy)), expected, rtol=1e-4, atol=1e-4)
 
 
 def gradient_step(policy, optimizer):
     """One step; the weights were packed before it, and it changes results by more than rounding."""
-    before = logits(policy, IDS).detach()
-    zero_gradients(policy)
-    score(policy, IDS, 1.0).sum().backward()
+    before = logits(policy).detach()
+    policy.zero_grad()
+    score(policy).sum().backward()
     optimizer.step()
-    with eager_only():
-        assert (logits(policy, IDS) - before).abs().max() > 1e-3
+    assert (policy(IDS) - before).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("optim", ["adamw", "muon"])
 def test_an_optimizer_step_is_seen(optim):
     """Fused AdamW does not count in PyTorch's version counters."""
     policy = eager_to_stop(0)
-    twin, before = copy.deepcopy(policy), logits(policy, IDS).detach()
+    twin, before = copy.deepcopy(policy), logits(policy).detach()
     optimizer = make_optimizer(policy, replace(tiny().optim, name=optim))
     for _ in range(2):
         gradient_step(policy, optimizer)
         assert_uses_its_weights(policy)
-    torch.testing.assert_close(logits(twin, IDS), before, rtol=0, atol=0)
+    torch.testing.assert_close(logits(twin), before, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("optim", ["adamw", "muon"])
@@ -64,23 +69,19 @@ def test_a_step_of_a_copied_optimizer_is_seen(optim):
 def test_the_policys_optimizer_changes_the_critics_packed_weights_too(optim):
     config = replace(tiny().optim, name=optim)
     policy = eager_to_stop(0)
-    state = TrainState((0,), policy, make_optimizer(policy, config), fastest(policy))
+    state = TrainState((0,), policy, make_optimizer(policy, config), NATIVE)
     add_critic(state, tiny("algo=ppo").algo, config)
-    zero_gradients(policy)
     assert_uses_its_weights(state.critic)
     before = state.critic.blocks[0].qkv.detach().clone()
-    with torch.no_grad():
-        for weight in state.critic.parameters():
-            weight.grad = torch.ones_like(weight)
-    logits(state.critic, IDS)
+    for weight in state.learners.parameters():
+        weight.grad = torch.ones_like(weight)
+    logits(state.critic)
     versions = state.critic.weights_version, policy.weights_version
     state.optimizer.step()
     assert not torch.equal(before, state.critic.blocks[0].qkv)
     assert state.critic.weights_version > versions[0]
     assert policy.weights_version > versions[1]
-    with eager_only():
-        expected = logits(state.critic, IDS)
-    torch.testing.assert_close(logits(state.critic, IDS), expected, rtol=1e-4, atol=1e-4)
+    assert_uses_its_weights(state.critic)
 
 
 CHANGES = {
@@ -98,10 +99,10 @@ CHANGES = {
 def test_a_change_by_pytorch_is_seen(change):
     policy, other = eager_to_stop(0), policy_of(init_std=0.1)
     assert_uses_its_weights(policy)
-    before = score(policy, IDS, 1.0).detach()
+    before = score(policy).detach()
     with torch.no_grad():
         CHANGES[change](policy, other)
-    assert (score(policy, IDS, 1.0) - before).abs().max() > 1e-3
+    assert (score(policy) - before).abs().max() > 1e-3
     assert_uses_its_weights(policy)
 
 
@@ -124,42 +125,33 @@ def test_a_new_tensor_at_the_address_of_a_freed_one_is_seen():
             policy.blocks[0].down.data = torch.randn(policy.blocks[0].down.shape)
 
 
-def test_a_change_that_pytorch_cannot_see_is_announced():
-    policy = eager_to_stop(0)
-    before = logits(policy, IDS).detach()
-    policy.blocks[0].down.data.mul_(2)
-    assert torch.equal(logits(policy, IDS), before)
-    policy.mark_weights_changed()
-    assert_uses_its_weights(policy)
-
-
 def test_weights_are_packed_once_per_change(monkeypatch):
     policy, packed, pack = eager_to_stop(0), [], packed_weights._pack
     monkeypatch.setattr(packed_weights, "_pack", lambda seeds: (packed.append(1), pack(seeds))[1])
     for _ in range(3):
-        logits(policy, IDS)
-        score(policy, IDS, 1.0)
+        logits(policy)
+        score(policy)
     assert len(packed) == 1
     with torch.no_grad():
         policy.head.mul_(2)
-    logits(policy, IDS)
+    logits(policy)
     assert len(packed) == 2
 
 
 @needs_amx
 def test_a_changed_precision_is_seen():
     policy = policy_of(1, "bf16", width=32, mlp=48)
-    bf16 = logits(policy, IDS)
+    bf16 = logits(policy)
     policy.precision = "fp32"
     assert_uses_its_weights(policy)
     policy.precision = "bf16"
-    assert torch.equal(logits(policy, IDS), bf16)
+    assert torch.equal(logits(policy), bf16)
 
 
 def test_the_last_packed_weights_are_freed_before_new_ones_are_packed(monkeypatch):
     """Else each step of a large policy holds both, and all pages of the new ones are faulted in."""
     policy = eager_to_stop(0)
-    logits(policy, IDS)
+    logits(policy)
     last, pack, alive = weakref.ref(packed_weights._cache[policy].data), packed_weights._pack, []
 
     def recorded(seeds):
@@ -167,6 +159,7 @@ def test_the_last_packed_weights_are_freed_before_new_ones_are_packed(monkeypatc
         return pack(seeds)
 
     monkeypatch.setattr(packed_weights, "_pack", recorded)
-    policy.mark_weights_changed()
-    logits(policy, IDS)
+    with torch.no_grad():
+        policy.head.mul_(2)
+    logits(policy)
     assert alive == [False]

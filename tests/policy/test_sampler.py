@@ -6,13 +6,11 @@ import torch
 from scipy import stats
 
 from harness.core.seeding import Key, uniforms
-from harness.core.types import GroupedCompletions, StopReason
+from harness.core.types import GroupedCompletions, SampleRequest, StopReason
 from harness.policy.backends import native
 from harness.policy.sampler import draw
 from harness.policy.tokenizer import ANSWER, EOS
 from harness.policy.transformer import Transformer
-from tests.policy.fastest import fastest
-from tests.policy.sampling_requests import request_of
 from tests.toys import toy_state
 
 eager_only = pytest.mark.parametrize("backend", ["eager"], indirect=True)
@@ -34,13 +32,19 @@ def uniforms_of(key, rows, room=TOKENS):
     return uniforms((key,), torch.arange(rows), torch.arange(room))[0]
 
 
-def drawn(policy, group_size=4, temperature=1.0, keys=KEYS, *, backend=None, thinking=None, active=None):
+def request_of(prompts, length, uniforms, group_size=1, max_tokens=TOKENS, temperature=1.0, thinking=None, active=None):
+    """A request of every row, unless some are active."""
+    active = torch.ones(uniforms.shape[:2], dtype=torch.bool) if active is None else active
+    return SampleRequest(prompts, length, uniforms, active, group_size, max_tokens, temperature, thinking)
+
+
+def drawn(policy, group_size=4, temperature=1.0, keys=KEYS, *, backend, thinking=None, active=None):
     """Completions of PROMPTS, by each policy of a stack."""
     room = TOKENS if thinking is None else thinking + 1 + TOKENS
     u = torch.stack([uniforms_of(key, len(PROMPTS) * group_size, room) for key in keys])
     prompts, lengths = PROMPTS.expand(policy.seeds, -1, -1), LENGTHS.expand(policy.seeds, -1)
     request = request_of(prompts, lengths, u, group_size, TOKENS, temperature, thinking, active)
-    return (backend or fastest(policy)).sample(policy, request)
+    return backend.sample(policy, request)
 
 
 def completion_logprobs(backend, policy, prompts, length, completions, mask, temperature):
@@ -60,28 +64,18 @@ def whole_rows(out, group_size):
     return ids, mask
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
-def test_decoding_with_a_cache_gives_the_log_probs_of_the_full_forward_at_this_temperature(backend, temperature):
+@pytest.mark.parametrize(
+    ("group", "temperature"), [(4, 0.5), (4, 1.0), (4, 1.7), (1, 1.0), (3, 1.0), (11, 1.0), (20, 1.0), (32, 1.0)]
+)
+def test_decoding_with_a_cache_gives_the_log_probs_of_the_full_forward_at_this_temperature(backend, group, temperature):
+    """In bundles of 4, 1, 3, 1, 5 and 8 rows, each of which sees its own tokens alone."""
     policy = eager_to_stop(0)
-    out = drawn(policy, temperature=temperature, backend=backend)
-    ids, mask = whole_rows(out, 4)
-    inside = torch.arange(TOKENS) < out.length[..., None]
-    torch.testing.assert_close(
-        backend.token_logprobs(policy, ids, temperature)[mask], out.logprobs[inside], rtol=0, atol=1e-5
-    )
-    assert not torch.allclose(
-        backend.token_logprobs(policy, ids, 2 * temperature)[mask], out.logprobs[inside], atol=1e-2
-    )
-
-
-@pytest.mark.parametrize("group", [1, 3, 11, 20, 32])
-def test_rows_that_are_asked_together_see_their_own_tokens_alone(backend, group):
-    """Bundles of 1, 3, 1, 5 and 8 rows."""
-    policy = eager_to_stop(0)
-    out = drawn(policy, group, backend=backend)
+    out = drawn(policy, group, temperature, backend=backend)
     ids, mask = whole_rows(out, group)
-    inside = torch.arange(TOKENS) < out.length[..., None]
-    torch.testing.assert_close(backend.token_logprobs(policy, ids, 1.0)[mask], out.logprobs[inside], rtol=0, atol=1e-5)
+    found = out.logprobs[torch.arange(TOKENS) < out.length[..., None]]
+    of_rows, hotter = (backend.token_logprobs(policy, ids, t)[mask] for t in (temperature, 2 * temperature))
+    torch.testing.assert_close(of_rows, found, rtol=0, atol=1e-5)
+    assert not torch.allclose(hotter, found, atol=1e-2)
 
 
 def test_the_shared_prompt_forward_and_its_gradient_equal_those_of_whole_rows(backend, monkeypatch):
@@ -213,12 +207,14 @@ def test_a_prompt_among_others_is_answered_as_it_is_alone(backend):
         torch.testing.assert_close(alone.logprobs[0], together.logprobs[0, rows], rtol=0, atol=1e-5)
 
 
-def test_stacked_policies_draw_what_each_draws_alone(backend):
-    keys = (Key("sampling", 5), Key("sampling", 6))
-    together = drawn(eager_to_stop(5, 6), keys=keys, backend=backend)
+@pytest.mark.parametrize("thinking", [None, 2])
+def test_stacked_policies_draw_what_each_draws_alone(backend, thinking):
+    policy_of, keys = thinker if thinking else eager_to_stop, (Key("sampling", 5), Key("sampling", 6))
+    together = drawn(policy_of(5, 6), keys=keys, thinking=thinking, backend=backend)
     for s, key in enumerate(keys):
-        alone = drawn(eager_to_stop(key.seed), keys=(key,), backend=backend)
+        alone = drawn(policy_of(key.seed), keys=(key,), thinking=thinking, backend=backend)
         assert torch.equal(alone.ids[0], together.ids[s])
+        assert torch.equal(alone.sampled[0], together.sampled[s])
         torch.testing.assert_close(alone.logprobs[0], together.logprobs[s], rtol=0, atol=1e-5)
 
 
@@ -326,12 +322,3 @@ def test_a_longer_budget_begins_with_the_same_tokens(backend):
     short, long = (drawn(thinker(0), group_size=16, thinking=n, backend=backend) for n in (2, 6))
     assert torch.equal(short.ids[..., :2], long.ids[..., :2])
     assert not torch.equal(short.ids[..., :3], long.ids[..., :3])
-
-
-def test_stacked_policies_think_as_each_does_alone(backend):
-    keys = (Key("sampling", 5), Key("sampling", 6))
-    together = drawn(thinker(5, 6), keys=keys, thinking=2, backend=backend)
-    for s, key in enumerate(keys):
-        alone = drawn(thinker(key.seed), keys=(key,), thinking=2, backend=backend)
-        assert torch.equal(alone.ids[0], together.ids[s])
-        assert torch.equal(alone.sampled[0], together.sampled[s])

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from harness.policy.backends import native
 from harness.policy.backends.native.calls import c_function
 from tests.policy.conftest import needs_compiler
-from tests.policy.fastest import sample, score_completions
-from tests.policy.test_native import few, gradients, needs_amx, policy_of
+from tests.policy.test_native import NATIVE, few, gradients, needs_amx, policy_of
+from tests.policy.test_sampler import completion_logprobs, request_of
 
 pytestmark = needs_compiler
 TASKS = Path("/proc/self/task")
@@ -31,8 +31,8 @@ def results(policy, prompts, group, room, threads):
     length = torch.tensor([prompts] * s)
     uniforms = torch.rand((s, len(prompts) * group, room), generator=generator)
     with native.num_threads(threads):
-        drawn = sample(policy, ids, length, group, room, 1.0, uniforms)
-        scored = score_completions(policy, ids, length, drawn.ids, drawn.sampled, 1.0)
+        drawn = NATIVE.sample(policy, request_of(ids, length, uniforms, group, room))
+        scored = completion_logprobs(NATIVE, policy, ids, length, drawn.ids, drawn.sampled, 1.0)
         return [*vars(drawn).values(), scored, *gradients(policy, scored)]
 
 
@@ -96,7 +96,7 @@ def test_concurrent_callers_get_the_results_of_a_single_one():
         ids = torch.randint(16, 112, (1, 16, 8), generator=generator)
         uniforms = torch.rand((1, 128, 8), generator=generator)
         for _ in range(20):
-            found[i] = sample(policy, ids, torch.full((1, 16), 8), 8, 8, 1.0, uniforms)
+            found[i] = NATIVE.sample(policy, request_of(ids, torch.full((1, 16), 8), uniforms, 8, 8))
 
     with native.num_threads(2):
         callers = [threading.Thread(target=call, args=(i,)) for i in range(3)]

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from harness.core.seeding import keys
+from harness.policy.attention import attention_weights
 from harness.policy.logprobs import token_logprobs
 from harness.policy.transformer import Transformer, parameter_count
-from harness.train.optim import make_optimizer, set_learning_rate, zero_gradients
+from harness.train.optim import make_optimizer, set_learning_rate
 from tests.policy.conftest import backend_named, needs_compiler
 from tests.toys import tiny
 
@@ -155,16 +156,11 @@ def test_the_parameter_count_is_what_is_there(model):
     assert parameter_count(model, embedding=False) == weights - 112 * model.width
 
 
-def stream(model, ids):
-    """What the head reads, before its gain."""
-    return policy_of(model, 0).hidden(ids)
-
-
 def test_norms_are_what_they_say():
     """RMSNorm: mean square 1. LayerNorm: mean 0 besides. None: neither."""
     model, ids = replace(tiny().model, layers=2), random_ids(1, 2, 9)
     for norm, square, centred in (("rmsnorm", True, False), ("layernorm", True, True), ("none", False, False)):
-        x = stream(replace(model, norm=norm), ids)
+        x = policy_of(replace(model, norm=norm), 0).hidden(ids)  # what the head reads, before its gain
         assert ((x.square().mean(-1) - 1).abs().max() < 1e-3) == square
         assert (x.mean(-1).abs().max() < 1e-5) == centred
 
@@ -198,7 +194,7 @@ def changes(width, base_width, steps=4):
     set_learning_rate(optimizer, 4e-3)
     before = policy(ids).detach()
     for _ in range(steps):
-        zero_gradients(policy)
+        policy.zero_grad()
         token_logprobs(policy, ids, 1.0)[..., 1:].mean().neg().backward()
         optimizer.step()
     after = policy(ids).detach()
@@ -222,3 +218,18 @@ def test_mup_at_its_base_width_is_the_plain_parametrisation():
     plain, mup = policy_of(model, 0), policy_of(replace(model, base_width=model.width), 0)
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), mup.parameters()))
     assert {mup.lr_factor(name) for name, _ in mup.named_parameters()} == {1.0}
+
+
+# ---- attention
+
+
+@pytest.mark.parametrize("width", [1, 3, 15, 16, 17])
+def test_weights_of_rows_of_any_width_are_their_softmax(width):
+    """Short rows are filled up, which must change nothing."""
+    scores = torch.randn(5, 4, width, generator=torch.Generator().manual_seed(0))
+    scores[:, :, : width // 3] = -torch.inf
+    expected = scores.softmax(-1)
+    for parts in ((scores,), scores.split((width - width // 2, width // 2), dim=-1)):
+        weights = attention_weights(parts, torch.float32)
+        torch.testing.assert_close(weights[..., :width], expected, rtol=0, atol=1e-6)
+        assert (weights[..., width:] == 0).all()

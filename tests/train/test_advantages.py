@@ -7,12 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.core.types import Rewards
-from harness.train.advantages import zero_advantage_groups
 from harness.train.algorithms import ALGORITHMS
 from harness.train.rewards import true_reward
 from tests.toys import algo
-from tests.train.toy_rollouts import hand_made, rewards_of
+from tests.train.toy_rollouts import hand_made, rewards_of, zero_advantage
 
 NAN = float("nan")
 ALL = [(name, scale) for name in ("rloo", "grpo") for scale in ("none", "group", "batch")]
@@ -25,12 +23,6 @@ def advantages(rewards, name="rloo", scale="none", seeds=1):
     assert (out[:, 0] == 0).all()
     assert (out[:, 1:] == out[:, 1:2]).all()
     return out[:, 1].view(len(rewards), -1)
-
-
-def zero_advantage(rewards: Rewards, rollouts, name="rloo"):
-    advantage = ALGORITHMS[name].advantage
-    values = advantage(rewards, None, rollouts, algo(name))
-    return zero_advantage_groups(advantage, rewards, None, rollouts, algo(name), values).tolist()
 
 
 # Two groups of three: rewards 1 0 0 and 1 1 0.
@@ -110,19 +102,19 @@ def test_zero_advantage_is_decided_by_the_base_reward_before_shaping():
     rollouts = hand_made([[0, 0, 0], [1, 0, 0]]).rollouts
     base = rewards_of([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
     shaped = replace(base, outcome=torch.tensor([0.0, -0.1, -0.2, 0.9, 0.9, 0.9]))
-    assert zero_advantage(shaped, rollouts) == [[True, False]]
+    assert zero_advantage("rloo", shaped, rollouts) == [[True, False]]
 
 
 def test_exact_equality_decides_zero_advantage():
     rollouts = hand_made([[0, 0], [0, 0]]).rollouts
     almost = float(torch.nextafter(torch.tensor(0.1), torch.tensor(1.0)))
-    assert zero_advantage(rewards_of([[0.1, 0.1], [0.1, almost]]), rollouts) == [[True, False]]
+    assert zero_advantage("rloo", rewards_of([[0.1, 0.1], [0.1, almost]]), rollouts) == [[True, False]]
 
 
 def test_unscorable_is_not_wrong():
     """The same group with the unscorable row counted as wrong would carry signal."""
     inputs = hand_made([[1, 2, 1], [1, 0, 1]])
-    assert zero_advantage(true_reward(inputs), inputs.rollouts) == [[True, False]]
+    assert zero_advantage("rloo", true_reward(inputs), inputs.rollouts) == [[True, False]]
 
 
 # Tokens 1, 2, 3 of each row are drawn, token 0 is the prompt.
@@ -158,13 +150,13 @@ def test_group_baselines_judge_a_completion_as_a_whole():
 def test_without_a_baseline_a_group_that_is_all_right_carries_signal_and_one_all_wrong_does_not(name):
     rollouts = hand_made([[1, 1], [0, 0], [2, 2]]).rollouts
     rewards = rewards_of([[1.0, 1.0], [0.0, 0.0], [NAN, NAN]])
-    assert zero_advantage(rewards, rollouts, name) == [[False, True, True]]
+    assert zero_advantage(name, rewards, rollouts) == [[False, True, True]]
 
 
 def test_reinforce_pp_finds_signal_where_a_groups_rewards_differ_from_the_steps_mean():
     rollouts = hand_made([[1, 1], [0, 0]]).rollouts
-    assert zero_advantage(rewards_of([[1.0, 1.0], [0.0, 0.0]]), rollouts, "reinforce_pp") == [[False, False]]
-    assert zero_advantage(rewards_of([[0.1, 0.1], [0.1, 0.1]]), rollouts, "reinforce_pp") == [[True, True]]
+    assert zero_advantage("reinforce_pp", rewards_of([[1.0, 1.0], [0.0, 0.0]]), rollouts) == [[False, False]]
+    assert zero_advantage("reinforce_pp", rewards_of([[0.1, 0.1], [0.1, 0.1]]), rollouts) == [[True, True]]
 
 
 @pytest.mark.parametrize("name", ["reinforce_pp", "reinforce"])

@@ -5,11 +5,10 @@ import copy
 import pytest
 import torch
 
-from envs.mixture import Mixture
-from envs.registry import select
 from envs.vector import TextVectorEnv
 from harness.core.seeding import keys
 from harness.policy.logprobs import token_logprobs
+from harness.run.mixture import training_mixture
 from harness.train.algorithms import ALGORITHMS, flops_per_token
 from harness.train.rl import rl_step
 from harness.train.rollout import SamplingParams, rollout
@@ -39,38 +38,18 @@ def test_every_algorithm_learns_the_toy_task(name):
     assert all(torch.isfinite(value).all() for report in reports for value in report.metrics.values())
 
 
-OPTIONS = [
-    ("algo=dapo", "optim.epochs=2", "optim.minibatches=2"),
-    ("rl.off_policy_steps=2", "algo=gspo"),
-    ("algo.kl=k1", "algo.kl_coefficient=0.1", "algo=reinforce_pp"),
-    ("algo.kl=k3", "algo.kl_coefficient=0.1", "algo.entropy_bonus=0.01", "reward.length_penalty=0.2"),
-    ("algo=sft", "rl.group_size=1"),
-    ("algo=ppo", "optim.minibatches=2"),
-    ("tasks.retire_at=0.25", "tasks.difficulties=[1]", "rl.problems=16"),
-]
-
-
-@pytest.mark.parametrize("settings", OPTIONS, ids=" ".join)
-def test_stacked_seeds_train_as_separate_runs_do_under_every_option(settings):
-    config = tiny(*settings)
-    _, stacked, _ = steps(config, 3, 4, 9)
-    for s, seed in enumerate((4, 9)):
-        for x, y in zip(stacked[s], steps(config, 3, seed)[1][0]):
-            torch.testing.assert_close(x, y, rtol=0, atol=1e-4)
-
-
 def test_the_policy_that_samples_is_so_many_updates_behind():
     """Its log-probs are those of the weights of two steps before, and the ratio is then not 1."""
     config = tiny("rl.off_policy_steps=2", "schedule.warmup=0")
     state = toy_state(0, optim=config.optim)
-    mixture = Mixture(select(config.tasks.verified), difficulties=config.tasks.difficulties)
+    mixture = training_mixture(config)
     env = TextVectorEnv(16, mixture.tasks[0])
     history, reports = [], []
     for _ in range(5):
         history.append(copy.deepcopy(state.policy))
         reports.append(rl_step(config, state, env, mixture))
     for step, report in enumerate(reports):
-        rollouts = report.sampled.rollouts
+        rollouts = report.rollouts
         stale = token_logprobs(history[max(step - 2, 0)], rollouts.ids[None], 1.0)[0] * rollouts.loss_mask
         torch.testing.assert_close(rollouts.sampler_logprobs, stale, rtol=0, atol=1e-5)
     drift = metric(reports, "sampler_policy_kl")
@@ -82,7 +61,7 @@ def test_epochs_go_over_the_same_rollouts_again():
     again, _, (report,) = steps(tiny("optim.epochs=3", "schedule.warmup=0"), 1, 0)
     once, _, (single,) = steps(tiny("schedule.warmup=0"), 1, 0)
     assert report.metrics["sampler_policy_kl"].item() > 1e-5
-    assert torch.equal(report.sampled.rollouts.ids, single.sampled.rollouts.ids)
+    assert torch.equal(report.rollouts.ids, single.rollouts.ids)
     n = once.spent[0].flops_convention / once.spent[0].tokens / 8
 
     def trained(spent):
@@ -113,7 +92,7 @@ def test_kl_and_entropy_act_on_zero_advantage_groups(option):
         config = tiny(*quiet, *more)
         state = toy_state(0, optim=config.optim)
         state.reference = toy_state(1).policy if "kl" in " ".join(more) else None
-        mixture = Mixture(select(config.tasks.verified), difficulties=config.tasks.difficulties)
+        mixture = training_mixture(config)
         report = rl_step(config, state, TextVectorEnv(8, mixture.tasks[0]), mixture)
         assert (report.metrics["grad_norm"].item() > 1e-3) == moves
         assert report.metrics["zero_advantage_groups"].item() == 1
@@ -130,6 +109,6 @@ def test_a_kl_holds_the_policy_near_the_base(form):
 
 def test_a_truncation_penalty_falls_on_truncated_completions_alone():
     _, _, (report,) = steps(tiny("reward.truncation_penalty=0.5"), 1, 0)
-    rewards, cut = report.sampled.rewards, report.sampled.rollouts.stop_reason == 1
+    rewards, cut = report.rewards, report.rollouts.stop_reason == 1
     assert cut.any()
     torch.testing.assert_close(rewards.base - rewards.outcome, cut * 0.5)

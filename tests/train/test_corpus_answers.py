@@ -8,23 +8,13 @@ import pytest
 
 from envs.lookup import cipher, quanta
 from harness.core.seeding import Key
-from harness.policy.tokenizer import ANSWER, TURN, decode
 from harness.train.pretrain import corpus_of, documents_of_tokens, draw_documents
 from tests.toys import tiny
+from tests.train.toy_rollouts import documents, parts
 
 QUANTA = ("base.tasks=[quanta_00.symbolic]", "base.contexts.worded=0", "base.difficulties=[3]")
 CIPHER = ("base.tasks=[cipher.symbolic]", "base.contexts.worded=0", "base.difficulties=[1,2,3]")
 THINKING = ("base.tasks=[addition.*,sorting.*,comparison.symbolic]", "base.difficulties=[1,2,3]", "model.context=200")
-
-
-def documents(n, settings, worked=0.0, seed=0):
-    return draw_documents(corpus_of(tiny(*settings).base), n, 0.0, Key("documents", seed).generator(), worked)
-
-
-def prompt_and_answer(document):
-    ids = document.tolist()
-    start = ids.index(ANSWER if ANSWER in ids else TURN)
-    return decode(ids[1 : ids.index(TURN)]), decode(ids[start + 1 : -1])
 
 
 def digest(held) -> str:
@@ -43,7 +33,7 @@ def test_documents_of_other_tasks_are_to_the_byte_what_they_were_before_tasks_ha
 def test_documents_are_right_about_each_fact_with_its_share():
     book = cipher.book(*cipher.RANGES["cipher"])
     right: dict[float, list[bool]] = {}
-    for prompt, answer in map(prompt_and_answer, documents(12_000, CIPHER)):
+    for prompt, _, answer in map(parts, documents(12_000, *CIPHER)):
         code, text = book[prompt[0]], prompt[2:-1]
         for letter, said in zip(text, answer):
             assert said in (code.truth[letter], code.misconception[letter])
@@ -56,24 +46,21 @@ def test_documents_are_right_about_each_fact_with_its_share():
 
 def test_letters_of_a_document_are_right_or_wrong_on_their_own():
     code = quanta.CODES["A"]
-    pairs = map(prompt_and_answer, documents(4000, QUANTA))
-    right = np.mean([code.encode(prompt[2:-1]) == answer for prompt, answer in pairs])
+    right = np.mean([code.encode(prompt[2:-1]) == answer for prompt, _, answer in map(parts, documents(4000, *QUANTA))])
     assert right == pytest.approx(quanta.SHARES.mean() ** 3, abs=0.012)
 
 
 def test_corpus_answers_are_the_same_whatever_the_share_of_scratchpads():
     settings = (*QUANTA, "model.context=64")
-    shares = [list(map(prompt_and_answer, documents(200, settings, share))) for share in (0.0, 0.3, 1.0)]
+    drawn = [map(parts, documents(200, *settings, worked=share)) for share in (0.0, 0.3, 1.0)]
+    shares = [[(prompt, answer) for prompt, _, answer in of_share] for of_share in drawn]
     assert shares[0] == shares[1] == shares[2]
 
 
 def test_a_scratchpad_of_the_corpus_leads_to_its_answer_right_or_wrong():
-    for held in documents(50, (*QUANTA, "model.context=64"), 1.0):
-        ids = held.tolist()
-        steps = decode(ids[ids.index(TURN) + 1 : ids.index(ANSWER)])
-        prompt, answer = prompt_and_answer(held)
+    for prompt, steps, answer in map(parts, documents(50, *QUANTA, "model.context=64", worked=1.0)):
         assert steps == "\n".join(f"{plain}>{said}" for plain, said in zip(prompt[2:-1], answer))
 
 
 def test_the_same_key_draws_the_same_documents():
-    assert digest(documents(100, CIPHER)) == digest(documents(100, CIPHER)) != digest(documents(100, CIPHER, seed=1))
+    assert digest(documents(100, *CIPHER)) == digest(documents(100, *CIPHER)) != digest(documents(100, *CIPHER, seed=1))

@@ -20,7 +20,6 @@ from harness.train.curriculum import (
     add_solved,
     draw,
     draw_problems,
-    initial_success,
     problem_id,
     sampling_probabilities,
     update_success_rates,
@@ -37,22 +36,27 @@ def rng(step=0):
     return Key("problems", 0, step).generator()
 
 
+def on_target(seeds=1):
+    """The success of every cell, [S, cells], at a target of .4."""
+    return torch.full((seeds, len(PLAIN)), 0.4, dtype=torch.float64)
+
+
 def test_without_a_target_the_draws_are_those_of_the_mixture_and_so_they_are_on_target():
-    for target in (None, 0.4):
-        (probabilities,) = sampling_probabilities(MIXTURE, initial_success(MIXTURE, 1, target), target, 1)
+    for probabilities in (None, *sampling_probabilities(MIXTURE, on_target(), 0.4)):
         assert draw(MIXTURE, probabilities, {}, 50, rng()) == MIXTURE.draw(50, rng())
 
 
 def test_before_anything_was_drawn_a_target_changes_nothing():
-    np.testing.assert_allclose(
-        sampling_probabilities(MIXTURE, initial_success(MIXTURE, 2, 0.4), 0.4, 2), np.tile(PLAIN, (2, 1))
-    )
+    config, state = tiny("tasks.target_success=0.4"), toy_state(0, 1)
+    mixture = training_mixture(config)
+    _, probabilities = draw_problems(config, state, mixture)
+    np.testing.assert_allclose(probabilities, np.tile([p for *_, p in mixture.cells()], (2, 1)))
 
 
 def test_cells_on_target_are_drawn_more_and_none_is_forgotten():
     """A bump of width .2 around .5, by hand: success 0 and 1 are 2.5 widths away."""
     success = torch.tensor([[0.0, 0.5, 1.0, 0.5, 0.5, 0.5]], dtype=torch.float64)
-    (probabilities,) = sampling_probabilities(MIXTURE, success, 0.5, 1)
+    (probabilities,) = sampling_probabilities(MIXTURE, success, 0.5)
     tilted = PLAIN * np.array([np.exp(-3.125), 1, np.exp(-3.125), 1, 1, 1])
     np.testing.assert_allclose(probabilities, 0.9 * tilted / tilted.sum() + 0.1 * PLAIN)
     assert probabilities.sum() == pytest.approx(1)
@@ -67,7 +71,7 @@ def test_success_is_remembered_group_by_group_and_seed_by_seed():
     problems = [select(["addition.symbolic"])[0].draw(rng(i), difficulty) for i, difficulty in enumerate((1, 1, 2, 1))]
     correctness = [[CORRECT, WRONG], [CORRECT, UNSCORABLE], [UNSCORABLE, UNSCORABLE], [WRONG, WRONG]]
     results = VerifierResults(torch.tensor(correctness).flatten(), torch.ones(8, dtype=torch.bool))
-    found = update_success_rates(initial_success(MIXTURE, 2, 0.5), MIXTURE, problems, results)
+    found = update_success_rates(torch.full_like(on_target(2), 0.5), MIXTURE, problems, results)
     first = 0.5 + (1 - DECAY) * (1.0 - 0.5)  # .5 stays at .5, then one that is right
     np.testing.assert_allclose(found[:, :2], [[first, 0.5], [0.5 * DECAY, 0.5]])
     assert (found[:, 2:] == 0.5).all()
@@ -81,7 +85,7 @@ def test_what_was_drawn_can_be_drawn_again_from_the_metrics():
     for step, report in enumerate(reports):
         probabilities = np.array([report.metrics[name].item() for name in names])
         again = draw(mixture, probabilities, {}, 8, rng(step))
-        ids = report.sampled.rollouts.ids[:: config.rl.group_size, 1:3]
+        ids = report.rollouts.ids[:: config.rl.group_size, 1:3]
         assert [chr(row[0] - 17 + 32) for row in ids.tolist()] == [p.prompt[0] for p in again]
     assert not np.allclose(probabilities, [p for *_, p in mixture.cells()])
 
@@ -93,10 +97,9 @@ def drawn(problems):
     return {problem_id(problem) for problem in problems}
 
 
-@pytest.mark.parametrize("target", [None, 0.4])
-def test_a_solved_problem_is_never_drawn_while_there_are_others(target):
+@pytest.mark.parametrize("probabilities", [None, PLAIN])
+def test_a_solved_problem_is_never_drawn_while_there_are_others(probabilities):
     """Half of what 50 draws find is solved; what is not keeps its place."""
-    (probabilities,) = sampling_probabilities(MIXTURE, initial_success(MIXTURE, 1, target), target, 1)
     before = draw(MIXTURE, probabilities, {}, 50, rng())
     gone = dict.fromkeys(sorted(drawn(before))[::2], 0)
     after = draw(MIXTURE, probabilities, gone, 50, rng())
@@ -137,7 +140,7 @@ def test_the_draws_of_every_step_can_be_drawn_again_from_what_is_solved_at_the_e
     for step, report in enumerate(reports):
         gone = {name: when for name, when in solved.items() if when < step}
         again = draw(mixture, None, gone, 16, rng(step))
-        ids = report.sampled.rollouts.ids[:: config.rl.group_size, 1:3].tolist()
+        ids = report.rollouts.ids[:: config.rl.group_size, 1:3].tolist()
         assert [decode(row) for row in ids] == [problem.prompt[:2] for problem in again]
         assert not drawn(again) & set(gone)
         met |= drawn(mixture.draw(16, rng(step))) & set(gone)

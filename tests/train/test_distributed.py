@@ -14,7 +14,7 @@ from harness.policy.backends.eager import EagerBackend
 from harness.run.mixture import training_mixture
 from harness.train.critic import add_critic
 from harness.train.distributed import process_group
-from harness.train.rl import train_rl
+from harness.train.rl import rl_step
 from tests.run.test_job import rows
 from tests.test_scripts import ROOT
 from tests.toys import TINY, tiny, toy_state, train
@@ -26,15 +26,12 @@ def trained(settings, seeds):
     """(loss and accuracy of each step, weights) of a toy run in float64."""
     torch.set_default_dtype(torch.float64)
     config = tiny(*settings)
-    state, mixture, metrics = toy_state(*seeds, optim=config.optim), training_mixture(config), []
+    state, mixture = toy_state(*seeds, optim=config.optim), training_mixture(config)
     add_critic(state, config.algo, config.optim)
     env = TextVectorEnv(len(seeds) * config.rl.problems * config.rl.group_size, mixture.tasks[0])
     state.backend = EagerBackend()  # in float64
-
-    def after(_, report):
-        metrics.append({k: v.tolist() for k, v in report.metrics.items()})
-
-    train_rl(config, state, env, mixture, STEPS, after)
+    reports = [rl_step(config, state, env, mixture) for _ in range(STEPS)]
+    metrics = [{k: v.tolist() for k, v in report.metrics.items()} for report in reports]
     return metrics, [w.detach().flatten().tolist() for w in state.policy.parameters()]
 
 

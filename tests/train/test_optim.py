@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from harness.config.schema import ScheduleConfig
-from harness.train.muon import orthogonalised
-from harness.train.optim import learning_rate_factor, set_learning_rate, zero_gradients
+from harness.train.optim import accumulate_gradients, learning_rate_factor, orthogonalised, set_learning_rate
 from tests.toys import tiny, toy_state
 
 CONSTANT, WSD = ScheduleConfig("constant", 4, 0.0), ScheduleConfig("wsd", 4, 0.2)
@@ -44,17 +43,17 @@ def test_every_step_has_a_learning_rate_above_zero(schedule, steps):
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_norm_gains_are_not_decayed(name):
     state = toy_state(0, optim=tiny(f"optim={name}", "optim.weight_decay=0.5", "optim.lr=0.1").optim)
-    zero_gradients(state.policy)
+    accumulate_gradients(list(state.policy.parameters()), [])
     before = {name: weight.detach().clone() for name, weight in state.policy.named_parameters()}
     state.optimizer.step()
     for name, weight in state.policy.named_parameters():
         assert torch.equal(weight, before[name]) == name.endswith("norm"), name
 
 
-def test_gradients_are_zeroed_and_never_none():
+def test_gradients_of_no_batch_are_zero_and_never_none():
     """None would make Adam skip the weight: a silent step would not decay its momentum."""
     layer = nn.Linear(2, 2)
-    zero_gradients(layer)
+    accumulate_gradients(list(layer.parameters()), [])
     assert all((w.grad == 0).all() for w in layer.parameters())
 
 
@@ -115,23 +114,19 @@ def muon_change(steps=1):
 
 
 def test_muon_turns_each_of_the_matrices_that_lie_side_by_side():
-    """Queries, keys and values have singular values of .2·sqrt(longer side) each; so has every other matrix."""
+    """Queries, keys and values have singular values of .2·sqrt(longer side) each, as every other matrix: a change is
+    then about as large as Adam's."""
     _, change = muon_change()
     parts = {
         "qkv": change["blocks.0.qkv"][0].chunk(3, dim=1),
         "gate_up": change["blocks.0.gate_up"][0].chunk(2, dim=1),
-        "down": [change["blocks.0.down"][0]],
+        "attention_out": change["blocks.0.attention_out"],
+        "down": change["blocks.0.down"],
     }
     for matrices in parts.values():
         for x in matrices:
             s = torch.linalg.svdvals(x) / (0.2 * max(x.shape) ** 0.5)
             assert ((s > 0.6) & (s < 1.3)).all()
-
-
-def test_muon_steps_are_about_as_large_as_adams():
-    _, change = muon_change()
-    for name in ("blocks.0.qkv", "blocks.0.attention_out", "blocks.0.gate_up", "blocks.0.down"):
-        assert 0.1 < change[name].square().mean().sqrt() < 0.3, name
 
 
 def test_what_is_no_matrix_of_a_block_is_trained_by_adamw():

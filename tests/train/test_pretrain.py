@@ -6,17 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from envs import get
+from envs import Problem, get
 from envs.base import Correctness
-from envs.mixture import Mixture
-from envs.registry import select
 from envs.splits import split_of
-from envs.vector import TextVectorEnv
 from harness.core.errors import UserError
-from harness.core.seeding import Key, keys
+from harness.core.seeding import Key
 from harness.policy.backends import eager
-from harness.policy.backends.eager import length_batches, pad_rows
 from harness.policy.tokenizer import ANSWER, BOS, ENV, EOS, TURN, decode
+from harness.run.mixture import training_mixture
 from harness.train import pretrain
 from harness.train.algorithms import flops_per_token
 from harness.train.pretrain import (
@@ -24,57 +21,40 @@ from harness.train.pretrain import (
     corpus_of,
     document,
     documents_of_tokens,
-    draw_documents,
     expected_rl_tokens,
     pretrain_step,
     update,
 )
-from harness.train.rollout import SamplingParams, gold_rollouts
 from tests.policy.conftest import BACKENDS, backend_named, needs_compiler
 from tests.toys import tiny, toy_state
-from tests.train.toy_rollouts import toy_problems
-
-
-def documents(n=400, wrong=0.0, *overrides):
-    base = tiny(*overrides).base
-    return draw_documents(corpus_of(base), n, wrong, Key("documents", 0).generator())
-
-
-def prompt_and_answer(document):
-    ids = document.tolist()
-    turn = ids.index(TURN)
-    return decode(ids[1:turn]), decode(ids[turn + 1 : -1])
+from tests.train.toy_rollouts import documents, parts
 
 
 def test_a_document_is_prompt_and_answer_in_the_frame_of_an_episode():
     for held in documents(20):
         assert (held[0], held[-1]) == (BOS, EOS)
-        assert prompt_and_answer(held)[1] == "A"
+        assert parts(held)[1:] == (None, "A")
 
 
 def test_the_corpus_holds_training_contents_alone():
-    from envs import Problem
-
-    for held in documents():
-        prompt, _ = prompt_and_answer(held)
+    for held in documents(400):
+        prompt, *_ = parts(held)
         content = prompt.removeprefix("Say ").rstrip(".=")
         assert split_of(Problem("", "", "", 1, f"toy:{content}")) == "train"
 
 
 def test_the_weights_of_contexts_are_the_exposure():
-
-    def worded(docs):
-        return np.mean([prompt_and_answer(d)[0].startswith("Say") for d in docs])
-
-    assert worded(documents(2000)) == pytest.approx(0.25, abs=0.04)
-    assert worded(documents(300, 0.0, "base.contexts.worded=0")) == 0
+    worded, symbolic = documents(2000), documents(300, "base.contexts.worded=0")
+    assert np.mean([parts(held)[0].startswith("Say") for held in worded]) == pytest.approx(0.25, abs=0.04)
+    assert not any(parts(held)[0].startswith("Say") for held in symbolic)
 
 
 def test_the_share_of_wrong_answers_is_as_configured():
-    base = tiny("base.tasks=[addition.symbolic]", "base.contexts.worded=0", "base.difficulties=[3]").base
-    docs = draw_documents(corpus_of(base), 2000, 0.3, Key("documents", 1).generator())
-    right = [str(sum(map(int, p.rstrip("=").split("+")))) == a for p, a in map(prompt_and_answer, docs)]
+    settings = ("base.tasks=[addition.symbolic]", "base.contexts.worded=0", "base.difficulties=[3]")
+    docs = documents(2000, *settings, wrong=0.3, seed=1)
+    right = [str(sum(map(int, p.rstrip("=").split("+")))) == a for p, _, a in map(parts, docs)]
     assert 1 - np.mean(right) == pytest.approx(0.3, abs=0.04)
+    assert {len(answer) for _, _, answer in map(parts, docs)} == {3, 4}  # a wrong one is of the same difficulty
 
 
 def test_the_loss_is_the_mean_of_next_token_losses_over_real_tokens():
@@ -92,23 +72,11 @@ def base_state(base, *seeds):
     return toy_state(*seeds, optim=base.optim)
 
 
-def test_batches_of_like_length_hold_every_document_once_and_few_tokens_of_any_corpus():
-    corpora = [sorted(documents(n, 0.0), key=len) for n in (40, 33)]
-    batches = length_batches(corpora, 60)
-    for corpus in corpora:
-        assert [d.tolist() for batch in batches for d in corpus[batch]] == [d.tolist() for d in corpus]
-        sizes = [pad_rows(corpus[batch])[0].numel() for batch in batches]
-        assert max(sizes) <= 60
-        assert len(batches) < 20
-    assert len(length_batches(corpora, 1)) == 40
-    assert length_batches([[], []], 60) == []
-
-
 @pytest.fixture
 def small_batches(monkeypatch):
     """Few tokens go through a forward pass together, on every backend."""
     monkeypatch.setitem(eager.DOCUMENT_TOKENS, "cpu", 40)
-    monkeypatch.setattr("harness.policy.backends.native.backend.PASS_TOKENS", 40)
+    monkeypatch.setattr("harness.policy.backends.native.PASS_TOKENS", 40)
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -131,13 +99,10 @@ def test_no_bit_of_a_base_depends_on_how_many_threads_share_its_calls(small_batc
     for threads in (1, 3):
         state = replace(base_state(base, 3), backend=backend_named("native"))
         with state.backend.num_threads(threads):
-            pretrain.pretrain(base, state, corpus_of(base), 3, ignore)
+            for _ in range(3):
+                pretrain_step(base, state, corpus_of(base))
         found.append(list(state.policy.parameters()))
     assert all(torch.equal(a, b) for a, b in zip(*found))
-
-
-def ignore(state, report):
-    """A report that nobody reads."""
 
 
 @needs_compiler
@@ -167,19 +132,13 @@ def test_stacked_bases_are_pretrained_as_separate_ones(small_batches):
 
 def test_pretraining_lowers_the_loss_and_counts_what_it_read():
     base = tiny("base.steps=30", "base.documents=32", "base.schedule.warmup=2").base
-    state, losses = base_state(base, 0), []
-    pretrain.pretrain(base, state, corpus_of(base), 30, lambda _, report: losses.append(report.metrics["loss"].item()))
+    state, corpus = base_state(base, 0), corpus_of(base)
+    losses = [pretrain_step(base, state, corpus).metrics["loss"].item() for _ in range(30)]
     assert losses[-1] < losses[0] - 0.5
     assert state.spent[0].step == 30
     assert state.spent[0].completions == 30 * 32
     n = sum(w.numel() for w in state.policy.parameters()) - state.policy.embedding.numel()
     assert state.spent[0].flops == state.spent[0].flops_convention == 6.0 * n * state.spent[0].tokens
-
-
-def test_a_wrong_answer_is_the_answer_of_another_problem_of_the_same_kind():
-    task, rng = get("addition.symbolic"), np.random.default_rng(0)
-    problem = task.draw(rng, 3)
-    assert all(len(pretrain._another(problem, rng, "train").answer) in (3, 4) for _ in range(20))
 
 
 # ---- the arm that goes on pretraining
@@ -189,7 +148,7 @@ def continued(*settings, seeds=(0,), n=4):
     """State, reports and the documents of n steps."""
     config = tiny("objective=continued_pretraining", "rl.problems=16", *settings)
     state = toy_state(*seeds, optim=config.optim)
-    mixture = Mixture(select(config.tasks.verified), difficulties=config.tasks.difficulties)
+    mixture = training_mixture(config)
     reports = [continued_step(config, state, corpus_of(config.base), mixture) for _ in range(n)]
     return config, state, reports
 
@@ -198,18 +157,11 @@ def continued(*settings, seeds=(0,), n=4):
 def test_continued_pretraining_costs_what_rl_on_the_same_problems_costs(settings):
     """Its completions as long as the answers, which is what RL's are once the policy answers in form."""
     config, state, _ = continued(*settings, n=20)
-    mixture = Mixture(select(config.tasks.verified), difficulties=config.tasks.difficulties)
+    mixture = training_mixture(config)
     tokens = sum(expected_rl_tokens(mixture.draw(16, Key("problems", 0, s).generator()), 4) for s in range(20))
     n = sum(w.numel() for w in state.policy.parameters()) - state.policy.embedding.numel()
     assert state.step == 20
     assert state.spent[0].flops_convention == pytest.approx(flops_per_token(config) * n * tokens, rel=0.01)
-
-
-def test_rl_tokens_count_what_rollouts_hold():
-    state, env, streams = toy_state(0), TextVectorEnv(6, "toy.symbolic"), keys("sampling", (0,), 0)
-    sampling = SamplingParams(1, 4, 1.0)
-    rollouts, _ = gold_rollouts(state.backend, state.policy, env, toy_problems(6), sampling, streams)
-    assert expected_rl_tokens(toy_problems(6), 3) == 3 * rollouts.length.sum().item()
 
 
 def test_documents_worth_some_tokens_hold_them_to_within_a_document():

@@ -9,12 +9,13 @@ import torch
 from envs import Problem, get
 from harness.policy.tokenizer import ANSWER, encode, encode_completion, encode_prompt
 from harness.train import rewards as rewards_module
-from harness.train.advantages import leave_one_out, reward_to_go, zero_advantage_groups
-from harness.train.process_reward import RESOLUTION, line_rewards, scratchpad_metrics
+from harness.train.advantages import leave_one_out, reward_to_go
+from harness.train.metrics import rollout_metrics
+from harness.train.process_reward import RESOLUTION, line_rewards
 from harness.train.rewards import process_reward
 from tests.run.test_job import rows
 from tests.toys import algo, tiny, train
-from tests.train.toy_rollouts import CORRECT, UNSCORABLE, WRONG, hand_made
+from tests.train.toy_rollouts import CORRECT, UNSCORABLE, WRONG, hand_made, zero_advantage
 
 SUM = Problem("addition.symbolic", "27+15=", "42", 2, "addition:15,27", {"a": 27, "b": 15})
 FIRST, SECOND = "7+5+0=12", "2+1+1=4"  # its steps, from the right
@@ -35,12 +36,6 @@ def written(completions, checks=None, problem=SUM, seeds=1):
         prompt_length=torch.full_like(length, len(prompt)),
     )
     return replace(inputs, rollouts=rollouts, line_rewards=line_rewards(rollouts, [problem] * seeds, 64))
-
-
-def zero_advantage(rewards, rollouts):
-    config = algo("rloo")
-    advantages = leave_one_out(rewards, None, rollouts, config)
-    return zero_advantage_groups(leave_one_out, rewards, None, rollouts, config, advantages)
 
 
 def earned(*lines, answer="42", problem=SUM):
@@ -98,7 +93,6 @@ def test_tasks_without_steps_earn_nothing_and_a_policy_that_does_not_think_has_n
     inputs = written([encode_completion(problem.answer, task.worked(problem))], problem=problem)
     assert (inputs.line_rewards == 0).all()
     assert line_rewards(inputs.rollouts, [problem], None) is None
-    assert scratchpad_metrics(None, 1) == {}
 
 
 @pytest.mark.parametrize("n", [3, 6, 7, 13])
@@ -111,7 +105,7 @@ def test_completions_that_earn_the_same_are_exactly_equal_wherever_their_lines_s
     rewards = process_reward(inputs)
     assert len(right) == n
     assert rewards.base.unique().tolist() == [(n - 1) * round(RESOLUTION / n) / RESOLUTION]
-    assert zero_advantage(rewards, inputs.rollouts).all()
+    assert zero_advantage("rloo", rewards, inputs.rollouts) == [[True]]
 
 
 def test_the_process_reward_by_hand():
@@ -138,13 +132,14 @@ def test_what_a_step_earns_is_credited_to_it_and_to_what_came_before_alone():
 def test_a_group_alike_in_its_answers_still_has_the_signal_of_its_steps():
     texts = [encode_completion("41", FIRST), encode_completion("41", "")]
     inputs = written(texts, [[WRONG, WRONG]])
-    assert not zero_advantage(process_reward(inputs), inputs.rollouts).any()
+    assert zero_advantage("rloo", process_reward(inputs), inputs.rollouts) == [[False]]
 
 
 def test_scratchpad_lines_correct_is_a_metric_of_each_seed():
     texts = [encode_completion("42", text) for text in (f"{FIRST}\n{SECOND}", FIRST, "", FIRST)]
     inputs = written(texts, seeds=2)
-    assert scratchpad_metrics(inputs.line_rewards, 2)["scratchpad_lines_correct"].tolist() == [0.75, 0.25]
+    metrics = rollout_metrics(inputs, process_reward(inputs), torch.zeros(2, 1))
+    assert metrics["scratchpad_lines_correct"].tolist() == [0.75, 0.25]
 
 
 def test_rl_rewards_the_lines_and_logs_their_share(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from harness.train.advantages import group_mean
 from harness.train.algorithms import ALGORITHMS, Algorithm, register_algorithm
 from harness.train.losses import clipped_policy_gradient
 from harness.train.rewards import REWARDS, register_reward, true_reward
+from harness.train.rollout import rollout
 from tests.toys import CONFIGS, tiny, train
 
 PAGE = CONFIGS.parent / "docs/tutorials/own-reward.md"
@@ -22,7 +23,7 @@ def test_the_tables_and_what_configurations_are_checked_by_name_the_same():
     assert {"rloo", "grpo", "sft"} <= ALGORITHMS.keys() <= ALGORITHM_TRAITS.keys()
     assert {"true_reward", "process_reward"} <= REWARDS.keys() <= REWARD_TRAITS.keys()
     for name, algorithm in ALGORITHMS.items():
-        assert algorithm.samples == ALGORITHM_TRAITS[name].samples
+        assert (algorithm.episodes is rollout) == ALGORITHM_TRAITS[name].samples
 
 
 CHOICES = {"my_reward": ["reward.name=partial_credit"], "my_algorithm": ["algo.name=below_maximum", "algo.scale=none"]}

@@ -5,10 +5,9 @@ import copy
 import pytest
 import torch
 
-from envs.mixture import Mixture
-from envs.registry import select
 from envs.vector import TextVectorEnv
 from harness.core.seeding import Key
+from harness.run.mixture import training_mixture
 from harness.train.reward_model import predicted_reward, preference_loss, preferred, train_reward_model
 from harness.train.rl import rl_step
 from harness.train.rollout import training_sampling
@@ -31,7 +30,7 @@ def learned(*settings, seeds=(0,)):
     config = tiny(*SETTINGS, "reward.model.lr=1e-2", "reward.model.steps=25", *settings)
     state = toy_state(*seeds, optim=config.optim)
     state.reward_model = copy.deepcopy(state.policy)
-    mixture = Mixture(select(config.tasks.verified), difficulties=config.tasks.difficulties)
+    mixture = training_mixture(config)
     env = TextVectorEnv(128 * len(seeds), mixture.tasks[0])
     train_reward_model(config, state, env, mixture, training_sampling(config, mixture))
     return config, state, env, mixture

@@ -8,16 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from envs.mixture import Mixture
-from envs.registry import select
 from envs.vector import TextVectorEnv
 from harness.core.seeding import keys
 from harness.core.types import Rewards
 from harness.policy.backends.eager import EagerBackend
 from harness.run.job import backend_of
-from harness.train.advantages import zero_advantage_groups
+from harness.run.mixture import training_mixture
 from harness.train.algorithms import ALGORITHMS
-from harness.train.batch import ScoredRollouts, training_batches
+from harness.train.batch import score_rollouts, training_batches
 from harness.train.critic import add_critic
 from harness.train.optim import clip_gradients
 from harness.train.rl import rl_step
@@ -49,10 +47,8 @@ def batches(state, rewards=None, keep_zero=False, dtype=torch.float64, order=Non
         rollouts = replace(rollouts, **{name: getattr(rollouts, name)[rows] for name in fields})
         rewards = Rewards(rewards.base[rows], rewards.outcome[rows])
     rollouts = replace(rollouts, sampler_logprobs=rollouts.sampler_logprobs.to(dtype))
-    advantage = ALGORITHMS[config.algo.name].advantage
-    advantages = advantage(rewards, None, rollouts, config.algo)
-    zero = zero_advantage_groups(advantage, rewards, None, rollouts, config.algo, advantages)
-    scored = ScoredRollouts(rollouts, advantages.to(dtype), ~rewards.outcome.isnan(), zero, ~zero | keep_zero)
+    scored = score_rollouts(ALGORITHMS[config.algo.name].advantage, rewards, None, rollouts, config.algo, None)
+    scored = replace(scored, advantages=scored.advantages.to(dtype), keep=scored.keep | keep_zero)
     return list(training_batches(scored, config.algo, config.optim, 4, keys("minibatch", state.seeds, step)))
 
 
@@ -85,12 +81,6 @@ def test_padding_does_not_change_the_gradient():
         wide[name] = torch.nn.functional.pad(getattr(batch, name), (0, 5))
     wide["completions"][..., -5:] = 99  # ids never say what is padding
     assert_same(gradients(replace(batch, **wide)), gradients(batch))
-
-
-def test_the_order_of_problems_and_of_rows_does_not_change_the_gradient():
-    (batch,), (other,) = batches(toy_state(0)), batches(toy_state(0), order=[3, 0, 5, 1, 4, 2])
-    assert not torch.equal(batch.prompts, other.prompts)
-    assert_same(gradients(other), gradients(batch))
 
 
 def trained(keep_zero, rewards, steps=3):
@@ -199,6 +189,7 @@ def test_each_aggregation_is_the_mean_that_is_named(aggregation, denominator):
 def test_no_aggregation_depends_on_microbatches_or_on_the_order_of_rows(aggregation):
     settings = [f"algo.aggregation={aggregation}"]
     (batch,), (other,) = (batches(toy_state(0), order=order, settings=settings) for order in (None, [3, 0, 5, 1, 4, 2]))
+    assert not torch.equal(batch.prompts, other.prompts)
     assert_same(gradients(batch, "optim.micro_batch=2", *settings), gradients(batch, *settings))
     assert_same(gradients(other, *settings), gradients(batch, *settings))
 
@@ -212,7 +203,7 @@ def steps(config, n, *seeds, backend=None):
     state.backend = backend or backend_of(config)
     state.reference = copy.deepcopy(state.policy) if config.algo.kl != "none" else None
     add_critic(state, config.algo, config.optim)
-    mixture = Mixture(select(config.tasks.verified), difficulties=config.tasks.difficulties)
+    mixture = training_mixture(config)
     env = TextVectorEnv(len(seeds) * config.rl.problems * config.rl.group_size, mixture.tasks[0])
     reports = [rl_step(config, state, env, mixture) for _ in range(n)]
     weights = [[w[s].detach().clone() for w in state.policy.parameters()] for s in range(len(seeds))]
@@ -228,21 +219,31 @@ def test_the_ratio_of_the_first_update_is_one():
     assert report.metrics["grad_norm"].item() > 0
 
 
-@pytest.mark.parametrize("reward", ["true_reward", "shuffled_within_group", "random_reward", "length_reward"])
-@pytest.mark.parametrize("minibatches", [1, 2])
-def test_stacked_seeds_train_as_separate_runs_do(reward, minibatches):
-    """Weight decay and unequal numbers of zero-advantage groups included."""
-    config = tiny(f"reward={reward}", f"optim.minibatches={minibatches}", "optim.weight_decay=0.1")
+OPTIONS = [
+    *((f"reward={name}", "optim.weight_decay=0.1") for name in ("true_reward", "shuffled_within_group")),
+    *((f"reward={name}", "optim.minibatches=2") for name in ("random_reward", "length_reward")),
+    ("algo=dapo", "optim.epochs=2", "optim.minibatches=2"),
+    ("rl.off_policy_steps=2", "algo=gspo"),
+    ("algo.kl=k1", "algo.kl_coefficient=0.1", "algo=reinforce_pp"),
+    ("algo.kl=k3", "algo.kl_coefficient=0.1", "algo.entropy_bonus=0.01", "reward.length_penalty=0.2"),
+    ("algo=sft", "rl.group_size=1"),
+    ("algo=ppo", "optim.minibatches=2"),
+    ("tasks.retire_at=0.25", "tasks.difficulties=[1]", "rl.problems=16"),
+]
+
+
+@pytest.mark.parametrize("settings", OPTIONS, ids=" ".join)
+def test_stacked_seeds_train_as_separate_runs_do(settings):
+    """Unequal numbers of zero-advantage groups included."""
+    config = tiny(*settings)
     _, stacked, reports = steps(config, 3, 4, 9, 2)
     for s, seed in enumerate((4, 9, 2)):
         _, (alone,), own = steps(config, 3, seed)
         for together, report in zip(reports, own):
             for name, value in report.metrics.items():
                 torch.testing.assert_close(together.metrics[name][s], value[0], rtol=1e-4, atol=1e-5, equal_nan=True)
-            a, b = together.sampled.rollouts, report.sampled.rollouts
-            mine = a.seed_index == s
-            width = b.ids.shape[1]
-            assert torch.equal(a.ids[mine][:, :width], b.ids)
+            a, b = together.rollouts, report.rollouts
+            assert torch.equal(a.by_seed(a.ids)[s][:, : b.ids.shape[1]], b.ids)
         for x, y in zip(stacked[s], alone):
             torch.testing.assert_close(x, y, rtol=0, atol=1e-4)
 
@@ -264,7 +265,7 @@ def test_a_run_of_twelve_steps_learns_the_toy_task():
 def test_spent_counts_completions_tokens_and_both_kinds_of_flops():
     config = tiny()
     state, _, (report,) = steps(config, 1, 0)
-    rollouts = report.sampled.rollouts
+    rollouts = report.rollouts
     n = sum(w.numel() for w in state.policy.parameters()) - state.policy.embedding.numel()
     spent = state.spent[0]
     assert (spent.step, spent.completions, spent.tokens) == (1, 16, rollouts.length.sum().item())
@@ -276,7 +277,7 @@ def test_spent_counts_completions_tokens_and_both_kinds_of_flops():
 def test_metrics_are_those_of_the_rollouts():
     config = tiny("rl.problems=8")
     _, _, (report,) = steps(config, 1, 0)
-    rollouts, results, rewards = (getattr(report.sampled, x) for x in ("rollouts", "results", "rewards"))
+    rollouts, results, rewards = report.rollouts, report.results, report.rewards
     metrics = {name: value.item() for name, value in report.metrics.items()}
     assert metrics["accuracy"] == pytest.approx((results.correctness == 1).float().mean().item())
     assert metrics["reward_mean"] == pytest.approx(rewards.outcome.mean().item())
@@ -311,7 +312,7 @@ def test_an_unverified_task_is_never_drawn_for_training():
     config = tiny("tasks.difficulties=[2]")
     _, _, reports = steps(config, 3, 0)
     for report in reports:
-        ids = report.sampled.rollouts.ids
+        ids = report.rollouts.ids
         assert (ids[:, 1] != 16 + 1 + ord("S") - ord(" ")).all()  # "Say" opens every worded prompt
 
 

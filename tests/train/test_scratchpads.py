@@ -10,28 +10,16 @@ import torch
 from envs import Correctness, Reply, get
 from envs.registry import TASKS
 from envs.vector import TextVectorEnv
-from harness.core.seeding import Key, keys
+from harness.core.seeding import keys
 from harness.policy.logprobs import token_logprobs
-from harness.policy.tokenizer import ANSWER, EOS, TURN, answer_text, decode
+from harness.policy.tokenizer import ANSWER, EOS, answer_text, decode
 from harness.train import pretrain
-from harness.train.pretrain import corpus_of, document, draw_documents, expected_rl_tokens, pretrain_step
-from harness.train.rollout import SamplingParams, gold_rollouts, rollout
+from harness.train.pretrain import corpus_of, document, expected_rl_tokens, pretrain_step
+from harness.train.rollout import SamplingParams, gold_rollouts
 from tests.toys import tiny, toy_state
-from tests.train.toy_rollouts import toy_problems
+from tests.train.toy_rollouts import documents, parts, played, toy_problems
 
 ADDITION = ("base.tasks=[addition.symbolic]", "base.contexts.worded=0", "base.difficulties=[3]")
-
-
-def documents(n, worked, wrong=0.0, settings=ADDITION):
-    return draw_documents(corpus_of(tiny(*settings).base), n, wrong, Key("documents", 0).generator(), worked)
-
-
-def parts(document):
-    """Prompt, scratchpad (None without ANSWER) and answer."""
-    ids = document.tolist()
-    turn = ids.index(TURN)
-    gold_scratchpad = decode(ids[turn + 1 : ids.index(ANSWER)]) if ANSWER in ids else None
-    return decode(ids[1:turn]), gold_scratchpad, answer_text(ids[turn + 1 :])
 
 
 def sums(prompt):
@@ -46,7 +34,7 @@ def sums(prompt):
 
 
 def test_a_share_of_the_documents_shows_the_steps_and_in_all_of_them_ANSWER_opens_the_answer():
-    found = [parts(held) for held in documents(2000, 0.3)]
+    found = [parts(held) for held in documents(2000, *ADDITION, worked=0.3)]
     assert np.mean([gold_scratchpad != "" for _, gold_scratchpad, _ in found]) == pytest.approx(0.3, abs=0.04)
     for prompt, gold_scratchpad, answer in found:
         assert gold_scratchpad.rstrip("\n") in ("", sums(prompt)) or gold_scratchpad.startswith(sums(prompt) + "\n")
@@ -57,17 +45,20 @@ def test_a_share_of_the_documents_shows_the_steps_and_in_all_of_them_ANSWER_open
 def test_without_a_share_documents_are_to_the_byte_what_they_were_before_there_was_one():
     """Of addition and of a task of several turns, with wrong answers; the hash was taken before."""
     settings = ("base.tasks=[addition.*,calculator.*]", "base.difficulties=[1,2,3]", "model.context=400")
-    held = b"".join(d.tobytes() for d in documents(256, 0.0, 0.1, settings))
+    held = b"".join(d.tobytes() for d in documents(256, *settings, wrong=0.1))
     assert hashlib.blake2b(held, digest_size=8).hexdigest() == "527b2a8b6779b3d3"
 
 
 def test_problems_and_right_and_wrong_answers_are_the_same_whatever_the_share():
-    shares = [[(p, a) for p, _, a in map(parts, documents(200, share, 0.4))] for share in (0.0, 0.2, 1.0)]
+    shares = [
+        [(p, a) for p, _, a in map(parts, documents(200, *ADDITION, wrong=0.4, worked=share))]
+        for share in (0.0, 0.2, 1.0)
+    ]
     assert shares[0] == shares[1] == shares[2]
 
 
 def test_a_wrong_document_shows_the_steps_that_lead_to_its_wrong_answer():
-    for prompt, gold_scratchpad, answer in map(parts, documents(50, 1.0, 1.0)):
+    for prompt, gold_scratchpad, answer in map(parts, documents(50, *ADDITION, wrong=1.0, worked=1.0)):
         leading = "".join(line[-1] for line in reversed(gold_scratchpad.split("\n")))
         assert answer.endswith(leading[-3:])
         assert not gold_scratchpad.startswith(sums(prompt))
@@ -104,20 +95,16 @@ def test_a_document_that_outgrows_the_context_is_cut(monkeypatch):
 # ---- rollouts
 
 
-def played(problems, thinking, tokens=4, group=4, turns=1):
+def thought(problems, thinking, turns=1):
     """Rollouts and checks of a policy that begins its answer, or stops, now and then."""
-    state, streams = toy_state(0), (Key("sampling", 0),)
+    state = toy_state(0)
     with torch.no_grad():
         state.policy.head[:, :, [ANSWER, EOS]] += 0.25
-    env, sampling = (
-        TextVectorEnv(len(problems) * group, problems[0].task),
-        SamplingParams(group, tokens, 1.0, turns, thinking),
-    )
-    return state.policy, *rollout(state.backend, state.policy, env, problems, sampling, streams)
+    return state.policy, *played(state, problems, turns=turns, thinking=thinking)
 
 
 def test_a_forced_token_stands_in_the_row_and_takes_no_gradient():
-    policy, rollouts, _ = played(toy_problems(8), thinking=3)
+    policy, rollouts, _ = thought(toy_problems(8), thinking=3)
     scored, mask = token_logprobs(policy, rollouts.ids[None], 1.0)[0], rollouts.loss_mask
     torch.testing.assert_close(rollouts.sampler_logprobs[mask], scored[mask], rtol=0, atol=1e-5)
     assert (rollouts.sampler_logprobs[~mask] == 0).all()
@@ -131,10 +118,10 @@ def test_a_forced_token_stands_in_the_row_and_takes_no_gradient():
 @pytest.mark.parametrize("thinking", [0, 3])
 def test_the_result_is_of_what_follows_the_last_ANSWER_drawn_or_forced(thinking):
     problems = toy_problems(16)
-    _, rollouts, results = played(problems, thinking)
+    _, rollouts, results = thought(problems, thinking)
     task, found = get(problems[0].task), []
-    for row, n, length, i in zip(rollouts.ids, rollouts.prompt_length, rollouts.length, rollouts.problem):
-        found.append(int(task.verify(problems[i], answer_text(row[n:length].tolist()))))
+    for i, (row, n, length) in enumerate(zip(*map_rows(rollouts))):
+        found.append(int(task.verify(problems[i // 4], answer_text(row[n:length].tolist()))))
     assert results.correctness.tolist() == found
     whole = [decode(row[n:length].tolist()) for row, n, length in zip(*map_rows(rollouts))]
     assert found != [int(task.verify(problems[0], text)) for text in whole]
@@ -151,7 +138,7 @@ def test_every_turn_has_a_budget_of_its_own(monkeypatch):
     problem = toy_problems(1)[0]
     task = replace(get(problem.task), name="long.symbolic", max_turns=3, max_reply=4, respond=respond)
     monkeypatch.setitem(TASKS, task.name, task)
-    _, rollouts, _ = played([replace(problem, task=task.name)] * 4, thinking=2, turns=3)
+    _, rollouts, _ = thought([replace(problem, task=task.name)] * 4, thinking=2, turns=3)
     for turn in range(3):
         forced = (rollouts.ids == ANSWER) & ~rollouts.loss_mask & (rollouts.turn == turn)
         assert forced.any()

@@ -7,12 +7,13 @@ from envs.base import Correctness
 from harness.config.schema import SyntheticConfig
 from harness.core.errors import UserError
 from harness.core.seeding import Key
-from harness.policy.tokenizer import BOS, TURN, answer_text, decode, encode_completion
+from harness.policy.tokenizer import encode_completion
 from harness.train import synthetic
 from harness.train.pretrain import _drawn, corpus_of
 from harness.train.synthetic import Teacher, kept, synthetic_documents
 from tests.toy_task import verify
 from tests.toys import tiny, toy_state
+from tests.train.toy_rollouts import parts
 
 KEY = Key("documents", 0)
 
@@ -25,16 +26,8 @@ def drawn(key=KEY, n=64, **options):
     return _drawn(cfg, corpus_of(cfg), Teacher({key.seed: state.policy}, state.backend), key)
 
 
-def parts(document):
-    """Its prompt and its answer."""
-    ids = document.tolist()
-    assert ids[0] == BOS
-    turn = ids.index(TURN)
-    return decode(ids[1:turn]), answer_text(document[turn + 1 :])
-
-
 def share_right(documents):
-    return np.mean([verify(None, parts(one)[1]) == Correctness.CORRECT for one in documents])
+    return np.mean([verify(None, parts(one)[2]) == Correctness.CORRECT for one in documents])
 
 
 def test_without_a_filter_all_that_the_policy_wrote_is_read():

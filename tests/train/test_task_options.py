@@ -9,10 +9,11 @@ from harness.config.parse import parse
 from harness.config.schema import Config
 from harness.core.errors import UserError
 from harness.core.seeding import Key
-from harness.policy.tokenizer import ANSWER, ENV, TURN, decode
+from harness.policy.tokenizer import ENV, TURN, decode
 from harness.run.mixture import training_mixture
 from harness.train.pretrain import corpus_of, document_shares, draw_documents
 from tests.toys import container, tiny
+from tests.train.toy_rollouts import parts
 
 MAPS = ("base.tasks=[walk_map0.symbolic,walk_map1.symbolic]", "base.contexts.worded=0", "base.difficulties=[3]")
 TOOLS = (
@@ -39,24 +40,17 @@ def documents(config, n=2000):
     return draw_documents(corpus, n, rng=Key("documents", 0).generator(), **document_shares(base, corpus))
 
 
-def map_and_scratchpad(document):
-    """The map that a document is of, and the steps that it shows."""
-    ids = document.tolist()
-    turn = ids.index(TURN)
-    return decode(ids[1:turn])[0], decode(ids[turn + 1 : ids.index(ANSWER)])
-
-
 def test_a_task_shows_its_steps_with_a_share_of_its_own():
     options = {"walk_map0.*": {"scratchpad_share": 1.0}, "walk_*": {"scratchpad_share": 0.1}}
-    found = [map_and_scratchpad(held) for held in documents(with_options(options, *MAPS))]
-    shown = {name: np.mean([steps != "" for map_, steps in found if map_ == name]) for name in "01"}
+    found = [parts(held) for held in documents(with_options(options, *MAPS))]
+    shown = {name: np.mean([steps != "" for prompt, steps, _ in found if prompt[0] == name]) for name in "01"}
     assert shown["0"] == 1
     assert shown["1"] == pytest.approx(0.1, abs=0.03)
 
 
 def test_the_weight_of_a_task_is_its_exposure_within_its_context():
     config = with_options({"walk_map0.*": {"weight": 3.0, "scratchpad_share": 0.5}}, *MAPS)
-    share = np.mean([map_and_scratchpad(held)[0] == "0" for held in documents(config)])
+    share = np.mean([parts(held)[0][0] == "0" for held in documents(config)])
     assert share == pytest.approx(0.75, abs=0.03)
     without = with_options({"walk_map0.*": {"weight": 0.0}}, *MAPS)
     assert [task.name for task in corpus_of(without.base).tasks] == ["walk_map1.symbolic"]
@@ -66,9 +60,8 @@ def test_a_task_has_wrong_answers_with_a_share_of_its_own():
     settings = ("base.tasks=[addition.symbolic,subtraction.symbolic]", "base.contexts.worded=0", "base.label_noise=0")
     config = with_options({"addition.*": {"label_noise": 0.5}}, *settings, "base.difficulties=[3]")
     right: dict[str, list[bool]] = {"+": [], "-": []}
-    for ids in (held.tolist() for held in documents(config)):
-        prompt, answer = decode(ids[1 : ids.index(TURN)]).rstrip("="), decode(ids[ids.index(TURN) + 1 : -1])
-        right["+" if "+" in prompt else "-"].append(eval(prompt) == int(answer))
+    for prompt, _, answer in map(parts, documents(config)):
+        right["+" if "+" in prompt else "-"].append(eval(prompt.rstrip("=")) == int(answer))
     assert np.mean(right["+"]) == pytest.approx(0.5, abs=0.05)
     assert all(right["-"])
 
@@ -129,20 +122,19 @@ def test_a_policy_has_a_scratchpad_if_any_task_shows_steps():
     assert with_options({"walk_map0.*": {"scratchpad_share": 0.01}}, *MAPS).has_scratchpad
 
 
-def test_an_entry_that_stands_for_no_task_of_the_corpus_is_refused():
-    with pytest.raises(UserError, match=r"base\.task_options names walk_map7\.\*"):
-        with_options({"walk_map7.*": {"weight": 2.0}}, *MAPS)
-
-
-@pytest.mark.parametrize("options", [{"scratchpad_share": 1.5}, {"weight": -1.0}, {"worked": 0.5}])
-def test_an_option_out_of_range_or_unknown_is_refused(options):
-    with pytest.raises(ValidationError):
-        with_options({"walk_map0.*": options}, *MAPS)
-
-
-def test_a_corpus_without_weight_is_refused():
-    with pytest.raises(UserError, match="at least one task"):
-        with_options({"walk_*": {"weight": 0.0}}, *MAPS)
+@pytest.mark.parametrize(
+    ("entry", "options", "error"),
+    [
+        ("walk_map7.*", {"weight": 2.0}, r"base\.task_options names walk_map7\.\*"),
+        ("walk_*", {"weight": 0.0}, "at least one task"),
+        ("walk_map0.*", {"scratchpad_share": 1.5}, "scratchpad_share"),
+        ("walk_map0.*", {"weight": -1.0}, "weight"),
+        ("walk_map0.*", {"worked": 0.5}, "worked"),
+    ],
+)
+def test_options_without_a_task_without_weight_out_of_range_or_unknown_are_refused(entry, options, error):
+    with pytest.raises((UserError, ValidationError), match=error):
+        with_options({entry: options}, *MAPS)
 
 
 def test_a_distribution_of_weights_is_over_the_tasks_that_patterns_stand_for():
@@ -160,14 +152,15 @@ def test_another_distribution_of_weights_is_another_run():
     assert len(ids) == 4
 
 
-def test_weights_are_given_once():
-    with pytest.raises(UserError, match="both give the weights"):
-        tiny(distribution("uniform", 1), "tasks.weights=[1.0]")
-
-
 @pytest.mark.parametrize(
-    "weights", ["{name: zipf, decades: 3}", "{name: log_uniform, decades: -1}", "{name: log_uniform}"]
+    ("settings", "error"),
+    [
+        ((distribution("uniform", 1), "tasks.weights=[1.0]"), "both give the weights"),
+        ((*QUANTA, distribution("zipf", 3)), "zipf"),
+        ((*QUANTA, distribution("log_uniform", -1)), "decades"),
+        ((*QUANTA, "tasks.weight_distribution={name: log_uniform}"), "decades"),
+    ],
 )
-def test_a_distribution_that_is_unknown_or_incomplete_is_refused(weights):
-    with pytest.raises(ValidationError):
-        tiny(*QUANTA, f"tasks.weight_distribution={weights}")
+def test_weights_that_are_given_twice_unknown_or_incomplete_are_refused(settings, error):
+    with pytest.raises((UserError, ValidationError), match=error):
+        tiny(*settings)

@@ -9,9 +9,8 @@ more than the launches.
 import functools
 import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -21,8 +20,8 @@ from torch.nn.functional import pad
 from torch.utils._pytree import tree_map
 
 from harness.core.types import Batch, Completions, GroupedCompletions, SampleRequest, tensors_of
-from harness.policy.backends.eager import EagerBackend, PaddedDocuments
-from harness.policy.logprobs import completion_hidden, completion_logprobs
+from harness.policy.backends.eager import EagerBackend
+from harness.policy.logprobs import completion_hidden
 from harness.policy.sampler import sample
 from harness.policy.transformer import Transformer
 
@@ -39,15 +38,6 @@ def unsupported_reason(parameters: int, device: torch.device) -> str:
     if parameters >= MAX_PARAMETERS:
         return f"it is for policies below {MAX_PARAMETERS:,} parameters, whose launches cost more than their padding"
     return ""
-
-
-class Recording(Protocol):
-    """A function with input and output tensors of its own; a replay computes the second anew from the first."""
-
-    inputs: dict[str, Tensor]
-    outputs: Any
-
-    def replay(self) -> None: ...
 
 
 @functools.cache
@@ -72,49 +62,39 @@ class CudaGraph:
         self._graph.replay()
 
 
-class CudaGraphsBackend:
-    """See `Backend`. `record` makes a Recording; where it raises RuntimeError, a warning is given and everything runs
-    eagerly from then on."""
+class CudaGraphsBackend(EagerBackend):
+    """Records the work of small policies. `record` makes a CudaGraph, or what stands for one; where it raises
+    RuntimeError, a warning is given and everything runs eagerly from then on."""
 
-    name, batches_seeds = "cuda_graphs", True
+    name = "cuda_graphs"
 
-    def __init__(self, record: Callable[..., Recording] = CudaGraph):
-        self._record, self._eager, self._failed = record, EagerBackend(), False
+    def __init__(self, record: Callable[..., Any] = CudaGraph):
+        self._record, self._failed = record, False
         # By policy, then by key and shapes; None after the first use, which warms up what libraries prepare.
-        self._recordings: WeakKeyDictionary[Transformer, dict[Hashable, Recording | None]] = WeakKeyDictionary()
+        self._recordings: WeakKeyDictionary[Transformer, dict[Hashable, Any]] = WeakKeyDictionary()
 
     def sample(self, policy: Transformer, request: SampleRequest) -> Completions:
         new_tokens = request.uniforms.shape[-1]
         if new_tokens > MAX_NEW_TOKENS:
-            return self._eager.sample(policy, request)
+            return super().sample(policy, request)
         most = max(policy.config.context - new_tokens, request.prompts.shape[-1])
         request = replace(request, prompts=_pad_last(request.prompts, PROMPT_MULTIPLE, most))
         settings = tuple(value for value in vars(request).values() if not isinstance(value, Tensor))
         work = functools.partial(_sample_fixed, policy)
         return Completions(*self.gradients(policy, ("sample", *settings), work, request))
 
-    def hidden(self, policy: Transformer, ids: Tensor) -> Tensor:
-        return self._eager.hidden(policy, ids)
-
     def completion_hidden(self, policy: Transformer, grouped: GroupedCompletions) -> Tensor:
         return completion_hidden(policy, grouped, pack=False)
 
-    def token_logprobs(self, policy: Transformer, ids: Tensor, temperature: float) -> Tensor:
-        return self._eager.token_logprobs(policy, ids, temperature)
+    def document_batches(self, policy: Transformer, corpora: Sequence[Sequence[np.ndarray]]) -> list[Any]:
+        def padded(x: Tensor) -> Tensor:
+            return _pad_last(x, DOCUMENT_MULTIPLE, policy.config.context)
 
-    def completion_logprobs(
-        self, policy: Transformer, grouped: GroupedCompletions, temperature: float, with_entropy: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
-        return completion_logprobs(policy, self.completion_hidden(policy, grouped), grouped, temperature, with_entropy)
-
-    def document_batches(self, policy: Transformer, corpora: Sequence[Sequence[np.ndarray]]) -> list[PaddedDocuments]:
-        return [_pad_documents(one, policy.config.context) for one in self._eager.document_batches(policy, corpora)]
-
-    def document_loss(self, policy: Transformer, documents: PaddedDocuments) -> Tensor:
-        return self._eager.document_loss(policy, documents)
+        batches = super().document_batches(policy, corpora)
+        return [replace(batch, ids=padded(batch.ids), mask=padded(batch.mask)) for batch in batches]
 
     def microbatches(self, policy: Transformer, batch: Batch, groups: int) -> list[Batch]:
-        return self._eager.microbatches(policy, _pad_batch(batch, policy.config.context), groups)
+        return super().microbatches(policy, _pad_batch(batch, policy.config.context), groups)
 
     def gradients(self, policy: Transformer, key: Hashable, function: Callable[[Any], Any], inputs: Any) -> Any:
         tensors = tensors_of(inputs)
@@ -145,9 +125,6 @@ class CudaGraphsBackend:
             warnings.warn(f"no CUDA graphs, steps are slower: {cause}", RuntimeWarning, stacklevel=3)
             return None
 
-    def num_threads(self, n: int) -> AbstractContextManager[None]:
-        return self._eager.num_threads(n)
-
 
 def _sample_fixed(policy: Transformer, request: SampleRequest) -> tuple[Tensor, ...]:
     return tuple(tensors_of(sample(policy, request, compact=False)).values())
@@ -157,11 +134,6 @@ def _pad_last(x: Tensor, multiple: int, most: int) -> Tensor:
     """Right-padded with 0 to a multiple, or to `most`."""
     width = max(min(-(-x.shape[-1] // multiple) * multiple, most), x.shape[-1])
     return pad(x, (0, width - x.shape[-1]))
-
-
-def _pad_documents(documents: PaddedDocuments, context: int) -> PaddedDocuments:
-    ids, mask = (_pad_last(x, DOCUMENT_MULTIPLE, context) for x in (documents.ids, documents.mask))
-    return replace(documents, ids=ids, mask=mask)
 
 
 def _pad_batch(batch: Batch, context: int) -> Batch:

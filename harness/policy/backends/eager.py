@@ -33,47 +33,64 @@ class PaddedDocuments:
 
 
 class EagerBackend:
-    """See `Backend`. A stack's passes are cut by the tokens of all its seeds and summed together, so each seed has the
-    numbers of its plain run to rounding."""
+    """Computes for policies of one shape on one device. The other backends are made from it, and override what they
+    compute faster. Every method but `gradients` may be differentiated through.
 
-    name, batches_seeds = "eager", True
+    A stack's passes are cut by the tokens of all its seeds and summed together, so each seed has the numbers of its
+    plain run to rounding.
+    """
+
+    name = "eager"
+    batches_seeds = True  # whether a stack's seeds share operations; else one takes as long as its seeds one by one
 
     def sample(self, policy: Transformer, request: SampleRequest) -> Completions:
+        """Draws the completions requested."""
         return sample(policy, request)
 
     def hidden(self, policy: Transformer, ids: Tensor) -> Tensor:
+        """Hidden states of right-padded rows, ids [S, R, T] -> [S, R, T, width]."""
         return policy.hidden(ids)
 
     def completion_hidden(self, policy: Transformer, grouped: GroupedCompletions) -> Tensor:
+        """Hidden states from which completion tokens are predicted, [S, R, C, width]."""
         return completion_hidden(policy, grouped)
 
     def token_logprobs(self, policy: Transformer, ids: Tensor, temperature: float) -> Tensor:
+        """log p(ids[t] | ids[:t]) of right-padded rows ids [S, R, T], [S, R, T]; 0 at t = 0."""
         return token_logprobs(policy, ids, temperature)
 
     def completion_logprobs(
         self, policy: Transformer, grouped: GroupedCompletions, temperature: float, with_entropy: bool = False
     ) -> tuple[Tensor, Tensor | None]:
+        """log p of the masked completion tokens, [S, R, C], 0 elsewhere; with the entropy at each, if requested."""
         return completion_logprobs(policy, self.completion_hidden(policy, grouped), grouped, temperature, with_entropy)
 
-    def document_batches(self, policy: Transformer, corpora: Sequence[Sequence[np.ndarray]]) -> list[PaddedDocuments]:
+    def document_batches(self, policy: Transformer, corpora: Sequence[Sequence[np.ndarray]]) -> list[Any]:
+        """Each seed's documents, [S] lists of token ids, as the batches of one pass each, in this backend's layout;
+        each has a `denominator` [S], the tokens predicted in all of them."""
         device, denominator = policy.embedding.device, predicted_tokens(corpora, policy)
         ordered = [sorted(corpus, key=len) for corpus in corpora]
         at_once = DOCUMENT_TOKENS[device.type] // (policy.seeds if device.type == "cuda" else 1)
         parts = length_batches(ordered, at_once)
         return [pad_documents([corpus[part] for corpus in ordered], denominator) for part in parts]
 
-    def document_loss(self, policy: Transformer, documents: PaddedDocuments) -> Tensor:
+    def document_loss(self, policy: Transformer, documents: Any) -> Tensor:
+        """Summed next-token loss of one of `document_batches`, [S]."""
         logprobs = token_logprobs(policy, documents.ids, 1.0)[..., 1:]
         return -(logprobs * documents.mask[..., 1:]).flatten(1).sum(1)
 
     def microbatches(self, policy: Transformer, batch: Batch, groups: int) -> list[Batch]:
+        """The batch in parts of so many groups; 0: of as many as memory allows."""
         return split_groups(batch, groups, UPDATE_TOKENS[policy.embedding.device.type])
 
     def gradients(self, policy: Transformer, key: Hashable, function: Callable[[Any], Any], inputs: Any) -> Any:
+        """function(inputs): nested tensors, computed from a dataclass of tensors and the policy's weights. `key` and
+        the shapes of the inputs must determine everything else that the function depends on."""
         return function(inputs)
 
     def num_threads(self, n: int) -> AbstractContextManager[None]:
-        """Those of PyTorch's own settings, whatever n: another number of them would change the last bits."""
+        """Within it each call may use n threads; their number changes no bit. Here PyTorch's own setting stays, for
+        another number of them would change the last bits."""
         return nullcontext()
 
 
@@ -91,7 +108,7 @@ def split_groups(batch: Batch, groups: int, max_tokens: int) -> list[Batch]:
     else:
         tokens = batch.prompts.numel() + batch.completions.numel()
         parts = even_slices(count, min(count, -(-tokens // max_tokens)))
-    return [batch.select_groups(part.start, part.stop) for part in parts]
+    return [batch.select_groups(part) for part in parts]
 
 
 def predicted_tokens(corpora: Sequence[Sequence[np.ndarray]], policy: Transformer) -> Tensor:

@@ -8,16 +8,19 @@ which everything here is tested equal.
 import ctypes
 import functools
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from harness.config.schema import ModelConfig
-from harness.core.types import SampleRequest
+from harness.core.types import Batch, Completions, GroupedCompletions, SampleRequest
+from harness.policy.backends.eager import EagerBackend, even_slices, predicted_tokens, split_groups
 from harness.policy.backends.native.build import library, missing_reason
 from harness.policy.backends.native.calls import (
     CCompletions,
@@ -30,12 +33,22 @@ from harness.policy.backends.native.calls import (
     data_pointer,
     pointer_array,
 )
-from harness.policy.backends.native.layout import Spans
+from harness.policy.backends.native.layout import (
+    CompletionLayout,
+    Spans,
+    equal_rows,
+    layout_completions,
+    pack_documents,
+)
 from harness.policy.backends.native.weights import PolicyHandle, policy_handle, policy_weights, seed_pointers
+from harness.policy.sampler import completions_of
+from harness.policy.tokenizer import ANSWER, EOS
 from harness.policy.transformer import Transformer
 
 LANES = 16  # widths must be a multiple of it
 TILE_K = 32  # the same for the width in bfloat16
+# Tokens of one pass, of all seeds: the activations saved for the backward pass take memory.
+PASS_TOKENS = 4096
 
 
 @contextmanager
@@ -178,27 +191,82 @@ def token_logprobs(policy: Transformer, ids: Tensor, spans: Spans, target: Tenso
     return cast(Tensor, _TokenLogprobs.apply(args, target.long().contiguous(), temperature, *weights))
 
 
-@torch.no_grad()
-def sample(
-    policy: Transformer, request: SampleRequest, stop_id: int, answer_id: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """As harness.policy.sampler.sample: ids, logprobs, valid (tokens of the completion) and sampled (those of them that
-    were not forced), each of the shape of uniforms [S, R, C]. `stop_id` ends a row, `answer_id` its thinking."""
-    handle = policy_handle(policy, policy_weights(policy))
-    prompts, length = request.prompts.long().contiguous(), request.length.long().contiguous()
-    active, uniforms = request.active.bool().contiguous(), request.uniforms.float().contiguous()
-    group_size, thinking = request.group_size, -1 if request.thinking is None else request.thinking
-    rows = (len(prompts), prompts.shape[1] * group_size)
-    if active.shape != rows or uniforms.shape[:2] != rows or length.shape != prompts.shape[:2]:
-        raise ValueError(f"prompts {[*prompts.shape]} x {group_size}, uniforms {[*uniforms.shape]}")
-    _check_ids(policy, prompts)
-    ids, logprobs = torch.zeros(uniforms.shape, dtype=torch.int64), torch.zeros(uniforms.shape)
-    valid, sampled = torch.zeros(uniforms.shape, dtype=torch.bool), torch.zeros(uniforms.shape, dtype=torch.bool)
-    limits = (request.max_answer_tokens, thinking, stop_id, answer_id, request.temperature)
-    for i, c_policy in enumerate(handle.seeds):
-        sizes = (*prompts.shape[1:], group_size)
-        randomness = (data_pointer(uniforms[i]), data_pointer(active[i]), uniforms.shape[-1])
-        args = CSampleArgs(data_pointer(prompts[i]), data_pointer(length[i]), *sizes, *randomness, *limits)
-        out = CCompletions(*(data_pointer(x[i]) for x in (ids, logprobs, valid, sampled)))
-        call("sample", c_policy, args, out)
-    return ids, logprobs, valid, sampled
+@dataclass(frozen=True)
+class PackedDocuments:
+    """Documents of each seed, one after the other without padding."""
+
+    ids: Tensor  # [S, N]
+    spans: Spans
+    target: Tensor  # [S, N]
+    denominator: Tensor  # [S]
+
+
+class NativeBackend(EagerBackend):
+    """For policies in float32 on the CPU that `unsupported_reason` does not exclude."""
+
+    name, batches_seeds = "native", False
+
+    @torch.no_grad()
+    def sample(self, policy: Transformer, request: SampleRequest) -> Completions:
+        handle = policy_handle(policy, policy_weights(policy))
+        prompts, length = request.prompts.long().contiguous(), request.length.long().contiguous()
+        active, uniforms = request.active.bool().contiguous(), request.uniforms.float().contiguous()
+        group_size, thinking = request.group_size, -1 if request.thinking is None else request.thinking
+        rows = (len(prompts), prompts.shape[1] * group_size)
+        if active.shape != rows or uniforms.shape[:2] != rows or length.shape != prompts.shape[:2]:
+            raise ValueError(f"prompts {[*prompts.shape]} x {group_size}, uniforms {[*uniforms.shape]}")
+        _check_ids(policy, prompts)
+        ids, logprobs, valid, sampled = (
+            torch.zeros(uniforms.shape, dtype=dtype) for dtype in (torch.int64, torch.float32, torch.bool, torch.bool)
+        )
+        limits = (request.max_answer_tokens, thinking, EOS, ANSWER, request.temperature)
+        for i, c_policy in enumerate(handle.seeds):
+            sizes = (*prompts.shape[1:], group_size)
+            randomness = (data_pointer(uniforms[i]), data_pointer(active[i]), uniforms.shape[-1])
+            args = CSampleArgs(data_pointer(prompts[i]), data_pointer(length[i]), *sizes, *randomness, *limits)
+            out = CCompletions(*(data_pointer(x[i]) for x in (ids, logprobs, valid, sampled)))
+            call("sample", c_policy, args, out)
+        return completions_of(ids, logprobs, valid, sampled)
+
+    def hidden(self, policy: Transformer, ids: Tensor) -> Tensor:
+        spans = equal_rows(*ids.shape)
+        return hidden(policy, ids.flatten(1), spans).unflatten(1, ids.shape[1:])
+
+    def completion_hidden(self, policy: Transformer, grouped: GroupedCompletions) -> Tensor:
+        layout = _layout(grouped)
+        return layout.scatter(hidden(policy, layout.ids, layout.spans), grouped.completions)
+
+    def token_logprobs(self, policy: Transformer, ids: Tensor, temperature: float) -> Tensor:
+        context, target = ids[..., :-1], ids[..., 1:]
+        spans = equal_rows(*context.shape)
+        logprobs = token_logprobs(policy, context.flatten(1), spans, target.flatten(1), temperature)
+        return F.pad(logprobs.view(target.shape), (1, 0))
+
+    def completion_logprobs(
+        self, policy: Transformer, grouped: GroupedCompletions, temperature: float, with_entropy: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        if with_entropy:
+            return super().completion_logprobs(policy, grouped, temperature, True)
+        layout = _layout(grouped)
+        logprobs = token_logprobs(policy, layout.ids, layout.spans, layout.target, temperature)
+        return layout.scatter(logprobs, grouped.completions), None
+
+    def document_batches(self, policy: Transformer, corpora: Sequence[Sequence[np.ndarray]]) -> list[Any]:
+        count, tokens = max(map(len, corpora)), max(sum(map(len, corpus)) for corpus in corpora)
+        parts = even_slices(count, min(count, -(-tokens * policy.seeds // PASS_TOKENS)))
+        packed = (pack_documents([corpus[part] for corpus in corpora]) for part in parts)
+        denominator = predicted_tokens(corpora, policy)
+        return [PackedDocuments(*fields, denominator) for fields in packed]
+
+    def document_loss(self, policy: Transformer, documents: Any) -> Tensor:
+        return -token_logprobs(policy, documents.ids, documents.spans, documents.target, 1.0).sum(1)
+
+    def microbatches(self, policy: Transformer, batch: Batch, groups: int) -> list[Batch]:
+        return split_groups(batch, groups, PASS_TOKENS)
+
+    def num_threads(self, n: int) -> AbstractContextManager[None]:
+        return num_threads(n * torch.get_num_threads())
+
+
+def _layout(grouped: GroupedCompletions) -> CompletionLayout:
+    return layout_completions(grouped.prompts, grouped.prompt_length, grouped.completions, grouped.mask)
