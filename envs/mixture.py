@@ -4,10 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from envs.base import Problem, Task
-from envs.draw import indices
+from envs.draw import Rng, indices
 from envs.splits import SPLITS, EmptySplit, check_split, draw_in_split, has_problems
 
 
@@ -39,7 +37,7 @@ class Mixture:
         check_split(split)
         return self._cells[split]
 
-    def draw(self, n: int, rng: np.random.Generator, split: str = "train") -> list[Problem]:
+    def draw(self, n: int, rng: Rng, split: str = "train") -> list[Problem]:
         """n independent problems; pure in the state of `rng`."""
         cells = self.cells(split)
         chosen = indices(rng, [probability for *_, probability in cells], n)

@@ -1,12 +1,10 @@
-"""The tasks in short, as Markdown: a row for each module of families, with its dial and what bases reach on it."""
+"""The tasks in short, as Markdown: a row for each kind of family, with its dial and what bases reach on it."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from types import ModuleType
 from typing import Any
 
 from envs.base import Task
-from envs.registry import MODULES
+from envs.registry import FAMILIES
 
 Cells = Mapping[str, Sequence[int]]  # by difficulty: correct, completions
 SHOWN = 3  # families of a row, before only the first and the last are named
@@ -29,16 +27,14 @@ def overview(success: Mapping[str, Mapping[str, Any]]) -> str:
     """The page. success: by the base's name what scripts/success.py wrote."""
     names = "".join(f" base success, `{name}` |" for name in success)
     lines = [HEAD, f"| families | asked | difficulty |{names}", "|---|---|---|" + "---|" * len(success)]
-    lines += [row(module, [each["tasks"] for each in success.values()]) for module in MODULES]
+    lines += [row(asked, tasks, [each["tasks"] for each in success.values()]) for asked, tasks in FAMILIES.items()]
     lines += ["", *(f"- Base `{name}`: {each['base']}. By `{each['command']}`" for name, each in success.items())]
     return "\n".join(lines) + "\n"
 
 
-def row(module: ModuleType, measured: Sequence[Mapping[str, Cells]]) -> str:
-    tasks: list[Task] = module.TASKS
+def row(asked: str, tasks: Sequence[Task], measured: Sequence[Mapping[str, Cells]]) -> str:
     families = [f"`{name}`" for name in dict.fromkeys(task.family for task in tasks)]
     named = ", ".join(families) if len(families) <= SHOWN else f"{families[0]} … {families[-1]}"
-    asked = re.split(r"(?<=[.?])\s", " ".join((module.__doc__ or "").split()))[0]
     role = "" if tasks[0].has_verifier else " *Unverified only.*"
     turns = f" Up to {tasks[0].max_turns} turns." if tasks[0].max_turns > 1 else ""
     cells = [named, asked + turns + role, tasks[0].difficulty_meaning, *(percent(tasks, each) for each in measured)]

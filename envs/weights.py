@@ -3,24 +3,13 @@
 import numpy as np
 
 
-def uniform(n: int, decades: float) -> np.ndarray:
-    """All alike, whatever the decades."""
-    return np.ones(n)
-
-
-def log_uniform(n: int, decades: float) -> np.ndarray:
-    """From 1 down over so many decades, each task by the same factor rarer than the one before."""
-    return np.logspace(0, -decades, n)
-
-
-def two_clusters(n: int, decades: float) -> np.ndarray:
-    """The first half (the larger, if one is) at 1, the others so many decades rarer."""
-    return np.where(np.arange(n) < (n + 1) // 2, 1.0, 10.0**-decades)
-
-
-DISTRIBUTIONS = {"uniform": uniform, "log_uniform": log_uniform, "two_clusters": two_clusters}
-
-
 def distributed_weights(distribution: str, n: int, decades: float) -> tuple[float, ...]:
-    """Weights of n tasks in their order, the first 1. Raises KeyError for an unknown distribution."""
-    return tuple(DISTRIBUTIONS[distribution](n, decades).tolist())
+    """Weights of n tasks in their order, the first 1: uniform, whatever the decades; log_uniform, down over so many
+    decades, each task by the same factor rarer than the one before; two_clusters, the first half (the larger, if one
+    is) at 1, the others so many decades rarer. Raises KeyError for another distribution."""
+    weights = {
+        "uniform": np.ones(n),
+        "log_uniform": np.logspace(0, -decades, n),
+        "two_clusters": np.where(np.arange(n) < (n + 1) // 2, 1.0, 10.0**-decades),
+    }
+    return tuple(weights[distribution].tolist())

@@ -2,11 +2,9 @@
 
 from functools import partial
 
-import numpy as np
-
 from envs.base import Problem
 from envs.contexts import Content, Family
-from envs.draw import letters, pick
+from envs.draw import Rng, letters, pick
 from envs.in_context import EXAMPLES
 from envs.strings.composition import NAMES, results
 
@@ -21,7 +19,7 @@ def length(difficulty: int) -> int:
     return 3 + (difficulty - 1) % 3
 
 
-def draw(examples: int, rng: np.random.Generator, difficulty: int) -> Content:
+def draw(examples: int, rng: Rng, difficulty: int) -> Content:
     chain = "".join(pick(rng, NAMES) for _ in range(depth(difficulty)))
     query, *texts = (letters(rng, length(difficulty)) for _ in range(1 + max(EXAMPLES)))
     pairs = [(text, results(chain, text)[-1]) for text in texts[:examples]]

@@ -7,11 +7,9 @@ steps.
 
 from functools import partial
 
-import numpy as np
-
 from envs.base import Problem, Task
 from envs.contexts import Content, Family
-from envs.draw import letters
+from envs.draw import Rng, letters
 from envs.lookup.tables import permutations
 from envs.strings.composition import NAMES, random_chain
 
@@ -30,7 +28,7 @@ def results(chain: str, text: str) -> list[str]:
     return values
 
 
-def draw(held_out: bool, rng: np.random.Generator, difficulty: int) -> Content:
+def draw(held_out: bool, rng: Rng, difficulty: int) -> Content:
     chain, text = random_chain(held_out, rng, difficulty), letters(rng, LENGTH, LETTERS)
     nested = "(".join(chain) + f"({text}" + ")" * len(chain)
     slots = {"nested": nested, "order": " ".join(reversed(chain)), "chain": chain, "text": text}

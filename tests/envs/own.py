@@ -1,5 +1,5 @@
 """The tasks of this project alone: the registry may also hold what other tests registered, in any order."""
 
-from envs.registry import MODULES
+from envs.registry import FAMILIES
 
-OWN = [task for module in MODULES for task in module.TASKS]
+OWN = [task for tasks in FAMILIES.values() for task in tasks]

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from envs.weights import DISTRIBUTIONS, distributed_weights
+from envs.weights import distributed_weights
+
+DISTRIBUTIONS = ("uniform", "log_uniform", "two_clusters")
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
