@@ -7,9 +7,8 @@ to be said; so padding lowers the score, and repeating oneself does too.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from envs.base import Correctness, Problem
+from envs.base import Problem
 
 
 def statements(text: str, separators: str = r"[.;\n]") -> list[str]:
@@ -152,18 +151,10 @@ GRADERS: dict[str, Callable[[Problem, str], float]] = {
 }
 
 
-@dataclass(frozen=True)
-class Grade:
-    """`score` in [0, 1]; `correctness` CORRECT for a full score, WRONG below."""
-
-    score: float
-    correctness: Correctness
-
-
-def grade(problem: Problem, completion: str) -> Grade:
-    """The grade of a completion. Raises KeyError, with the names there are, for a problem that no grader knows."""
+def grade(problem: Problem, completion: str) -> float:
+    """The score of a completion in [0, 1]: 1 is right. Raises KeyError, with the names there are, for a problem that
+    no grader knows."""
     family = problem.task.split(".")[0]
     if family not in GRADERS:
         raise KeyError(f"no grader for {problem.task!r}: there are graders for {', '.join(GRADERS)}")
-    score = GRADERS[family](problem, completion) if len(completion) <= LONGEST else 0.0
-    return Grade(score, Correctness.CORRECT if score == 1 else Correctness.WRONG)
+    return GRADERS[family](problem, completion) if len(completion) <= LONGEST else 0.0

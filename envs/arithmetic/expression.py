@@ -27,9 +27,7 @@ def random_tree(rng: Rng, leaves: Sequence[int | str]) -> Tree:
 
 def apply(operator: str, left: int, right: int) -> int:
     """left operator right."""
-    if operator == "*":
-        return left * right
-    return left + right if operator == "+" else left - right
+    return {"+": left + right, "-": left - right, "*": left * right}[operator]
 
 
 def value(tree: Tree, variables: Mapping[str, int] | None = None) -> int:
@@ -50,9 +48,12 @@ def render(tree: Tree) -> str:
         return str(tree)
     operator, left, right = tree
     rank = _PRECEDENCE[operator]
-    loose_left = _rank(left) < rank
-    loose_right = _rank(right) < rank or (operator == "-" and _rank(right) == rank)
-    return _wrap(render(left), loose_left) + operator + _wrap(render(right), loose_right)
+    first, second = render(left), render(right)
+    if _rank(left) < rank:
+        first = f"({first})"
+    if _rank(right) < rank or (operator == "-" and _rank(right) == rank):
+        second = f"({second})"
+    return first + operator + second
 
 
 def steps(tree: Tree) -> list[str]:
@@ -82,10 +83,6 @@ def read(text: str) -> tuple[int, list[int]]:
 
 def _rank(tree: Tree) -> int:
     return _PRECEDENCE[tree[0]] if isinstance(tree, tuple) else 3
-
-
-def _wrap(text: str, parentheses: bool) -> str:
-    return f"({text})" if parentheses else text
 
 
 def _tree(node: ast.expr) -> Tree:

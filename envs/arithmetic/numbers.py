@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from envs.base import Problem, unscorable
 from envs.contexts import Content, Family
 from envs.draw import Rng, integer, letters, number, pick
@@ -69,10 +71,6 @@ def worked_gcd(problem: Problem) -> str:
     return "\n".join([*lines, problem.answer])
 
 
-def _gcd_width(difficulty: int) -> int:
-    return len(str(90 * 2**difficulty))
-
-
 GCD = Family(
     "gcd",
     draw_gcd,
@@ -83,7 +81,7 @@ GCD = Family(
         "Find the highest common factor of {a} and {b}.",
         "{a} pens, {b} cups: most kits, all alike, none left?",
     ),
-    widths=lambda d: {"a": _gcd_width(d), "b": _gcd_width(d), "answer": 2},
+    widths=lambda d: {"a": len(str(90 * 2**d)), "b": len(str(90 * 2**d)), "answer": 2},
     difficulty_meaning="log2 of the largest cofactor over 3; the divisor is up to 30",
     answer_format=r"[1-9][0-9]*",
     guess_rate=0.035,
@@ -91,18 +89,9 @@ GCD = Family(
 ).tasks
 
 
-def digits(n: int, base: int) -> str:
-    """n in that base, 2 to 10."""
-    text = ""
-    while n:
-        n, digit = divmod(n, base)
-        text = str(digit) + text
-    return text or "0"
-
-
 def draw_base_conversion(rng: Rng, difficulty: int) -> Content:
     n, base = integer(rng, 2 ** (difficulty + 2), 2 ** (difficulty + 3)), integer(rng, 2, 10)
-    return Content(f"base_conversion:{n},{base}", digits(n, base), {"n": n, "base": base})
+    return Content(f"base_conversion:{n},{base}", np.base_repr(n, base), {"n": n, "base": base})
 
 
 def worked_base_conversion(problem: Problem) -> str:

@@ -15,6 +15,7 @@ SHOWN = (1, 2, 3, 6)
 HIDDEN = (0, 4, 5, 7, 8, 9, 10, 13)
 LARGEST = 9999
 LONGEST = 60
+EXAMPLES_WIDTH = len(SHOWN) * len(f"f(1)={-LARGEST} ") - 1
 
 
 def draw_formula(rng: Rng, operations: int) -> Tree:
@@ -32,11 +33,6 @@ def draw_formula(rng: Rng, operations: int) -> Tree:
 def examples(tree: Tree) -> str:
     """The formula's values at the shown points."""
     return " ".join(f"f({x})={value(tree, {'x': x})}" for x in SHOWN)
-
-
-def examples_width() -> int:
-    """Characters of the longest examples."""
-    return len(SHOWN) * len(f"f(1)={-LARGEST} ") - 1
 
 
 def tests(tree: Tree) -> dict[int, int]:
@@ -88,7 +84,7 @@ EXPRESSION = Family(
         "Which expression has {examples}?",
         "Find f such that {examples}.",
     ),
-    widths=lambda d: {"examples": examples_width(), "answer": 4 * d - 1},
+    widths=lambda d: {"examples": EXAMPLES_WIDTH, "answer": 4 * d - 1},
     difficulty_meaning="operations in the formula that was meant",
     answer_format=r"[-+*/%()0-9x ]+",
     guess_rate=0.01,
@@ -139,7 +135,7 @@ REPAIR = Family(
         "Mend {wrong} so that {examples}.",
         "{wrong} is wrong, as {examples}. What is right?",
     ),
-    widths=lambda d: {"wrong": 4 * d - 1, "examples": examples_width(), "answer": 4 * d - 1},
+    widths=lambda d: {"wrong": 4 * d - 1, "examples": EXAMPLES_WIDTH, "answer": 4 * d - 1},
     difficulty_meaning="operations in the formula",
     answer_format=r"[-+*/%()0-9x ]+",
     guess_rate=0.01,

@@ -6,6 +6,7 @@ steps.
 """
 
 from functools import partial
+from itertools import accumulate
 
 from envs.base import Problem, Task
 from envs.contexts import Content, Family
@@ -21,11 +22,8 @@ TABLES = permutations(NAMES, LETTERS, seed=19)
 
 def results(chain: str, text: str) -> list[str]:
     """The values after each function, innermost (the last of `chain`) first."""
-    values = []
-    for name in reversed(chain):
-        text = "".join(TABLES[name][letter] for letter in text)
-        values.append(text)
-    return values
+    tables = (str.maketrans(dict(TABLES[name])) for name in reversed(chain))
+    return list(accumulate(tables, str.translate, initial=text))[1:]
 
 
 def draw(held_out: bool, rng: Rng, difficulty: int) -> Content:

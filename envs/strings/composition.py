@@ -7,6 +7,7 @@ rewards the first and never the second asks whether composing, not the compositi
 
 from collections.abc import Callable
 from functools import partial
+from itertools import accumulate
 
 from envs.base import Problem, Task
 from envs.contexts import Content, Family
@@ -38,11 +39,7 @@ INNER = {
 
 def results(chain: str, text: str) -> list[str]:
     """The values after each function, innermost (the last of `chain`) first."""
-    values = []
-    for name in reversed(chain):
-        text = FUNCTIONS[name](text)
-        values.append(text)
-    return values
+    return list(accumulate(reversed(chain), lambda value, name: FUNCTIONS[name](value), initial=text))[1:]
 
 
 def _content(chain: str, text: str) -> Content:
