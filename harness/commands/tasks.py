@@ -25,7 +25,9 @@ def main(config) -> None:
         if config.success and not files:
             raise UserError(f"success={config.success}", "no measurement lies there", "run scripts/success.py")
         success = {file.stem: json.loads(file.read_text()) for file in files}
-        text = overview(success) if success or config.page else page(select(config.show))
+        text = "" if config.page else page(select(config.show))
+        if success or config.page:
+            text += overview(success)
     except UnknownTask as error:
         raise UserError(str(error)) from None
     except ModuleNotFoundError as error:
