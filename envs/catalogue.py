@@ -1,21 +1,20 @@
-"""All tasks with examples, guess rates, small difficulties and speed, as Markdown. In short: overview.py."""
+"""The tasks as Markdown: all of them with examples, guess rates, small difficulties and speed; and in short, a row for
+each kind of family, with its dial and what bases reach on it."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from envs.base import Problem, Task
-from envs.registry import get
+from envs.registry import FAMILIES
 from envs.splits import distinct_problems
 
 EXAMPLES = (1, 5, 10)
 ENOUGH = 512
 TIMED = 200
-LEVELS = range(1, 11)
-EASY, HARD = 0.8, 0.05
 INTRODUCTION = """# Tasks
 
 *Role*: a task with a verifier may be verified or unverified in a study; one without is only ever evaluated, by a
@@ -24,12 +23,20 @@ hidden grader. *Guess rate*: success of the best answer that ignores the prompt,
 machine. A difficulty that has fewer than 512 problems in the test split is named with the number it has.
 ↵ is a line break.
 """
-SUCCESS = """## Initial success
+Cells = Mapping[str, Sequence[int]]  # by difficulty: correct, completions
+SHOWN = 3  # families of a row, before only the first and the last are named
+HEAD = """# Tasks
 
-In percent, before any RL, by difficulty. Base: {base}.
-Made by `{command}`.
-A study needs success that spreads: {easy:.0%} or more somewhere and {hard:.0%} or less somewhere else; the last column
-says where it does not, and why.
+Made by `python scripts/tasks.py page=docs/reference/tasks.md success=docs/reference/success`. `python scripts/tasks.py`
+prints the whole catalogue, `python scripts/tasks.py show='[addition.*]'` a part of it: prompts and answers of every
+context, guess rates, lengths and how fast problems are drawn.
+
+Every family asks in symbols (`addition.symbolic`) and in words (`addition.worded`). *Difficulty*: what the
+number counts. *Unverified only*: no verifier, so never rewarded; a hidden grader evaluates it. *Base success*: percent
+right in symbols before any RL at difficulty 1, 2, 3 …, further zeros left out. A study needs cells that the base
+solves now and then. Families on which RL has much room have a page with curves: [walk](families/walk.md),
+[automaton](families/automaton.md), [cipher](families/cipher.md), [quanta](families/quanta.md),
+[fold](families/fold.md), [compose](families/compose.md), [trace](families/trace.md), [ladder](families/ladder.md).
 """
 
 
@@ -52,42 +59,10 @@ def example(task: Task, difficulty: int) -> Problem:
     return distinct_problems(task, difficulty, "train", 1, 0)[0]
 
 
-def page(tasks: Sequence[Task], success: Sequence[Mapping[str, Any]] = ()) -> str:
-    """The Markdown page of these tasks, family by family; at its end, what was measured of initial success."""
+def page(tasks: Sequence[Task]) -> str:
+    """The Markdown page of these tasks, family by family."""
     sections = [section(list(group)) for _, group in groupby(tasks, key=lambda task: task.family)]
-    return "\n".join([INTRODUCTION, *sections, *map(success_section, success)])
-
-
-def success_section(success: Mapping[str, Any]) -> str:
-    """Success of a base by difficulty, and whether it spreads as far as studies need. `success` is what
-    scripts/success.py wrote: {"command": …, "base": a sentence, "tasks": {name: {difficulty: [correct, completions]}}}.
-
-    Raises UnknownTask for a task that is no longer there.
-    """
-    header = [f"| task | {' | '.join(map(str, LEVELS))} | spread |", f"|---|{'---|' * len(LEVELS)}---|"]
-    rows = [success_row(get(name), cells) for name, cells in success["tasks"].items()]
-    return "\n".join(
-        [SUCCESS.format(command=success["command"], base=success["base"], easy=EASY, hard=HARD), *header, *rows, ""]
-    )
-
-
-def success_row(task: Task, cells: Mapping[str, Sequence[int]]) -> str:
-    """A task's success at each difficulty; a cell without problems in the split is empty."""
-    shares = {int(difficulty): correct / n for difficulty, (correct, n) in cells.items()}
-    shown = (f"{100 * shares[d]:.0f}" if d in shares else "" for d in LEVELS)
-    return f"| {task.name} | {' | '.join(shown)} | {spread(task, list(shares.values()))} |"
-
-
-def spread(task: Task, shares: Sequence[float]) -> str:
-    """ "yes", or what is missing of a spread from EASY to HARD, and why."""
-    easiest, hardest = max(shares), min(shares)
-    missing = []
-    if easiest < EASY:
-        missing.append(f"at most {easiest:.0%}: not learned in so much pretraining")
-    if hardest > HARD:
-        guessed = f"guessing gives {task.guess_rate:.0%}" if task.guess_rate > HARD / 2 else "no harder one was asked"
-        missing.append(f"at least {hardest:.0%}: {guessed}")
-    return "; ".join(missing) or "yes"
+    return "\n".join([INTRODUCTION, *sections])
 
 
 def section(tasks: Sequence[Task]) -> str:
@@ -128,3 +103,35 @@ def rows(task: Task) -> list[str]:
 
 def _code(text: str) -> str:
     return "`" + text.replace("\n", "↵").replace("|", "\\|") + "`"
+
+
+def overview(success: Mapping[str, Mapping[str, Any]]) -> str:
+    """The page. success: by the base's name what scripts/success.py wrote."""
+    names = "".join(f" base success, `{name}` |" for name in success)
+    lines = [HEAD, f"| families | asked | difficulty |{names}", "|---|---|---|" + "---|" * len(success)]
+    lines += [row(asked, tasks, [each["tasks"] for each in success.values()]) for asked, tasks in FAMILIES.items()]
+    lines += ["", *(f"- Base `{name}`: {each['base']}. By `{each['command']}`" for name, each in success.items())]
+    return "\n".join(lines) + "\n"
+
+
+def row(asked: str, tasks: Sequence[Task], measured: Sequence[Mapping[str, Cells]]) -> str:
+    families = [f"`{name}`" for name in dict.fromkeys(task.family for task in tasks)]
+    named = ", ".join(families) if len(families) <= SHOWN else f"{families[0]} … {families[-1]}"
+    role = "" if tasks[0].has_verifier else " *Unverified only.*"
+    turns = f" Up to {tasks[0].max_turns} turns." if tasks[0].max_turns > 1 else ""
+    cells = [named, asked + turns + role, tasks[0].difficulty_meaning, *(percent(tasks, each) for each in measured)]
+    return "| " + " | ".join(cells) + " |"
+
+
+def percent(tasks: Sequence[Task], measured: Mapping[str, Cells]) -> str:
+    """Success by difficulty of the first of these tasks that was measured in symbols; empty where none was."""
+    found = next((measured[task.name] for task in tasks if ".symbolic" in task.name and task.name in measured), {})
+    return " ".join(_until_zeros([f"{100 * correct / n:.0f}" for correct, n in found.values()]))
+
+
+def _until_zeros(shares: Sequence[str]) -> Iterator[str]:
+    """The shares, and of zeros at the end only the first."""
+    for number, share in enumerate(shares):
+        yield share
+        if all(each == "0" for each in shares[number:]):
+            return

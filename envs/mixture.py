@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from envs.base import Problem, Task
-from envs.draw import indices
+from envs.draw import Rng, indices
 from envs.splits import SPLITS, EmptySplit, check_split, draw_in_split, has_problems
 
 
@@ -39,7 +39,7 @@ class Mixture:
         check_split(split)
         return self._cells[split]
 
-    def draw(self, n: int, rng: np.random.Generator, split: str = "train") -> list[Problem]:
+    def draw(self, n: int, rng: Rng, split: str = "train") -> list[Problem]:
         """n independent problems; pure in the state of `rng`."""
         cells = self.cells(split)
         chosen = indices(rng, [probability for *_, probability in cells], n)
@@ -63,3 +63,15 @@ class Mixture:
             decay = [self.difficulty_decay ** (d - 1) for d in usable]
             for difficulty, share in zip(usable, decay):
                 yield task, difficulty, weight / sum(self.weights) * share / sum(decay)
+
+
+def distributed_weights(distribution: str, n: int, decades: float) -> tuple[float, ...]:
+    """Weights of n tasks in their order, the first 1: uniform, whatever the decades; log_uniform, down over so many
+    decades, each task by the same factor rarer than the one before; two_clusters, the first half (the larger, if one
+    is) at 1, the others so many decades rarer. Raises KeyError for another distribution."""
+    weights = {
+        "uniform": np.ones(n),
+        "log_uniform": np.logspace(0, -decades, n),
+        "two_clusters": np.where(np.arange(n) < (n + 1) // 2, 1.0, 10.0**-decades),
+    }
+    return tuple(weights[distribution].tolist())

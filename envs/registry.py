@@ -4,80 +4,73 @@ import difflib
 import fnmatch
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import gymnasium
 
-from envs.arithmetic import (
-    addition,
-    base_conversion,
-    chains,
-    comparison,
-    countdown,
-    division,
-    gcd,
-    linear_equations,
-    maximum,
-    modular,
-    multiplication,
-    subtraction,
-)
+from envs.arithmetic.expression import CHAINS, COUNTDOWN
+from envs.arithmetic.numbers import BASE_CONVERSION, COMPARISON, DESCRIBE, GCD, LINEAR_EQUATIONS, MAXIMUM
+from envs.arithmetic.operations import ADDITION, DIVISION, EXPLAIN, MODULAR, MULTIPLICATION, SUBTRACTION
 from envs.base import Task
-from envs.code import check, expression, function, output, repair, trace, trace_check, trace_fault
+from envs.code import function
+from envs.code.formula import EXPRESSION, REPAIR
+from envs.code.straight import CHECK, COMMENT, OUTPUT
+from envs.code.trace import TRACE, TRACE_CHECK, TRACE_COMMENT, TRACE_FAULT
 from envs.in_context import induction, regression, ring
-from envs.language import comment, describe, explain, trace_comment
 from envs.lookup import automaton, cipher, compose, fold, quanta, walk
-from envs.strings import balance, composition, counting, deduplication, reversal, sorting, substitution
-from envs.tools import calculator, guess_number, spell, spreadsheet, store, translate
+from envs.strings import balance, composition
+from envs.strings.letters import COUNTING, DEDUPLICATION, REVERSAL, SORTING, SUBSTITUTION
+from envs.tools import calculator, guess_number
+from envs.tools.table import SPELL, SPREADSHEET, STORE, TRANSLATE
 
-MODULES = (
-    addition,
-    subtraction,
-    multiplication,
-    division,
-    modular,
-    comparison,
-    chains,
-    gcd,
-    base_conversion,
-    linear_equations,
-    countdown,
-    maximum,
-    reversal,
-    sorting,
-    deduplication,
-    counting,
-    balance,
-    substitution,
-    composition,
-    regression,
-    induction,
-    ring,
-    calculator,
-    store,
-    spreadsheet,
-    guess_number,
-    output,
-    expression,
-    function,
-    repair,
-    check,
-    explain,
-    describe,
-    comment,
-    walk,
-    automaton,
-    fold,
-    cipher,
-    quanta,
-    compose,
-    trace,
-    trace_check,
-    trace_fault,
-    trace_comment,
-    translate,
-    spell,
-)
-TASKS: dict[str, Task] = {task.name: task for module in MODULES for task in module.TASKS}
+
+def described(*modules: Any) -> dict[str, tuple[Task, ...]]:
+    """The tasks of each module, by the first sentence of its docstring."""
+    texts = (" ".join((each.__doc__ or each.__name__).split()) for each in modules)
+    return {re.split(r"(?<=[.?])\s", text)[0]: each.TASKS for text, each in zip(texts, modules)}
+
+
+# By what is asked. Mixtures draw in this order, and it is part of a run's identity: a new family goes to the end.
+FAMILIES: dict[str, tuple[Task, ...]] = {
+    "Addition of two numbers of equal length.": ADDITION,
+    "Subtraction that stays at or above zero.": SUBTRACTION,
+    "Multiplication of whole numbers.": MULTIPLICATION,
+    "Division with remainder.": DIVISION,
+    "Products modulo a two-digit prime: a composite one would make 0 the answer to guess.": MODULAR,
+    "Which of two numbers is larger.": COMPARISON,
+    "Chains of operations with precedence and parentheses.": CHAINS,
+    "Greatest common divisor.": GCD,
+    "Numbers written in another base.": BASE_CONVERSION,
+    "Linear equations in one unknown.": LINEAR_EQUATIONS,
+    "Reach a target from given numbers: many answers are right, so the verifier computes.": COUNTDOWN,
+    "The largest number of a list.": MAXIMUM,
+    "A string backwards.": REVERSAL,
+    "The letters of a string in alphabetical order.": SORTING,
+    "A string without repeats: the first of each letter stays.": DEDUPLICATION,
+    "How often a letter stands in a string.": COUNTING,
+    **described(balance),
+    "A substitution cipher whose key stands in the prompt.": SUBSTITUTION,
+    **described(composition, regression, induction, ring, calculator),
+    "A key-value store in which every value is a key: follow it so many times.": STORE,
+    "A small spreadsheet, read cell by cell: each formula refers to one other cell, the last to none.": SPREADSHEET,
+    **described(guess_number),
+    "Predict what a program prints.": OUTPUT,
+    "Write an expression from input and output examples; it must also be right where no example was shown.": EXPRESSION,
+    **described(function),
+    "Mend a formula in which one number, variable or operator is wrong, so that its tests pass.": REPAIR,
+    "Does a program satisfy its assertion?": CHECK,
+    "Explain the steps of an addition.": EXPLAIN,
+    "Describe a list of numbers.": DESCRIBE,
+    "Comment a program: say what each line does to its variable, and what is printed.": COMMENT,
+    **described(walk, automaton, fold, cipher, quanta, compose),
+    "What a straight program of one to twelve lines on three registers of one digit prints.": TRACE,
+    "Does a program of `trace` satisfy its last line, an assertion?": TRACE_CHECK,
+    "Which line of a program of `trace` is commented with a value that its register does not have?": TRACE_FAULT,
+    "Comment a program of `trace`: the register after each line, and what is printed.": TRACE_COMMENT,
+    "A word in a code that only the tool has: look up letter by letter, then write the word.": TRANSLATE,
+    "A word that only the tool has: read it place by place, then write it.": SPELL,
+}
+TASKS: dict[str, Task] = {task.name: task for tasks in FAMILIES.values() for task in tasks}
 
 
 class UnknownTask(ValueError):

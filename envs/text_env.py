@@ -3,11 +3,10 @@
 from typing import Any
 
 import gymnasium
-import numpy as np
 from gymnasium import spaces
 
 from envs.base import Correctness, Problem, Reply, Task
-from envs.draw import pick
+from envs.draw import Rng, pick
 from envs.registry import get
 from envs.splits import draw_in_split
 
@@ -24,7 +23,7 @@ def text_spaces(task: Task) -> tuple[spaces.Text, spaces.Text]:
     )
 
 
-def draw_problem(task: Task, difficulty: int | None, split: str, rng: np.random.Generator) -> Problem:
+def draw_problem(task: Task, difficulty: int | None, split: str, rng: Rng) -> Problem:
     """A problem of the split; `difficulty` None draws it uniformly."""
     return draw_in_split(task, pick(rng, task.difficulties) if difficulty is None else difficulty, split, rng)
 

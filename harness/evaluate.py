@@ -142,7 +142,7 @@ def _graded(correctness: np.ndarray, problems: Sequence[Problem], texts: np.ndar
     """correctness [S, problems, samples], by the graders where a task has no verifier of its own."""
     for j, problem in enumerate(problems):
         if not get(problem.task).has_verifier:
-            correctness[:, j] = [[grade(problem, answer_in(text)).correctness for text in own] for own in texts[:, j]]
+            correctness[:, j] = [[grade(problem, answer_in(text)) == 1 for text in own] for own in texts[:, j]]
     return correctness
 
 

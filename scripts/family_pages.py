@@ -11,7 +11,8 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from envs.registry import MODULES, get
+from envs.registry import FAMILIES as TASKS_BY_QUESTION
+from envs.registry import get
 from envs.splits import draw_in_split
 from harness import load_study
 
@@ -31,7 +32,7 @@ class Shown:
     shows: str
     arm: str = "true_reward"
     control: str = "shuffled_within_group"
-    intro: str = ""  # where the family is not one module, whose docstring says it
+    intro: str = ""  # where it is more than one entry of the registry, which says it
 
 
 FAMILIES = {
@@ -91,6 +92,7 @@ FAMILIES = {
         intro="Procedures on strings that the base executes while they are short: reverse, sort, drop repeats.",
     ),
 }
+FILES = {"trace": "code/trace", "ladder": "strings/letters"}  # of families outside envs/lookup
 
 
 @functools.cache  # for a family's page and its figure
@@ -166,15 +168,14 @@ def example(name: str, difficulty: int) -> str:
 def page(name: str, shown: Shown) -> str:
     rows = rows_of(shown)
     task = rows.filter(pl.col("label") == "rewarded")["task"][0]
-    module = next(each for each in MODULES if any(one.name == task for one in each.TASKS))
-    intro = shown.intro or " ".join((module.__doc__ or "").split("\n\n")[0].split())
+    intro = shown.intro or next(asked for asked, tasks in TASKS_BY_QUESTION.items() if get(task) in tasks)
     levels = sorted(rows.filter(pl.col("task") == task)["difficulty"].cast(pl.Int64).unique())
     trained = rows.filter(pl.col("label") == "rewarded")
     seconds = trained.filter(pl.col("step") == pl.col("step").max())["seconds"].mean()
     runs = f"{rows['seed'].n_unique()} seeds, {rows['step'].max():,} steps; {seconds:.0f} s of RL a run, on one core."
     parts = [
         f"# {name}",
-        f"Made by `python scripts/family_pages.py`. {intro} (`{module.__name__.replace('.', '/')}.py`)",
+        f"Made by `python scripts/family_pages.py`. {intro} (`envs/{FILES.get(name, f'lookup/{name}')}.py`)",
         f"**What it shows**: {shown.shows}",
         f"**Difficulty**: {get(task).difficulty_meaning}.",
         example(task, levels[len(levels) // 2]),

@@ -2,22 +2,20 @@
 
 import itertools
 import re
-
-import numpy as np
+from collections.abc import Callable
 
 from envs.base import Correctness, Problem
 from envs.code.formula import judge
 from envs.contexts import Content, Family
-from envs.draw import integer, letters, pick
+from envs.draw import Rng, integer, letters, pick
 
-LINES = ("s=s[::-1]", "s=s[1:]+s[:1]", "s=s[1:]", "s=s+s[:1]", "s=s[-1:]+s[:-1]")
-_MEANING = (
-    lambda s: s[::-1],
-    lambda s: s[1:] + s[:1],
-    lambda s: s[1:],
-    lambda s: s + s[:1],
-    lambda s: s[-1:] + s[:-1],
-)
+LINES: dict[str, Callable[[str], str]] = {  # with their meaning
+    "s=s[::-1]": lambda s: s[::-1],
+    "s=s[1:]+s[:1]": lambda s: s[1:] + s[:1],
+    "s=s[1:]": lambda s: s[1:],
+    "s=s+s[:1]": lambda s: s + s[:1],
+    "s=s[-1:]+s[:-1]": lambda s: s[-1:] + s[:-1],
+}
 SHOWN, HIDDEN = 3, 5
 LONGEST = 200
 
@@ -27,24 +25,25 @@ def depth(difficulty: int) -> int:
     return (difficulty + 1) // 2
 
 
-def _apply(chain: list[int], text: str) -> str:
-    for i in chain:
-        text = _MEANING[i](text)
+def _apply(chain: list[str], text: str) -> str:
+    for line in chain:
+        text = LINES[line](text)
     return text
 
 
-def draw(rng: np.random.Generator, difficulty: int) -> Content:
+def draw(rng: Rng, difficulty: int) -> Content:
     texts = [letters(rng, integer(rng, 3, 6 - difficulty % 2), "abcdefgh") for _ in range(SHOWN + HIDDEN)]
+    lines = list(LINES)
     while True:
-        chain = [pick(rng, range(len(LINES))) for _ in range(depth(difficulty))]
+        chain = [pick(rng, lines) for _ in range(depth(difficulty))]
         tests = {text: _apply(chain, text) for text in texts}
         # Not an idempotent chain: examples could not tell it from the same chain twice.
         if any(_apply(chain, image) != image for image in tests.values()):
             break
     examples = " ".join(f"{text}>{tests[text]}" for text in texts[:SHOWN])
-    names = ",".join(map(str, chain))
-    answer = "\n".join(LINES[i] for i in chain)
-    return Content(f"function:{names}:{examples}", answer, {"examples": examples, "tests": tests, "chain": chain})
+    numbers = ",".join(str(lines.index(line)) for line in chain)
+    slots = {"examples": examples, "tests": tests, "chain": chain}
+    return Content(f"function:{numbers}:{examples}", "\n".join(chain), slots)
 
 
 def worked(problem: Problem) -> str:

@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import permutations
 
-import numpy as np
-
-from envs.base import Problem, Task
+from envs.base import Problem, Task, unscorable
 from envs.contexts import Content, Family
-from envs.draw import integer, pick
+from envs.draw import Rng, integer, pick
 
 REGISTERS = "abc"
 KINDS = ("digit", "register")
@@ -23,7 +21,7 @@ State = dict[str, int]
 Values = list[tuple[str, int]]
 
 
-def _with_digit(rng: np.random.Generator, state: State) -> tuple[str, int]:
+def _with_digit(rng: Rng, state: State) -> tuple[str, int]:
     """A sum or difference of a register and a digit above 0, and its value: any digit but the register's."""
     left = pick(rng, list(state))
     value = (state[left] + integer(rng, 1, 10)) % 10
@@ -31,7 +29,7 @@ def _with_digit(rng: np.random.Generator, state: State) -> tuple[str, int]:
     return f"{left}{operator}{abs(value - state[left])}", value
 
 
-def _with_register(rng: np.random.Generator, state: State) -> tuple[str, int]:
+def _with_register(rng: Rng, state: State) -> tuple[str, int]:
     """A sum or difference of two registers, and its value; where none gives a digit, of a register and a digit."""
     found: dict[int, list[str]] = {}
     for left, right in permutations(state, 2):
@@ -47,7 +45,7 @@ def _with_register(rng: np.random.Generator, state: State) -> tuple[str, int]:
 OPERATIONS = {"digit": _with_digit, "register": _with_register}
 
 
-def _statement(rng: np.random.Generator, state: State, kinds: Sequence[str]) -> tuple[str, str, int]:
+def _statement(rng: Rng, state: State, kinds: Sequence[str]) -> tuple[str, str, int]:
     """(register, expression, value): a register's first line gives it a digit, a later one the result of an
     operation. The value is drawn before the operands, so that no digit is much commoner than another."""
     register = pick(rng, REGISTERS)
@@ -57,7 +55,7 @@ def _statement(rng: np.random.Generator, state: State, kinds: Sequence[str]) -> 
     return register, *OPERATIONS[pick(rng, kinds)](rng, state)
 
 
-def program(rng: np.random.Generator, length: int, kinds: Sequence[str] = KINDS) -> tuple[list[str], Values]:
+def program(rng: Rng, length: int, kinds: Sequence[str] = KINDS) -> tuple[list[str], Values]:
     """So many lines, and the register that each assigns, with its value."""
     state: State = {}
     lines, values = [], []
@@ -69,7 +67,7 @@ def program(rng: np.random.Generator, length: int, kinds: Sequence[str] = KINDS)
     return lines, values
 
 
-def printed(rng: np.random.Generator, values: Values) -> tuple[str, int]:
+def printed(rng: Rng, values: Values) -> tuple[str, int]:
     """A register of the program to print, and its last value."""
     return pick(rng, list(dict(values).items()))
 
@@ -79,7 +77,7 @@ def content_key(lines: Sequence[str]) -> str:
     return "trace:" + ";".join(lines)
 
 
-def draw(kinds: Sequence[str], rng: np.random.Generator, difficulty: int) -> Content:
+def draw(kinds: Sequence[str], rng: Rng, difficulty: int) -> Content:
     lines, values = program(rng, difficulty, kinds)
     register, value = printed(rng, values)
     text = "\n".join([*lines, f"print({register})"])
@@ -116,8 +114,82 @@ def _tasks(name: str, kinds: Sequence[str], guess_rate: float, meaning: str) -> 
     ).tasks
 
 
-TASKS = (
+TRACE = (
     *_tasks("trace", KINDS, 0.11, "a sum or difference with a digit or a register"),
     *_tasks("trace_digit", KINDS[:1], 0.11, "a sum or difference with a digit"),
     *_tasks("trace_register", KINDS[1:], 0.13, "a sum or difference of two registers, where there are two that fit"),
 )
+
+
+def draw_check(rng: Rng, difficulty: int) -> Content:
+    lines, values = program(rng, difficulty)
+    register, value = printed(rng, values)
+    answer = pick(rng, ("yes", "no"))
+    claimed = value if answer == "yes" else (value + integer(rng, 1, 10)) % 10
+    text = "\n".join([*lines, f"assert {register}=={claimed}"])
+    return Content(content_key(lines), answer, {"text": text, "values": values})
+
+
+TRACE_CHECK = Family(
+    "trace_check",
+    draw_check,
+    symbolic="{text}\npasses?",
+    worded=(
+        "Does the assertion hold, yes or no?\n{text}",
+        "{text}\nWill this run without error?",
+        "Is the last line true?\n{text}",
+    ),
+    widths=lambda d: {"text": longest(d) + len("assert a==0"), "answer": 3},
+    difficulty_meaning="lines before the assertion",
+    answer_format=r"yes|no",
+    guess_rate=0.515,
+    worked=worked,
+    difficulties=range(1, 13),
+).tasks
+
+
+def draw_fault(rng: Rng, difficulty: int) -> Content:
+    lines, values = program(rng, difficulty)
+    fault = integer(rng, 0, difficulty)
+    claimed = [value for _, value in values]
+    claimed[fault] = (claimed[fault] + integer(rng, 1, 10)) % 10
+    text = "\n".join(f"{line}#{value}" for line, value in zip(lines, claimed))
+    return Content(content_key(lines), str(fault + 1), {"text": text, "values": values})
+
+
+TRACE_FAULT = Family(
+    "trace_fault",
+    draw_fault,
+    symbolic="{text}\nfault:",
+    worded=(
+        "Which line has a wrong comment?\n{text}",
+        "{text}\nOne comment is false. In which line?",
+    ),
+    widths=lambda d: {"text": longest(d) + d * len("#0") - 1, "answer": 1},
+    difficulty_meaning="lines of the program",
+    answer_format=r"[1-9]",
+    guess_rate=0.23,
+    worked=worked,
+    difficulties=range(2, 10),
+).tasks
+
+
+def draw_comment(rng: Rng, difficulty: int) -> Content:
+    lines, values = program(rng, difficulty)
+    register, value = printed(rng, values)
+    text = "\n".join([*lines, f"print({register})"])
+    answer = "".join(f"{name} is {now}. " for name, now in values) + f"prints {value}."
+    return Content(content_key(lines), answer, {"text": text, "events": values, "printed": value})
+
+
+TRACE_COMMENT = Family(
+    "trace_comment",
+    draw_comment,
+    symbolic="{text}\ncomment:",
+    worded=("Say what each line does:\n{text}", "{text}\nComment this program."),
+    widths=lambda d: {"text": longest(d) + len(PRINT), "answer": d * len("a is 5. ") + len("prints 5.")},
+    difficulty_meaning="lines before the last",
+    answer_format=r"[ -~\n]+",
+    verify=unscorable,
+    difficulties=range(1, 13),
+).tasks

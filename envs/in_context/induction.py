@@ -2,13 +2,10 @@
 
 from functools import partial
 
-import numpy as np
-
-from envs.base import Problem
 from envs.contexts import Content, Family
-from envs.draw import letters, pick
+from envs.draw import Rng, letters, pick
 from envs.in_context import EXAMPLES
-from envs.strings.composition import NAMES, results
+from envs.strings.composition import NAMES, results, worked
 
 
 def depth(difficulty: int) -> int:
@@ -21,24 +18,17 @@ def length(difficulty: int) -> int:
     return 3 + (difficulty - 1) % 3
 
 
-def draw(examples: int, rng: np.random.Generator, difficulty: int) -> Content:
+def draw(examples: int, rng: Rng, difficulty: int) -> Content:
     chain = "".join(pick(rng, NAMES) for _ in range(depth(difficulty)))
     query, *texts = (letters(rng, length(difficulty)) for _ in range(1 + max(EXAMPLES)))
     pairs = [(text, results(chain, text)[-1]) for text in texts[:examples]]
     slots = {
         "pairs": " ".join(f"{text}>{image}" for text, image in pairs),
         "becomes": ", ".join(f"{text} gives {image}" for text, image in pairs),
-        "query": query,
+        "text": query,
         "chain": chain,
     }
     return Content(f"induction:{chain}({query})", results(chain, query)[-1], slots)
-
-
-def worked(problem: Problem) -> str:
-    """The chain's functions on the query, from the inside out."""
-    chain, query = problem.data["chain"], problem.data["query"]
-    lines = [f"{name}: {value}" for name, value in zip(reversed(chain), results(chain, query))]
-    return "\n".join([*lines, problem.answer])
 
 
 def _widths(examples: int, difficulty: int) -> dict[str, int]:
@@ -46,7 +36,7 @@ def _widths(examples: int, difficulty: int) -> dict[str, int]:
     return {
         "pairs": examples * (2 * size + 2) - 1,
         "becomes": examples * (2 * size + 9) - 2,
-        "query": size,
+        "text": size,
         "answer": size,
     }
 
@@ -57,8 +47,8 @@ TASKS = tuple(
     for task in Family(
         "induction",
         partial(draw, examples),
-        symbolic="{pairs} {query}>",
-        worded=("If {becomes}, what does {query} give?", "Rule: {becomes}. Now {query}?"),
+        symbolic="{pairs} {text}>",
+        worded=("If {becomes}, what does {text} give?", "Rule: {becomes}. Now {text}?"),
         widths=partial(_widths, examples),
         difficulty_meaning="three letters, four, five; then the same with one more function in the chain",
         answer_format=r"[a-z]+",

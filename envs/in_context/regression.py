@@ -5,17 +5,15 @@ The examples are nested: with 8 the first 4 are those of the variant with 4, and
 
 from functools import partial
 
-import numpy as np
-
 from envs.base import Problem
 from envs.contexts import Content, Family
-from envs.draw import integer
+from envs.draw import Rng, integer
 from envs.in_context import EXAMPLES
 
 LARGEST_X = 20
 
 
-def draw(examples: int, rng: np.random.Generator, difficulty: int) -> Content:
+def draw(examples: int, rng: Rng, difficulty: int) -> Content:
     a, b = integer(rng, 2, 3 + 3 * difficulty), integer(rng, 1, 10 * difficulty + 1)
     query, *xs = (1 + rng.permutation(LARGEST_X)[: 1 + max(EXAMPLES)]).tolist()
     pairs = [(x, a * x + b) for x in xs[:examples]]

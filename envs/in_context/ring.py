@@ -8,18 +8,16 @@ come from reading them.
 
 from functools import partial
 
-import numpy as np
-
 from envs.base import Task
 from envs.contexts import Content, Family
-from envs.draw import shuffled
+from envs.draw import Rng, shuffled
 from envs.in_context import EXAMPLES
 from envs.lookup.tables import MARKS, worked
 
 LETTERS = "abcdefgh"
 
 
-def draw(is_shuffled: bool, examples: int, rng: np.random.Generator, difficulty: int) -> Content:
+def draw(is_shuffled: bool, examples: int, rng: Rng, difficulty: int) -> Content:
     ring, order, other = (shuffled(rng, LETTERS) for _ in range(3))
     shown = other if is_shuffled else ring
     after = dict(zip(shown, shown[1:] + shown[:1]))

@@ -8,13 +8,11 @@ fact, `cipher_right` a corpus without errors. The codes are the same in all fami
 from functools import partial
 from string import ascii_lowercase
 
-import numpy as np
-
 from envs.base import Problem, Task
 from envs.contexts import Content, Family
-from envs.draw import letters, pick
+from envs.draw import Rng, letters, pick
 from envs.lookup.code import Code, codes, log_uniform
-from envs.strings.substitution import worked
+from envs.strings.letters import worked_substitution
 
 CODES = "0123"
 RANGES = {
@@ -30,12 +28,12 @@ def book(low: float, high: float) -> dict[str, Code]:
     return codes(CODES, ascii_lowercase, log_uniform(low, high, (len(CODES), len(ascii_lowercase)), seed=17), seed=11)
 
 
-def draw(book: dict[str, Code], rng: np.random.Generator, difficulty: int) -> Content:
+def draw(book: dict[str, Code], rng: Rng, difficulty: int) -> Content:
     code, text = pick(rng, CODES), letters(rng, difficulty)
     return Content(f"cipher:{code}{text}", book[code].encode(text), {"code": code, "text": text})
 
 
-def corpus_answer(book: dict[str, Code], problem: Problem, rng: np.random.Generator) -> str:
+def corpus_answer(book: dict[str, Code], problem: Problem, rng: Rng) -> str:
     return book[problem.data["code"]].encode_as_corpus(problem.data["text"], rng)
 
 
@@ -51,7 +49,7 @@ def cipher(name: str, low: float, high: float) -> tuple[Task, ...]:
         difficulty_meaning=f"letters; the corpus is right about a letter with a share from {low:g} to {high:g}",
         answer_format=r"[a-z]+",
         guess_rate=0.01,
-        worked=worked,
+        worked=worked_substitution,
         corpus_answer=partial(corpus_answer, facts),
         difficulties=range(1, 7),
     ).tasks

@@ -6,12 +6,11 @@ steps.
 """
 
 from functools import partial
-
-import numpy as np
+from itertools import accumulate
 
 from envs.base import Problem, Task
 from envs.contexts import Content, Family
-from envs.draw import letters
+from envs.draw import Rng, letters
 from envs.lookup.tables import permutations
 from envs.strings.composition import NAMES, random_chain
 
@@ -23,14 +22,11 @@ TABLES = permutations(NAMES, LETTERS, seed=19)
 
 def results(chain: str, text: str) -> list[str]:
     """The values after each function, innermost (the last of `chain`) first."""
-    values = []
-    for name in reversed(chain):
-        text = "".join(TABLES[name][letter] for letter in text)
-        values.append(text)
-    return values
+    tables = (str.maketrans(dict(TABLES[name])) for name in reversed(chain))
+    return list(accumulate(tables, str.translate, initial=text))[1:]
 
 
-def draw(held_out: bool, rng: np.random.Generator, difficulty: int) -> Content:
+def draw(held_out: bool, rng: Rng, difficulty: int) -> Content:
     chain, text = random_chain(held_out, rng, difficulty), letters(rng, LENGTH, LETTERS)
     nested = "(".join(chain) + f"({text}" + ")" * len(chain)
     slots = {"nested": nested, "order": " ".join(reversed(chain)), "chain": chain, "text": text}

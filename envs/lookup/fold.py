@@ -7,11 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from itertools import accumulate
 
-import numpy as np
-
 from envs.base import Task
 from envs.contexts import Content, Family
-from envs.draw import letters
+from envs.draw import Rng, letters
 from envs.lookup.tables import marked, worked
 
 DIGITS = "0123456789"
@@ -28,7 +26,7 @@ OPERATIONS: dict[str, tuple[Callable[[int, int], int], str, str]] = {
 }
 
 
-def draw(name: str, rng: np.random.Generator, difficulty: int) -> Content:
+def draw(name: str, rng: Rng, difficulty: int) -> Content:
     text = letters(rng, difficulty + 1, DIGITS)
     operation, symbol, _ = OPERATIONS[name]
     values = [str(value) for value in accumulate(map(int, text), operation)]

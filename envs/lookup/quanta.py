@@ -14,7 +14,7 @@ from envs.base import Problem, Task
 from envs.contexts import Content, Family
 from envs.draw import letters
 from envs.lookup.code import Code, codes
-from envs.strings.substitution import worked
+from envs.strings.letters import worked_substitution
 
 SYMBOLS = ascii_uppercase + "012345"
 LETTERS = "abcdefghijklmnop"
@@ -42,7 +42,7 @@ def _code(i: int, code: Code) -> tuple[Task, ...]:
         difficulty_meaning=f"letters; the corpus is right about each with a share from {LOW:g} to {HIGH:g}",
         answer_format=r"[a-p]+",
         guess_rate=0.0,
-        worked=worked,
+        worked=worked_substitution,
         corpus_answer=partial(corpus_answer, code),
         difficulties=range(2, 5),
     ).tasks

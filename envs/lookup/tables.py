@@ -4,6 +4,7 @@ The places of a chain are marked A, B, C …: a step is found by its mark, where
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from string import ascii_uppercase
 
 import numpy as np
@@ -22,11 +23,7 @@ def permutations(names: Iterable[str], states: str, seed: int) -> dict[str, Tabl
 
 def path(tables: Mapping[str, Table], start: str, moves: Sequence[str]) -> list[str]:
     """The state after each move."""
-    states = []
-    for move in moves:
-        start = tables[move][start]
-        states.append(start)
-    return states
+    return list(accumulate(moves, lambda state, move: tables[move][state], initial=start))[1:]
 
 
 def marked(symbols: Sequence[str]) -> str:

@@ -9,11 +9,9 @@ and still only guess, so that it must not rise with the others.
 from collections.abc import Mapping
 from functools import partial
 
-import numpy as np
-
 from envs.base import Task
 from envs.contexts import Content, DrawContent, Family
-from envs.draw import pick
+from envs.draw import Rng, pick
 from envs.lookup.tables import Table, marked, path, permutations, worked
 
 STATES = "abcdefghijklmnop"
@@ -23,7 +21,7 @@ TABLES = permutations(MOVES, STATES, seed=7)
 UNKNOWN = permutations(MOVES, STATES, seed=8)
 
 
-def draw(rng: np.random.Generator, difficulty: int, tables: Mapping[str, Table] = TABLES, key: str = "walk") -> Content:
+def draw(rng: Rng, difficulty: int, tables: Mapping[str, Table] = TABLES, key: str = "walk") -> Content:
     """Content of the same key is the same problem, in the same split."""
     start, moves = pick(rng, STATES), [pick(rng, MOVES) for _ in range(difficulty)]
     states, way = path(tables, start, moves), marked(moves)

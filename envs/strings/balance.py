@@ -1,10 +1,8 @@
 """Whether brackets of three kinds close in order. Half do; the others differ from such in one or two places."""
 
-import numpy as np
-
 from envs.base import Problem
 from envs.contexts import Content, Family
-from envs.draw import integer, pick
+from envs.draw import Rng, integer, pick
 
 PAIRS = {"(": ")", "[": "]", "{": "}"}
 BRACKETS = "()[]{}"
@@ -21,7 +19,7 @@ def balanced(text: str) -> bool:
     return not expected
 
 
-def _balanced(rng: np.random.Generator, pairs: int) -> str:
+def _balanced(rng: Rng, pairs: int) -> str:
     """A random split into an inner and a following part, down to nothing."""
     if pairs == 0:
         return ""
@@ -30,7 +28,7 @@ def _balanced(rng: np.random.Generator, pairs: int) -> str:
     return opening + _balanced(rng, inside) + PAIRS[opening] + _balanced(rng, pairs - 1 - inside)
 
 
-def _broken(rng: np.random.Generator, text: str) -> str:
+def _broken(rng: Rng, text: str) -> str:
     """Two places exchanged, or one bracket replaced."""
     while True:
         marks = list(text)
@@ -43,7 +41,7 @@ def _broken(rng: np.random.Generator, text: str) -> str:
             return "".join(marks)
 
 
-def draw(rng: np.random.Generator, difficulty: int) -> Content:
+def draw(rng: Rng, difficulty: int) -> Content:
     text = _balanced(rng, difficulty + 2)
     answer = pick(rng, ("yes", "no"))
     text = text if answer == "yes" else _broken(rng, text)

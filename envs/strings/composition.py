@@ -7,12 +7,11 @@ rewards the first and never the second asks whether composing, not the compositi
 
 from collections.abc import Callable
 from functools import partial
-
-import numpy as np
+from itertools import accumulate
 
 from envs.base import Problem, Task
 from envs.contexts import Content, Family
-from envs.draw import letters, pick
+from envs.draw import Rng, letters, pick
 
 FUNCTIONS: dict[str, Callable[[str], str]] = {
     "f": lambda s: s[::-1],
@@ -40,11 +39,7 @@ INNER = {
 
 def results(chain: str, text: str) -> list[str]:
     """The values after each function, innermost (the last of `chain`) first."""
-    values = []
-    for name in reversed(chain):
-        text = FUNCTIONS[name](text)
-        values.append(text)
-    return values
+    return list(accumulate(reversed(chain), lambda value, name: FUNCTIONS[name](value), initial=text))[1:]
 
 
 def _content(chain: str, text: str) -> Content:
@@ -53,11 +48,11 @@ def _content(chain: str, text: str) -> Content:
     return Content(f"functions:{nested}", results(chain, text)[-1], slots)
 
 
-def draw_alone(rng: np.random.Generator, difficulty: int) -> Content:
+def draw_alone(rng: Rng, difficulty: int) -> Content:
     return _content(pick(rng, NAMES), letters(rng, difficulty + 1))
 
 
-def random_chain(held_out: bool, rng: np.random.Generator, depth: int) -> str:
+def random_chain(held_out: bool, rng: Rng, depth: int) -> str:
     """So many names, whose neighbouring pairs are all of the held-out half, or all of the other."""
     chain = pick(rng, NAMES)
     for _ in range(depth - 1):
@@ -65,7 +60,7 @@ def random_chain(held_out: bool, rng: np.random.Generator, depth: int) -> str:
     return chain
 
 
-def draw_chain(held_out: bool, rng: np.random.Generator, difficulty: int) -> Content:
+def draw_chain(held_out: bool, rng: Rng, difficulty: int) -> Content:
     return _content(random_chain(held_out, rng, difficulty + 1), letters(rng, LENGTH))
 
 

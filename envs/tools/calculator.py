@@ -2,12 +2,10 @@
 
 import re
 
-import numpy as np
-
 from envs.arithmetic.expression import apply, largest, random_tree, render, steps, value
 from envs.base import Problem
 from envs.contexts import Content, Family
-from envs.draw import integer
+from envs.draw import Rng, integer
 from envs.tools import CALL, answer_or_call
 
 LARGEST = 99_999
@@ -15,7 +13,7 @@ DIGITS = len(str(LARGEST))
 _OPERATION = re.compile(rf"(-?[0-9]{{1,{DIGITS}}})([-+*])(-?[0-9]{{1,{DIGITS}}})")
 
 
-def draw(rng: np.random.Generator, difficulty: int) -> Content:
+def draw(rng: Rng, difficulty: int) -> Content:
     while True:
         tree = random_tree(rng, [integer(rng, 2, 100) for _ in range(difficulty + 1)])
         if largest(tree) <= LARGEST:

@@ -3,14 +3,12 @@
 import re
 from collections.abc import Sequence
 
-import numpy as np
-
 from envs.base import Correctness, Problem, Reply
 from envs.contexts import Content, Family
-from envs.draw import integer
+from envs.draw import Rng, integer
 
 
-def draw(rng: np.random.Generator, difficulty: int) -> Content:
+def draw(rng: Rng, difficulty: int) -> Content:
     low = integer(rng, 0, 900)
     high = low + 2 ** (difficulty + 1) - 2
     number = integer(rng, low, high + 1)

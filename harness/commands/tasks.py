@@ -14,8 +14,7 @@ def main(config) -> None:
     import json
     from pathlib import Path
 
-    from envs.catalogue import page
-    from envs.overview import overview
+    from envs.catalogue import overview, page
     from envs.registry import UnknownTask, select
     from harness.core.errors import UserError
 
@@ -26,7 +25,9 @@ def main(config) -> None:
         if config.success and not files:
             raise UserError(f"success={config.success}", "no measurement lies there", "run scripts/success.py")
         success = {file.stem: json.loads(file.read_text()) for file in files}
-        text = overview(success) if config.page else page(select(config.show), list(success.values()))
+        text = "" if config.page else page(select(config.show))
+        if success or config.page:
+            text += overview(success)
     except UnknownTask as error:
         raise UserError(str(error)) from None
     except ModuleNotFoundError as error:

@@ -19,28 +19,24 @@ OLD_KEYS = {
     "evaluation.rows": "evaluation.batch_size",
 }
 
-_SAMPLING = (
-    "training samples by temperature alone: cutting the distribution would let the sampler draw from another one "
-    "than the loss scores, which biases the importance ratio; at evaluation it is not needed either"
-)
-_LOCAL_MODEL = "the sampler is part of the harness and shares its code with the trainer, so that their log-probs agree"
-
 # Names that people bring from TRL, verl, OpenRLHF and others -> what they are here.
 ELSEWHERE = {
-    "top_k": _SAMPLING,
-    "top_p": _SAMPLING,
-    "min_p": _SAMPLING,
-    "typical_p": _SAMPLING,
-    "repetition_penalty": _SAMPLING,
-    "use_vllm": _LOCAL_MODEL,
-    "vllm_mode": _LOCAL_MODEL,
-    "gpu_memory_utilization": _LOCAL_MODEL,
-    "num_generations": "completions of one problem are called group_size here",
-    "rollout_n": "completions of one problem are called group_size here",
+    **dict.fromkeys(
+        ("top_k", "top_p", "min_p", "typical_p", "repetition_penalty"),
+        "training samples by temperature alone: cutting the distribution would let the sampler draw from another one "
+        "than the loss scores, which biases the importance ratio; at evaluation it is not needed either",
+    ),
+    **dict.fromkeys(
+        ("use_vllm", "vllm_mode", "gpu_memory_utilization"),
+        "the sampler is part of the harness and shares its code with the trainer, so that their log-probs agree",
+    ),
+    **dict.fromkeys(("num_generations", "rollout_n"), "completions of one problem are called group_size here"),
+    **dict.fromkeys(
+        ("total_epochs", "num_train_epochs"),
+        "problems are drawn, not read in epochs: the length of a run is rl.steps",
+    ),
     "learning_rate": "it is called optim.lr here",
     "max_steps": "the number of RL steps is rl.steps here; a longer one extends a finished run",
-    "total_epochs": "problems are drawn, not read in epochs: the length of a run is rl.steps",
-    "num_train_epochs": "problems are drawn, not read in epochs: the length of a run is rl.steps",
     "per_device_train_batch_size": "the batch is problems × group_size completions a step, whatever the devices",
     "gradient_accumulation_steps": "the loss does not depend on micro-batches here, so there is nothing to set",
     "report_to": "choose it by tracker=wandb or tracker=none",

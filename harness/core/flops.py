@@ -33,13 +33,5 @@ class Spent:
         )
 
     def after_pretraining_step(self, n: int, documents: int, tokens: int, seconds: float) -> "Spent":
-        spent = 6.0 * n * tokens
-        return replace(
-            self,
-            step=self.step + 1,
-            completions=self.completions + documents,
-            tokens=self.tokens + tokens,
-            flops=self.flops + spent,
-            flops_convention=self.flops_convention + spent,
-            seconds=self.seconds + seconds,
-        )
+        """One step of pretraining, which is all update: its tokens are its documents'."""
+        return self.after_rl_step(n, documents, tokens, 0, tokens, 6.0, seconds)

@@ -4,10 +4,8 @@
 own; the built-in ones stand here. A module named in `imports=` registers before the configuration is checked.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 Scale = Literal["none", "group", "batch"]
 
@@ -33,7 +31,7 @@ class RewardTraits:
 
 
 _NO_BASELINE = AlgorithmTraits(baseline="none", scales=("none",))
-_algorithms: dict[str, AlgorithmTraits] = {
+ALGORITHM_TRAITS: dict[str, AlgorithmTraits] = {
     "reinforce": _NO_BASELINE,
     "reinforce_pp": AlgorithmTraits(baseline="batch", scales=("none", "batch")),
     **dict.fromkeys(("rloo", "grpo", "dr_grpo", "dapo", "cispo", "gspo"), AlgorithmTraits()),
@@ -41,23 +39,19 @@ _algorithms: dict[str, AlgorithmTraits] = {
     "expert_iteration": _NO_BASELINE,
     "sft": AlgorithmTraits(baseline="none", samples=False, scales=("none",)),
 }
-_rewards: dict[str, RewardTraits] = {
+REWARD_TRAITS: dict[str, RewardTraits] = {
     **dict.fromkeys(("true_reward", "random_reward", "shuffled_within_group"), RewardTraits()),
     **dict.fromkeys(("format_reward", "length_reward"), RewardTraits()),
     "learned_reward": RewardTraits(needs_model=True),
     "process_reward": RewardTraits(needs_scratchpad=True),
 }
-ALGORITHM_TRAITS: Mapping[str, AlgorithmTraits] = MappingProxyType(_algorithms)
-REWARD_TRAITS: Mapping[str, RewardTraits] = MappingProxyType(_rewards)
 
 
-def register_algorithm_traits(name: str, traits: AlgorithmTraits) -> None:
-    """Makes algo.name=`name` valid. Repeating it changes nothing; raises ValueError for other traits."""
-    if _algorithms.setdefault(name, traits) != traits:
-        raise ValueError(f"an algorithm {name!r} is registered already, with other traits: choose another name")
-
-
-def register_reward_traits(name: str, traits: RewardTraits) -> None:
-    """Makes reward.name=`name` valid. Repeating it changes nothing; raises ValueError for other traits."""
-    if _rewards.setdefault(name, traits) != traits:
-        raise ValueError(f"a reward {name!r} is registered already, with other traits: choose another name")
+def register_traits(name: str, traits: AlgorithmTraits | RewardTraits) -> None:
+    """Makes algo.name=`name` or reward.name=`name` valid. Repeating it changes nothing; raises ValueError for other
+    traits."""
+    is_algorithm = isinstance(traits, AlgorithmTraits)
+    known: dict[str, Any] = ALGORITHM_TRAITS if is_algorithm else REWARD_TRAITS
+    if known.setdefault(name, traits) != traits:
+        what = "an algorithm" if is_algorithm else "a reward"
+        raise ValueError(f"{what} {name!r} is registered already, with other traits: choose another name")

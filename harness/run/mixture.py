@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 from envs.base import Task
-from envs.mixture import Mixture
+from envs.mixture import Mixture, distributed_weights
 from envs.registry import select
-from envs.weights import distributed_weights
 from harness.config.schema import Config, TasksConfig
 
 

@@ -1,6 +1,5 @@
 """The bases whose documents the next generation is pretrained on."""
 
-from harness.config.generations import of_generation
 from harness.config.identity import base_id
 from harness.policy.transformer import Transformer
 from harness.run.checkpoint import load_weights
@@ -17,7 +16,7 @@ def load_teacher(members: Stack, state: TrainState) -> Teacher | None:
         return None
     policies = {}
     for member in members:
-        before = of_generation(member.config, config.base.generation - 1)
+        before = member.config.of_generation(config.base.generation - 1)
         folder = run_folder(before.out, base_id(before))
         policy = Transformer(config.model, 1, config.precision).to(state.policy.embedding.device)
         load_weights([folder.weights], policy, before.base.steps)

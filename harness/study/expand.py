@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.config.generations import generations
 from harness.config.identity import base_id, evaluation_id, run_id
 from harness.config.parse import dump, parse, parse_size, parse_study
 from harness.config.run_names import BASE_ARM
@@ -198,7 +197,7 @@ def expand_to_jobs(entries: Sequence[Entry], labels: Mapping[str, Any]) -> list[
 def base_jobs(config: Config, labels: Mapping[str, Any]) -> list[Job]:
     """Of each generation up to the configuration's own base, which needs the one before."""
     jobs: list[Job] = []
-    for each in generations(config):
+    for each in config.generations:
         needs = tuple(job.run_id for job in jobs[-1:])
         jobs.append(Job(base_id(each), dump(each), each.base.steps, needs=needs, labels={**labels, "arm": BASE_ARM}))
     return jobs

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.config.schema import Config
-from harness.core.registry import ALGORITHM_TRAITS, AlgorithmTraits, register_algorithm_traits
+from harness.core.registry import ALGORITHM_TRAITS, AlgorithmTraits, register_traits
 from harness.core.types import Rollouts, VerifierResults
 from harness.train import advantages, losses
 from harness.train.rollout import gold_rollouts, rollout
@@ -40,7 +40,7 @@ def register_algorithm(name: str, algorithm: Algorithm, traits: AlgorithmTraits)
     Raises ValueError for a name that is taken."""
     if ALGORITHMS.get(name, algorithm) != algorithm:
         raise ValueError(f"there is an algorithm {name!r} already: choose another name")
-    register_algorithm_traits(name, traits)
+    register_traits(name, traits)
     ALGORITHMS[name] = algorithm
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from envs.base import Correctness, Problem
 from harness.config.schema import AlgoConfig, Config, RewardConfig
-from harness.core.registry import RewardTraits, register_reward_traits
+from harness.core.registry import RewardTraits, register_traits
 from harness.core.seeding import Key, uniforms
 from harness.core.types import RewardInputs, Rewards, Rollouts, StopReason, VerifierResults, scorable
 from harness.train.process_reward import line_rewards
@@ -127,7 +127,7 @@ def register_reward(name: str, reward: Callable[[RewardInputs], Rewards], traits
     Raises ValueError for a name that is taken."""
     if REWARDS.get(name, reward) != reward:
         raise ValueError(f"there is a reward {name!r} already: choose another name")
-    register_reward_traits(name, traits)
+    register_traits(name, traits)
     REWARDS[name] = reward
 
 

@@ -7,8 +7,22 @@ from harness.config.parse import dump, parse
 from harness.core.dotted import flatten
 from tests.toys import container, tiny
 
+# Of the policy's optimizer and schedule, and of the base's.
+OPTIMIZER = {
+    "optim.name": "muon",
+    "optim.lr": 1e-3,
+    "optim.beta1": 0.8,
+    "optim.beta2": 0.8,
+    "optim.eps": 1e-7,
+    "optim.weight_decay": 0.5,
+    "optim.grad_clip": 0.5,
+    "schedule.warmup": 1,
+    "schedule.decay_share": 0.1,
+}
 # Another legal value for every leaf of the configuration: a leaf that is missing here fails a test.
 OTHER = {
+    **OPTIMIZER,
+    **{f"base.{leaf}": value for leaf, value in OPTIMIZER.items()},
     "objective": "frozen",
     "seed": 1,
     "model.name": "other",
@@ -36,16 +50,7 @@ OTHER = {
     "base.calls_share": 0.5,
     "base.task_options": {"toy.symbolic": {"weight": 2.0}},
     "base.synthetic": {"generation": 1},
-    "base.optim.name": "muon",
-    "base.optim.lr": 1e-3,
-    "base.optim.beta1": 0.8,
-    "base.optim.beta2": 0.8,
-    "base.optim.eps": 1e-7,
-    "base.optim.weight_decay": 0.5,
-    "base.optim.grad_clip": 0.5,
     "base.schedule.name": "constant",
-    "base.schedule.warmup": 1,
-    "base.schedule.decay_share": 0.1,
     "tasks.verified": ["maximum.symbolic"],
     "tasks.unverified": [],
     "tasks.difficulties": [1],
@@ -79,19 +84,10 @@ OTHER = {
     "reward.model": {"steps": 1, "lr": 1e-3, "label_noise": 0.0},
     "reward.length_penalty": 0.1,
     "reward.truncation_penalty": 0.5,
-    "optim.name": "muon",
-    "optim.lr": 1e-3,
-    "optim.beta1": 0.8,
-    "optim.beta2": 0.8,
-    "optim.eps": 1e-7,
-    "optim.weight_decay": 0.5,
-    "optim.grad_clip": 0.5,
     "optim.minibatches": 2,
     "optim.epochs": 2,
     "optim.micro_batch": 2,
     "schedule.name": "wsd",
-    "schedule.warmup": 1,
-    "schedule.decay_share": 0.1,
     "precision": "bf16",
     "imports": ["tests.toy_task", "tests.toy_app"],
 }

@@ -85,9 +85,8 @@ def test_token_env_agrees_with_the_text_env():
     shown = [code for code in observation if code != PAD]
     assert (total, terminated, truncated) == (1.0, True, False)
     replies = "".join(CHARSET[code] for code in shown if code != STOP)
-    assert replies == problem.prompt + "".join(
-        turn + reply for turn, reply in zip(turns, [*problem.data["path"][1:], ""])
-    )
+    told = [*map(problem.data["table"].get, problem.data["calls"]), ""]
+    assert replies == problem.prompt + "".join(turn + reply for turn, reply in zip(turns, told))
 
 
 def test_token_window_keeps_the_latest_tokens():

@@ -1,4 +1,4 @@
-"""The training mixture."""
+"""The training mixture, and weights of many tasks by a named distribution."""
 
 from collections import Counter
 from dataclasses import replace
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import envs
-from envs.mixture import Mixture
+from envs.mixture import Mixture, distributed_weights
 from envs.splits import split_of
 
 TASKS = envs.select(["addition.*", "sorting.symbolic"])
@@ -60,3 +60,27 @@ def test_bad_mixture_is_refused(arguments, reason):
 def test_difficulty_that_no_task_has_is_refused():
     with pytest.raises(ValueError, match=r"addition\.symbolic has none of the difficulties"):
         Mixture(TASKS, difficulties=(77,)).draw(1, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("name", ["uniform", "log_uniform", "two_clusters"])
+@pytest.mark.parametrize("n", [1, 2, 7, 24])
+def test_there_is_a_weight_above_zero_for_each_task_and_the_first_is_one(name, n):
+    found = distributed_weights(name, n, 3.0)
+    assert len(found) == n
+    assert found[0] == 1
+    assert min(found) > 0
+
+
+def test_log_uniform_weights_fall_by_one_factor_over_the_decades():
+    found = np.array(distributed_weights("log_uniform", 24, 3.0))
+    assert found[-1] == pytest.approx(1e-3)
+    assert found[1:] / found[:-1] == pytest.approx(10 ** (-3 / 23))
+
+
+def test_two_clusters_are_halves_so_many_decades_apart():
+    assert distributed_weights("two_clusters", 5, 2.0) == pytest.approx((1, 1, 1, 0.01, 0.01))
+
+
+def test_without_decades_all_distributions_are_uniform():
+    assert {distributed_weights(name, 6, 0.0) for name in ("uniform", "log_uniform", "two_clusters")} == {(1.0,) * 6}
+    assert distributed_weights("uniform", 6, 3.0) == (1.0,) * 6

@@ -2,7 +2,6 @@
 
 import torch
 
-from harness.config.generations import generations
 from harness.config.identity import base_id, run_id
 from harness.run.checkpoint import load_weights
 from harness.run.folder import Member, run_folder
@@ -24,7 +23,7 @@ def arms(tmp_path):
 
 def test_generation_zero_is_the_base_of_the_corpus_whatever_the_filter():
     plain = tiny()
-    chains = [generations(tiny(f"base.synthetic={{generation: 2, filter: {f}}}")) for f in ("none", "verifier")]
+    chains = [tiny(f"base.synthetic={{generation: 2, filter: {f}}}").generations for f in ("none", "verifier")]
     assert {base_id(chain[0]) for chain in chains} == {base_id(plain)}
     ids = [base_id(one) for chain in chains for one in chain[1:]]
     assert len({*ids, base_id(plain)}) == 5
@@ -63,7 +62,7 @@ def test_a_fresh_policy_is_pretrained_on_what_the_base_before_it_wrote(tmp_path)
     jobs = base_jobs(config, {})
     for job in jobs:
         run_job(job, silent)
-    before, after = (new_state(each, each.optim, (0,)) for each in generations(config))
+    before, after = (new_state(each, each.optim, (0,)) for each in config.generations)
     assert not torch.equal(before.policy.embedding, after.policy.embedding)  # an initialisation of its own
     base = run_folder(tmp_path, jobs[0].run_id)
     load_weights([(base.budgets, base.run_id)], before.policy, config.base.steps)

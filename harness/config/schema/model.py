@@ -1,11 +1,12 @@
-"""The section `model`."""
+"""The section `model`, and what the types of all sections share."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass as schema
 
-from harness.config.schema.fields import FORBID_EXTRA
+FORBID_EXTRA = ConfigDict(extra="forbid")
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @schema(frozen=True, config=FORBID_EXTRA)

@@ -1,13 +1,13 @@
 """All of one run, with the sections `tasks` and `evaluation`."""
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass as schema
 
 from harness.config.schema.execution import LauncherConfig, SaveConfig, TrackerConfig
-from harness.config.schema.fields import FORBID_EXTRA
-from harness.config.schema.model import ModelConfig
+from harness.config.schema.model import FORBID_EXTRA, ModelConfig
 from harness.config.schema.training import (
     AlgoConfig,
     BaseConfig,
@@ -21,7 +21,7 @@ from harness.config.schema.training import (
 
 @schema(frozen=True, config=FORBID_EXTRA)
 class WeightDistribution:
-    """Weights spread over the verified tasks in their order, from 1 down over so many decades (envs/weights.py)."""
+    """Weights spread over the verified tasks in their order, from 1 down over so many decades (envs/mixture.py)."""
 
     name: Literal["uniform", "log_uniform", "two_clusters"]
     decades: NonNegativeFloat
@@ -144,6 +144,18 @@ class Config:
         """The last step of each phase of a sequence; () without one."""
         phases = len(self.tasks.verified) if self.tasks.sequence and self.objective != "pretraining" else 0
         return (*((i + 1) * (self.rl.steps // phases) for i in range(phases - 1)), self.rl.steps) if phases else ()
+
+    def of_generation(self, generation: int) -> "Config":
+        """The same with the base of another generation; 0 is pretrained on the corpus, whatever the later ones read."""
+        synthetic = self.base.synthetic
+        if synthetic is not None:
+            synthetic = replace(synthetic, generation=generation) if generation else None
+        return replace(self, base=replace(self.base, synthetic=synthetic))
+
+    @property
+    def generations(self) -> tuple["Config", ...]:
+        """One for each base that this one's base needs, from generation 0 to its own."""
+        return tuple(map(self.of_generation, range(self.base.generation + 1)))
 
     def budget_steps(self) -> tuple[int, ...]:
         """Ascending steps at which a run is evaluated, its last step and the ends of phases among them."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass as schema
 
-from harness.config.schema.fields import FORBID_EXTRA, Share
+from harness.config.schema.model import FORBID_EXTRA, Share
 
 
 @schema(frozen=True, config=FORBID_EXTRA)
