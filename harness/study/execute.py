@@ -17,12 +17,11 @@ from harness.launch.jobs import Job, JobResult, Progress
 from harness.launch.launch import launch, max_parallel_jobs
 from harness.run.folder import run_folder
 from harness.run.torchrun import is_main_process, launch_on_all_ranks, started_by_torchrun
-from harness.study.expand import ExpandedStudy, expand_to_jobs, is_done, pending_jobs
-from harness.study.measure_check import require_measurable
-from harness.study.plan import plan_table
+from harness.study.expand import ExpandedStudy, is_done, pending_jobs
+from harness.study.measure_check import may_be_refused, refuse_out_of_reach, require_measurable
+from harness.study.plan import plan_notes, plan_table
 from harness.study.progress import ProgressView, job_name
-from harness.study.reach import Reach, may_be_refused, reach_of, refuse_out_of_reach
-from harness.study.reach_table import reach_tables
+from harness.study.reach import Reach, reach_of, reach_tables
 from harness.study.requirements import require_fast_precision, require_memory, require_writable
 from harness.study.tables import ended_step, report_context, runs_left_out, write_tables
 
@@ -124,17 +123,17 @@ def require_done(results: Sequence[JobResult]) -> None:
         raise UserError(f"{len(bad)} of {len(results)} jobs did not finish", fix=fix)
 
 
-def run_study(study: ExpandedStudy, jobs: Sequence[Job], overrides: Sequence[str], console: Console) -> None:
-    """Runs what is missing of the study's `jobs`, prints what failed, and reports. Raises UserError before any RL where
+def run_study(study: ExpandedStudy, overrides: Sequence[str], console: Console) -> None:
+    """Runs what is missing of the study, prints what failed, and reports. Raises UserError before any RL where
     the tables could not be written, or the registered primary measure cannot be computed or is out of reach."""
     runs_left_out(study)
     require_measurable(study)
-    config, missing = study.entries[0].config, pending_jobs(jobs, study.cached)
-    print_plan(jobs, missing, config, console, plan_notes(study, jobs))
+    config, missing = study.entries[0].config, study.pending()
+    print_plan(study.jobs, missing, config, console, plan_notes(study))
     if config.plan:
         show_reach(study, console)
         return
-    results = run_with_reach(study, jobs, missing, console)
+    results = run_with_reach(study, missing, console)
     if is_main_process():
         print_failures(results, console)
         if not print_queued(results, console):
@@ -142,9 +141,7 @@ def run_study(study: ExpandedStudy, jobs: Sequence[Job], overrides: Sequence[str
         require_done(results)
 
 
-def run_with_reach(
-    study: ExpandedStudy, jobs: Sequence[Job], missing: Sequence[Job], console: Console
-) -> list[JobResult]:
+def run_with_reach(study: ExpandedStudy, missing: Sequence[Job], console: Console) -> list[JobResult]:
     """Runs `missing` and prints, once the bases are there, what RL can reach. Where that may refuse the study, all
     bases come first; elsewhere RL starts as soon as its base is done. Raises UserError for a study refused."""
     config, needed = study.entries[0].config, {need for job in missing for need in job.needs}
@@ -154,7 +151,7 @@ def run_with_reach(
     results = run_missing(bases, config, console)
     if missing:
         refuse_out_of_reach(study.config, show_reach(study, console))
-    return [*results, *_run_ready(pending_jobs(jobs, study.cached), results, config, console)]
+    return [*results, *_run_ready(study.pending(), results, config, console)]
 
 
 def _run_ready(jobs: Sequence[Job], bases: Sequence[JobResult], config: Config, console: Console) -> list[JobResult]:
@@ -195,20 +192,6 @@ def show_reach(study: ExpandedStudy, console: Console) -> list[Reach]:
     return reaches
 
 
-def plan_notes(study: ExpandedStudy, jobs: Sequence[Job]) -> dict[str, str]:
-    """The plan's rows on a study, by name."""
-    from harness.study.design import verdict_note
-
-    notes = {"verdicts": verdict_note(study), "reused": reuse_notice(study, jobs)}
-    return {name: text for name, text in notes.items() if text}
-
-
-def reuse_notice(study: ExpandedStudy, jobs: Sequence[Job]) -> str:
-    """How many runs are taken from the folder that the study reuses; "" if it reuses none."""
-    taken = sum(is_done(job, study.cached) and not is_done(job, study.own) for job in jobs)
-    return f"{taken} runs taken from {study.reuse}" if study.reuse else ""
-
-
 def report_study(study: ExpandedStudy, overrides: Sequence[str], console: Console) -> None:
     """Tables, verdicts and report of what a study has measured so far, and their summary on the console; all of it in
     W&B too, if that is the tracker. The analysis of a table that has not changed is not made again."""
@@ -243,7 +226,7 @@ def ended_notice(study: ExpandedStudy) -> str:
 
 def unfinished_notice(study: ExpandedStudy) -> str:
     """The first line of a half-finished study's report; "" if the study is finished."""
-    runs = [job for job in expand_to_jobs(study.entries, {}) if not job.is_base]
+    runs = [job for job in study.jobs if not job.is_base]
     missing = sum(not is_done(job, study.cached) for job in runs)
     return f"{missing} of {len(runs)} runs are not done: this covers what was measured so far." if missing else ""
 

@@ -16,13 +16,7 @@ from harness.config.schema.study import Overrides
 from harness.core.errors import UserError
 from harness.launch.jobs import Job
 from harness.run.remaining import remaining_work
-from harness.study.cached_results import (
-    EMPTY,
-    CachedResults,
-    RunLabels,
-    read_cached_results,
-    read_reused_results,
-)
+from harness.study.cached_results import EMPTY, CachedResults, RunLabels, read_cached_results, read_reused_results
 from harness.study.size import limited_run, limited_study
 
 # What configs/study.yaml adds to configs/train.yaml.
@@ -80,6 +74,15 @@ class ExpandedStudy:
     def cached(self) -> CachedResults:
         """Its own results, and those that it reuses."""
         return self.reused | self.own
+
+    @cached_property
+    def jobs(self) -> list[Job]:
+        """As `expand_to_jobs` gives them."""
+        return expand_to_jobs(self.entries, {"study": self.config.name})
+
+    def pending(self) -> list[Job]:
+        """Those of `jobs` that are to be done now."""
+        return pending_jobs(self.jobs, self.cached)
 
 
 def expand(compose: Compose, overrides: Sequence[str]) -> ExpandedStudy:
@@ -221,7 +224,8 @@ def is_done(job: Job, cached: CachedResults = EMPTY) -> bool:
     work = remaining_work(job)
     if work.is_empty:
         return True
-    within = {step for step in job.budgets if step <= cached.ends.get(job.run_id, step)}
+    end = cached.end(job.run_id)
+    within = {step for step in job.budgets if end is None or step <= end}
     is_cached = not job.is_base and within <= cached.steps(job.run_id, evaluation_id(parse(job.run)))
     return is_cached and not work.only_mends
 

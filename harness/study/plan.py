@@ -1,20 +1,25 @@
 """What a launch would do: jobs, weights, tokens, FLOPs, time and disk, before any of it is spent."""
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 from rich.table import Table as RichTable
 
+from harness.analysis.data.options import default_options
 from harness.analysis.stats.formatting import format_hours, format_power
+from harness.analysis.verdict.design import Design, reachable_verdicts
 from harness.config.identity import base_id
 from harness.config.parse import parse
+from harness.config.roles import roles_of
 from harness.config.schema import Config, LocalConfig, StackedConfig
 from harness.launch.jobs import Job
 from harness.launch.local import cores
+from harness.run.evaluations import evaluation_suite
 from harness.run.remaining import remaining_work
+from harness.study.expand import Entry, ExpandedStudy, is_done
 from harness.study.requirements import least_memory_gb, memory_here_gb
 
 BYTES_PER_WEIGHT = 4
@@ -114,9 +119,7 @@ def _document_tokens(config: Config, steps: int) -> float:
     return steps * config.base.documents * sum(map(len, some)) / len(some)
 
 
-def plan_table(
-    jobs: Sequence[Job], pending: Sequence[Job], parallel: int, notes: Mapping[str, str] = MappingProxyType({})
-) -> RichTable:
+def plan_table(jobs: Sequence[Job], pending: Sequence[Job], parallel: int, notes: Mapping[str, str]) -> RichTable:
     """The derived numbers that a launch starts with; notes: more rows, by name."""
     from harness.policy.backends.backend import choose_backend
     from harness.policy.transformer import parameter_count
@@ -162,9 +165,49 @@ def format_gb(gb: float) -> str:
 def few_problems(config: Config, most: int = 4) -> str:
     """Which tasks and difficulties have fewer held-out problems than asked; "" if none has."""
     from harness.evaluate import small_cells
-    from harness.run.evaluations import evaluation_suite
 
     small = small_cells(evaluation_suite(config), config.evaluation.problems)
     named = list(dict.fromkeys(f"{cell.task} {cell.difficulty}: {len(cell.problems)}" for cell in small))
     more = f" and {len(named) - most} more" if len(named) > most else ""
     return f"{', '.join(named[:most])}{more} (of {config.evaluation.problems} asked)" if named else ""
+
+
+def plan_notes(study: ExpandedStudy) -> dict[str, str]:
+    """The plan's rows on a study, by name."""
+    notes = {"verdicts": verdict_note(study), "reused": reuse_notice(study)}
+    return {name: text for name, text in notes.items() if text}
+
+
+def reuse_notice(study: ExpandedStudy) -> str:
+    """How many runs are taken from the folder that the study reuses; "" if it reuses none."""
+    taken = sum(is_done(job, study.cached) and not is_done(job, study.own) for job in study.jobs)
+    return f"{taken} runs taken from {study.reuse}" if study.reuse else ""
+
+
+def verdict_note(study: ExpandedStudy) -> str:
+    """Which verdicts the first arm that trains can reach by its size, in lines; "" where no arm trains."""
+    trained = [entry for entry in study.entries if entry.config.objective != "frozen"]
+    alike = [entry for entry in trained if (entry.arm, entry.overrides) == (trained[0].arm, trained[0].overrides)]
+    if not alike:
+        return ""
+    return "\n".join(reachable_verdicts(design_of(alike), default_options(**study.config.analysis)))
+
+
+def design_of(entries: Sequence[Entry]) -> Design:
+    """Of runs that differ in seeds alone. Decades are of steps, which cost about the same each."""
+    config = entries[0].config
+    above = [step for step in config.budget_steps() if step > 0]
+    window = [step for step in above if step >= 2 * config.trained_schedule.warmup]
+    window = window if len(window) > 1 else above  # as tables.warmup_x does
+    role_and_task = roles_of(config)
+    completions = {"verified": 0, "unverified": 0}
+    for cell in evaluation_suite(config):
+        role, _ = role_and_task(cell.task, cell.difficulty)
+        completions[role] += len(cell.problems) * config.evaluation.samples
+    return Design(
+        replicates=len(entries),
+        bases=len({entry.replicate[0] for entry in entries}),
+        budgets=len(window),
+        decades=math.log10(window[-1] / window[0]),
+        completions={role: count for role, count in completions.items() if count},
+    )

@@ -15,7 +15,7 @@ from rich.markup import escape
 from harness.config.compose import Composer
 from harness.config.hints import from_validation
 from harness.core.errors import UserError, nearest
-from harness.study.expand import ExpandedStudy, expand, expand_to_jobs, pending_jobs
+from harness.study.expand import ExpandedStudy, expand
 
 Act = Callable[
     [ExpandedStudy, Sequence[str], Console], None
@@ -74,8 +74,7 @@ def _is_unfinished(compose: Composer, overrides: Sequence[str]) -> bool:
         study = expand(compose, overrides)
     except (UserError, ValidationError):
         return True  # whoever runs it says what is wrong
-    jobs = expand_to_jobs(study.entries, {})
-    return bool(pending_jobs(jobs, study.cached)) or not (study.folder / "report.html").is_file()
+    return bool(study.pending()) or not (study.folder / "report.html").is_file()
 
 
 def run_each(

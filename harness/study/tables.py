@@ -85,7 +85,7 @@ def ended_step(study: ExpandedStudy, entry: Entry) -> int | None:
     if entry.config.objective == "frozen":
         return None
     end = run_folder(entry.config.out, entry.run_id).end
-    return study.cached.ends.get(entry.run_id) if end is None else end
+    return study.cached.end(entry.run_id) if end is None else end
 
 
 def _last_step(study: ExpandedStudy, entry: Entry) -> int | None:
@@ -173,7 +173,7 @@ def runs_left_out(study: ExpandedStudy) -> set[str]:
     kept: dict[tuple[str, str], set[int]] = {}
     for entry in study.entries:
         kept.setdefault((entry.run_id, evaluation_id(entry.config)), set()).update(entry.budgets)
-    lost = [run_id for run_id in study.own.table if _scores_lie_nowhere_else(study, run_id, kept)]
+    lost = [run_id for run_id in study.own.runs if _scores_lie_nowhere_else(study, run_id, kept)]
     if lost:
         raise UserError(
             f"the tables in {study.folder} hold scores of {len(lost)} runs that this command does not include "
@@ -181,14 +181,14 @@ def runs_left_out(study: ExpandedStudy) -> set[str]:
             "new tables would lose them",
             "add their arms, seeds or budgets, evaluate as they did, or name another study: study.name=…",
         )
-    return study.own.table.keys() - {run_id for run_id, _ in kept}
+    return study.own.runs.keys() - {run_id for run_id, _ in kept}
 
 
 def _scores_lie_nowhere_else(
     study: ExpandedStudy, run_id: str, kept: Mapping[tuple[str, str], Collection[int]]
 ) -> bool:
     """Whether the study's tables alone hold scores of a run at steps that are not `kept` under its evaluation."""
-    which = study.own.evaluations[run_id]
+    which = study.own.runs[run_id].evaluation_id
     folder, asked = run_folder(study.entries[0].config.out, run_id), kept.get((run_id, which), ())
     left_out = study.own.steps(run_id, which).difference(asked)
     return any(not is_intact(folder.evaluation(which, step)) for step in left_out)

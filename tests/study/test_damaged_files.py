@@ -13,7 +13,6 @@ from harness.core.files import damaged_copy, read_json
 from harness.run.job import run_job
 from harness.study import table_files
 from harness.study.execute import report_study
-from harness.study.expand import expand_to_jobs, pending_jobs
 from harness.study.tables import build_tables, write_tables
 from tests.study.test_expand_and_tables import study
 from tests.toys import silent
@@ -24,7 +23,7 @@ ARMS = {"true_reward": [], "frozen": ["objective=frozen"]}
 def launch(out, report=False):
     """What `scripts/study.py` does, in this process. Returns the ids of the jobs that were run."""
     found = study(out, ARMS)
-    jobs = pending_jobs(expand_to_jobs(found.entries, {"study": "toy"}), found.cached)
+    jobs = found.pending()
     for job in jobs:
         run_job(job, silent)
     report_study(found, [], Console(file=io.StringIO())) if report else write_tables(found)

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from harness.study.execute import notice_of, report_study
-from harness.study.expand import expand_to_jobs, is_done, pending_jobs
+from harness.study.expand import is_done
 from harness.study.run_summary import accuracy_table, first_and_last
 from harness.study.tables import ended_step, write_tables
 from tests.study.test_expand_and_tables import launched, study
@@ -49,11 +49,11 @@ def test_a_frozen_run_stands_at_the_budgets_that_its_run_came_to(finished):
 
 def test_what_ended_is_done_and_from_the_tables_alone_too(finished, tmp_path):
     found, folder = finished
-    jobs = expand_to_jobs(found.entries, {})
+    jobs = found.jobs
     assert all(is_done(job) for job in jobs)
     shutil.copytree(folder, tmp_path / "studies" / "toy")
     moved = study(tmp_path, ARMS, user=STOPS)
-    assert pending_jobs(expand_to_jobs(moved.entries, {}), moved.cached) == []
+    assert moved.pending() == []
     manifest = json.loads((write_tables(moved) / "manifest.json").read_text())
     ends = [ended_step(found, entry) for entry in found.entries if entry.arm == "true_reward"]
     assert [run["ended_step"] for run in manifest["runs"]] == [

@@ -35,7 +35,7 @@ def study(tmp_path, arms=ARMS, seeds=(0, 1), base_seeds=(0,), axis="flops_conven
 
 
 def launched(found):
-    for job in expand_to_jobs(found.entries, {"study": "toy"}):
+    for job in found.jobs:
         run_job(job, silent)
 
 
@@ -138,7 +138,7 @@ def test_the_frozen_arm_stands_at_the_budgets_of_the_first_arm(tmp_path):
 
 def test_a_frozen_row_whose_counterpart_is_not_there_yet_is_left_out_rather_than_put_at_zero(tmp_path):
     found = study(tmp_path, {"true_reward": [], "frozen": ["objective=frozen"]}, seeds=(0,))
-    base, trained, frozen = expand_to_jobs(found.entries, {})
+    base, trained, frozen = found.jobs
     run_job(base, silent)
     run_job(replace(trained, until=1, budgets=(0, 1)), silent)
     run_job(frozen, silent)
@@ -182,20 +182,20 @@ def test_what_is_added_to_a_finished_study_is_all_that_runs(tmp_path, changes, n
     launched(study(tmp_path))
     before = metrics_of(tmp_path)
     grown = study(tmp_path, **changes)
-    jobs = pending_jobs(expand_to_jobs(grown.entries, {"study": "toy"}))
+    jobs = pending_jobs(grown.jobs)
     assert len(jobs) == new_runs
     assert not before.keys() & {job.run_id for job in jobs}
     for job in jobs:
         run_job(job, silent)
     assert before.items() <= metrics_of(tmp_path).items()
-    assert pending_jobs(expand_to_jobs(grown.entries, {"study": "toy"})) == []
+    assert pending_jobs(grown.jobs) == []
 
 
 def test_budgets_added_to_a_finished_study_extend_its_runs_and_repeat_no_step(tmp_path):
     launched(study(tmp_path))
     before = metrics_of(tmp_path)
     longer = study(tmp_path, user=["rl.steps=8"])
-    jobs = pending_jobs(expand_to_jobs(longer.entries, {"study": "toy"}))
+    jobs = pending_jobs(longer.jobs)
     assert {job.run_id for job in jobs} == {entry.run_id for entry in longer.entries} < before.keys()
     for job in jobs:
         run_job(job, silent)
@@ -214,7 +214,7 @@ def reported(found):
 @pytest.mark.slow
 def test_the_report_of_a_half_finished_study_says_so_and_that_of_a_finished_one_does_not(tmp_path):
     found = study(tmp_path)
-    jobs = expand_to_jobs(found.entries, {"study": "toy"})
+    jobs = found.jobs
     half = [*jobs[:2], replace(jobs[2], until=2, budgets=(0, 1, 2)), jobs[5]]
     for job in half:
         run_job(job, silent)
@@ -318,7 +318,7 @@ def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(t
     before = [pl.read_parquet(f"{folder}/{name}.parquet") for name in ("table", "problems")]
     without_runs(tmp_path)
     again = study(tmp_path, **asked)
-    assert pending_jobs(expand_to_jobs(again.entries, {}), again.cached) == []
+    assert again.pending() == []
     write_tables(again)
     for old, name in zip(before, ("table", "problems")):
         new = pl.read_parquet(f"{folder}/{name}.parquet")
@@ -326,7 +326,7 @@ def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(t
     # One seed more: its runs and their base are all that is missing, and the table keeps what it had.
     more = study(tmp_path, seeds=(0, 1, 2), **asked)
     monkeypatch.setattr("harness.run.evaluations.code_version", lambda: "later")
-    jobs = pending_jobs(expand_to_jobs(more.entries, {}), more.cached)
+    jobs = more.pending()
     assert [job.labels["arm"] for job in jobs] == ["base", *ARMS]
     for job in jobs:
         run_job(job, silent)
@@ -340,7 +340,7 @@ def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(t
     # A longer budget, or another evaluation, is not in the tables.
     for user in (["rl.steps=8"], ["evaluation.samples=8"]):
         other = study(tmp_path, user=[*asked["user"], *user])
-        assert len(pending_jobs(expand_to_jobs(other.entries, {}), other.cached)) == 6  # the base is there again
+        assert len(other.pending()) == 6  # the base is there again
 
 
 def test_difficulties_that_are_only_evaluated_are_unverified_tasks_of_their_own(tmp_path):

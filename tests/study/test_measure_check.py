@@ -8,7 +8,6 @@ from rich.console import Console
 
 from harness.core.errors import UserError
 from harness.study.execute import run_study
-from harness.study.expand import expand_to_jobs
 from harness.study.load import Study
 from harness.study.measure_check import require_measurable
 from tests.study.test_expand_and_tables import study
@@ -25,7 +24,7 @@ def registered(tmp_path, terms=(), metric="accuracy", **more):
 
 def run(found):
     console = Console(file=io.StringIO(), width=200)
-    run_study(found, expand_to_jobs(found.entries, {"study": "toy"}), [], console)
+    run_study(found, [], console)
     return console.file.getvalue()
 
 

@@ -59,7 +59,7 @@ def test_the_plan_times_sampling_and_updates_each_at_its_own_rate(tmp_path):
 
 def planned(config):
     out, jobs = Console(file=io.StringIO(), width=200), expand_to_jobs([Entry("a", config)], {})
-    out.print(plan_table(jobs, jobs, 2))
+    out.print(plan_table(jobs, jobs, 2, {}))
     return out.file.getvalue()
 
 
@@ -152,7 +152,7 @@ def test_runs_of_one_stack_share_the_cores_in_the_plans_time(monkeypatch):
 
     def minutes(parallel):
         out = Console(file=io.StringIO(), width=120)
-        out.print(plan_table(jobs, jobs, parallel))
+        out.print(plan_table(jobs, jobs, parallel, {}))
         return float(re.search(r"about ([\d.]+) min", out.file.getvalue())[1])
 
     assert minutes(12) == minutes(2) > 0

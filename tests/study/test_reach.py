@@ -13,7 +13,7 @@ from harness.launch.jobs import JobResult
 from harness.run.job import run_job
 from harness.study import execute
 from harness.study.execute import run_study
-from harness.study.expand import expand_to_jobs
+from harness.study.measure_check import refuse_out_of_reach
 from harness.study.reach import (
     PROBE_PROBLEMS,
     CellName,
@@ -22,9 +22,9 @@ from harness.study.reach import (
     cell_names,
     reach_of,
     reach_sentences,
-    refuse_out_of_reach,
+    reach_table,
+    reach_tables,
 )
-from harness.study.reach_table import reach_table, reach_tables
 from harness.study.tables import write_tables
 from tests.study.test_expand_and_tables import launched, study
 from tests.toys import silent
@@ -43,7 +43,7 @@ def registered(tmp_path, role="unverified", user=(), **more):
 def run(found):
     console = Console(file=io.StringIO(), width=200)
     try:
-        run_study(found, expand_to_jobs(found.entries, {"study": "toy"}), [], console)
+        run_study(found, [], console)
     finally:
         text = console.file.getvalue()
     return text
@@ -103,7 +103,7 @@ def test_rl_of_a_base_waits_for_the_others_only_where_they_may_refuse_the_study(
 def test_every_variant_of_an_arm_is_probed(tmp_path):
     variants = [["tasks.difficulties=[1]"], ["tasks.difficulties=[2]"]]
     found = registered(tmp_path, "verified", arms={"true_reward": variants}, seeds=(0,))
-    run_job(expand_to_jobs(found.entries, {})[0], silent)
+    run_job(found.jobs[0], silent)
     (reach,) = reach_of(found.entries)
     assert {cell.name.difficulty for cell in reach.of_first_arm("verified")} == {1, 2}
 
@@ -119,7 +119,7 @@ def test_a_base_that_failed_is_tried_once_and_its_rl_is_skipped(tmp_path, monkey
     found = registered(tmp_path, "verified", seeds=(0,))
     with pytest.raises(UserError, match="nothing was measured"):
         run(found)
-    base = expand_to_jobs(found.entries, {})[0].run_id
+    base = found.jobs[0].run_id
     assert launches == [[base], []]
 
 
@@ -159,7 +159,7 @@ def test_the_plan_shows_the_reach_of_a_cached_base_and_writes_nothing(tmp_path):
     planned = study(tmp_path, user=[*TASKS, "plan=true"])
     assert "no base is pretrained yet" in run(planned)
     assert not (tmp_path / "runs").exists()
-    run_job(expand_to_jobs(planned.entries, {})[0], silent)
+    run_job(planned.jobs[0], silent)
     text = run(planned)
     assert "a probe of 1 of its bases" in text
     assert "addition.symbolic (1, 2)" in text
@@ -172,7 +172,7 @@ def test_a_probe_looks_at_validation_and_pools_all_bases(tmp_path, monkeypatch):
     seen, evaluate = [], module.evaluate
     monkeypatch.setattr(module, "evaluate", lambda *args: (seen.append(args), evaluate(*args))[1])
     found = study(tmp_path, base_seeds=[0, 1, 2], user=TASKS)
-    for job in expand_to_jobs(found.entries, {})[:3]:
+    for job in found.jobs[:3]:
         run_job(job, silent)
     (one,) = reach_of(found.entries)
     ((_, policy, suite, settings, _),) = seen

@@ -37,11 +37,11 @@ def get(address):
 
 def test_the_state_counts_what_is_measured_and_shows_each_run(tmp_path):
     watcher = Watcher(study(tmp_path, ARMS))
-    assert len(watcher.jobs) == 5
+    assert len(watcher.study.jobs) == 5
     with served(watcher.study) as address:
         assert "Nothing is measured yet" in get(address)
         assert json.loads(get(f"{address}/state"))["measured"] == 0
-        for job in watcher.jobs[:2]:  # a base and a run
+        for job in watcher.study.jobs[:2]:  # a base and a run
             run_job(job, silent)
         state = json.loads(get(f"{address}/state"))
         assert state["measured"] == 4
@@ -73,7 +73,7 @@ def test_in_a_browser_new_measurements_appear_by_themselves_and_nothing_else_is_
     from playwright.sync_api import sync_playwright
 
     watcher, asked, complaints = Watcher(study(tmp_path / "out", ARMS)), set(), []
-    for job in watcher.jobs[:2]:
+    for job in watcher.study.jobs[:2]:
         run_job(job, silent)
     with served(watcher.study) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch_persistent_context(
@@ -88,7 +88,7 @@ def test_in_a_browser_new_measurements_appear_by_themselves_and_nothing_else_is_
         page.wait_for_selector("body[data-drawn] svg", timeout=60_000)
         assert page.locator("#runs tbody tr").count() == 5
         before = page.locator("#curves svg").first.inner_html()
-        for job in watcher.jobs[2:]:
+        for job in watcher.study.jobs[2:]:
             run_job(job, silent)
         page.wait_for_function("document.querySelector('#runs caption').textContent == '5 done'", timeout=60_000)
         page.wait_for_selector("body[data-drawn] svg", timeout=60_000)
