@@ -1,21 +1,18 @@
 """A damaged file of a finished study is named, set aside and made again: the same launch ends with the same results."""
 
-import io
 import json
 import shutil
 
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from rich.console import Console
 
 from harness.core.files import damaged_copy, read_json
-from harness.run.job import run_job
 from harness.study import table_files
 from harness.study.execute import report_study
 from harness.study.tables import build_tables, write_tables
 from tests.study.test_expand_and_tables import study
-from tests.toys import silent
+from tests.toys import printed, run_all
 
 ARMS = {"true_reward": [], "frozen": ["objective=frozen"]}
 
@@ -24,9 +21,8 @@ def launch(out, report=False):
     """What `scripts/study.py` does, in this process. Returns the ids of the jobs that were run."""
     found = study(out, ARMS)
     jobs = found.pending()
-    for job in jobs:
-        run_job(job, silent)
-    report_study(found, [], Console(file=io.StringIO())) if report else write_tables(found)
+    run_all(jobs)
+    printed(report_study, found, []) if report else write_tables(found)
     return [job.run_id for job in jobs]
 
 

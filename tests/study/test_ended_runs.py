@@ -1,18 +1,17 @@
 """A study whose runs end early by rl.stop_at: its tables, its manifest, its report, and that nothing is run again."""
 
-import io
 import json
 import shutil
 
 import polars as pl
 import pytest
-from rich.console import Console
 
 from harness.study.execute import notice_of, report_study
 from harness.study.expand import is_done
 from harness.study.run_summary import accuracy_table, first_and_last
 from harness.study.tables import ended_step, write_tables
 from tests.study.test_expand_and_tables import launched, study
+from tests.toys import printed
 
 ARMS = {"true_reward": [], "frozen": ["objective=frozen"]}
 STOPS = ["rl.steps=24", "rl.stop_at.accuracy=0.7"]
@@ -56,10 +55,7 @@ def test_what_ended_is_done_and_from_the_tables_alone_too(finished, tmp_path):
     assert moved.pending() == []
     manifest = json.loads((write_tables(moved) / "manifest.json").read_text())
     ends = [ended_step(found, entry) for entry in found.entries if entry.arm == "true_reward"]
-    assert [run["ended_step"] for run in manifest["runs"]] == [
-        *ends,
-        *ends,
-    ]  # frozen: their references
+    assert [run["ended_step"] for run in manifest["runs"]] == 2 * ends  # frozen: their references
     columns = ("run_id", "step", "task", "n_correct", "ended_step")
     old, new = (pl.read_parquet(where / "table.parquet").select(columns) for where in (folder, moved.folder))
     assert old.equals(new)
@@ -67,11 +63,9 @@ def test_what_ended_is_done_and_from_the_tables_alone_too(finished, tmp_path):
 
 def test_report_and_terminal_say_first_that_runs_ended(finished):
     found, _ = finished
-    console = Console(file=io.StringIO(), width=300)
-    report_study(found, [], console)
-    notice = notice_of(found)
+    text, notice = printed(report_study, found, [], width=300), notice_of(found)
     assert notice.startswith("rl.stop_at ended 2 of 4 runs, the first at step ")
-    assert notice in console.file.getvalue()
+    assert notice in text
     assert notice in (found.folder / "report.html").read_text()
 
 

@@ -1,12 +1,10 @@
 """A study is arms x bases x seeds, shares what can be shared, and puts every row at the right x."""
 
-import io
 from dataclasses import replace
 
 import polars as pl
 import pytest
 from hydra import initialize_config_module
-from rich.console import Console
 
 from harness.config.compose import Composer
 from harness.config.identity import base_id
@@ -15,7 +13,7 @@ from harness.run.job import run_job
 from harness.study.execute import report_study
 from harness.study.expand import Entry, expand, expand_to_jobs, is_done, pending_jobs
 from harness.study.tables import build_tables, runs_left_out, warmup_x, write_tables
-from tests.toys import container, silent, tiny
+from tests.toys import container, printed, run_all, silent, tiny
 
 ARMS = {
     "true_reward": [],
@@ -35,8 +33,8 @@ def study(tmp_path, arms=ARMS, seeds=(0, 1), base_seeds=(0,), axis="flops_conven
 
 
 def launched(found):
-    for job in found.jobs:
-        run_job(job, silent)
+    run_all(found.jobs)
+    return found
 
 
 def test_a_study_is_arms_times_bases_times_seeds(tmp_path):
@@ -98,8 +96,7 @@ def test_a_base_that_was_deleted_is_not_needed_by_runs_that_are_done(tmp_path):
     import shutil
 
     jobs = expand_to_jobs([Entry("a", tiny(out=tmp_path))], {})
-    for job in jobs:
-        run_job(job, silent)
+    run_all(jobs)
     shutil.rmtree(tmp_path / "runs" / jobs[0].run_id)
     assert not is_done(jobs[0])
     assert pending_jobs(jobs) == []
@@ -185,8 +182,7 @@ def test_what_is_added_to_a_finished_study_is_all_that_runs(tmp_path, changes, n
     jobs = pending_jobs(grown.jobs)
     assert len(jobs) == new_runs
     assert not before.keys() & {job.run_id for job in jobs}
-    for job in jobs:
-        run_job(job, silent)
+    run_all(jobs)
     assert before.items() <= metrics_of(tmp_path).items()
     assert pending_jobs(grown.jobs) == []
 
@@ -197,8 +193,7 @@ def test_budgets_added_to_a_finished_study_extend_its_runs_and_repeat_no_step(tm
     longer = study(tmp_path, user=["rl.steps=8"])
     jobs = pending_jobs(longer.jobs)
     assert {job.run_id for job in jobs} == {entry.run_id for entry in longer.entries} < before.keys()
-    for job in jobs:
-        run_job(job, silent)
+    run_all(jobs)
     trained = [entry.run_id for entry in longer.entries if entry.arm != "frozen"]
     after = metrics_of(tmp_path)
     assert all(after[run_id].startswith(before[run_id]) for run_id in trained)
@@ -206,9 +201,7 @@ def test_budgets_added_to_a_finished_study_extend_its_runs_and_repeat_no_step(tm
 
 
 def reported(found):
-    console = Console(file=io.StringIO(), width=200)
-    report_study(found, [], console)
-    return console.file.getvalue(), (found.folder / "report.html").read_text()
+    return printed(report_study, found, []), (found.folder / "report.html").read_text()
 
 
 @pytest.mark.slow
@@ -216,8 +209,7 @@ def test_the_report_of_a_half_finished_study_says_so_and_that_of_a_finished_one_
     found = study(tmp_path)
     jobs = found.jobs
     half = [*jobs[:2], replace(jobs[2], until=2, budgets=(0, 1, 2)), jobs[5]]
-    for job in half:
-        run_job(job, silent)
+    run_all(half)
     for text in reported(found):
         assert "4 of 6 runs are not done: this covers what was measured so far." in text
     launched(found)
@@ -328,8 +320,7 @@ def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(t
     monkeypatch.setattr("harness.run.evaluations.code_version", lambda: "later")
     jobs = more.pending()
     assert [job.labels["arm"] for job in jobs] == ["base", *ARMS]
-    for job in jobs:
-        run_job(job, silent)
+    run_all(jobs)
     write_tables(more)
     table = pl.read_parquet(f"{folder}/table.parquet")
     assert table.height == before[0].height * 3 // 2

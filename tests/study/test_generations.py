@@ -10,7 +10,7 @@ from harness.run.job import new_state, run_job, run_stack
 from harness.run.teacher import load_teacher
 from harness.run.tracker import read_metrics
 from harness.study.expand import Entry, base_jobs, expand_to_jobs, is_done, pending_jobs
-from tests.toys import silent, tiny
+from tests.toys import run_all, silent, tiny
 
 
 def entry(tmp_path, arm, *settings):
@@ -49,8 +49,7 @@ def test_earlier_generations_are_not_made_again_for_a_base_that_is_there(tmp_pat
     for job in jobs[1:3]:
         assert not is_done(job)
     assert len(pending_jobs(jobs)) == 4
-    for job in jobs:
-        run_job(job, silent)
+    run_all(jobs)
     for base in jobs[:2]:
         (run_folder(tmp_path, base.run_id).path / "budgets").rename(tmp_path / base.run_id)
     assert pending_jobs(jobs) == []
@@ -61,8 +60,7 @@ def test_earlier_generations_are_not_made_again_for_a_base_that_is_there(tmp_pat
 def test_a_fresh_policy_is_pretrained_on_what_the_base_before_it_wrote(tmp_path):
     config = tiny("base.synthetic={generation: 1}", out=tmp_path)
     jobs = base_jobs(config, {})
-    for job in jobs:
-        run_job(job, silent)
+    run_all(jobs)
     before, after = (new_state(each, each.optim, (0,)) for each in generations(config))
     assert not torch.equal(before.policy.embedding, after.policy.embedding)  # an initialisation of its own
     base = run_folder(tmp_path, jobs[0].run_id)

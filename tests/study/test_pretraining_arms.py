@@ -1,9 +1,5 @@
 """Arms that are pretrained stand in a study beside arms of RL."""
 
-import io
-
-from rich.console import Console
-
 from harness.config.identity import base_id
 from harness.core.files import read_json
 from harness.study.execute import report_study
@@ -11,6 +7,7 @@ from harness.study.expand import is_done, pending_jobs
 from harness.study.plan import Rates, cost
 from harness.study.tables import build_tables, warmup_x, write_tables
 from tests.study.test_expand_and_tables import launched, study
+from tests.toys import printed
 
 PRETRAINED = ["objective=pretraining", "base.schedule.name=constant", "base.steps=6", "evaluation.documents=8"]
 
@@ -44,9 +41,7 @@ def test_a_pretrained_arm_has_rows_at_its_budgets_and_is_done_once(tmp_path):
     folder = write_tables(found)
     # warm-up of the base section takes 50 steps: longer than the run
     assert warmup_x(found, table) == read_json(folder / "manifest.json")["warmup"] == 0
-    console = Console(file=io.StringIO(), width=80)
-    report_study(found, [], console)
-    assert "small" in console.file.getvalue()
+    assert "small" in printed(report_study, found, [])
 
 
 def test_what_the_tables_hold_of_pretrained_runs_needs_no_run_folder(tmp_path):

@@ -1,11 +1,9 @@
 """What a base can do before RL is known before RL is paid for, and a primary measure out of its reach is refused."""
 
-import io
 import itertools
 
 import polars as pl
 import pytest
-from rich.console import Console
 
 from harness.core.errors import UserError
 from harness.core.groups import signal_share
@@ -27,7 +25,7 @@ from harness.study.reach import (
 )
 from harness.study.tables import write_tables
 from tests.study.test_expand_and_tables import launched, study
-from tests.toys import silent
+from tests.toys import printed, run_all, silent
 
 # The toy base is right now and then in its own task, and never in addition.
 TASKS = ["tasks.unverified=[toy.worded,addition.symbolic]"]
@@ -41,12 +39,7 @@ def registered(tmp_path, role="unverified", user=(), **more):
 
 
 def run(found):
-    console = Console(file=io.StringIO(), width=200)
-    try:
-        run_study(found, [], console)
-    finally:
-        text = console.file.getvalue()
-    return text
+    return printed(run_study, found, [])
 
 
 def cell(task, difficulty, correct, role="verified", arm="true_reward"):
@@ -172,8 +165,7 @@ def test_a_probe_looks_at_validation_and_pools_all_bases(tmp_path, monkeypatch):
     seen, evaluate = [], module.evaluate
     monkeypatch.setattr(module, "evaluate", lambda *args: (seen.append(args), evaluate(*args))[1])
     found = study(tmp_path, base_seeds=[0, 1, 2], user=TASKS)
-    for job in found.jobs[:3]:
-        run_job(job, silent)
+    run_all(found.jobs[:3])
     (one,) = reach_of(found.entries)
     ((_, policy, suite, settings, _),) = seen
     assert (settings.split, policy.seeds) == ("validation", 3)
@@ -217,16 +209,15 @@ def test_bases_of_two_kinds_have_a_table_each_and_frozen_arms_none(tmp_path):
 
 @pytest.mark.parametrize(("unknown", "named"), [(26, "26 kinds of base"), (2, "nano of arm 0, nano of arm 1")])
 def test_all_bases_that_are_not_pretrained_yet_share_one_line(unknown, named):
-    console = Console(file=io.StringIO(), width=120)
     known = Reach("micro", "probe", 8, (cell("a", 1, 9),))
     reaches = [Reach(f"nano of arm {i}", "no base is pretrained yet", 8, ()) for i in range(unknown)]
-    for shown in reach_tables([*reaches, known]):
-        console.print(shown)
-    lines = [line for line in console.file.getvalue().splitlines() if "reach of" in line]
-    assert lines == [f"reach of {named}: unknown, no base is pretrained yet; a launch shows it once it is"]
+    text = printed(lambda console: console.print(*reach_tables([*reaches, known]), sep="\n"))
+    lines = [line for line in text.splitlines() if "reach of" in line]
+    assert lines == [
+        f"reach of {named}: unknown, no base is pretrained yet; a launch shows it once it is"
+    ]
 
 
 def test_a_success_below_one_in_a_hundred_is_not_shown_as_none():
-    console = Console(file=io.StringIO(), width=100)
-    console.print(reach_table(Reach("nano", "probe", 8, (CellReach(CellName("a", 1, ""), "x", "verified", 1, 999),))))
-    assert "<.01" in console.file.getvalue()
+    reach = Reach("nano", "probe", 8, (CellReach(CellName("a", 1, ""), "x", "verified", 1, 999),))
+    assert "<.01" in printed(lambda console: console.print(reach_table(reach)))

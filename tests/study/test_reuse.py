@@ -1,17 +1,14 @@
 """A study runs what its own folder lacks; results of another folder count only where the user names it."""
 
-import io
 import json
 import shutil
 
 import polars as pl
 import pytest
 from hydra import initialize_config_module
-from rich.console import Console
 
 from harness.config.compose import Composer
 from harness.core.errors import UserError
-from harness.run.job import run_job
 from harness.study import cached_results
 from harness.study.execute import run_study
 from harness.study.expand import expand
@@ -19,7 +16,7 @@ from harness.study.plan import reuse_notice
 from harness.study.status import status_table
 from harness.study.tables import write_tables
 from tests.study.test_expand_and_tables import launched, study
-from tests.toys import CONFIGS, silent
+from tests.toys import CONFIGS, printed, run_all
 
 RESULTS = CONFIGS.parent / "docs" / "results"
 VARIANTS = {"true_reward": [[], ["optim.lr=1e-3"]], "frozen": ["objective=frozen"]}
@@ -67,8 +64,7 @@ def test_reused_scores_never_pass_for_those_of_another_evaluation(committed, tmp
     """One of six runs was evaluated otherwise, and its tables name the others, which were not measured yet."""
     other = ["evaluation.samples=8"]
     begun = study(tmp_path, VARIANTS, user=other)
-    for job in begun.jobs[:2]:  # the base and the first run
-        run_job(job, silent)
+    run_all(begun.jobs[:2])  # the base and the first run
     write_tables(begun)
     left = {job.run_id for job in study(tmp_path, VARIANTS, user=other, reuse=str(committed)).pending()}
     assert {entry.run_id for entry in begun.entries[1:]} <= left
@@ -85,9 +81,7 @@ def test_own_tables_with_fewer_steps_do_not_hide_reused_ones(committed, tmp_path
 def test_the_plan_and_the_status_count_what_is_reused_and_what_is_to_run(committed, tmp_path):
     """One seed more than the committed study: its base and its three runs are to run, and nothing else."""
     found = study(tmp_path, VARIANTS, seeds=(0, 1, 2), reuse=str(committed), user=["plan=true"])
-    console = Console(file=io.StringIO(), width=200)
-    run_study(found, [], console)
-    text = console.file.getvalue()
+    text = printed(run_study, found, [])
     assert "4 to do, 6 done" in text
     assert f"6 runs taken from {committed}" in text
     assert str(status_table(found).title).startswith("4 to do, 6 done")
