@@ -20,13 +20,10 @@ from harness.study.table_files import read_manifest
 AXES = tuple(asdict(Spent()))
 BASE_COLUMNS = ("base_id", "base_seed", "model", "model_params", "pretrain_tokens", "pretrain_loss", "budgets_mode")
 CELL = ("task", "difficulty", "setting")
-# Of the run, the study or the arm rather than of one score; written anew from the study at hand.
 PROVENANCE_COLUMNS = ("code_version", "backend")  # of an evaluation: what computed it
-SEQUENCE_COLUMNS = ("phase", "phases_ended")
-LABELS = {
-    *("study", "run_id", "arm", "seed", "role", "split", "x", "ended_step"),
-    *(*SEQUENCE_COLUMNS, *PROVENANCE_COLUMNS, *BASE_COLUMNS, *AXES),
-}
+# Of the run, the study or the arm rather than of one score; written anew from the study at hand.
+LABELS = {"study", "run_id", "arm", "seed", "role", "split", "x", "ended_step", "phase", "phases_ended"}
+LABELS |= {*PROVENANCE_COLUMNS, *BASE_COLUMNS, *AXES}
 
 # Of a run at a step: {"spent": axes, "rows": of the run table, "problems": …, and PROVENANCE_COLUMNS}.
 Scores = dict[str, Any]

@@ -76,15 +76,19 @@ def _launch(jobs: Sequence[Job], config: Config, on_progress: Progress) -> Itera
 
 def print_failures(results: Sequence[JobResult], console: Console) -> None:
     """The whole error of each job that failed, the end of what it printed, and where its folder lies."""
+    for r in _failed(results):
+        console.rule(f"{job_name(r.job)}: {r.status}")
+        error, printed = (r.error or "").strip(), r.output.strip().splitlines()[-LAST_LINES:]
+        console.print(error, markup=False, highlight=False)
+        if any(line.strip() not in error for line in printed):
+            console.print("the end of what it printed:", *printed, sep="\n", markup=False, highlight=False)
+        console.print(f"folder: {run_folder(r.job.run['out'], r.job.run_id).path}", highlight=False)
+
+
+def _failed(results: Sequence[JobResult]) -> list[JobResult]:
+    """Those neither done nor in a queue."""
     waiting = queued_run_ids(results)
-    for r in results:
-        if r.status != "done" and r.job.run_id not in waiting:
-            console.rule(f"{job_name(r.job)}: {r.status}")
-            error, printed = (r.error or "").strip(), r.output.strip().splitlines()[-LAST_LINES:]
-            console.print(error, markup=False, highlight=False)
-            if any(line.strip() not in error for line in printed):
-                console.print("the end of what it printed:", *printed, sep="\n", markup=False, highlight=False)
-            console.print(f"folder: {run_folder(r.job.run['out'], r.job.run_id).path}", highlight=False)
+    return [r for r in results if r.status != "done" and r.job.run_id not in waiting]
 
 
 def queued_run_ids(results: Sequence[JobResult]) -> set[str]:
@@ -116,9 +120,7 @@ def print_queued(results: Sequence[JobResult], console: Console) -> bool:
 def require_done(results: Sequence[JobResult]) -> None:
     """Raises UserError, last of all, if a job is neither done nor in a queue: what the others found has been written
     and shown."""
-    waiting = queued_run_ids(results)
-    bad = [r for r in results if r.status != "done" and r.job.run_id not in waiting]
-    if bad:
+    if bad := _failed(results):
         fix = "their errors are above; fix them and run the same command again: what is done is not done again"
         raise UserError(f"{len(bad)} of {len(results)} jobs did not finish", fix=fix)
 
@@ -147,7 +149,15 @@ def run_with_reach(study: ExpandedStudy, missing: Sequence[Job], console: Consol
     config, needed = study.entries[0].config, {need for job in missing for need in job.needs}
     bases = [job for job in missing if job.run_id in needed]
     if bases and not may_be_refused(study.config):
-        return run_missing(missing, config, console, OnceDone(bases, lambda: _show_reach_if_known(study, console)))
+        waiting = {job.run_id for job in bases}
+
+        def show_once_bases_are_done(result: JobResult) -> None:
+            if result.job.run_id in waiting:
+                waiting.remove(result.job.run_id)
+                if not waiting:
+                    _show_reach_if_known(study, console)
+
+        return run_missing(missing, config, console, show_once_bases_are_done)
     results = run_missing(bases, config, console)
     if missing:
         refuse_out_of_reach(study.config, show_reach(study, console))
@@ -169,19 +179,6 @@ def _show_reach_if_known(study: ExpandedStudy, console: Console) -> None:
         show_reach(study, console)
     except Exception as error:
         console.print(f"[yellow]reach is not known:[/] {escape(headline(str(error)))}", highlight=False)
-
-
-class OnceDone:
-    """Takes results, and calls `then` when those of all `jobs` have come."""
-
-    def __init__(self, jobs: Sequence[Job], then: Callable[[], object]):
-        self._waiting, self._then = {job.run_id for job in jobs}, then
-
-    def __call__(self, result: JobResult) -> None:
-        if result.job.run_id in self._waiting:
-            self._waiting.remove(result.job.run_id)
-            if not self._waiting:
-                self._then()
 
 
 def show_reach(study: ExpandedStudy, console: Console) -> list[Reach]:
@@ -218,9 +215,8 @@ def ended_notice(study: ExpandedStudy) -> str:
     ends = {e.run_id: end for e in study.entries if (end := ended_step(study, e)) is not None}
     if not ends:
         return ""
-    count = (
-        f"{len(ends)} of {len({entry.run_id for entry in study.entries})} runs, the first at step {min(ends.values())}"
-    )
+    runs = len({entry.run_id for entry in study.entries})
+    count = f"{len(ends)} of {runs} runs, the first at step {min(ends.values())}"
     return f"rl.stop_at ended {count}: they are missing beyond, and each arm is analysed up to its first end."
 
 

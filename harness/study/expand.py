@@ -1,7 +1,6 @@
 """A study: arms x seeds x budgets, expanded into runs and jobs, and what of them is done."""
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -109,8 +108,11 @@ def _expanded(compose: Compose, overrides: Sequence[str]) -> tuple[StudyConfig, 
     entries = []
     for arm in study.arms:
         for changes in study.variants(arm):
-            with _naming_arm(arm):
+            try:
                 composed = compose([*overrides, *changes])
+            except UserError as error:
+                thing, reason, fix = error.args
+                raise UserError(f"study.arms.{arm}: {thing}", reason, fix) from None
             container = {key: value for key, value in composed.items() if key not in STUDY_KEYS}
             for base_seed, seed in _replicates(study):
                 base = {**container["base"], "seed": base_seed}
@@ -160,16 +162,6 @@ def _check_one_arm_a_run(entries: Iterable[Entry]) -> None:
                 "leave one out; to compare lengths, give the longer rl.steps alone: every budget before is in it",
             )
         arms[entry.run_id] = entry.arm
-
-
-@contextmanager
-def _naming_arm(arm: str) -> Generator[None]:
-    """An override that cannot be applied says in which arm it stands."""
-    try:
-        yield
-    except UserError as error:
-        thing, reason, fix = error.args
-        raise UserError(f"study.arms.{arm}: {thing}", reason, fix) from None
 
 
 def _replicates(study: StudyConfig) -> list[tuple[int, int]]:

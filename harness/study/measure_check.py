@@ -1,4 +1,5 @@
-"""The registered measure, checked against the study before anything is spent."""
+"""The registered measure, checked against the study before anything is spent, and against what its bases can reach
+before any RL is."""
 
 import re
 from collections.abc import Sequence
@@ -64,13 +65,14 @@ def _cells(config: Config) -> list[tuple[str, str, int | str, str]]:
 
 
 def _require_samples(metric: str, arm: str, config: Config) -> None:
-    counted = COUNTED.fullmatch(metric)
+    counted, asked = COUNTED.fullmatch(metric), config.evaluation
     if counted is None:
         return
-    kind, k, asked = counted[1], int(counted[2]), config.evaluation
-    possible = range(1, asked.samples + 1) if kind == "pass_all" else asked.ks
-    if k not in possible:
-        what = f"evaluation.samples={asked.samples}" if kind == "pass_all" else f"evaluation.ks={list(asked.ks)}"
+    if counted[1] == "pass_all":
+        possible, what = range(1, asked.samples + 1), f"evaluation.samples={asked.samples}"
+    else:
+        possible, what = asked.ks, f"evaluation.ks={list(asked.ks)}"
+    if int(counted[2]) not in possible:
         thing = f"study.registered.measure: metric {metric}"
         raise UserError(thing, f"arm {arm} has {what}", "choose another K, or set it")
 

@@ -95,16 +95,14 @@ def cost(job: Job, rates: Rates) -> Cost:
     scored = answered * sum(prompt + answer + (budget or 0) for budget in config.evaluated_thinking)
     drawn = answered * sum(prompt / k + answer + (budget or 0) for budget in config.evaluated_thinking)
     if config.objective == "pretraining":
-        tokens = _document_tokens(config, work.steps)
-        seconds = OVERHEAD_FACTOR * n * (2 * drawn / rates.sampling + 6 * tokens / rates.update)
-        return Cost(tokens, 6 * n * tokens, 2 * n * scored, seconds, weights * (budgets + 6))
-    rows = float(work.steps * config.rl.problems * g)
-    tokens = rows * (prompt + answer + thinking)
-    computed = rows * (prompt / g + answer + thinking)  # a group has one prompt
-    per_token = flops_per_token(config)
-    seconds = (
-        OVERHEAD_FACTOR * n * (2 * (computed + drawn) / rates.sampling + (per_token - 2) * computed / rates.update)
-    )
+        tokens, per_token = _document_tokens(config, work.steps), 6.0
+        updated = per_token * tokens
+    else:
+        rows, per_token = float(work.steps * config.rl.problems * g), flops_per_token(config)
+        tokens = rows * (prompt + answer + thinking)
+        computed = rows * (prompt / g + answer + thinking)  # a group has one prompt
+        drawn, updated = drawn + computed, (per_token - 2) * computed
+    seconds = OVERHEAD_FACTOR * n * (2 * drawn / rates.sampling + updated / rates.update)
     return Cost(tokens, per_token * n * tokens, 2 * n * scored, seconds, weights * (budgets + 6))
 
 

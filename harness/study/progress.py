@@ -100,10 +100,11 @@ class ProgressView:
         if not self.live and (always or now - self.printed > SECONDS_BETWEEN_PLAIN_LINES):
             self.printed = now
             share = f"{done / max(self.total, 1):4.0%}"
-            self.console.print(f"{share}  {line}{self._time_left(*self.first, done, now)}", highlight=False)
+            self.console.print(f"{share}  {line}{self._time_left(done, now)}", highlight=False)
 
-    def _time_left(self, began: float, before: int, done: int, now: float) -> str:
+    def _time_left(self, done: int, now: float) -> str:
         """The time left at the pace since the first row; nothing before that pace has been measured for a while."""
+        began, before = self.first or (now, done)
         elapsed, steps = now - began, done - before
         if elapsed < SECONDS_BETWEEN_PLAIN_LINES or steps <= 0 or done >= self.total:
             return ""

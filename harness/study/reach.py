@@ -188,9 +188,9 @@ def _probe(entries: Sequence[Entry], bases: Sequence[Config]) -> list[CellReach]
     load_weights([folder.weights for folder in sources], state.policy, bases[0].base.steps)
     some = [cells[i] for i in by_thinking]
     results = evaluate(state.backend, state.policy, some, settings, keys("evaluation", seeds, 0))
-    rows = [(i, cell_row(result, settings.ks)) for own in results for i, result in zip(by_thinking, own)]
-    in_order = sorted(rows, key=lambda pair: pair[0])  # of the arms, the first of which is the study's
-    return _pooled(count for i, row in in_order for count in _counts(owners[i], [row]))
+    of_cell = dict(zip(by_thinking, zip(*results)))  # each cell's, of every base
+    in_order = ((owners[i], [cell_row(each, settings.ks) for each in of_cell[i]]) for i in range(len(cells)))
+    return _pooled(count for owner, rows in in_order for count in _counts(owner, rows))
 
 
 def out_of_reach(cells: Iterable[CellReach]) -> list[CellReach]:

@@ -19,8 +19,8 @@ def config(jobs=2, retries=0, grace=10.0, threads=1):
     return LocalConfig("local", jobs, threads, 0.1, retries, grace)
 
 
-def results(jobs, settings=None, on_progress=None):
-    return works.results(jobs, settings or config(), on_progress)
+def results(jobs, settings=None, *on_progress):
+    return works.results(jobs, settings or config(), *on_progress)
 
 
 def alive(pid):
@@ -41,7 +41,7 @@ def gone(pid, seconds=10.0):
 
 def test_values_and_progress_come_back():
     rows = []
-    ended = results([job("a"), job("b")], on_progress=lambda job, row: rows.append((job.run_id, row)))
+    ended = results([job("a"), job("b")], None, lambda job, row: rows.append((job.run_id, row)))
     assert {run_id: result.status for run_id, result in ended.items()} == {"a": "done", "b": "done"}
     assert ended["a"].value["until"] == 7
     assert sorted(rows) == [("a", {"step": 7}), ("b", {"step": 7})]

@@ -20,8 +20,8 @@ def job(run_id, do="return", needs=(), until=7, **run):
     return Job(run_id, {"do": do, **run}, until, needs=tuple(needs))
 
 
-def results(jobs, settings, on_progress=None):
-    return {result.job.run_id: result for result in launch(jobs, settings, act, on_progress)}
+def results(jobs, settings, *on_progress):
+    return {result.job.run_id: result for result in launch(jobs, settings, act, *on_progress)}
 
 
 def statuses(ended):

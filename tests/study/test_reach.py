@@ -213,9 +213,7 @@ def test_all_bases_that_are_not_pretrained_yet_share_one_line(unknown, named):
     reaches = [Reach(f"nano of arm {i}", "no base is pretrained yet", 8, ()) for i in range(unknown)]
     text = printed(lambda console: console.print(*reach_tables([*reaches, known]), sep="\n"))
     lines = [line for line in text.splitlines() if "reach of" in line]
-    assert lines == [
-        f"reach of {named}: unknown, no base is pretrained yet; a launch shows it once it is"
-    ]
+    assert lines == [f"reach of {named}: unknown, no base is pretrained yet; a launch shows it once it is"]
 
 
 def test_a_success_below_one_in_a_hundred_is_not_shown_as_none():
