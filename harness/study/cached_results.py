@@ -5,7 +5,7 @@ counts as finished at a budget where they hold its scores under the same identit
 of another version cannot be compared: then runs are matched by the labels in manifest.json.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,14 +148,11 @@ def read_reused_results(folder: Path, wanted: Mapping[RunLabels, tuple[str, str]
     return CachedResults(runs)
 
 
-def _labelled_runs(manifest: Mapping[str, Any]) -> list[tuple[RunLabels, str]]:
+def _labelled_runs(manifest: Mapping[str, Any]) -> Iterator[tuple[RunLabels, str]]:
     """(labels, run_id) of each run of a manifest, which lists an arm's runs variant by variant."""
-    labelled = []
     for arm, changes in manifest["study"]["arms"].items():
         runs = [run for run in manifest["runs"] if run["arm"] == arm]
         variants = arm_variants(changes)
         each = len(runs) // len(variants)
         for i, run in enumerate(runs[: each * len(variants)]):
-            labels = RunLabels(arm, variants[i // each], run["seed"], run["base_seed"])
-            labelled.append((labels, run["run_id"]))
-    return labelled
+            yield RunLabels(arm, variants[i // each], run["seed"], run["base_seed"]), run["run_id"]

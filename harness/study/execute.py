@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -26,19 +25,18 @@ from harness.study.requirements import require_fast_precision, require_memory, r
 from harness.study.tables import ended_step, report_context, runs_left_out, write_tables
 
 LAST_LINES = 20
-NO_NOTES: Mapping[str, str] = MappingProxyType({})
 ANALYSED = ("verdicts.json", "transfer.json", "allocation.json", "report.html")
 
 
 def run_jobs(jobs: Sequence[Job], config: Config, console: Console) -> list[JobResult] | None:
     """Plans and runs what is missing of `jobs`; None if only the plan was asked for."""
     missing = pending_jobs(jobs)
-    print_plan(jobs, missing, config, console)
+    print_plan(jobs, missing, config, console, {})
     return None if config.plan else run_missing(missing, config, console)
 
 
 def print_plan(
-    jobs: Sequence[Job], missing: Sequence[Job], config: Config, console: Console, notes: Mapping[str, str] = NO_NOTES
+    jobs: Sequence[Job], missing: Sequence[Job], config: Config, console: Console, notes: Mapping[str, str]
 ) -> None:
     """What a launch takes; only that nothing is to be done, where the plan was not asked for. notes: more rows. Raises
     UserError where this machine cannot run what is missing."""

@@ -21,14 +21,11 @@ SECONDS_BETWEEN_PLAIN_LINES = 15.0
 
 def progress_summary(row: Mapping[str, Any]) -> str:
     """The numbers of a row to show: accuracy and share of zero-advantage groups in RL, loss in pretraining."""
-    parts = []
     if "train/accuracy" in row:
-        parts.append(f"training accuracy {row['train/accuracy']:.3f}")
-        parts.append(f"zero-advantage {row['train/zero_advantage_groups']:.0%}")
-        parts.append(f"{row['perf/tokens_per_s'] / 1000:.0f}k tokens/s")
-    elif "train/loss" in row:
-        parts.append(f"loss {row['train/loss']:.3f}")
-    return "  ".join(parts)
+        accuracy, silent = row["train/accuracy"], row["train/zero_advantage_groups"]
+        speed = row["perf/tokens_per_s"] / 1000
+        return f"training accuracy {accuracy:.3f}  zero-advantage {silent:.0%}  {speed:.0f}k tokens/s"
+    return f"loss {row['train/loss']:.3f}" if "train/loss" in row else ""
 
 
 def job_name(job: Job) -> str:

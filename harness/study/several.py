@@ -17,9 +17,8 @@ from harness.config.hints import from_validation
 from harness.core.errors import UserError, nearest
 from harness.study.expand import ExpandedStudy, expand
 
-Act = Callable[
-    [ExpandedStudy, Sequence[str], Console], None
-]  # what to do with a study, given its overrides and where to print
+# What to do with a study, given its overrides and where to print.
+Act = Callable[[ExpandedStudy, Sequence[str], Console], None]
 KILLED = 128  # and the signal: the exit status of a process that one ended, as of a shell
 WIDTH = 100  # of lines in a log
 

@@ -102,16 +102,6 @@ def _reference_entries(study: ExpandedStudy) -> list[Entry]:
     return [entry for entry in study.entries if entry.arm == first]
 
 
-def _axes(
-    entry: Entry, reference: Mapping[tuple, dict[int, Scores]], step: int, spent: dict[str, Any]
-) -> dict[str, Any] | None:
-    """Budget axes of a row. A frozen run spends nothing: it stands at the budgets of the run that it is compared with,
-    the first arm's of the same replicate; None where that run has not come so far."""
-    if entry.config.objective == "frozen" and step > 0:
-        return reference.get(entry.replicate, {}).get(step, {}).get("spent")
-    return spent
-
-
 def _of_sequence(config: Config, row: Mapping[str, Any], step: int) -> dict[str, Any]:
     """phase: the number of the phase that trains the task, from 1, None for one that none trains, or not at this
     difficulty; phases_ended: how many have ended at `step`. {} without a sequence."""
@@ -124,9 +114,10 @@ def _of_sequence(config: Config, row: Mapping[str, Any], step: int) -> dict[str,
 
 
 def _rows_of(
-    study: ExpandedStudy, entry: Entry, reference: Mapping[tuple, dict[int, Scores]]
+    study: ExpandedStudy, entry: Entry, reference: Mapping[tuple, dict[int, dict[str, Any]]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """A run's rows of the run table and of the problems table."""
+    """A run's rows of the run table and of the problems table. A frozen run spends nothing: it stands at the budgets of
+    the run that it is compared with, in `reference` (replicate -> step -> axes), as far as that has come."""
     config, rows, problems = entry.config, [], []
     role_and_task = roles_of(config)
     run = {"run_id": entry.run_id, "arm": entry.arm, "seed": config.seed}  # an identity takes a millisecond
@@ -137,7 +128,8 @@ def _rows_of(
     if (end := ended_step(study, entry)) is not None:
         labels["ended_step"] = end
     for step, content in _scores(study, entry).items():
-        axes = _axes(entry, reference, step, content["spent"])
+        stands_elsewhere = config.objective == "frozen" and step > 0
+        axes = reference.get(entry.replicate, {}).get(step) if stands_elsewhere else content["spent"]
         if axes is None:
             continue
         x = {"x": float(axes[study.config.axis])}
@@ -156,7 +148,7 @@ def build_tables(study: ExpandedStudy) -> tuple["pl.DataFrame", "pl.DataFrame"]:
     import polars as pl
 
     reference = {
-        e.replicate: {step: {"spent": content["spent"]} for step, content in _scores(study, e).items()}
+        e.replicate: {step: content["spent"] for step, content in _scores(study, e).items()}
         for e in _reference_entries(study)
     }
     tables: tuple[list[pl.DataFrame], list[pl.DataFrame]] = ([], [])

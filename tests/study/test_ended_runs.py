@@ -20,8 +20,7 @@ STOPS = ["rl.steps=24", "rl.stop_at.accuracy=0.7"]
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("ended")
-    found = study(out, ARMS, user=STOPS, analysis={"bootstraps": 20})
-    launched(found)
+    found = launched(study(out, ARMS, user=STOPS, analysis={"bootstraps": 20}))
     return found, write_tables(found)
 
 

@@ -18,8 +18,9 @@ def entry(tmp_path, arm, *settings):
 
 
 def arms(tmp_path):
-    own = ("base.synthetic={generation: 2}", "base.synthetic={generation: 1}", "base.synthetic=null")
-    return [entry(tmp_path, str(i), *each) for i, each in enumerate([[text] for text in own])]
+    return [
+        entry(tmp_path, which, f"base.synthetic={which}") for which in ("{generation: 2}", "{generation: 1}", "null")
+    ]
 
 
 def test_generation_zero_is_the_base_of_the_corpus_whatever_the_filter():
@@ -74,14 +75,9 @@ def test_seeds_stacked_in_one_model_read_what_their_own_bases_wrote(tmp_path):
     settings = ["base.synthetic={generation: 1, filter: verifier}", "backend=eager"]
     alone, together = ([tiny(*settings, f"base.seed={seed}", out=tmp_path / name) for seed in (0, 5)] for name in "ab")
     for config in alone:
-        run_jobs_of([config])
-    run_jobs_of(together)
+        run_all(base_jobs(config, {}))
+    for stack in zip(*(base_jobs(config, {}) for config in together)):  # each generation as one stack
+        run_stack(stack, lambda member, row: None)
     for pair in zip(alone, together):
         tokens = [read_metrics(run_folder(c.out, base_id(c)).path)[-1]["compute/tokens"] for c in pair]
         assert tokens[0] == tokens[1]
-
-
-def run_jobs_of(configs):
-    """The generations of several bases, each generation as one stack."""
-    for stack in zip(*(base_jobs(config, {}) for config in configs)):
-        run_stack(stack, lambda member, row: None)

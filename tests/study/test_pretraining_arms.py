@@ -47,8 +47,7 @@ def test_a_pretrained_arm_has_rows_at_its_budgets_and_is_done_once(tmp_path):
 def test_what_the_tables_hold_of_pretrained_runs_needs_no_run_folder(tmp_path):
     import shutil
 
-    found = pretrained(tmp_path)
-    launched(found)
+    found = launched(pretrained(tmp_path))
     before = build_tables(found)[0]["loss"].to_list()
     write_tables(found)
     shutil.rmtree(tmp_path / "runs")

@@ -174,8 +174,7 @@ def test_a_probe_looks_at_validation_and_pools_all_bases(tmp_path, monkeypatch):
 
 
 def test_successes_that_the_study_has_measured_are_counted_once_for_all_arms(tmp_path):
-    found = study(tmp_path, user=[*TASKS, "tasks.held_out_difficulties=[3]"])
-    launched(found)
+    found = launched(study(tmp_path, user=[*TASKS, "tasks.held_out_difficulties=[3]"]))
     (one,) = reach_of(found.entries)
     table = pl.read_parquet(write_tables(found) / "table.parquet")
     before = table.filter((pl.col("x") == 0) & (pl.col("arm") == "true_reward"))

@@ -26,17 +26,17 @@ VARIANTS = {"true_reward": [[], ["optim.lr=1e-3"]], "frozen": ["objective=frozen
 def committed(tmp_path_factory):
     """The folder of a finished study whose runs are gone."""
     out = tmp_path_factory.mktemp("finished")
-    found = study(out, VARIANTS)
-    launched(found)
+    found = launched(study(out, VARIANTS))
     folder = tmp_path_factory.mktemp("docs") / "results"
     shutil.move(write_tables(found), folder)
     return folder
 
 
-def of_another_version(folder, monkeypatch):
+@pytest.fixture(scope="module")
+def old(committed):
     """As if identities had changed since the tables were written: none of their ids is one of today."""
-    other = folder.parent / "old"
-    shutil.copytree(folder, other)
+    other = committed.parent / "old"
+    shutil.copytree(committed, other)
     manifest = json.loads((other / "manifest.json").read_text())
     assert manifest.pop("identity_version") == cached_results.SCHEMA_VERSION
     del manifest["files"], manifest["sha256"]
@@ -48,7 +48,6 @@ def of_another_version(folder, monkeypatch):
         frame.with_columns(pl.concat_str(pl.lit("old-"), "run_id").alias("run_id")).write_parquet(
             other / f"{name}.parquet"
         )
-    monkeypatch.setattr(cached_results, "SCHEMA_VERSION", 99)
     return other
 
 
@@ -71,8 +70,7 @@ def test_reused_scores_never_pass_for_those_of_another_evaluation(committed, tmp
 
 
 def test_own_tables_with_fewer_steps_do_not_hide_reused_ones(committed, tmp_path):
-    short = study(tmp_path, VARIANTS, user=["rl.steps=2"])
-    launched(short)
+    short = launched(study(tmp_path, VARIANTS, user=["rl.steps=2"]))
     write_tables(short)
     shutil.rmtree(tmp_path / "runs")
     assert study(tmp_path, VARIANTS, reuse=str(committed)).pending() == []
@@ -102,10 +100,10 @@ def test_reused_results_are_written_into_the_output_folder_alone(committed, tmp_
         assert new.select(sorted(new.columns)).equals(old.select(sorted(old.columns)))
 
 
-def test_results_under_identities_of_another_version_are_matched_by_their_labels(committed, tmp_path, monkeypatch):
+def test_results_under_identities_of_another_version_are_matched_by_their_labels(committed, old, tmp_path, monkeypatch):
     """Variants of an arm, seeds and arms stay apart: the numbers are those of the runs under today's ids."""
     by_id = study(tmp_path, VARIANTS, reuse=str(committed)).reused
-    old = of_another_version(committed, monkeypatch)
+    monkeypatch.setattr(cached_results, "SCHEMA_VERSION", 99)
     found = study(tmp_path, VARIANTS, reuse=str(old)).reused
     assert found.runs.keys() == by_id.runs.keys()
     for run_id, mine in found.runs.items():
@@ -115,10 +113,7 @@ def test_results_under_identities_of_another_version_are_matched_by_their_labels
             assert one.drop("run_id").equals(two.drop("run_id"))
 
 
-def test_labels_do_not_match_what_the_user_changed(committed, tmp_path, monkeypatch):
-    old = committed.parent / "old"
-    if not old.is_dir():
-        old = of_another_version(committed, monkeypatch)
+def test_labels_do_not_match_what_the_user_changed(old, tmp_path, monkeypatch):
     monkeypatch.setattr(cached_results, "SCHEMA_VERSION", 99)
     # A base and the runs; those of the frozen arm do not depend on the optimizer.
     for user, n in (["optim.weight_decay=0.3"], 1 + 4), (["evaluation.samples=8"], 1 + 6):
