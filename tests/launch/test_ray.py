@@ -33,25 +33,14 @@ def cluster():
 
 
 def test_failures_kills_and_needs_end_as_on_the_local_launcher(cluster, tmp_path):
-    jobs = [
-        job("good"),
-        job("bad", "raise"),
-        job("after", needs=["bad"]),
-        job("dies", "die"),
-        job("dies_once", "die_once", flag=str(tmp_path / "flag")),
-        job("second", needs=["good"]),
-    ]
+    jobs = [job("good"), job("bad", "raise"), job("after", needs=["bad"]), job("dies", "die")]
+    jobs += [job("dies_once", "die_once", flag=str(tmp_path / "flag")), job("second", needs=["good"])]
     rows = []
     ended = results(jobs, config(retries=1), lambda job, row: rows.append((job.run_id, row)))
-    statuses = {run_id: (result.status, result.attempts) for run_id, result in ended.items()}
-    assert statuses == {
-        "good": ("done", 1),
-        "bad": ("failed", 1),
-        "after": ("skipped", 0),
-        "dies": ("killed", 2),
-        "dies_once": ("done", 2),
-        "second": ("done", 1),
-    }
+    done = {run_id: result.attempts for run_id, result in ended.items() if result.status == "done"}
+    assert done == {"good": 1, "dies_once": 2, "second": 1}
+    others = {run_id: (result.status, result.attempts) for run_id, result in ended.items() if run_id not in done}
+    assert others == {"bad": ("failed", 1), "after": ("skipped", 0), "dies": ("killed", 2)}
     assert "ValueError: planted in bad" in ended["bad"].error
     assert ended["good"].value["until"] == 7
     assert ("good", {"step": 7}) in rows

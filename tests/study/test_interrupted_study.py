@@ -4,6 +4,7 @@ import random
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,9 @@ def workers_of(pid):
     """Processes whose parent is `pid`."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
+        with suppress(OSError):  # it ended meanwhile
             if int(path.read_text().rsplit(")", 1)[1].split()[1]) == pid:
                 found.append(int(path.parent.name))
-        except OSError:
-            pass  # it ended meanwhile
     return found
 
 

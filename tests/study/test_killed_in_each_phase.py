@@ -44,9 +44,8 @@ def test_a_study_killed_before_and_after_each_file_of_each_phase_ends_as_an_unbr
     while (ended := launch(broken, flags)).returncode:
         launches += 1
         assert launches <= 2 * len(POINTS), ended.stderr + ended.stdout
-    assert {flag.name for flag in flags.iterdir()} == {
-        f"{when} {name}" for when in ("before", "after") for name in POINTS
-    }
+    moments = {f"{when} {name}" for when in ("before", "after") for name in POINTS}
+    assert {flag.name for flag in flags.iterdir()} == moments
     check_same(broken, whole)
     assert metrics(broken) == metrics(whole)
     folders = [out / "studies" / "skills" for out in (whole, broken)]

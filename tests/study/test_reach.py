@@ -137,9 +137,8 @@ def test_a_quarter_of_the_cells_may_be_out_of_reach(tmp_path):
 def test_difficulties_in_a_row_are_named_as_a_span():
     cells = [cell("a", d, 0, "verified") for d in (6, 4, 5, 1, 2)]
     assert cell_names(cells) == "a (1, 2, 4 to 6)"
-    assert cell_names([CellReach(CellName("a", d, "thinking 8"), "x", "verified", 0, 4) for d in (1, 2, 3)]) == (
-        "a (1 to 3 thinking 8)"
-    )
+    thinking = [CellReach(CellName("a", d, "thinking 8"), "x", "verified", 0, 4) for d in (1, 2, 3)]
+    assert cell_names(thinking) == "a (1 to 3 thinking 8)"
 
 
 def test_cells_of_other_arms_do_not_count_in_the_primary_measure(tmp_path):

@@ -27,9 +27,8 @@ def test_an_output_folder_that_cannot_be_made_is_refused_before_the_plan(tmp_pat
     (tmp_path / "file").write_text("")
     config = tiny(out=tmp_path / "file" / "out")
     console = Console(file=io.StringIO())
-    with pytest.raises(
-        UserError, match=r"(?s)out=.*file.out: no file can be made in .*file .*choose another folder: out="
-    ):
+    message = r"(?s)out=.*file.out: no file can be made in .*file .*choose another folder: out="
+    with pytest.raises(UserError, match=message):
         run_jobs(jobs_of(config), config, console)
     assert console.file.getvalue() == ""
 

@@ -54,10 +54,8 @@ def test_the_state_counts_what_is_measured_and_shows_each_run(tmp_path):
 def test_it_is_reached_by_this_machine_under_its_own_name_alone(tmp_path):
     with served(study(tmp_path, ARMS)) as address:
         assert address.startswith("http://127.0.0.1:")
-        for request in (
-            urllib.request.Request(address, headers={"Host": "elsewhere.example"}),
-            f"{address}/etc/passwd",
-        ):
+        elsewhere = urllib.request.Request(address, headers={"Host": "elsewhere.example"})
+        for request in (elsewhere, f"{address}/etc/passwd"):
             with pytest.raises(HTTPError, match=r"403|404"):
                 urllib.request.urlopen(request)
         with pytest.raises(UserError, match=r"(?s)port=\d+: it cannot be opened.*port=0"):

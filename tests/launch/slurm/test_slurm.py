@@ -28,13 +28,8 @@ def starts(folder, run_id):
 
 def test_packs_failures_needs_and_retries_end_as_on_the_local_launcher(cluster, tmp_path):
     flag = str(tmp_path / "flag")
-    jobs = [
-        job("a"),
-        job("bad", "raise"),
-        job("dies", "die_once", flag=flag),
-        job("after", needs=["bad"]),
-        job("d", needs=["a"]),
-    ]
+    jobs = [job("a"), job("bad", "raise"), job("dies", "die_once", flag=flag)]
+    jobs += [job("after", needs=["bad"]), job("d", needs=["a"])]
     rows = []
     ended = results(jobs, config(tmp_path, pack=2, retries=1), lambda job, row: rows.append((job.run_id, row)))
     assert statuses(ended) == {"a": "done", "bad": "failed", "dies": "done", "after": "skipped", "d": "done"}
