@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from rich.table import Table as RichTable
+from torch.utils.benchmark import Timer
 
+from envs.registry import select
 from harness.analysis.data.options import default_options
 from harness.analysis.stats.formatting import format_hours, format_power
 from harness.analysis.verdict.design import Design, reachable_verdicts
@@ -15,12 +18,20 @@ from harness.config.identity import base_id
 from harness.config.parse import parse
 from harness.config.roles import roles_of
 from harness.config.schema import Config, LocalConfig, StackedConfig
+from harness.core.seeding import keys
+from harness.core.types import SampleRequest
+from harness.evaluate import small_cells
 from harness.launch.jobs import Job
 from harness.launch.local import cores
+from harness.policy.backends.backend import choose_backend
+from harness.policy.transformer import Transformer, parameter_count
 from harness.run.evaluations import evaluation_suite
+from harness.run.job import backend_of, device_of
 from harness.run.remaining import remaining_work
 from harness.study.expand import Entry, ExpandedStudy, is_done
 from harness.study.requirements import least_memory_gb, memory_here_gb
+from harness.train.algorithms import flops_per_token
+from harness.train.pretrain import corpus_of, document_shares, draw_documents
 
 BYTES_PER_WEIGHT = 4
 OVERHEAD_FACTOR = 1.7  # run time over that of model passes (quickstart): problems, verifying, files, other processes
@@ -49,13 +60,6 @@ class Rates:
 
 def measured_rates(config: Config) -> Rates:
     """Of this policy here, from a probe of half a second."""
-    import torch
-    from torch.utils.benchmark import Timer
-
-    from harness.core.seeding import keys
-    from harness.core.types import SampleRequest
-    from harness.policy.transformer import Transformer, parameter_count
-    from harness.run.job import backend_of, device_of
 
     def seconds(work: Callable[[], object]) -> float:
         return min(Timer("work()", globals={"work": work}, num_threads=1).blocked_autorange(min_run_time=0.25).times)
@@ -74,10 +78,6 @@ def measured_rates(config: Config) -> Rates:
 
 def cost(job: Job, rates: Rates) -> Cost:
     """What a job still takes, at these rates."""
-    from envs.registry import select
-    from harness.policy.transformer import parameter_count
-    from harness.train.algorithms import flops_per_token
-
     config, work = parse(job.run), remaining_work(job)
     n, weights = parameter_count(config.model, embedding=False), parameter_count(config.model) * BYTES_PER_WEIGHT
     if job.run_id == base_id(config):
@@ -108,8 +108,6 @@ def cost(job: Job, rates: Rates) -> Cost:
 
 def _document_tokens(config: Config, steps: int) -> float:
     """Of so many steps of pretraining, from the lengths of a few documents."""
-    from harness.train.pretrain import corpus_of, document_shares, draw_documents
-
     corpus = corpus_of(config.base)
     shares = document_shares(config.base, corpus)
     shares["label_noise"] = 0.0
@@ -119,10 +117,6 @@ def _document_tokens(config: Config, steps: int) -> float:
 
 def plan_table(jobs: Sequence[Job], pending: Sequence[Job], parallel: int, notes: Mapping[str, str]) -> RichTable:
     """The derived numbers that a launch starts with; notes: more rows, by name."""
-    from harness.policy.backends.backend import choose_backend
-    from harness.policy.transformer import parameter_count
-    from harness.run.job import device_of
-
     config = parse(jobs[0].run)
     rates = measured_rates(config)
     costs = [cost(job, rates) for job in pending]
@@ -162,8 +156,6 @@ def format_gb(gb: float) -> str:
 
 def few_problems(config: Config, most: int = 4) -> str:
     """Which tasks and difficulties have fewer held-out problems than asked; "" if none has."""
-    from harness.evaluate import small_cells
-
     small = small_cells(evaluation_suite(config), config.evaluation.problems)
     named = list(dict.fromkeys(f"{cell.task} {cell.difficulty}: {len(cell.problems)}" for cell in small))
     more = f" and {len(named) - most} more" if len(named) > most else ""

@@ -4,9 +4,11 @@ import os
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import polars as pl
 from pydantic import TypeAdapter
 
 from harness.config.identity import SCHEMA_VERSION, base_id, code_version, evaluation_id
@@ -14,21 +16,18 @@ from harness.config.roles import phases_of, roles_of
 from harness.config.schema import Config, StudyConfig
 from harness.core.errors import UserError
 from harness.core.files import is_intact, read_json, remove_unfinished
+from harness.policy.transformer import parameter_count
+from harness.run.checkpoint import read_meta, step_folder
 from harness.run.folder import run_folder
 from harness.run.tracker import check_metrics, read_metrics
 from harness.study.cached_results import BASE_COLUMNS, PROVENANCE_COLUMNS, Scores
 from harness.study.expand import Entry, ExpandedStudy
 from harness.study.table_files import TABLES, write_table_files
 
-if TYPE_CHECKING:
-    import polars as pl
 
-
-def warmup_x(study: ExpandedStudy, table: "pl.DataFrame") -> float:
+def warmup_x(study: ExpandedStudy, table: pl.DataFrame) -> float:
     """Where learning-rate warm-up ends on the study's axis: the mean spend of a step times the warm-up's steps. 0 where
     an arm has no two budgets yet in the window, which begins at twice that."""
-    import polars as pl
-
     warmup = max(entry.config.trained_schedule.warmup for entry in study.entries)
     spent = table.filter(pl.col("step") > 0)
     if spent.is_empty():
@@ -41,9 +40,6 @@ def warmup_x(study: ExpandedStudy, table: "pl.DataFrame") -> float:
 
 
 def _base_columns(study: ExpandedStudy, entry: Entry) -> Mapping[str, Any]:
-    from harness.policy.transformer import parameter_count
-    from harness.run.checkpoint import read_meta, step_folder
-
     config = entry.config
     base = run_folder(config.out, base_id(config))
     meta = read_meta(step_folder(base.budgets, config.base.steps)) or {}
@@ -143,10 +139,8 @@ def _rows_of(
     return rows, problems
 
 
-def build_tables(study: ExpandedStudy) -> tuple["pl.DataFrame", "pl.DataFrame"]:
+def build_tables(study: ExpandedStudy) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The run table and the problems table of all that was measured so far; empty where nothing was."""
-    import polars as pl
-
     reference = {
         e.replicate: {step: content["spent"] for step, content in _scores(study, e).items()}
         for e in _reference_entries(study)
@@ -212,8 +206,6 @@ def write_tables(study: ExpandedStudy) -> Path:
 
 def report_context(study: ExpandedStudy, overrides: Sequence[str]) -> dict[str, Any]:
     """What the report shows beside the numbers: question, command, versions, and where the run folders lie."""
-    from importlib.metadata import version
-
     names = ("torch", "numpy", "gymnasium", "scipy", "polars")
     command = shlex.join(["python", "scripts/study.py", *overrides])
     runs = {e.run_id: run_folder(e.config.out, e.run_id).path for e in study.entries}

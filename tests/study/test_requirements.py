@@ -78,5 +78,5 @@ def test_bf16_on_a_cluster_or_a_gpu_is_not_judged_by_this_cpu(monkeypatch):
     pytest.importorskip("ray")
     monkeypatch.setattr(requirements, "has_amx", lambda: False)
     require_fast_precision(jobs_of(tiny("precision=bf16", "launcher=ray")))
-    monkeypatch.setattr("harness.run.job.device_of", lambda config: torch.device("cuda"))
+    monkeypatch.setattr(requirements, "device_of", lambda config: torch.device("cuda"))
     require_fast_precision(jobs_of(tiny("precision=bf16")))
