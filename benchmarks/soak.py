@@ -31,7 +31,7 @@ from harness.launch.jobs import Job
 from harness.launch.local import THREAD_VARIABLES
 from harness.run.job import run_job
 from harness.study.execute import report_study, run_jobs
-from harness.study.expand import expand, expand_to_jobs
+from harness.study.expand import expand
 
 SAMPLES = 400  # of a soak over steps, at most
 WARM_UP = 0.1  # share of a soak that is not judged: caches fill
@@ -138,8 +138,7 @@ def soak_launches(launches: int, out: Path, settings: Sequence[str] = STUDY) -> 
         overrides = [*settings, f"out={out}/{number}"]
         with initialize_config_module("configs", version_base="1.3"):
             study = expand(Composer("study"), overrides)
-        jobs = expand_to_jobs(study.entries, {"study": study.config.name})
-        run_jobs(jobs, study.entries[0].config, quiet)
+        run_jobs(study.jobs, study.entries[0].config, quiet)
         report_study(study, overrides, quiet)
         watch.take(number)
     return watch.samples

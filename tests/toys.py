@@ -1,13 +1,15 @@
 """Tiny configurations for the tests, composed from configs/train.yaml as the scripts compose them."""
 
 import functools
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter
+from rich.console import Console
 
 import configs
 import tests.toy_task  # noqa: F401  (a spawned process computes identities before it parses a configuration)
@@ -97,6 +99,19 @@ def rl_job(config: Config, until: int | None = None) -> Job:
 
 def silent(row: dict[str, Any]) -> None:
     """A report that nobody reads."""
+
+
+def run_all(jobs: Iterable[Job]) -> None:
+    """One after the other, in this process."""
+    for job in jobs:
+        run_job(job, silent)
+
+
+def printed(function: Callable[..., object], *arguments: Any, width: int = 200) -> str:
+    """What the function prints to the console that is its last argument."""
+    console = Console(file=io.StringIO(), width=width)
+    function(*arguments, console)
+    return cast(io.StringIO, console.file).getvalue()
 
 
 def train(config: Config, report: Callable[[dict[str, Any]], None] = silent) -> Path:

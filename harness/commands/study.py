@@ -53,16 +53,14 @@ def main(container) -> None:
 def _act(container, study, overrides, console) -> None:
     """What the configuration asks to be done with a study."""
     from harness.study.execute import report_study, run_study
-    from harness.study.expand import expand_to_jobs
     from harness.study.status import prune, status_table
 
-    jobs = expand_to_jobs(study.entries, {"study": study.config.name})
     if container.status:
-        console.print(status_table(jobs, study.cached))
+        console.print(status_table(study))
     elif container.prune:
-        folders, freed = prune(jobs)
+        folders, freed = prune(study.jobs)
         console.print(f"deleted {folders} folders, {freed / 1e6:.1f} MB")
     elif container.report:
         report_study(study, overrides, console)
     else:
-        run_study(study, jobs, overrides, console)
+        run_study(study, overrides, console)

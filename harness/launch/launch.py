@@ -1,5 +1,5 @@
-"""`launch` runs jobs by the launcher that a configuration names. Its pool is imported when it is used; what jobs run is
-never imported here: the caller passes the function, and workers import it by the reference that pickle makes of it.
+"""`launch` runs jobs by the launcher that a configuration names. A cluster's is imported when it is used; what jobs run
+is never imported here: the caller passes the function, and workers import it by the reference that pickle makes of it.
 """
 
 import pickle
@@ -11,6 +11,7 @@ from harness.config.schema import Launcher, LocalConfig, StackedConfig
 from harness.core.errors import UserError
 from harness.core.signals import defer_signals
 from harness.launch.jobs import Job, JobResult, Pool, Progress, Schedule
+from harness.launch.local import LocalPool, concurrency
 from harness.launch.worker import RunJob
 
 OpenPool = Callable[[Any, bytes, int], AbstractContextManager[Pool]]
@@ -20,7 +21,7 @@ def launch(
     jobs: Sequence[Job],
     launcher: Launcher,
     run_job: RunJob,
-    on_progress: Progress | None = None,
+    on_progress: Progress = lambda job, row: None,
     run_stack: RunJob | None = None,
 ) -> Iterator[JobResult]:
     """Runs `jobs` and yields each one's result as it ends; needs come first.
@@ -36,7 +37,7 @@ def launch(
     function = run_stack if isinstance(launcher, StackedConfig) else run_job
     if function is None:
         raise ValueError("launcher=stacked needs run_stack")
-    return _launch(schedule, launcher, function_reference(function), on_progress or _ignore)
+    return _launch(schedule, launcher, function_reference(function), on_progress)
 
 
 def _launch(schedule: Schedule, launcher: Launcher, function: bytes, on_progress: Progress) -> Iterator[JobResult]:
@@ -57,10 +58,6 @@ def _launch(schedule: Schedule, launcher: Launcher, function: bytes, on_progress
             raise stopped
 
 
-def _ignore(job: Job, row: dict[str, Any]) -> None:
-    """Progress that nobody reads."""
-
-
 def function_reference(function: RunJob) -> bytes:
     """The function pickled by reference: its module and name. Raises ValueError where a worker could not import it."""
     try:
@@ -77,8 +74,8 @@ EXTRAS = {"ray": "ray", "submitit": "slurm"}  # of pyproject.toml, by the launch
 def pool_type(name: str) -> OpenPool:
     """The pool of the launcher of that name; imported here, only when it is used."""
     if name == "local":
-        from harness.launch.local import LocalPool as pool
-    elif name == "stacked":
+        return LocalPool
+    if name == "stacked":
         from harness.launch.stacked import StackedPool as pool
     elif name == "ray":
         from harness.launch.ray import RayPool as pool
@@ -99,8 +96,6 @@ def open_pool(launcher: Launcher, function: bytes, n_jobs: int) -> AbstractConte
 def max_parallel_jobs(launcher: Launcher, n_jobs: int) -> int:
     """How many of `n_jobs` jobs are expected to run at once, for estimates: no cluster is queried."""
     if isinstance(launcher, LocalConfig):
-        from harness.launch.local import concurrency
-
         return concurrency(launcher, n_jobs)[0]
     at_once = launcher.jobs * launcher.seeds if isinstance(launcher, StackedConfig) else launcher.jobs
     return min(n_jobs, at_once or n_jobs)

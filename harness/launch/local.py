@@ -44,9 +44,9 @@ def cores() -> int:
 def free_memory_gb() -> float:
     """Memory that new processes can take: what the kernel calls available, and what the container has left."""
     free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for line in _lines("/proc/meminfo"):
-        if line.startswith("MemAvailable:"):
-            free = int(line.split()[1]) * 1024
+    meminfo = _words("/proc/meminfo")
+    if "MemAvailable:" in meminfo:
+        free = int(meminfo[meminfo.index("MemAvailable:") + 1]) * 1024
     limit, used = _words("/sys/fs/cgroup/memory.max"), _words("/sys/fs/cgroup/memory.current")
     if limit and used and limit[0] != "max":
         free = min(free, int(limit[0]) - int(used[0]))
@@ -242,10 +242,6 @@ def _gpus() -> list[str]:
     return [str(index) for index, _ in enumerate(folder.iterdir())] if folder.is_dir() else []
 
 
-def _lines(path: str) -> list[str]:
-    file = Path(path)
-    return file.read_text().splitlines() if file.is_file() else []
-
-
 def _words(path: str) -> list[str]:
-    return " ".join(_lines(path)).split()
+    """Those of a file; [] where there is none."""
+    return Path(path).read_text().split() if Path(path).is_file() else []

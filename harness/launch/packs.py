@@ -4,7 +4,6 @@ How a job ends goes into the pack's file of messages, at once. A pack that is st
 requeue or a preemption the queue starts it again with the same arguments, after scancel it does not.
 """
 
-import functools
 import json
 import os
 import signal
@@ -13,7 +12,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import submitit
 from submitit.core.utils import JobPaths
@@ -23,12 +22,12 @@ from harness.core.signals import Stopped, defer_signals
 from harness.launch.jobs import Event
 from harness.launch.local import OUTPUT_BYTES, THREAD_VARIABLES
 from harness.launch.slurm_queue import NOT_LISTED, Listed
-from harness.launch.worker import attempt, job_from
+from harness.launch.worker import Report, attempt, job_from
 
 PREEMPTED = signal.Signals["SIG" + submitit.JobEnvironment.USR_SIG]
 
 
-class Pack:
+class Pack(submitit.helpers.Checkpointable):
     """Several jobs one after the other, on a node. Called again after a requeue, it passes over what is done."""
 
     def __init__(self, function: bytes, jobs: Sequence[dict[str, Any]], messages: Path, threads: int):
@@ -45,20 +44,15 @@ class Pack:
 
     def _run(self) -> str | None:
         """What stopped it, if anything did."""
-        with defer_signals() as stop, _open_messages(self.messages) as messages:
+        with defer_signals() as stop, _open_messages(self.messages) as send:
             for fields in self.jobs:
                 if stopped := stop():
                     return str(stopped)
-                job = job_from(fields)
-                event = attempt(self.function, job, functools.partial(_report, messages, job.run_id))
+                event = attempt(self.function, job_from(fields), send)
                 if event["kind"] == "cancelled":
                     return event["data"]
-                _send(messages, event)
+                send(event)
         return None
-
-    def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """What to queue again: the same."""
-        return submitit.helpers.DelayedSubmission(Pack(self.function, self.jobs, self.messages, self.threads))
 
 
 @dataclass(eq=False)
@@ -135,18 +129,14 @@ class QueuedPack:
 
 
 @contextmanager
-def _open_messages(path: Path) -> Generator[IO[str]]:
-    """For appending. Ends a line that a kill cut off."""
+def _open_messages(path: Path) -> Generator[Report]:
+    """A function that appends an event. Ends a line that a kill cut off."""
     torn = path.is_file() and not path.read_bytes().endswith(b"\n")
     with path.open("a", buffering=1) as messages:
         if torn:
             messages.write("\n")
-        yield messages
 
+        def send(event: dict[str, Any]) -> None:
+            messages.write(json.dumps(event) + "\n")
 
-def _report(messages: IO[str], run_id: str, row: dict[str, Any]) -> None:
-    _send(messages, {"run_id": run_id, "kind": "progress", "data": row})
-
-
-def _send(messages: IO[str], event: dict[str, Any]) -> None:
-    messages.write(json.dumps(event) + "\n")
+        yield send

@@ -75,8 +75,7 @@ class RayPool:
             return []
         ended, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=POLL_SECONDS)
         self._force_if_overdue()
-        progress = [Event(run_id, "progress", row) for run_id, row in self._rows()]
-        return progress + [self._end(ref) for ref in ended]
+        return [*(Event(**fields) for fields in self._rows()), *(self._end(ref) for ref in ended)]
 
     def stop(self) -> None:
         if self._stopped_at is None:
@@ -91,7 +90,7 @@ class RayPool:
             for ref in self._running:
                 ray.cancel(ref, force=True)
 
-    def _rows(self) -> list[tuple[str, dict[str, Any]]]:
+    def _rows(self) -> list[dict[str, Any]]:
         """Progress so far; none if the node that holds it is busy: it comes with the next call."""
         try:
             return ray.get(self._progress.take.remote(), timeout=POLL_SECONDS)
@@ -115,21 +114,20 @@ class RayPool:
 @ray.remote
 def _run(function: bytes, fields: dict[str, Any], progress: Any) -> dict[str, Any]:
     """One job on a node; the fields of the Event that ends it. Ray has set OMP_NUM_THREADS to the job's cpus."""
-    job = job_from(fields)
-    return attempt(function, job, lambda row: progress.put.remote(job.run_id, row))
+    return attempt(function, job_from(fields), progress.put.remote)
 
 
 @ray.remote
 class _ProgressRows:
-    """Rows of progress on their way to the launching process, the newest of each job, alarms all."""
+    """Events of progress on their way to the launching process."""
 
     def __init__(self) -> None:
-        self.rows: list[tuple[str, dict[str, Any]]] = []
+        self.rows: list[dict[str, Any]] = []
 
-    def put(self, run_id: str, row: dict[str, Any]) -> None:
-        self.rows.append((run_id, row))
+    def put(self, event: dict[str, Any]) -> None:
+        self.rows.append(event)
 
-    def take(self) -> list[tuple[str, dict[str, Any]]]:
+    def take(self) -> list[dict[str, Any]]:
         rows, self.rows = self.rows, []
         return rows
 
@@ -170,9 +168,5 @@ def _require_fit(config: RayConfig) -> None:
     for name, need in (("CPU", config.cpus), ("GPU", config.gpus)):
         most = max((node.get(name, 0.0) for node in nodes), default=0.0)
         if need > most:
-            key = f"launcher.{name.lower()}s={need:g}"
-            raise UserError(
-                key,
-                f"the largest node of the cluster has {most:g}",
-                f"lower {key.partition('=')[0]} to at most {most:g}",
-            )
+            key, reason = f"launcher.{name.lower()}s", f"the largest node of the cluster has {most:g}"
+            raise UserError(f"{key}={need:g}", reason, f"lower {key} to at most {most:g}")

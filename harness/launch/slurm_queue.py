@@ -61,19 +61,12 @@ class SlurmQueue:
         subprocess.run(["scancel", *job_ids], capture_output=True, check=False)
 
 
-class ProcessQueue:
+class ProcessQueue(SlurmQueue):
     """As SlurmQueue, of packs that are processes of this machine; a job id is a process id."""
-
-    def __init__(self) -> None:
-        self.listings, self.error = 0, ""
-        self._found: dict[str, Listed] = {}
 
     def list_again(self, packs: dict[str, str | None]) -> None:
         self.listings += 1
         self._found = {name: Listed(pid, "RUNNING") for name, pid in packs.items() if pid and _runs(int(pid))}
-
-    def find(self, name: str) -> Listed:
-        return self._found.get(name, NOT_LISTED)
 
     def cancel(self, job_ids: Collection[str]) -> None:
         for pid in job_ids:

@@ -3,7 +3,6 @@
 `python -m harness.launch.worker FD` serves a local pool over the inherited socket FD; the function comes first.
 """
 
-import functools
 import json
 import os
 import pickle
@@ -32,9 +31,9 @@ def job_from(fields: Mapping[str, Any]) -> Job:
     return replace(job, budgets=tuple(job.budgets), needs=tuple(job.needs))
 
 
-def attempt(function: bytes, job: Job, report: Report) -> dict[str, Any]:
+def attempt(function: bytes, job: Job, send: Report) -> dict[str, Any]:
     """Imports the pickled `function`, calls it as function(job, report), and returns the fields of the Event that ends
-    the job.
+    the job; those of its progress are given to `send`.
 
     Never raises for what the function does: this is the one place where an unknown error becomes a report, with its
     traceback, so that a sweep goes on. A value that is not JSON counts as the function's error.
@@ -43,7 +42,7 @@ def attempt(function: bytes, job: Job, report: Report) -> dict[str, Any]:
     keep_freed_memory()
     try:
         run_job: RunJob = pickle.loads(function)
-        data = run_job(job, report)
+        data = run_job(job, lambda row: send({"run_id": job.run_id, "kind": "progress", "data": row}))
         json.dumps(data)
         kind = "done"
     except Stopped as stopped:
@@ -71,13 +70,7 @@ def serve(connection: Connection) -> None:
             connection.send_bytes(message)
 
     while True:
-        job = job_from(json.loads(inbox.get()))
-        report = functools.partial(_report, send, job.run_id)
-        send(attempt(function, job, report))
-
-
-def _report(send: Report, run_id: str, row: dict[str, Any]) -> None:
-    send({"run_id": run_id, "kind": "progress", "data": row})
+        send(attempt(function, job_from(json.loads(inbox.get())), send))
 
 
 def _read(connection: Connection, inbox: "queue.SimpleQueue[bytes]") -> None:

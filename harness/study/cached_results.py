@@ -5,8 +5,8 @@ counts as finished at a budget where they hold its scores under the same identit
 of another version cannot be compared: then runs are matched by the labels in manifest.json.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,32 +20,36 @@ from harness.study.table_files import read_manifest
 AXES = tuple(asdict(Spent()))
 BASE_COLUMNS = ("base_id", "base_seed", "model", "model_params", "pretrain_tokens", "pretrain_loss", "budgets_mode")
 CELL = ("task", "difficulty", "setting")
-# Of the run, the study or the arm rather than of one score; written anew from the study at hand.
 PROVENANCE_COLUMNS = ("code_version", "backend")  # of an evaluation: what computed it
-SEQUENCE_COLUMNS = ("phase", "phases_ended")
-LABELS = {
-    *("study", "run_id", "arm", "seed", "role", "split", "x", "ended_step"),
-    *(*SEQUENCE_COLUMNS, *PROVENANCE_COLUMNS, *BASE_COLUMNS, *AXES),
-}
+# Of the run, the study or the arm rather than of one score; written anew from the study at hand.
+LABELS = {"study", "run_id", "arm", "seed", "role", "split", "x", "ended_step", "phase", "phases_ended"}
+LABELS |= {*PROVENANCE_COLUMNS, *BASE_COLUMNS, *AXES}
 
 # Of a run at a step: {"spent": axes, "rows": of the run table, "problems": …, and PROVENANCE_COLUMNS}.
 Scores = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class CachedResults:
-    """evaluations: run_id -> evaluation_id. table, problems: run_id -> its rows, a polars frame each: as Python objects
-    they would take thirty times the memory. ends: run_id -> the step at which rl.stop_at ended it, of those it did."""
+class CachedRun:
+    """table, problems: its rows of both, polars frames: as Python objects they would take thirty times the memory.
+    end: the step at which rl.stop_at ended it, if it did."""
 
-    evaluations: Mapping[str, str] = field(default_factory=dict)
-    table: Mapping[str, Any] = field(default_factory=dict)
-    problems: Mapping[str, Any] = field(default_factory=dict)
-    ends: Mapping[str, int] = field(default_factory=dict)
+    evaluation_id: str
+    table: Any
+    problems: Any
+    end: int | None
+
+
+@dataclass(frozen=True)
+class CachedResults:
+    """What tables hold, by run_id."""
+
+    runs: Mapping[str, CachedRun] = field(default_factory=dict)
 
     def steps(self, run_id: str, evaluation_id: str) -> set[int]:
         """The steps of which the tables hold scores."""
-        found = run_id in self.table and self.evaluations.get(run_id) == evaluation_id
-        return set(self.table[run_id]["step"]) if found else set()
+        run = self.runs.get(run_id)
+        return set(run.table["step"]) if run and run.evaluation_id == evaluation_id else set()
 
     def scores(self, run_id: str, evaluation_id: str) -> dict[int, Scores]:
         """By step."""
@@ -53,12 +57,12 @@ class CachedResults:
         if not scores:
             return {}
         step_of: dict[float, int] = {}
-        for row in self.table[run_id].iter_rows(named=True):
+        for row in self.runs[run_id].table.iter_rows(named=True):
             scores[row["step"]]["spent"] = {axis: row[axis] for axis in AXES}
             scores[row["step"]] |= {name: row.get(name) for name in PROVENANCE_COLUMNS}
             scores[row["step"]]["rows"].append(_score(row))
             step_of[row["x"]] = row["step"]
-        for row in self.problems[run_id].iter_rows(named=True):
+        for row in self.runs[run_id].problems.iter_rows(named=True):
             own = {k: v for k, v in _own(row).items() if k not in ("run_id", "arm", "seed", "x")}
             scores[step_of[row["x"]]]["problems"].append(own)
         return scores
@@ -67,28 +71,24 @@ class CachedResults:
         """Those of the run table at budget 0; [] where they hold none."""
         if 0 not in self.steps(run_id, evaluation_id):
             return []
-        table = self.table[run_id]
+        table = self.runs[run_id].table
         return [_score(row) for row in table.filter(table["step"] == 0).iter_rows(named=True)]
 
     def base(self, run_id: str) -> Mapping[str, Any] | None:
         """The columns that describe a run's base."""
-        return self.table[run_id].row(0, named=True) if run_id in self.table else None
+        return self.runs[run_id].table.row(0, named=True) if run_id in self.runs else None
+
+    def end(self, run_id: str) -> int | None:
+        """The step at which rl.stop_at ended the run, if it did."""
+        return self.runs[run_id].end if run_id in self.runs else None
 
     def __or__(self, other: "CachedResults") -> "CachedResults":
         """The runs of both; where both hold a run, as `other` does, but if it has fewer steps of one evaluation."""
-        mine = {run_id for run_id in self.table if self._has_more(run_id, other)}
-        names = ("evaluations", "table", "problems", "ends")
-        return CachedResults(
-            *(
-                {**{k: v for k, v in getattr(other, name).items() if k not in mine},
-                 **{k: v for k, v in getattr(self, name).items() if k in mine}}
-                for name in names
-            )
-        )  # fmt: skip
+        return CachedResults({**other.runs, **{i: run for i, run in self.runs.items() if self._has_more(i, other)}})
 
     def _has_more(self, run_id: str, other: "CachedResults") -> bool:
-        which = self.evaluations[run_id]
-        return run_id not in other.table or self.steps(run_id, which) > other.steps(run_id, which) != set()
+        which = self.runs[run_id].evaluation_id
+        return run_id not in other.runs or self.steps(run_id, which) > other.steps(run_id, which) != set()
 
 
 EMPTY = CachedResults()
@@ -124,39 +124,35 @@ def read_cached_results(folder: Path) -> CachedResults:
         whole = pl.read_parquet(folder / f"{name}.parquet").unique(["run_id", *key, *CELL], maintain_order=True)
         return {part["run_id"][0]: part for part in whole.partition_by("run_id", maintain_order=True)}
 
-    table = by_run("table", ["step"])
-    runs = [run for run in manifest["runs"] if run["run_id"] in table]  # the others were not measured yet
-    evaluations = {run["run_id"]: run["evaluation_id"] for run in runs}
-    ends = {run["run_id"]: run["ended_step"] for run in runs if run.get("ended_step") is not None}
-    return CachedResults(evaluations, table, by_run("problems", ["x", "problem"]), ends)
+    table, problems = by_run("table", ["step"]), by_run("problems", ["x", "problem"])
+    measured = [(run["run_id"], run) for run in manifest["runs"] if run["run_id"] in table]
+    return CachedResults(
+        {i: CachedRun(run["evaluation_id"], table[i], problems[i], run.get("ended_step")) for i, run in measured}
+    )
 
 
 def read_reused_results(folder: Path, wanted: Mapping[RunLabels, tuple[str, str]]) -> CachedResults:
     """The results of `folder` under the (run_id, evaluation_id) that `wanted` gives to labels, where its manifest was
     written under another version of identities; else under its own. Raises UserError if it holds no tables."""
     manifest, found = read_manifest(folder), read_cached_results(folder)
-    if manifest is None or not found.table:
+    if manifest is None or not found.runs:
         reason = "it holds no manifest.json with table.parquet and problems.parquet"
         raise UserError(f"reuse={folder}", reason, "name the folder of a study, such as docs/results/transfer")
     if manifest.get("identity_version", 1) == SCHEMA_VERSION:
         return found
-    evaluations, table, problems, ends = {}, {}, {}, {}
+    runs = {}
     for labels, old in _labelled_runs(manifest):
-        if labels in wanted and old in found.table and old in found.problems:
-            run_id, evaluations[run_id] = wanted[labels][0], wanted[labels][1]
-            table[run_id], problems[run_id] = found.table[old], found.problems[old]
-            ends |= {run_id: found.ends[old]} if old in found.ends else {}
-    return CachedResults(evaluations, table, problems, ends)
+        if labels in wanted and old in found.runs:
+            run_id, which = wanted[labels]
+            runs[run_id] = replace(found.runs[old], evaluation_id=which)
+    return CachedResults(runs)
 
 
-def _labelled_runs(manifest: Mapping[str, Any]) -> list[tuple[RunLabels, str]]:
+def _labelled_runs(manifest: Mapping[str, Any]) -> Iterator[tuple[RunLabels, str]]:
     """(labels, run_id) of each run of a manifest, which lists an arm's runs variant by variant."""
-    labelled = []
     for arm, changes in manifest["study"]["arms"].items():
         runs = [run for run in manifest["runs"] if run["arm"] == arm]
         variants = arm_variants(changes)
         each = len(runs) // len(variants)
         for i, run in enumerate(runs[: each * len(variants)]):
-            labels = RunLabels(arm, variants[i // each], run["seed"], run["base_seed"])
-            labelled.append((labels, run["run_id"]))
-    return labelled
+            yield RunLabels(arm, variants[i // each], run["seed"], run["base_seed"]), run["run_id"]

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -16,30 +15,29 @@ from harness.core.files import is_unchanged, read_json, sha256, write_hashed_jso
 from harness.launch.jobs import Job, JobResult, Progress
 from harness.launch.launch import launch, max_parallel_jobs
 from harness.run.folder import run_folder
+from harness.run.job import run_job, run_stacked_job
 from harness.run.torchrun import is_main_process, launch_on_all_ranks, started_by_torchrun
-from harness.study.expand import ExpandedStudy, expand_to_jobs, is_done, pending_jobs
-from harness.study.measure_check import require_measurable
-from harness.study.plan import plan_table
+from harness.study.expand import ExpandedStudy, is_done, pending_jobs
+from harness.study.measure_check import may_be_refused, refuse_out_of_reach, require_measurable
+from harness.study.plan import plan_notes, plan_table
 from harness.study.progress import ProgressView, job_name
-from harness.study.reach import Reach, may_be_refused, reach_of, refuse_out_of_reach
-from harness.study.reach_table import reach_tables
+from harness.study.reach import Reach, reach_of, reach_tables
 from harness.study.requirements import require_fast_precision, require_memory, require_writable
 from harness.study.tables import ended_step, report_context, runs_left_out, write_tables
 
 LAST_LINES = 20
-NO_NOTES: Mapping[str, str] = MappingProxyType({})
 ANALYSED = ("verdicts.json", "transfer.json", "allocation.json", "report.html")
 
 
 def run_jobs(jobs: Sequence[Job], config: Config, console: Console) -> list[JobResult] | None:
     """Plans and runs what is missing of `jobs`; None if only the plan was asked for."""
     missing = pending_jobs(jobs)
-    print_plan(jobs, missing, config, console)
+    print_plan(jobs, missing, config, console, {})
     return None if config.plan else run_missing(missing, config, console)
 
 
 def print_plan(
-    jobs: Sequence[Job], missing: Sequence[Job], config: Config, console: Console, notes: Mapping[str, str] = NO_NOTES
+    jobs: Sequence[Job], missing: Sequence[Job], config: Config, console: Console, notes: Mapping[str, str]
 ) -> None:
     """What a launch takes; only that nothing is to be done, where the plan was not asked for. notes: more rows. Raises
     UserError where this machine cannot run what is missing."""
@@ -68,8 +66,6 @@ def run_missing(
 
 
 def _launch(jobs: Sequence[Job], config: Config, on_progress: Progress) -> Iterator[JobResult]:
-    from harness.run.job import run_job, run_stacked_job
-
     if started_by_torchrun():
         return launch_on_all_ranks(jobs, on_progress)
     return launch(jobs, config.launcher, run_job, on_progress, run_stacked_job)
@@ -77,15 +73,19 @@ def _launch(jobs: Sequence[Job], config: Config, on_progress: Progress) -> Itera
 
 def print_failures(results: Sequence[JobResult], console: Console) -> None:
     """The whole error of each job that failed, the end of what it printed, and where its folder lies."""
+    for r in _failed(results):
+        console.rule(f"{job_name(r.job)}: {r.status}")
+        error, printed = (r.error or "").strip(), r.output.strip().splitlines()[-LAST_LINES:]
+        console.print(error, markup=False, highlight=False)
+        if any(line.strip() not in error for line in printed):
+            console.print("the end of what it printed:", *printed, sep="\n", markup=False, highlight=False)
+        console.print(f"folder: {run_folder(r.job.run['out'], r.job.run_id).path}", highlight=False)
+
+
+def _failed(results: Sequence[JobResult]) -> list[JobResult]:
+    """Those neither done nor in a queue."""
     waiting = queued_run_ids(results)
-    for r in results:
-        if r.status != "done" and r.job.run_id not in waiting:
-            console.rule(f"{job_name(r.job)}: {r.status}")
-            error, printed = (r.error or "").strip(), r.output.strip().splitlines()[-LAST_LINES:]
-            console.print(error, markup=False, highlight=False)
-            if any(line.strip() not in error for line in printed):
-                console.print("the end of what it printed:", *printed, sep="\n", markup=False, highlight=False)
-            console.print(f"folder: {run_folder(r.job.run['out'], r.job.run_id).path}", highlight=False)
+    return [r for r in results if r.status != "done" and r.job.run_id not in waiting]
 
 
 def queued_run_ids(results: Sequence[JobResult]) -> set[str]:
@@ -117,24 +117,22 @@ def print_queued(results: Sequence[JobResult], console: Console) -> bool:
 def require_done(results: Sequence[JobResult]) -> None:
     """Raises UserError, last of all, if a job is neither done nor in a queue: what the others found has been written
     and shown."""
-    waiting = queued_run_ids(results)
-    bad = [r for r in results if r.status != "done" and r.job.run_id not in waiting]
-    if bad:
+    if bad := _failed(results):
         fix = "their errors are above; fix them and run the same command again: what is done is not done again"
         raise UserError(f"{len(bad)} of {len(results)} jobs did not finish", fix=fix)
 
 
-def run_study(study: ExpandedStudy, jobs: Sequence[Job], overrides: Sequence[str], console: Console) -> None:
-    """Runs what is missing of the study's `jobs`, prints what failed, and reports. Raises UserError before any RL where
+def run_study(study: ExpandedStudy, overrides: Sequence[str], console: Console) -> None:
+    """Runs what is missing of the study, prints what failed, and reports. Raises UserError before any RL where
     the tables could not be written, or the registered primary measure cannot be computed or is out of reach."""
     runs_left_out(study)
     require_measurable(study)
-    config, missing = study.entries[0].config, pending_jobs(jobs, study.cached)
-    print_plan(jobs, missing, config, console, plan_notes(study, jobs))
+    config, missing = study.entries[0].config, study.pending()
+    print_plan(study.jobs, missing, config, console, plan_notes(study))
     if config.plan:
         show_reach(study, console)
         return
-    results = run_with_reach(study, jobs, missing, console)
+    results = run_with_reach(study, missing, console)
     if is_main_process():
         print_failures(results, console)
         if not print_queued(results, console):
@@ -142,19 +140,25 @@ def run_study(study: ExpandedStudy, jobs: Sequence[Job], overrides: Sequence[str
         require_done(results)
 
 
-def run_with_reach(
-    study: ExpandedStudy, jobs: Sequence[Job], missing: Sequence[Job], console: Console
-) -> list[JobResult]:
+def run_with_reach(study: ExpandedStudy, missing: Sequence[Job], console: Console) -> list[JobResult]:
     """Runs `missing` and prints, once the bases are there, what RL can reach. Where that may refuse the study, all
     bases come first; elsewhere RL starts as soon as its base is done. Raises UserError for a study refused."""
     config, needed = study.entries[0].config, {need for job in missing for need in job.needs}
     bases = [job for job in missing if job.run_id in needed]
     if bases and not may_be_refused(study.config):
-        return run_missing(missing, config, console, OnceDone(bases, lambda: _show_reach_if_known(study, console)))
+        waiting = {job.run_id for job in bases}
+
+        def show_once_bases_are_done(result: JobResult) -> None:
+            if result.job.run_id in waiting:
+                waiting.remove(result.job.run_id)
+                if not waiting:
+                    _show_reach_if_known(study, console)
+
+        return run_missing(missing, config, console, show_once_bases_are_done)
     results = run_missing(bases, config, console)
     if missing:
         refuse_out_of_reach(study.config, show_reach(study, console))
-    return [*results, *_run_ready(pending_jobs(jobs, study.cached), results, config, console)]
+    return [*results, *_run_ready(study.pending(), results, config, console)]
 
 
 def _run_ready(jobs: Sequence[Job], bases: Sequence[JobResult], config: Config, console: Console) -> list[JobResult]:
@@ -174,39 +178,12 @@ def _show_reach_if_known(study: ExpandedStudy, console: Console) -> None:
         console.print(f"[yellow]reach is not known:[/] {escape(headline(str(error)))}", highlight=False)
 
 
-class OnceDone:
-    """Takes results, and calls `then` when those of all `jobs` have come."""
-
-    def __init__(self, jobs: Sequence[Job], then: Callable[[], object]):
-        self._waiting, self._then = {job.run_id for job in jobs}, then
-
-    def __call__(self, result: JobResult) -> None:
-        if result.job.run_id in self._waiting:
-            self._waiting.remove(result.job.run_id)
-            if not self._waiting:
-                self._then()
-
-
 def show_reach(study: ExpandedStudy, console: Console) -> list[Reach]:
     """Prints what the study's bases can reach, and returns it."""
     reaches = reach_of(study.entries, study.cached)
     for shown in reach_tables(reaches):
         console.print(shown, highlight=False)
     return reaches
-
-
-def plan_notes(study: ExpandedStudy, jobs: Sequence[Job]) -> dict[str, str]:
-    """The plan's rows on a study, by name."""
-    from harness.study.design import verdict_note
-
-    notes = {"verdicts": verdict_note(study), "reused": reuse_notice(study, jobs)}
-    return {name: text for name, text in notes.items() if text}
-
-
-def reuse_notice(study: ExpandedStudy, jobs: Sequence[Job]) -> str:
-    """How many runs are taken from the folder that the study reuses; "" if it reuses none."""
-    taken = sum(is_done(job, study.cached) and not is_done(job, study.own) for job in jobs)
-    return f"{taken} runs taken from {study.reuse}" if study.reuse else ""
 
 
 def report_study(study: ExpandedStudy, overrides: Sequence[str], console: Console) -> None:
@@ -235,15 +212,14 @@ def ended_notice(study: ExpandedStudy) -> str:
     ends = {e.run_id: end for e in study.entries if (end := ended_step(study, e)) is not None}
     if not ends:
         return ""
-    count = (
-        f"{len(ends)} of {len({entry.run_id for entry in study.entries})} runs, the first at step {min(ends.values())}"
-    )
+    runs = len({entry.run_id for entry in study.entries})
+    count = f"{len(ends)} of {runs} runs, the first at step {min(ends.values())}"
     return f"rl.stop_at ended {count}: they are missing beyond, and each arm is analysed up to its first end."
 
 
 def unfinished_notice(study: ExpandedStudy) -> str:
     """The first line of a half-finished study's report; "" if the study is finished."""
-    runs = [job for job in expand_to_jobs(study.entries, {}) if not job.is_base]
+    runs = [job for job in study.jobs if not job.is_base]
     missing = sum(not is_done(job, study.cached) for job in runs)
     return f"{missing} of {len(runs)} runs are not done: this covers what was measured so far." if missing else ""
 

@@ -1,7 +1,6 @@
 """A study: arms x seeds x budgets, expanded into runs and jobs, and what of them is done."""
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +14,7 @@ from harness.config.schema.study import Overrides
 from harness.core.errors import UserError
 from harness.launch.jobs import Job
 from harness.run.remaining import remaining_work
-from harness.study.cached_results import (
-    EMPTY,
-    CachedResults,
-    RunLabels,
-    read_cached_results,
-    read_reused_results,
-)
+from harness.study.cached_results import EMPTY, CachedResults, RunLabels, read_cached_results, read_reused_results
 from harness.study.size import limited_run, limited_study
 
 # What configs/study.yaml adds to configs/train.yaml.
@@ -80,6 +73,15 @@ class ExpandedStudy:
         """Its own results, and those that it reuses."""
         return self.reused | self.own
 
+    @cached_property
+    def jobs(self) -> list[Job]:
+        """As `expand_to_jobs` gives them."""
+        return expand_to_jobs(self.entries, {"study": self.config.name})
+
+    def pending(self) -> list[Job]:
+        """Those of `jobs` that are to be done now."""
+        return pending_jobs(self.jobs, self.cached)
+
 
 def expand(compose: Compose, overrides: Sequence[str]) -> ExpandedStudy:
     """Arms x base seeds x seeds. `compose(overrides)` gives the container of configs/study.yaml; the user's overrides
@@ -105,8 +107,11 @@ def _expanded(compose: Compose, overrides: Sequence[str]) -> tuple[StudyConfig, 
     entries = []
     for arm in study.arms:
         for changes in study.variants(arm):
-            with _naming_arm(arm):
+            try:
                 composed = compose([*overrides, *changes])
+            except UserError as error:
+                thing, reason, fix = error.args
+                raise UserError(f"study.arms.{arm}: {thing}", reason, fix) from None
             container = {key: value for key, value in composed.items() if key not in STUDY_KEYS}
             for base_seed, seed in _replicates(study):
                 base = {**container["base"], "seed": base_seed}
@@ -156,16 +161,6 @@ def _check_one_arm_a_run(entries: Iterable[Entry]) -> None:
                 "leave one out; to compare lengths, give the longer rl.steps alone: every budget before is in it",
             )
         arms[entry.run_id] = entry.arm
-
-
-@contextmanager
-def _naming_arm(arm: str) -> Generator[None]:
-    """An override that cannot be applied says in which arm it stands."""
-    try:
-        yield
-    except UserError as error:
-        thing, reason, fix = error.args
-        raise UserError(f"study.arms.{arm}: {thing}", reason, fix) from None
 
 
 def _replicates(study: StudyConfig) -> list[tuple[int, int]]:
@@ -220,7 +215,8 @@ def is_done(job: Job, cached: CachedResults = EMPTY) -> bool:
     work = remaining_work(job)
     if work.is_empty:
         return True
-    within = {step for step in job.budgets if step <= cached.ends.get(job.run_id, step)}
+    end = cached.end(job.run_id)
+    within = {step for step in job.budgets if end is None or step <= end}
     is_cached = not job.is_base and within <= cached.steps(job.run_id, evaluation_id(parse(job.run)))
     return is_cached and not work.only_mends
 

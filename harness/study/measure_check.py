@@ -1,4 +1,5 @@
-"""The registered measure, checked against the study before anything is spent."""
+"""The registered measure, checked against the study before anything is spent, and against what its bases can reach
+before any RL is."""
 
 import re
 from collections.abc import Sequence
@@ -6,13 +7,15 @@ from dataclasses import replace
 
 from harness.analysis.data.difficulty_times import FEWEST_DIFFICULTIES, is_difficulty
 from harness.config.roles import cells_there, roles_of
-from harness.config.schema import Config
+from harness.config.schema import Config, StudyConfig
 from harness.config.schema.study import DIFFICULTY_EXPONENT, MeasureTerm
 from harness.core.errors import UserError, nearest
 from harness.run.evaluations import evaluation_suite
 from harness.study.expand import Entry, ExpandedStudy
+from harness.study.reach import Reach, cell_names, out_of_reach
 
 COUNTED = re.compile(r"(pass_all|pass|majority)_at_(\d+)")
+MOST_OUT_OF_REACH = 0.25  # of a primary measure's cells
 
 
 def require_measurable(study: ExpandedStudy) -> None:
@@ -62,12 +65,38 @@ def _cells(config: Config) -> list[tuple[str, str, int | str, str]]:
 
 
 def _require_samples(metric: str, arm: str, config: Config) -> None:
-    counted = COUNTED.fullmatch(metric)
+    counted, asked = COUNTED.fullmatch(metric), config.evaluation
     if counted is None:
         return
-    kind, k, asked = counted[1], int(counted[2]), config.evaluation
-    possible = range(1, asked.samples + 1) if kind == "pass_all" else asked.ks
-    if k not in possible:
-        what = f"evaluation.samples={asked.samples}" if kind == "pass_all" else f"evaluation.ks={list(asked.ks)}"
+    if counted[1] == "pass_all":
+        possible, what = range(1, asked.samples + 1), f"evaluation.samples={asked.samples}"
+    else:
+        possible, what = asked.ks, f"evaluation.ks={list(asked.ks)}"
+    if int(counted[2]) not in possible:
         thing = f"study.registered.measure: metric {metric}"
         raise UserError(thing, f"arm {arm} has {what}", "choose another K, or set it")
+
+
+def may_be_refused(study: StudyConfig) -> bool:
+    """Whether a study's bases decide if its RL runs at all."""
+    return study.registered is not None and not study.accept_out_of_reach
+
+
+def refuse_out_of_reach(study: StudyConfig, reaches: Sequence[Reach]) -> None:
+    """Raises UserError for a registered primary measure with more than a quarter of its cells out of reach."""
+    registered = study.registered
+    if registered is None or not may_be_refused(study):
+        return
+    role = registered.primary_role
+    for reach in reaches:
+        cells = reach.of_first_arm(role)
+        dead = out_of_reach(cells)
+        if len(dead) > MOST_OUT_OF_REACH * len(cells):
+            tasks = f"{role} tasks" if role else "all tasks"
+            raise UserError(
+                f"study {study.name}: {len(dead)} of {len(cells)} cells of its primary measure ({tasks})",
+                f"out of reach: the base ({reach.policy}) got none of their completions right, so that no arm can gain "
+                f"there. They are {cell_names(dead)}",
+                "lower tasks.difficulties, choose other tasks, or pretrain further (base.steps); "
+                "study.accept_out_of_reach=true runs it as it is",
+            )

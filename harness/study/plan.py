@@ -1,21 +1,37 @@
 """What a launch would do: jobs, weights, tokens, FLOPs, time and disk, before any of it is spent."""
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
+import torch
 from rich.table import Table as RichTable
+from torch.utils.benchmark import Timer
 
+from envs.registry import select
+from harness.analysis.data.options import default_options
 from harness.analysis.stats.formatting import format_hours, format_power
+from harness.analysis.verdict.design import Design, reachable_verdicts
 from harness.config.identity import base_id
 from harness.config.parse import parse
+from harness.config.roles import roles_of
 from harness.config.schema import Config, LocalConfig, StackedConfig
+from harness.core.seeding import keys
+from harness.core.types import SampleRequest
+from harness.evaluate import small_cells
 from harness.launch.jobs import Job
 from harness.launch.local import cores
+from harness.policy.backends.backend import choose_backend
+from harness.policy.transformer import Transformer, parameter_count
+from harness.run.evaluations import evaluation_suite
+from harness.run.job import backend_of, device_of
 from harness.run.remaining import remaining_work
+from harness.study.expand import Entry, ExpandedStudy, is_done
 from harness.study.requirements import least_memory_gb, memory_here_gb
+from harness.train.algorithms import flops_per_token
+from harness.train.pretrain import corpus_of, document_shares, draw_documents
 
 BYTES_PER_WEIGHT = 4
 OVERHEAD_FACTOR = 1.7  # run time over that of model passes (quickstart): problems, verifying, files, other processes
@@ -44,13 +60,6 @@ class Rates:
 
 def measured_rates(config: Config) -> Rates:
     """Of this policy here, from a probe of half a second."""
-    import torch
-    from torch.utils.benchmark import Timer
-
-    from harness.core.seeding import keys
-    from harness.core.types import SampleRequest
-    from harness.policy.transformer import Transformer, parameter_count
-    from harness.run.job import backend_of, device_of
 
     def seconds(work: Callable[[], object]) -> float:
         return min(Timer("work()", globals={"work": work}, num_threads=1).blocked_autorange(min_run_time=0.25).times)
@@ -69,10 +78,6 @@ def measured_rates(config: Config) -> Rates:
 
 def cost(job: Job, rates: Rates) -> Cost:
     """What a job still takes, at these rates."""
-    from envs.registry import select
-    from harness.policy.transformer import parameter_count
-    from harness.train.algorithms import flops_per_token
-
     config, work = parse(job.run), remaining_work(job)
     n, weights = parameter_count(config.model, embedding=False), parameter_count(config.model) * BYTES_PER_WEIGHT
     if job.run_id == base_id(config):
@@ -90,23 +95,19 @@ def cost(job: Job, rates: Rates) -> Cost:
     scored = answered * sum(prompt + answer + (budget or 0) for budget in config.evaluated_thinking)
     drawn = answered * sum(prompt / k + answer + (budget or 0) for budget in config.evaluated_thinking)
     if config.objective == "pretraining":
-        tokens = _document_tokens(config, work.steps)
-        seconds = OVERHEAD_FACTOR * n * (2 * drawn / rates.sampling + 6 * tokens / rates.update)
-        return Cost(tokens, 6 * n * tokens, 2 * n * scored, seconds, weights * (budgets + 6))
-    rows = float(work.steps * config.rl.problems * g)
-    tokens = rows * (prompt + answer + thinking)
-    computed = rows * (prompt / g + answer + thinking)  # a group has one prompt
-    per_token = flops_per_token(config)
-    seconds = (
-        OVERHEAD_FACTOR * n * (2 * (computed + drawn) / rates.sampling + (per_token - 2) * computed / rates.update)
-    )
+        tokens, per_token = _document_tokens(config, work.steps), 6.0
+        updated = per_token * tokens
+    else:
+        rows, per_token = float(work.steps * config.rl.problems * g), flops_per_token(config)
+        tokens = rows * (prompt + answer + thinking)
+        computed = rows * (prompt / g + answer + thinking)  # a group has one prompt
+        drawn, updated = drawn + computed, (per_token - 2) * computed
+    seconds = OVERHEAD_FACTOR * n * (2 * drawn / rates.sampling + updated / rates.update)
     return Cost(tokens, per_token * n * tokens, 2 * n * scored, seconds, weights * (budgets + 6))
 
 
 def _document_tokens(config: Config, steps: int) -> float:
     """Of so many steps of pretraining, from the lengths of a few documents."""
-    from harness.train.pretrain import corpus_of, document_shares, draw_documents
-
     corpus = corpus_of(config.base)
     shares = document_shares(config.base, corpus)
     shares["label_noise"] = 0.0
@@ -114,14 +115,8 @@ def _document_tokens(config: Config, steps: int) -> float:
     return steps * config.base.documents * sum(map(len, some)) / len(some)
 
 
-def plan_table(
-    jobs: Sequence[Job], pending: Sequence[Job], parallel: int, notes: Mapping[str, str] = MappingProxyType({})
-) -> RichTable:
+def plan_table(jobs: Sequence[Job], pending: Sequence[Job], parallel: int, notes: Mapping[str, str]) -> RichTable:
     """The derived numbers that a launch starts with; notes: more rows, by name."""
-    from harness.policy.backends.backend import choose_backend
-    from harness.policy.transformer import parameter_count
-    from harness.run.job import device_of
-
     config = parse(jobs[0].run)
     rates = measured_rates(config)
     costs = [cost(job, rates) for job in pending]
@@ -161,10 +156,48 @@ def format_gb(gb: float) -> str:
 
 def few_problems(config: Config, most: int = 4) -> str:
     """Which tasks and difficulties have fewer held-out problems than asked; "" if none has."""
-    from harness.evaluate import small_cells
-    from harness.run.evaluations import evaluation_suite
-
     small = small_cells(evaluation_suite(config), config.evaluation.problems)
     named = list(dict.fromkeys(f"{cell.task} {cell.difficulty}: {len(cell.problems)}" for cell in small))
     more = f" and {len(named) - most} more" if len(named) > most else ""
     return f"{', '.join(named[:most])}{more} (of {config.evaluation.problems} asked)" if named else ""
+
+
+def plan_notes(study: ExpandedStudy) -> dict[str, str]:
+    """The plan's rows on a study, by name."""
+    notes = {"verdicts": verdict_note(study), "reused": reuse_notice(study)}
+    return {name: text for name, text in notes.items() if text}
+
+
+def reuse_notice(study: ExpandedStudy) -> str:
+    """How many runs are taken from the folder that the study reuses; "" if it reuses none."""
+    taken = sum(is_done(job, study.cached) and not is_done(job, study.own) for job in study.jobs)
+    return f"{taken} runs taken from {study.reuse}" if study.reuse else ""
+
+
+def verdict_note(study: ExpandedStudy) -> str:
+    """Which verdicts the first arm that trains can reach by its size, in lines; "" where no arm trains."""
+    trained = [entry for entry in study.entries if entry.config.objective != "frozen"]
+    alike = [entry for entry in trained if (entry.arm, entry.overrides) == (trained[0].arm, trained[0].overrides)]
+    if not alike:
+        return ""
+    return "\n".join(reachable_verdicts(design_of(alike), default_options(**study.config.analysis)))
+
+
+def design_of(entries: Sequence[Entry]) -> Design:
+    """Of runs that differ in seeds alone. Decades are of steps, which cost about the same each."""
+    config = entries[0].config
+    above = [step for step in config.budget_steps() if step > 0]
+    window = [step for step in above if step >= 2 * config.trained_schedule.warmup]
+    window = window if len(window) > 1 else above  # as tables.warmup_x does
+    role_and_task = roles_of(config)
+    completions = {"verified": 0, "unverified": 0}
+    for cell in evaluation_suite(config):
+        role, _ = role_and_task(cell.task, cell.difficulty)
+        completions[role] += len(cell.problems) * config.evaluation.samples
+    return Design(
+        replicates=len(entries),
+        bases=len({entry.replicate[0] for entry in entries}),
+        budgets=len(window),
+        decades=math.log10(window[-1] / window[0]),
+        completions={role: count for role, count in completions.items() if count},
+    )

@@ -21,14 +21,11 @@ SECONDS_BETWEEN_PLAIN_LINES = 15.0
 
 def progress_summary(row: Mapping[str, Any]) -> str:
     """The numbers of a row to show: accuracy and share of zero-advantage groups in RL, loss in pretraining."""
-    parts = []
     if "train/accuracy" in row:
-        parts.append(f"training accuracy {row['train/accuracy']:.3f}")
-        parts.append(f"zero-advantage {row['train/zero_advantage_groups']:.0%}")
-        parts.append(f"{row['perf/tokens_per_s'] / 1000:.0f}k tokens/s")
-    elif "train/loss" in row:
-        parts.append(f"loss {row['train/loss']:.3f}")
-    return "  ".join(parts)
+        accuracy, silent = row["train/accuracy"], row["train/zero_advantage_groups"]
+        speed = row["perf/tokens_per_s"] / 1000
+        return f"training accuracy {accuracy:.3f}  zero-advantage {silent:.0%}  {speed:.0f}k tokens/s"
+    return f"loss {row['train/loss']:.3f}" if "train/loss" in row else ""
 
 
 def job_name(job: Job) -> str:
@@ -100,10 +97,11 @@ class ProgressView:
         if not self.live and (always or now - self.printed > SECONDS_BETWEEN_PLAIN_LINES):
             self.printed = now
             share = f"{done / max(self.total, 1):4.0%}"
-            self.console.print(f"{share}  {line}{self._time_left(*self.first, done, now)}", highlight=False)
+            self.console.print(f"{share}  {line}{self._time_left(done, now)}", highlight=False)
 
-    def _time_left(self, began: float, before: int, done: int, now: float) -> str:
+    def _time_left(self, done: int, now: float) -> str:
         """The time left at the pace since the first row; nothing before that pace has been measured for a while."""
+        began, before = self.first or (now, done)
         elapsed, steps = now - began, done - before
         if elapsed < SECONDS_BETWEEN_PLAIN_LINES or steps <= 0 or done >= self.total:
             return ""

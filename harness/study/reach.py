@@ -8,11 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
+from rich.console import Group, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
+
 from harness.analysis.stats.formatting import counted
 from harness.config.identity import base_id, evaluation_id
 from harness.config.roles import roles_of
-from harness.config.schema import Config, StudyConfig
-from harness.core.errors import UserError
+from harness.config.schema import Config
 from harness.core.files import read_json
 from harness.core.groups import signal_share
 from harness.core.seeding import keys
@@ -26,7 +29,8 @@ from harness.study.expand import Entry
 
 PROBE_PROBLEMS, PROBE_SAMPLES = 16, 4  # of each cell, all bases together: about what one run's evaluation takes
 SOLVED = 0.95
-MOST_OUT_OF_REACH = 0.25  # of a primary measure's cells
+MOST_NAMED = 3  # of the bases that are not pretrained yet
+STYLES = {"out of reach": "red", "solved": "green", "within reach": ""}
 
 
 class CellName(NamedTuple):
@@ -184,9 +188,9 @@ def _probe(entries: Sequence[Entry], bases: Sequence[Config]) -> list[CellReach]
     load_weights([folder.weights for folder in sources], state.policy, bases[0].base.steps)
     some = [cells[i] for i in by_thinking]
     results = evaluate(state.backend, state.policy, some, settings, keys("evaluation", seeds, 0))
-    rows = [(i, cell_row(result, settings.ks)) for own in results for i, result in zip(by_thinking, own)]
-    in_order = sorted(rows, key=lambda pair: pair[0])  # of the arms, the first of which is the study's
-    return _pooled(count for i, row in in_order for count in _counts(owners[i], [row]))
+    of_cell = dict(zip(by_thinking, zip(*results)))  # each cell's, of every base
+    in_order = ((owners[i], [cell_row(each, settings.ks) for each in of_cell[i]]) for i in range(len(cells)))
+    return _pooled(count for owner, rows in in_order for count in _counts(owner, rows))
 
 
 def out_of_reach(cells: Iterable[CellReach]) -> list[CellReach]:
@@ -241,26 +245,46 @@ def spans(numbers: Iterable[int]) -> str:
     return ", ".join(f"{row[0]} to {row[-1]}" if len(row) > 2 else ", ".join(map(str, row)) for row in rows)
 
 
-def may_be_refused(study: StudyConfig) -> bool:
-    """Whether a study's bases decide if its RL runs at all."""
-    return study.registered is not None and not study.accept_out_of_reach
+def reach_tables(reaches: Sequence[Reach]) -> Iterator[RenderableType]:
+    """A table of each reach that is known, and a line on all of which no base is pretrained yet."""
+    yield from (reach_table(reach) for reach in reaches if reach.cells)
+    if unknown := [reach for reach in reaches if not reach.cells]:
+        names = [reach.policy for reach in unknown]
+        of = ", ".join(names) if len(names) <= MOST_NAMED else f"{len(names)} kinds of base"
+        yield Text(f"reach of {of}: unknown, {unknown[0].source}; a launch shows it once it is", style="yellow")
 
 
-def refuse_out_of_reach(study: StudyConfig, reaches: Sequence[Reach]) -> None:
-    """Raises UserError for a registered primary measure with more than a quarter of its cells out of reach."""
-    registered = study.registered
-    if registered is None or not may_be_refused(study):
-        return
-    role = registered.primary_role
-    for reach in reaches:
-        cells = reach.of_first_arm(role)
-        dead = out_of_reach(cells)
-        if len(dead) > MOST_OUT_OF_REACH * len(cells):
-            tasks = f"{role} tasks" if role else "all tasks"
-            raise UserError(
-                f"study {study.name}: {len(dead)} of {len(cells)} cells of its primary measure ({tasks})",
-                f"out of reach: the base ({reach.policy}) got none of their completions right, so that no arm can gain "
-                f"there. They are {cell_names(dead)}",
-                "lower tasks.difficulties, choose other tasks, or pretrain further (base.steps); "
-                "study.accept_out_of_reach=true runs it as it is",
-            )
+def reach_table(reach: Reach) -> RenderableType:
+    """Success before RL by difficulty, below a verified task the share of its groups that will carry signal, and in
+    words what is out of reach and what is solved."""
+    fewest, most = (f(cell.completions for cell in reach.cells) for f in (min, max))
+    counted = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    title = f"success before RL of {reach.policy} ({reach.source}; {counted} completions a cell)"
+    table = RichTable(box=None, padding=(0, 1), pad_edge=False)
+    difficulties = sorted({cell.name.difficulty for cell in reach.cells})
+    table.add_column("difficulty")
+    for difficulty in difficulties:
+        table.add_column(str(difficulty), justify="right")
+    for label, by_difficulty in _by_task(reach):
+        cells = [by_difficulty.get(difficulty) for difficulty in difficulties]
+        table.add_row(label, *(_success(cell) for cell in cells))
+        if any(cell and cell.role == "verified" for cell in cells):
+            shares = ("" if c is None else f"{signal_share(c.success, reach.group_size):.0%}" for c in cells)
+            table.add_row("  groups with signal", *shares, style="dim")
+    return Group(Text(title), table, *(Text(sentence) for sentence in reach_sentences(reach)))
+
+
+def _by_task(reach: Reach) -> Iterator[tuple[str, dict[int, CellReach]]]:
+    rows: dict[str, dict[int, CellReach]] = {}
+    for cell in reach.cells:
+        setting = f", {cell.name.setting}" if cell.name.setting else ""
+        label = f"{cell.name.task}{setting}" + (" (unverified)" if cell.role == "unverified" else "")
+        rows.setdefault(label, {})[cell.name.difficulty] = cell
+    yield from rows.items()
+
+
+def _success(cell: CellReach | None) -> Text:
+    if cell is None:
+        return Text("")
+    text = f"{cell.success:.2f}".removeprefix("0") if cell.success >= 0.01 else "<.01"
+    return Text(text if cell.correct else "0", style=STYLES[cell.state])

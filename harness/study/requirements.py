@@ -5,12 +5,16 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from harness.config.parse import parse
 from harness.config.schema import Config
 from harness.core.errors import UserError
 from harness.launch.jobs import Job
 from harness.launch.launch import max_parallel_jobs
 from harness.launch.local import free_memory_gb
+from harness.policy.transformer import parameter_count
+from harness.run.job import device_of
 
 BYTES = 4  # of a number; weights and what the optimizer keeps are fp32 whatever the precision
 MEASURED_BF16 = "1.6 to 3.7 times slower than in fp32, measured on an AMD EPYC with AVX-512"
@@ -33,8 +37,6 @@ def require_writable(out: str | Path) -> None:
 
 def least_memory_gb(config: Config) -> float:
     """Of one run, or one stack of runs: weights, gradients and optimizer alone, without activations."""
-    from harness.policy.transformer import parameter_count
-
     learners = 1 + (config.algo.critic is not None)
     frozen = (config.algo.kl != "none") + (config.reward.model is not None)
     lagging = config.rl.off_policy_steps + 2 if config.rl.off_policy_steps else 0
@@ -45,13 +47,9 @@ def least_memory_gb(config: Config) -> float:
 
 def memory_here_gb(config: Config) -> float | None:
     """Memory of the device that jobs compute on; None where they run on other machines than this one."""
-    from harness.run.job import device_of
-
     if config.launcher.name not in ("local", "stacked"):
         return None
     if device_of(config).type == "cuda":
-        import torch
-
         return torch.cuda.mem_get_info()[1] / 2**30
     return free_memory_gb()
 
@@ -78,16 +76,12 @@ def require_memory(jobs: Sequence[Job]) -> None:
 
 def has_amx() -> bool:
     """Whether this CPU multiplies bfloat16 by tiles, as Intel's do from Sapphire Rapids on."""
-    import torch
-
     return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def require_fast_precision(jobs: Sequence[Job]) -> None:
     """Raises UserError where a job of `jobs` would compute in bf16 on this machine's CPU and it has no AMX, unless the
     job names its backend."""
-    from harness.run.job import device_of
-
     for config in (parse(job.run) for job in jobs):
         is_here = config.launcher.name in ("local", "stacked")
         if config.precision != "bf16" or config.backend != "auto" or not is_here:

@@ -15,11 +15,10 @@ from rich.markup import escape
 from harness.config.compose import Composer
 from harness.config.hints import from_validation
 from harness.core.errors import UserError, nearest
-from harness.study.expand import ExpandedStudy, expand, expand_to_jobs, pending_jobs
+from harness.study.expand import ExpandedStudy, expand
 
-Act = Callable[
-    [ExpandedStudy, Sequence[str], Console], None
-]  # what to do with a study, given its overrides and where to print
+# What to do with a study, given its overrides and where to print.
+Act = Callable[[ExpandedStudy, Sequence[str], Console], None]
 KILLED = 128  # and the signal: the exit status of a process that one ended, as of a shell
 WIDTH = 100  # of lines in a log
 
@@ -74,8 +73,7 @@ def _is_unfinished(compose: Composer, overrides: Sequence[str]) -> bool:
         study = expand(compose, overrides)
     except (UserError, ValidationError):
         return True  # whoever runs it says what is wrong
-    jobs = expand_to_jobs(study.entries, {})
-    return bool(pending_jobs(jobs, study.cached)) or not (study.folder / "report.html").is_file()
+    return bool(study.pending()) or not (study.folder / "report.html").is_file()
 
 
 def run_each(

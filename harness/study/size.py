@@ -1,11 +1,12 @@
 """A study made smaller, for a trial: upper limits of its settings, whichever of its arms set them."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from harness.config.schema import StudyConfig, StudySize
-from harness.config.schema.study import Measure, MeasureTerm, Preregistration
+from harness.config.schema.study import Preregistration
 from harness.core.errors import UserError
 
 
@@ -60,19 +61,12 @@ def _limited_registered(registered: Preregistration, at_most: Mapping[str, Any])
     """With its measure at no step after the last, of no more samples than are drawn."""
     if registered.measure is None:
         return registered
-    last, samples = at_most.get("rl", {}).get("steps"), at_most.get("evaluation", {}).get("samples")
-    return replace(registered, measure=_measure_until(_measure_of(registered.measure, samples), last))
-
-
-def _measure_of(measure: Measure, samples: int | None) -> Measure:
-    kind, at, k = measure.metric.rpartition("_at_")
-    if samples is None or kind not in ("pass", "pass_all"):
-        return measure
-    return replace(measure, metric=f"{kind}{at}{min(int(k), samples)}")
-
-
-def _measure_until(measure: Measure, last: int | None) -> Measure:
-    def term(each: MeasureTerm) -> MeasureTerm:
-        return each if last is None or isinstance(each.at, str) else replace(each, at=min(each.at, last))
-
-    return replace(measure, terms=tuple(map(term, measure.terms)), per=tuple(map(term, measure.per)))
+    last = at_most.get("rl", {}).get("steps", math.inf)
+    samples = at_most.get("evaluation", {}).get("samples", math.inf)
+    measure, (kind, at, k) = registered.measure, registered.measure.metric.rpartition("_at_")
+    metric = f"{kind}{at}{min(int(k), samples)}" if kind in ("pass", "pass_all") else measure.metric
+    terms, per = (
+        tuple(term if isinstance(term.at, str) else replace(term, at=min(term.at, last)) for term in each)
+        for each in (measure.terms, measure.per)
+    )
+    return replace(registered, measure=replace(measure, metric=metric, terms=terms, per=per))

@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from harness.config.parse import parse
 from harness.core.errors import headline
 from harness.launch.jobs import Job
 from harness.launch.launch import max_parallel_jobs
@@ -17,7 +16,7 @@ from harness.run.folder import RunFolder, run_folder
 from harness.run.lock import is_locked
 from harness.run.remaining import reached_step
 from harness.study.cached_results import EMPTY, CachedResults
-from harness.study.expand import is_done, pending_jobs
+from harness.study.expand import ExpandedStudy, is_done
 from harness.study.plan import cost, measured_rates
 from harness.study.progress import job_name
 
@@ -42,19 +41,23 @@ def _error(folder: RunFolder) -> str:
     return headline(path.read_text()) if path.is_file() else str(folder.status().get("error", ""))
 
 
-def status_table(jobs: Sequence[Job], cached: CachedResults = EMPTY) -> RichTable:
-    """One line a job, and in the title the counts and the time left at the speed measured now."""
-    pending = {job.run_id for job in pending_jobs(jobs, cached)}
-    states = [(job, *job_state(job, cached)) for job in jobs]
-    # A base is pending only where a run needs it: what is listed as to do is what a launch does.
-    states = [
-        (job, state if state == "done" or job.run_id in pending else "not needed", step, error)
-        for job, state, step, error in states
-    ]
+def study_states(study: ExpandedStudy) -> tuple[str, list[tuple[Job, str, int, str]]]:
+    """The counts of states in a line, and of each job what `job_state` says. A base that no run needs is "not needed":
+    what is listed as to do is what a launch does."""
+    pending = {job.run_id for job in study.pending()}
+    states = []
+    for job in study.jobs:
+        state, step, error = job_state(job, study.cached)
+        states.append((job, state if state == "done" or job.run_id in pending else "not needed", step, error))
     counts = Counter(state for _, state, _, _ in states)
-    title = ", ".join(f"{n} {state}" for state, n in counts.items())
-    if left := [job for job in jobs if job.run_id in pending]:
-        config = parse(jobs[0].run)
+    return ", ".join(f"{n} {state}" for state, n in counts.items()), states
+
+
+def status_table(study: ExpandedStudy) -> RichTable:
+    """One line a job, and in the title the counts and the time left at the speed measured now."""
+    title, states = study_states(study)
+    if left := study.pending():
+        config = study.entries[0].config
         rates = measured_rates(config)
         seconds = sum(cost(job, rates).seconds for job in left) / max_parallel_jobs(config.launcher, len(left))
         title += f"; about {seconds / 60:.1f} min left"

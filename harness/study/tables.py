@@ -4,9 +4,11 @@ import os
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import polars as pl
 from pydantic import TypeAdapter
 
 from harness.config.identity import SCHEMA_VERSION, base_id, code_version, evaluation_id
@@ -14,21 +16,18 @@ from harness.config.roles import phases_of, roles_of
 from harness.config.schema import Config, StudyConfig
 from harness.core.errors import UserError
 from harness.core.files import is_intact, read_json, remove_unfinished
+from harness.policy.transformer import parameter_count
+from harness.run.checkpoint import read_meta, step_folder
 from harness.run.folder import run_folder
 from harness.run.tracker import check_metrics, read_metrics
 from harness.study.cached_results import BASE_COLUMNS, PROVENANCE_COLUMNS, Scores
 from harness.study.expand import Entry, ExpandedStudy
 from harness.study.table_files import TABLES, write_table_files
 
-if TYPE_CHECKING:
-    import polars as pl
 
-
-def warmup_x(study: ExpandedStudy, table: "pl.DataFrame") -> float:
+def warmup_x(study: ExpandedStudy, table: pl.DataFrame) -> float:
     """Where learning-rate warm-up ends on the study's axis: the mean spend of a step times the warm-up's steps. 0 where
     an arm has no two budgets yet in the window, which begins at twice that."""
-    import polars as pl
-
     warmup = max(entry.config.trained_schedule.warmup for entry in study.entries)
     spent = table.filter(pl.col("step") > 0)
     if spent.is_empty():
@@ -41,9 +40,6 @@ def warmup_x(study: ExpandedStudy, table: "pl.DataFrame") -> float:
 
 
 def _base_columns(study: ExpandedStudy, entry: Entry) -> Mapping[str, Any]:
-    from harness.policy.transformer import parameter_count
-    from harness.run.checkpoint import read_meta, step_folder
-
     config = entry.config
     base = run_folder(config.out, base_id(config))
     meta = read_meta(step_folder(base.budgets, config.base.steps)) or {}
@@ -85,7 +81,7 @@ def ended_step(study: ExpandedStudy, entry: Entry) -> int | None:
     if entry.config.objective == "frozen":
         return None
     end = run_folder(entry.config.out, entry.run_id).end
-    return study.cached.ends.get(entry.run_id) if end is None else end
+    return study.cached.end(entry.run_id) if end is None else end
 
 
 def _last_step(study: ExpandedStudy, entry: Entry) -> int | None:
@@ -102,16 +98,6 @@ def _reference_entries(study: ExpandedStudy) -> list[Entry]:
     return [entry for entry in study.entries if entry.arm == first]
 
 
-def _axes(
-    entry: Entry, reference: Mapping[tuple, dict[int, Scores]], step: int, spent: dict[str, Any]
-) -> dict[str, Any] | None:
-    """Budget axes of a row. A frozen run spends nothing: it stands at the budgets of the run that it is compared with,
-    the first arm's of the same replicate; None where that run has not come so far."""
-    if entry.config.objective == "frozen" and step > 0:
-        return reference.get(entry.replicate, {}).get(step, {}).get("spent")
-    return spent
-
-
 def _of_sequence(config: Config, row: Mapping[str, Any], step: int) -> dict[str, Any]:
     """phase: the number of the phase that trains the task, from 1, None for one that none trains, or not at this
     difficulty; phases_ended: how many have ended at `step`. {} without a sequence."""
@@ -124,9 +110,10 @@ def _of_sequence(config: Config, row: Mapping[str, Any], step: int) -> dict[str,
 
 
 def _rows_of(
-    study: ExpandedStudy, entry: Entry, reference: Mapping[tuple, dict[int, Scores]]
+    study: ExpandedStudy, entry: Entry, reference: Mapping[tuple, dict[int, dict[str, Any]]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """A run's rows of the run table and of the problems table."""
+    """A run's rows of the run table and of the problems table. A frozen run spends nothing: it stands at the budgets of
+    the run that it is compared with, in `reference` (replicate -> step -> axes), as far as that has come."""
     config, rows, problems = entry.config, [], []
     role_and_task = roles_of(config)
     run = {"run_id": entry.run_id, "arm": entry.arm, "seed": config.seed}  # an identity takes a millisecond
@@ -137,7 +124,8 @@ def _rows_of(
     if (end := ended_step(study, entry)) is not None:
         labels["ended_step"] = end
     for step, content in _scores(study, entry).items():
-        axes = _axes(entry, reference, step, content["spent"])
+        stands_elsewhere = config.objective == "frozen" and step > 0
+        axes = reference.get(entry.replicate, {}).get(step) if stands_elsewhere else content["spent"]
         if axes is None:
             continue
         x = {"x": float(axes[study.config.axis])}
@@ -151,12 +139,10 @@ def _rows_of(
     return rows, problems
 
 
-def build_tables(study: ExpandedStudy) -> tuple["pl.DataFrame", "pl.DataFrame"]:
+def build_tables(study: ExpandedStudy) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The run table and the problems table of all that was measured so far; empty where nothing was."""
-    import polars as pl
-
     reference = {
-        e.replicate: {step: {"spent": content["spent"]} for step, content in _scores(study, e).items()}
+        e.replicate: {step: content["spent"] for step, content in _scores(study, e).items()}
         for e in _reference_entries(study)
     }
     tables: tuple[list[pl.DataFrame], list[pl.DataFrame]] = ([], [])
@@ -173,7 +159,7 @@ def runs_left_out(study: ExpandedStudy) -> set[str]:
     kept: dict[tuple[str, str], set[int]] = {}
     for entry in study.entries:
         kept.setdefault((entry.run_id, evaluation_id(entry.config)), set()).update(entry.budgets)
-    lost = [run_id for run_id in study.own.table if _scores_lie_nowhere_else(study, run_id, kept)]
+    lost = [run_id for run_id in study.own.runs if _scores_lie_nowhere_else(study, run_id, kept)]
     if lost:
         raise UserError(
             f"the tables in {study.folder} hold scores of {len(lost)} runs that this command does not include "
@@ -181,14 +167,14 @@ def runs_left_out(study: ExpandedStudy) -> set[str]:
             "new tables would lose them",
             "add their arms, seeds or budgets, evaluate as they did, or name another study: study.name=…",
         )
-    return study.own.table.keys() - {run_id for run_id, _ in kept}
+    return study.own.runs.keys() - {run_id for run_id, _ in kept}
 
 
 def _scores_lie_nowhere_else(
     study: ExpandedStudy, run_id: str, kept: Mapping[tuple[str, str], Collection[int]]
 ) -> bool:
     """Whether the study's tables alone hold scores of a run at steps that are not `kept` under its evaluation."""
-    which = study.own.evaluations[run_id]
+    which = study.own.runs[run_id].evaluation_id
     folder, asked = run_folder(study.entries[0].config.out, run_id), kept.get((run_id, which), ())
     left_out = study.own.steps(run_id, which).difference(asked)
     return any(not is_intact(folder.evaluation(which, step)) for step in left_out)
@@ -220,8 +206,6 @@ def write_tables(study: ExpandedStudy) -> Path:
 
 def report_context(study: ExpandedStudy, overrides: Sequence[str]) -> dict[str, Any]:
     """What the report shows beside the numbers: question, command, versions, and where the run folders lie."""
-    from importlib.metadata import version
-
     names = ("torch", "numpy", "gymnasium", "scipy", "polars")
     command = shlex.join(["python", "scripts/study.py", *overrides])
     runs = {e.run_id: run_folder(e.config.out, e.run_id).path for e in study.entries}

@@ -5,8 +5,6 @@ budgets and the table of runs, which the page takes every few seconds: a new mea
 """
 
 import json
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,9 +20,9 @@ from harness.core.errors import UserError
 from harness.launch.jobs import Job
 from harness.run.folder import run_folder
 from harness.run.tracker import read_metrics
-from harness.study.expand import ExpandedStudy, expand_to_jobs
+from harness.study.expand import ExpandedStudy
 from harness.study.progress import job_name
-from harness.study.status import job_state
+from harness.study.status import study_states
 from harness.study.tables import build_tables
 
 HOST = "127.0.0.1"
@@ -48,16 +46,15 @@ class Watcher:
 
     def __init__(self, study: ExpandedStudy):
         self.study = study
-        self.jobs = expand_to_jobs(study.entries, {"study": study.config.name})
         self._page: tuple[int, str] = (-1, "")
 
     def measured(self) -> int:
         """Scores that the study's runs have, each a run at a budget."""
-        folders = [run_folder(job.run["out"], job.run_id).path for job in self.jobs]
+        folders = [run_folder(job.run["out"], job.run_id).path for job in self.study.jobs]
         return sum(1 for folder in folders for _ in folder.glob("evaluations/*/step-*.json"))
 
     def state(self) -> str:
-        return json.dumps({"measured": self.measured(), "runs": runs_table(self.study, self.jobs)})
+        return json.dumps({"measured": self.measured(), "runs": runs_table(self.study)})
 
     def page(self) -> str:
         """The page as HTML; drawn again when there is a new measurement."""
@@ -68,7 +65,7 @@ class Watcher:
 
     def _drawn(self) -> str:
         study = self.study.config
-        runs = Section("runs", "Runs", f'<div class="followed">{runs_table(self.study, self.jobs)}</div>')
+        runs = Section("runs", "Runs", f'<div class="followed">{runs_table(self.study)}</div>')
         curves, axes = learning_curves(self.study)
         lead = paragraphs([study.question]) + SCRIPT % (SECONDS * 1000)
         page = render_page(f"{study.name}, as it runs", lead, [runs, curves], axes)
@@ -93,15 +90,13 @@ def learning_curves(study: ExpandedStudy) -> tuple[Section, list[Axis]]:
     return replace(section, html=shown or section.html), axes
 
 
-def runs_table(study: ExpandedStudy, jobs: Sequence[Job]) -> str:
+def runs_table(study: ExpandedStudy) -> str:
     """A line for each run: its state, step, last training accuracy and, if it failed, why."""
-    states = [(job, *job_state(job, study.cached)) for job in jobs]
+    caption, states = study_states(study)
     rows = [
         [job_name(job), state, f"{step}/{job.until}", _accuracy(job), error.strip()]
         for job, state, step, error in states
     ]
-    counts = Counter(state for _, state, _, _ in states)
-    caption = ", ".join(f"{n} {state}" for state, n in counts.items())
     return html_table(caption, ["run", "state", "step", "training accuracy", "error"], rows, text_columns=2)
 
 

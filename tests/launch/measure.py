@@ -58,16 +58,15 @@ def planning(seeds: int = 1_000) -> None:
 
     import harness.run.checkpoint  # noqa: F401  (torch is there whatever the number of jobs)
     from harness.config.compose import plain
-    from harness.study.expand import expand, expand_to_jobs, pending_jobs
+    from harness.study.expand import expand
     from harness.study.plan import plan_table
 
     asked = [f"study.seeds=[{','.join(map(str, range(seeds)))}]", "out=nowhere"]
     with initialize_config_module("configs", version_base="1.3"):
         start, before = time.process_time(), memory()
         study = expand(lambda overrides: plain(compose("study", list(overrides))), asked)
-        jobs = expand_to_jobs(study.entries, {"study": "none"})
-        plan_table(jobs, pending_jobs(jobs), 1)
-    took, n = time.process_time() - start, len(jobs)
+        plan_table(study.jobs, study.pending(), 1, {})
+    took, n = time.process_time() - start, len(study.jobs)
     print(f"planning {n:,} jobs: {1e3 * took / n:.0f} ms of CPU and {1e3 * (memory() - before) / n:.0f} kB a job")
 
 

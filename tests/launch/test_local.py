@@ -1,31 +1,26 @@
 """The local pool: no end of a worker loses another job, and nothing stays behind."""
 
-import os
+import json
 import signal
-import subprocess
-import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from harness.config.schema import LocalConfig
-from harness.launch.jobs import Job
 from harness.launch.launch import launch
 from harness.launch.local import THREAD_VARIABLES, concurrency, cores, kept_workers, process_env_vars
-from tests.launch.works import act
+from tests.launch import works
+from tests.launch.works import act, job
 
 
 def config(jobs=2, retries=0, grace=10.0, threads=1):
     return LocalConfig("local", jobs, threads, 0.1, retries, grace)
 
 
-def job(run_id, do="return", needs=(), **run):
-    return Job(run_id, {"do": do, **run}, until=7, needs=tuple(needs))
-
-
-def results(jobs, settings=None, on_progress=None):
-    return {result.job.run_id: result for result in launch(jobs, settings or config(), act, on_progress)}
+def results(jobs, settings=None, *on_progress):
+    return works.results(jobs, settings or config(), *on_progress)
 
 
 def alive(pid):
@@ -46,7 +41,7 @@ def gone(pid, seconds=10.0):
 
 def test_values_and_progress_come_back():
     rows = []
-    ended = results([job("a"), job("b")], on_progress=lambda job, row: rows.append((job.run_id, row)))
+    ended = results([job("a"), job("b")], None, lambda job, row: rows.append((job.run_id, row)))
     assert {run_id: result.status for run_id, result in ended.items()} == {"a": "done", "b": "done"}
     assert ended["a"].value["until"] == 7
     assert sorted(rows) == [("a", {"step": 7}), ("b", {"step": 7})]
@@ -94,13 +89,9 @@ def test_a_job_killed_once_is_run_again(tmp_path):
     assert (ended["a"].status, ended["a"].value, ended["a"].attempts) == ("done", "survived", 2)
 
 
-def test_no_more_jobs_run_at_once_than_asked(tmp_path):
-    ended = results([job(f"{i}") for i in range(12)], config(jobs=2))
-    assert 1 <= len({result.value["pid"] for result in ended.values()}) <= 2
-
-
-def test_no_worker_outlives_the_launch():
-    pids = {result.value["pid"] for result in results([job(f"{i}") for i in range(4)]).values()}
+def test_no_more_jobs_run_at_once_than_asked_and_no_worker_outlives_the_launch():
+    pids = {result.value["pid"] for result in results([job(f"{i}") for i in range(12)], config(jobs=2)).values()}
+    assert 1 <= len(pids) <= 2
     assert all(gone(pid) for pid in pids)
 
 
@@ -150,39 +141,20 @@ def test_gpus_are_dealt_out_one_a_worker(monkeypatch):
 
 # ---- stopping: the launching process is a real one, and gets real signals
 
-PARENT = """
-import sys
-from harness.launch.jobs import Job
-from harness.config.schema import LocalConfig
-from harness.launch.launch import launch
-from tests.launch.works import act
-from harness.core.signals import Stopped, raise_on_signals
-raise_on_signals()
-do, saved, grace = sys.argv[1:]
-jobs = [Job("runs", {"do": do, "saved": saved}, 1), Job("waits", {}, 1, needs=("runs",))]
-try:
-    for result in launch(jobs, LocalConfig("local", 1, 1, 0.1, 3, float(grace)), act,
-                         lambda job, row: print(row.get("ready"), row.get("child"), flush=True)):
-        print(result.job.run_id, result.status, result.error, flush=True)
-except Stopped as stopped:
-    print("status", stopped.status, flush=True)
-"""
 
-
-def start_parent(do, tmp_path, grace=20.0):
+@contextmanager
+def started(do, tmp_path, grace=20.0):
     """The launching process, once its job runs, and the ids of the worker and of the worker's child."""
-    command = [sys.executable, "-c", PARENT, do, str(tmp_path / "saved"), str(grace)]
-    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    ids = [int(word) for word in parent.stdout.readline().split() if word != "None"]
-    return parent, ids
+    jobs = [job("runs", do, saved=str(tmp_path / "saved")), job("waits", needs=["runs"])]
+    with works.launching(jobs, config(jobs=1, retries=3, grace=grace)) as parent:
+        yield parent, json.loads(parent.stdout.readline()).values()
 
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stop_is_passed_on_and_running_jobs_save(tmp_path, signum, status):
-    parent, ids = start_parent("save_when_stopped", tmp_path)
-    parent.send_signal(signum)
-    printed, _ = parent.communicate(timeout=30)
+    with started("save_when_stopped", tmp_path) as (parent, ids):
+        parent.send_signal(signum)
+        printed, _ = parent.communicate(timeout=30)
     assert (tmp_path / "saved").read_text() == "whole step"
     assert "runs cancelled stopped by SIGTERM" in printed
     assert "waits cancelled the launch was stopped" in printed
@@ -191,17 +163,16 @@ def test_a_stop_is_passed_on_and_running_jobs_save(tmp_path, signum, status):
 
 
 def test_a_job_that_does_not_stop_is_ended_with_its_children(tmp_path):
-    parent, ids = start_parent("deaf", tmp_path, grace=0.5)
-    parent.send_signal(signal.SIGTERM)
-    printed, _ = parent.communicate(timeout=30)
+    with started("deaf", tmp_path, grace=0.5) as (parent, ids):
+        parent.send_signal(signal.SIGTERM)
+        printed, _ = parent.communicate(timeout=30)
     assert "runs cancelled did not stop in its grace time" in printed
     assert len(ids) == 2
     assert all(gone(pid) for pid in ids)
 
 
 def test_when_the_launching_process_is_killed_its_workers_go_too(tmp_path):
-    parent, ids = start_parent("save_when_stopped", tmp_path)
-    os.kill(parent.pid, signal.SIGKILL)
-    parent.communicate(timeout=30)
-    assert gone(ids[0])
+    with started("save_when_stopped", tmp_path) as (parent, (worker,)):
+        parent.kill()
+    assert gone(worker)
     assert not (tmp_path / "saved").exists()

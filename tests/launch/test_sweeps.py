@@ -13,13 +13,11 @@ import pytest
 
 from harness.config.schema import LocalConfig, StudyConfig
 from harness.core.files import read_json
-from harness.launch.jobs import Job
 from harness.launch.launch import launch
 from harness.run.job import run_job
 from harness.run.tracker import read_metrics
 from harness.study.expand import Entry, ExpandedStudy
 from harness.study.tables import build_tables
-from tests.launch.works import act
 from tests.test_scripts import SETTINGS, runs_of, script
 from tests.toys import base_job, rl_job, silent, tiny
 from tests.wandb_files import wandb_runs_by_id
@@ -27,26 +25,6 @@ from tests.wandb_files import wandb_runs_by_id
 # A learning rate of 1e38 spoils the policy in its first update; the second step then has no sample of any probability.
 SPOILING = 1e38
 LOCAL = LocalConfig("local", 2, 1, 0.1, 1, 10.0)
-
-
-@pytest.mark.slow
-def test_of_200_jobs_ten_killed_and_five_raising_195_give_their_result_and_the_rest_say_why():
-    raising, doomed = {f"{i}" for i in range(7, 200, 40)}, {f"{i}" for i in range(0, 200, 20)}
-    jobs = [Job(f"{i}", {"do": "raise" if f"{i}" in raising else "report_and_sleep"}, until=i) for i in range(200)]
-    killed = set()
-
-    def kill_once(job, row):
-        if job.run_id in doomed - killed:
-            killed.add(job.run_id)
-            os.kill(row["pid"], signal.SIGKILL)
-
-    ended = {result.job.run_id: result for result in launch(jobs, LOCAL, act, kill_once)}
-    assert killed == doomed
-    assert {run_id for run_id, result in ended.items() if result.status == "failed"} == raising
-    assert all("planted in" in ended[run_id].error for run_id in raising)
-    done = {run_id: result.value for run_id, result in ended.items() if result.status == "done"}
-    assert done == {job.run_id: job.until for job in jobs if job.run_id not in raising}
-    assert {run_id for run_id, result in ended.items() if result.attempts == 2} == doomed
 
 
 @pytest.mark.slow

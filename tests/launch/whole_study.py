@@ -1,19 +1,16 @@
-"""A study of toys, run as a user runs it, for launchers to be compared by its tables."""
+"""A study of toys, run as a user runs it, for launches of it to be compared by what they leave."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import polars as pl
+from polars.testing import assert_frame_equal
 
+from harness.run.tracker import read_metrics
 from tests.test_scripts import ROOT, SETTINGS
 
-STUDY = [
-    "study=skills",
-    *(setting for setting in SETTINGS if not setting.startswith("rl.steps")),
-    "tracker=none",
-    "save.seconds=0.05",
-]
+STUDY = ["study=skills", *SETTINGS, "tracker=none", "save.seconds=0.05"]
 
 
 def command(out: Path, *settings: str) -> list[str]:
@@ -30,6 +27,21 @@ def study(out: Path, *settings: str) -> str:
 
 
 def table(out: Path, name: str) -> pl.DataFrame:
-    """`table` or `problems`, without what differs between two launches of the same."""
+    """`table` or `problems`, without times, and without the version: a commit made meanwhile is no concern here."""
     frame = pl.read_parquet(out / "studies" / "skills" / f"{name}.parquet")
     return frame.drop("seconds", "code_version", strict=False)
+
+
+def check_same(out: Path, whole: Path) -> None:
+    """That the tables are equal to the number."""
+    for name in ("table", "problems"):
+        assert_frame_equal(table(out, name), table(whole, name), check_exact=True)
+
+
+def metrics(out: Path) -> dict[str, list[dict]]:
+    """{run_id: rows of metrics.jsonl} without what is measured in seconds."""
+    timed = ("time/", "perf/", "compute/seconds")
+    return {
+        folder.name: [{k: v for k, v in row.items() if not k.startswith(timed)} for row in read_metrics(folder)]
+        for folder in (out / "runs").iterdir()
+    }

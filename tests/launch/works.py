@@ -1,6 +1,9 @@
-"""Work for the launch tests: what a job does is in its `run`."""
+"""Work for the launch tests: what a job does is in its `run`. And launches of it, here or by a process of their own."""
 
+import contextlib
+import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -8,14 +11,53 @@ import time
 from pathlib import Path
 
 from harness.core.errors import UserError
-from harness.core.signals import defer_signals
+from harness.core.signals import Stopped, defer_signals, raise_on_signals
+from harness.launch.jobs import Job
+from harness.launch.launch import launch
+
+
+def job(run_id, do="return", needs=(), until=7, **run):
+    return Job(run_id, {"do": do, **run}, until, needs=tuple(needs))
+
+
+def results(jobs, settings, *on_progress):
+    return {result.job.run_id: result for result in launch(jobs, settings, act, *on_progress)}
+
+
+def statuses(ended):
+    return {run_id: result.status for run_id, result in ended.items()}
+
+
+@contextlib.contextmanager
+def launching(jobs, settings):
+    """A launch in a process of its own, which prints each row of progress as JSON, each result, and how it ended."""
+    code, content = "from tests.launch.works import main; main()", pickle.dumps((jobs, settings)).hex()
+    process = subprocess.Popen([sys.executable, "-c", code, content], stdout=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def main():
+    raise_on_signals()
+    jobs, settings = pickle.loads(bytes.fromhex(sys.argv[1]))
+    try:
+        for result in launch(jobs, settings, act, lambda job, row: print(json.dumps(row), flush=True)):
+            print(result.job.run_id, result.status, result.error, flush=True)
+    except UserError as error:
+        print(error)
+    except Stopped as stopped:
+        print("status", stopped.status, flush=True)
 
 
 def act(job, report):
-    """Does what `run["do"]` names; leaves a mark of each start in the folder `run["dir"]` if there is one."""
+    """Calls the function below that `run["do"]` names; leaves a mark of each start in the folder `run["dir"]` if there
+    is one."""
     if folder := job.run.get("dir"):
         (Path(folder) / f"{job.run_id}.{time.time_ns()}").touch()
-    return ACTS[job.run.get("do", "return")](job, report)
+    return globals()[f"_{job.run.get('do', 'return')}"](job, report)
 
 
 def _return(job, report):
@@ -118,23 +160,3 @@ def _report_and_sleep(job, report):
     report({"pid": os.getpid()})
     time.sleep(0.1)
     return job.until
-
-
-ACTS = {
-    "return": _return,
-    "sleep": _sleep,
-    "sleep_at_first": _sleep_at_first,
-    "overlap": _overlap,
-    "raise": _raise,
-    "user_error": _user_error,
-    "die": _die,
-    "die_once": _die_once,
-    "threads": _threads,
-    "share": _share,
-    "save_when_stopped": _save_when_stopped,
-    "save_and_resume": _save_and_resume,
-    "deaf": _deaf,
-    "unwritable": _unwritable,
-    "say_node": _say_node,
-    "report_and_sleep": _report_and_sleep,
-}

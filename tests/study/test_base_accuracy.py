@@ -20,10 +20,8 @@ def test_every_task_and_difficulty_of_the_corpus_is_scored_on_the_split_asked_fo
 
     monkeypatch.setattr(success, "evaluate", recorded)
     found = measure_base_accuracy(tiny(*SETTINGS, out=tmp_path), silent)
-    assert {name: list(cells) for name, cells in found["tasks"].items()} == {
-        "toy.symbolic": ["1", "2"],
-        "toy.worded": ["1", "2"],
-    }
+    difficulties = {name: list(cells) for name, cells in found["tasks"].items()}
+    assert difficulties == {name: ["1", "2"] for name in ("toy.symbolic", "toy.worded")}
     assert [n for cells in found["tasks"].values() for _, n in cells.values()] == [4 * len(c.problems) for c in seen]
     assert all(0 <= right <= n for cells in found["tasks"].values() for right, n in cells.values())
     assert {split_of(p) for cell in seen for p in cell.problems} == {"validation"}

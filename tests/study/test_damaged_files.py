@@ -1,22 +1,19 @@
 """A damaged file of a finished study is named, set aside and made again: the same launch ends with the same results."""
 
-import io
 import json
 import shutil
+from contextlib import nullcontext
 
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from rich.console import Console
 
 from harness.core.files import damaged_copy, read_json
-from harness.run.job import run_job
 from harness.study import table_files
 from harness.study.execute import report_study
-from harness.study.expand import expand_to_jobs, pending_jobs
 from harness.study.tables import build_tables, write_tables
 from tests.study.test_expand_and_tables import study
-from tests.toys import silent
+from tests.toys import printed, run_all
 
 ARMS = {"true_reward": [], "frozen": ["objective=frozen"]}
 
@@ -24,10 +21,9 @@ ARMS = {"true_reward": [], "frozen": ["objective=frozen"]}
 def launch(out, report=False):
     """What `scripts/study.py` does, in this process. Returns the ids of the jobs that were run."""
     found = study(out, ARMS)
-    jobs = pending_jobs(expand_to_jobs(found.entries, {"study": "toy"}), found.cached)
-    for job in jobs:
-        run_job(job, silent)
-    report_study(found, [], Console(file=io.StringIO())) if report else write_tables(found)
+    jobs = found.pending()
+    run_all(jobs)
+    printed(report_study, found, []) if report else write_tables(found)
     return [job.run_id for job in jobs]
 
 
@@ -154,7 +150,7 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("writes", [1, 2, 3, 4])
 def test_a_process_killed_between_any_two_files_leaves_the_old_tables_or_the_new(out, monkeypatch, writes, capfd):
-    folder, old = out / "studies" / "toy", tables(out)
+    folder = out / "studies" / "toy"
     ids = [run["run_id"] for run in read_json(folder / "manifest.json")["runs"]]
     left = [writes]
 
@@ -168,29 +164,18 @@ def test_a_process_killed_between_any_two_files_leaves_the_old_tables_or_the_new
         return act
 
     fewer = study(out, ARMS, seeds=(0,))
-    new = contents(fewer)
-    names = ("write_whole", "write_hashed_json", "_use_new_tables")
-    steps = {name: getattr(table_files, name) for name in names}
-    for name, step in steps.items():
-        monkeypatch.setattr(table_files, name, dying(step))
-    if writes < 4:
-        with pytest.raises(Killed):
-            table_files.write_table_files(folder, *new)
-    else:
+    manifest = {"runs": [{"run_id": entry.run_id, "evaluation_id": ""} for entry in fewer.entries]}
+    new = dict(zip(table_files.TABLES, build_tables(fewer))), manifest
+    for name in ("write_whole", "write_hashed_json", "_use_new_tables"):
+        monkeypatch.setattr(table_files, name, dying(getattr(table_files, name)))
+    with pytest.raises(Killed) if writes < 4 else nullcontext():
         table_files.write_table_files(folder, *new)
-    for name, step in steps.items():
-        monkeypatch.setattr(table_files, name, step)
+    monkeypatch.undo()
     manifest = table_files.read_manifest(folder)
     kept = {run["run_id"] for run in manifest["runs"]}
     assert kept == (set(ids) if writes < 3 else {e.run_id for e in fewer.entries})
     assert set(tables(out)[0]["run_id"]) == kept
     assert capfd.readouterr().err == ""
-    assert old[0].height > 0
-
-
-def contents(found):
-    manifest = {"runs": [{"run_id": entry.run_id, "evaluation_id": ""} for entry in found.entries]}
-    return dict(zip(table_files.TABLES, build_tables(found))), manifest
 
 
 def test_tables_of_older_versions_have_no_hashes_and_open(out, capfd):

@@ -1,18 +1,17 @@
 """A study whose runs end early by rl.stop_at: its tables, its manifest, its report, and that nothing is run again."""
 
-import io
 import json
 import shutil
 
 import polars as pl
 import pytest
-from rich.console import Console
 
 from harness.study.execute import notice_of, report_study
-from harness.study.expand import expand_to_jobs, is_done, pending_jobs
+from harness.study.expand import is_done
 from harness.study.run_summary import accuracy_table, first_and_last
 from harness.study.tables import ended_step, write_tables
 from tests.study.test_expand_and_tables import launched, study
+from tests.toys import printed
 
 ARMS = {"true_reward": [], "frozen": ["objective=frozen"]}
 STOPS = ["rl.steps=24", "rl.stop_at.accuracy=0.7"]
@@ -21,8 +20,7 @@ STOPS = ["rl.steps=24", "rl.stop_at.accuracy=0.7"]
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("ended")
-    found = study(out, ARMS, user=STOPS, analysis={"bootstraps": 20})
-    launched(found)
+    found = launched(study(out, ARMS, user=STOPS, analysis={"bootstraps": 20}))
     return found, write_tables(found)
 
 
@@ -49,17 +47,14 @@ def test_a_frozen_run_stands_at_the_budgets_that_its_run_came_to(finished):
 
 def test_what_ended_is_done_and_from_the_tables_alone_too(finished, tmp_path):
     found, folder = finished
-    jobs = expand_to_jobs(found.entries, {})
+    jobs = found.jobs
     assert all(is_done(job) for job in jobs)
     shutil.copytree(folder, tmp_path / "studies" / "toy")
     moved = study(tmp_path, ARMS, user=STOPS)
-    assert pending_jobs(expand_to_jobs(moved.entries, {}), moved.cached) == []
+    assert moved.pending() == []
     manifest = json.loads((write_tables(moved) / "manifest.json").read_text())
     ends = [ended_step(found, entry) for entry in found.entries if entry.arm == "true_reward"]
-    assert [run["ended_step"] for run in manifest["runs"]] == [
-        *ends,
-        *ends,
-    ]  # frozen: their references
+    assert [run["ended_step"] for run in manifest["runs"]] == 2 * ends  # frozen: their references
     columns = ("run_id", "step", "task", "n_correct", "ended_step")
     old, new = (pl.read_parquet(where / "table.parquet").select(columns) for where in (folder, moved.folder))
     assert old.equals(new)
@@ -67,11 +62,9 @@ def test_what_ended_is_done_and_from_the_tables_alone_too(finished, tmp_path):
 
 def test_report_and_terminal_say_first_that_runs_ended(finished):
     found, _ = finished
-    console = Console(file=io.StringIO(), width=300)
-    report_study(found, [], console)
-    notice = notice_of(found)
+    text, notice = printed(report_study, found, [], width=300), notice_of(found)
     assert notice.startswith("rl.stop_at ended 2 of 4 runs, the first at step ")
-    assert notice in console.file.getvalue()
+    assert notice in text
     assert notice in (found.folder / "report.html").read_text()
 
 

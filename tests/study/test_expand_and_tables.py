@@ -1,12 +1,11 @@
 """A study is arms x bases x seeds, shares what can be shared, and puts every row at the right x."""
 
-import io
+import shutil
 from dataclasses import replace
 
 import polars as pl
 import pytest
 from hydra import initialize_config_module
-from rich.console import Console
 
 from harness.config.compose import Composer
 from harness.config.identity import base_id
@@ -15,13 +14,9 @@ from harness.run.job import run_job
 from harness.study.execute import report_study
 from harness.study.expand import Entry, expand, expand_to_jobs, is_done, pending_jobs
 from harness.study.tables import build_tables, runs_left_out, warmup_x, write_tables
-from tests.toys import container, silent, tiny
+from tests.toys import container, printed, run_all, silent, tiny
 
-ARMS = {
-    "true_reward": [],
-    "shuffled_within_group": ["reward=shuffled_within_group"],
-    "frozen": ["objective=frozen"],
-}
+ARMS = {"true_reward": [], "shuffled_within_group": ["reward=shuffled_within_group"], "frozen": ["objective=frozen"]}
 
 
 def study(tmp_path, arms=ARMS, seeds=(0, 1), base_seeds=(0,), axis="flops_convention", user=(), reuse=None, **more):
@@ -35,8 +30,8 @@ def study(tmp_path, arms=ARMS, seeds=(0, 1), base_seeds=(0,), axis="flops_conven
 
 
 def launched(found):
-    for job in expand_to_jobs(found.entries, {"study": "toy"}):
-        run_job(job, silent)
+    run_all(found.jobs)
+    return found
 
 
 def test_a_study_is_arms_times_bases_times_seeds(tmp_path):
@@ -45,9 +40,8 @@ def test_a_study_is_arms_times_bases_times_seeds(tmp_path):
         (arm, base, seed) for arm in ARMS for base in (0, 7) for seed in (0, 1)
     ]
     assert len({e.run_id for e in found.entries}) == 12
-    assert {e.config.reward.name for e in found.entries if e.arm == "shuffled_within_group"} == {
-        "shuffled_within_group"
-    }
+    shuffled = {e.config.reward.name for e in found.entries if e.arm == "shuffled_within_group"}
+    assert shuffled == {"shuffled_within_group"}
 
 
 def test_overrides_of_the_user_reach_every_arm_but_an_arm_stays_what_it_is(tmp_path):
@@ -81,7 +75,7 @@ def test_jobs_share_bases_and_runs_and_come_in_order(tmp_path):
     assert (jobs[1].until, jobs[1].budgets) == (8, (0, 1, 2, 4, 8))
 
 
-def test_what_is_done_is_not_done_again_and_a_longer_budget_is(tmp_path):
+def test_what_is_done_is_not_done_again_and_a_longer_budget_is_and_no_deleted_base_is_needed_for_it(tmp_path):
     jobs = expand_to_jobs([Entry("a", tiny(out=tmp_path))], {})
     assert pending_jobs(jobs) == jobs
     run_job(jobs[0], silent)
@@ -92,22 +86,13 @@ def test_what_is_done_is_not_done_again_and_a_longer_budget_is(tmp_path):
     assert (longer.run_id, longer.until) == (jobs[1].run_id, 8)
     (rescored,) = pending_jobs(expand_to_jobs([Entry("a", tiny("evaluation.samples=8", out=tmp_path))], {}))
     assert rescored.run_id == jobs[1].run_id
-
-
-def test_a_base_that_was_deleted_is_not_needed_by_runs_that_are_done(tmp_path):
-    import shutil
-
-    jobs = expand_to_jobs([Entry("a", tiny(out=tmp_path))], {})
-    for job in jobs:
-        run_job(job, silent)
     shutil.rmtree(tmp_path / "runs" / jobs[0].run_id)
     assert not is_done(jobs[0])
     assert pending_jobs(jobs) == []
 
 
 def test_the_run_table_holds_every_measurement_at_its_budget(tmp_path):
-    found = study(tmp_path)
-    launched(found)
+    found = launched(study(tmp_path))
     folder = write_tables(found)
     table = pl.read_parquet(folder / "table.parquet")
     # 3 arms x 2 seeds x budgets 0 1 2 4 x 2 tasks x 2 difficulties
@@ -129,8 +114,7 @@ def gathered(found):
 
 
 def test_the_frozen_arm_stands_at_the_budgets_of_the_first_arm(tmp_path):
-    found = study(tmp_path, seeds=(0, 1))
-    launched(found)
+    found = launched(study(tmp_path, seeds=(0, 1)))
     rows, _ = gathered(found)
     at = {arm: {(r["seed"], r["step"], r["x"]) for r in rows if r["arm"] == arm} for arm in ARMS}
     assert at["frozen"] == at["true_reward"] != at["shuffled_within_group"]
@@ -138,7 +122,7 @@ def test_the_frozen_arm_stands_at_the_budgets_of_the_first_arm(tmp_path):
 
 def test_a_frozen_row_whose_counterpart_is_not_there_yet_is_left_out_rather_than_put_at_zero(tmp_path):
     found = study(tmp_path, {"true_reward": [], "frozen": ["objective=frozen"]}, seeds=(0,))
-    base, trained, frozen = expand_to_jobs(found.entries, {})
+    base, trained, frozen = found.jobs
     run_job(base, silent)
     run_job(replace(trained, until=1, budgets=(0, 1)), silent)
     run_job(frozen, silent)
@@ -147,17 +131,18 @@ def test_a_frozen_row_whose_counterpart_is_not_there_yet_is_left_out_rather_than
     assert all((row["x"] == 0) == (row["step"] == 0) for row in rows)
 
 
-@pytest.mark.parametrize("arms", [{"a": [], "again": []}, {"a": [], "again": ["rl.steps=8"]}])
-def test_two_arms_that_are_one_run_are_refused_before_anything_is_spent(tmp_path, arms):
-    with pytest.raises(UserError, match=r"study\.arms: a and again are the same run"):
+@pytest.mark.parametrize(
+    ("arms", "message"),
+    [
+        ({"a": [], "again": []}, "a and again are the same run"),
+        ({"a": [], "again": ["rl.steps=8"]}, "a and again are the same run"),
+        ({"a": [["rl.steps=4"], ["rl.steps=8"]]}, "two variants of a are the same run"),
+        ({"base": []}, r"\.base: this is what the runs of pretrained bases"),
+    ],
+)
+def test_arms_or_variants_that_are_one_run_and_an_arm_called_base_are_refused(tmp_path, arms, message):
+    with pytest.raises(UserError, match=rf"study\.arms.*{message}"):
         study(tmp_path, arms, seeds=(0,))
-
-
-def test_two_variants_of_an_arm_that_are_one_run_and_an_arm_called_base_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"two variants of a are the same run"):
-        study(tmp_path, {"a": [["rl.steps=4"], ["rl.steps=8"]]}, seeds=(0,))
-    with pytest.raises(UserError, match=r"study\.arms\.base: this is what the runs of pretrained bases"):
-        study(tmp_path, {"base": []}, seeds=(0,))
 
 
 def test_a_study_of_which_nothing_was_measured_says_so(tmp_path):
@@ -182,23 +167,21 @@ def test_what_is_added_to_a_finished_study_is_all_that_runs(tmp_path, changes, n
     launched(study(tmp_path))
     before = metrics_of(tmp_path)
     grown = study(tmp_path, **changes)
-    jobs = pending_jobs(expand_to_jobs(grown.entries, {"study": "toy"}))
+    jobs = pending_jobs(grown.jobs)
     assert len(jobs) == new_runs
     assert not before.keys() & {job.run_id for job in jobs}
-    for job in jobs:
-        run_job(job, silent)
+    run_all(jobs)
     assert before.items() <= metrics_of(tmp_path).items()
-    assert pending_jobs(expand_to_jobs(grown.entries, {"study": "toy"})) == []
+    assert pending_jobs(grown.jobs) == []
 
 
 def test_budgets_added_to_a_finished_study_extend_its_runs_and_repeat_no_step(tmp_path):
     launched(study(tmp_path))
     before = metrics_of(tmp_path)
     longer = study(tmp_path, user=["rl.steps=8"])
-    jobs = pending_jobs(expand_to_jobs(longer.entries, {"study": "toy"}))
+    jobs = pending_jobs(longer.jobs)
     assert {job.run_id for job in jobs} == {entry.run_id for entry in longer.entries} < before.keys()
-    for job in jobs:
-        run_job(job, silent)
+    run_all(jobs)
     trained = [entry.run_id for entry in longer.entries if entry.arm != "frozen"]
     after = metrics_of(tmp_path)
     assert all(after[run_id].startswith(before[run_id]) for run_id in trained)
@@ -206,18 +189,15 @@ def test_budgets_added_to_a_finished_study_extend_its_runs_and_repeat_no_step(tm
 
 
 def reported(found):
-    console = Console(file=io.StringIO(), width=200)
-    report_study(found, [], console)
-    return console.file.getvalue(), (found.folder / "report.html").read_text()
+    return printed(report_study, found, []), (found.folder / "report.html").read_text()
 
 
 @pytest.mark.slow
 def test_the_report_of_a_half_finished_study_says_so_and_that_of_a_finished_one_does_not(tmp_path):
     found = study(tmp_path)
-    jobs = expand_to_jobs(found.entries, {"study": "toy"})
+    jobs = found.jobs
     half = [*jobs[:2], replace(jobs[2], until=2, budgets=(0, 1, 2)), jobs[5]]
-    for job in half:
-        run_job(job, silent)
+    run_all(half)
     for text in reported(found):
         assert "4 of 6 runs are not done: this covers what was measured so far." in text
     launched(found)
@@ -281,16 +261,13 @@ def test_an_arm_of_several_lists_is_as_many_runs_of_each_seed(tmp_path):
     assert len({e.run_id for e in found.entries}) == 4
     launched(found)
     rows, _ = gathered(found)
-    assert {(r["arm"], r["step"], r["budgets_mode"]) for r in rows if r["arm"] == "decay" and r["step"] > 1} == {
-        ("decay", 2, "decay"),
-        ("decay", 4, "decay"),
-    }
+    decayed = {(r["step"], r["budgets_mode"]) for r in rows if r["arm"] == "decay" and r["step"] > 1}
+    assert decayed == {(2, "decay"), (4, "decay")}
 
 
 def test_rows_name_what_a_step_of_rl_draws(tmp_path):
     arms = {"a": [], "wide": ["rl.problems=3", "rl.group_size=5"], "not": ["objective=frozen"]}
-    found = study(tmp_path, arms, seeds=(0,))
-    launched(found)
+    found = launched(study(tmp_path, arms, seeds=(0,)))
     rows, _ = gathered(found)
     drawn = {r["arm"]: (r["problems_per_step"], r["group_size"]) for r in rows}
     rl = found.entries[0].config.rl
@@ -303,8 +280,6 @@ def test_each_seed_can_have_its_own_base(tmp_path):
 
 
 def without_runs(tmp_path):
-    import shutil
-
     shutil.rmtree(tmp_path / "runs")
 
 
@@ -318,7 +293,7 @@ def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(t
     before = [pl.read_parquet(f"{folder}/{name}.parquet") for name in ("table", "problems")]
     without_runs(tmp_path)
     again = study(tmp_path, **asked)
-    assert pending_jobs(expand_to_jobs(again.entries, {}), again.cached) == []
+    assert again.pending() == []
     write_tables(again)
     for old, name in zip(before, ("table", "problems")):
         new = pl.read_parquet(f"{folder}/{name}.parquet")
@@ -326,10 +301,9 @@ def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(t
     # One seed more: its runs and their base are all that is missing, and the table keeps what it had.
     more = study(tmp_path, seeds=(0, 1, 2), **asked)
     monkeypatch.setattr("harness.run.evaluations.code_version", lambda: "later")
-    jobs = pending_jobs(expand_to_jobs(more.entries, {}), more.cached)
+    jobs = more.pending()
     assert [job.labels["arm"] for job in jobs] == ["base", *ARMS]
-    for job in jobs:
-        run_job(job, silent)
+    run_all(jobs)
     write_tables(more)
     table = pl.read_parquet(f"{folder}/table.parquet")
     assert table.height == before[0].height * 3 // 2
@@ -340,12 +314,11 @@ def test_what_the_tables_of_a_study_hold_needs_neither_run_folders_nor_weights(t
     # A longer budget, or another evaluation, is not in the tables.
     for user in (["rl.steps=8"], ["evaluation.samples=8"]):
         other = study(tmp_path, user=[*asked["user"], *user])
-        assert len(pending_jobs(expand_to_jobs(other.entries, {}), other.cached)) == 6  # the base is there again
+        assert len(other.pending()) == 6  # the base is there again
 
 
 def test_difficulties_that_are_only_evaluated_are_unverified_tasks_of_their_own(tmp_path):
-    found = study(tmp_path, {"a": []}, seeds=(0,), user=["tasks.held_out_difficulties=[3]"])
-    launched(found)
+    found = launched(study(tmp_path, {"a": []}, seeds=(0,), user=["tasks.held_out_difficulties=[3]"]))
     rows, problems = gathered(found)
     longer = {"toy.symbolic longer", "toy.worded longer"}
     assert {(r["task"], r["role"]) for r in rows if r["difficulty"] == 3} == {(task, "unverified") for task in longer}
@@ -361,14 +334,10 @@ def test_difficulties_are_either_trained_or_only_evaluated(tmp_path):
 
 def test_rows_of_a_sequence_hold_the_phase_of_their_task_and_how_many_have_ended(tmp_path):
     phases = ["tasks.sequence=true", "tasks.verified=[toy.symbolic,reversal.symbolic]", "rl.steps=3", "budgets=[0]"]
-    found = study(tmp_path, {"plain": ["rl.steps=1"], "sequence": phases}, seeds=(0,))
-    launched(found)
+    found = launched(study(tmp_path, {"plain": ["rl.steps=1"], "sequence": phases}, seeds=(0,)))
     table, _ = build_tables(found)
     own = table.filter(pl.col("arm") == "sequence")
-    assert set(own.select("task", "phase").rows()) == {
-        ("toy.symbolic", 1),
-        ("reversal.symbolic", 2),
-        ("toy.worded", None),
-    }
+    phase_of = dict(own.select("task", "phase").unique().rows())
+    assert phase_of == {"toy.symbolic": 1, "reversal.symbolic": 2, "toy.worded": None}
     assert set(own.select("step", "phases_ended").rows()) == {(0, 0), (1, 1), (3, 2)}
     assert table.filter(pl.col("arm") == "plain")["phase"].null_count() == (table["arm"] == "plain").sum()

@@ -9,7 +9,7 @@ from harness.run.job import new_state, run_job, run_stack
 from harness.run.teacher import load_teacher
 from harness.run.tracker import read_metrics
 from harness.study.expand import Entry, base_jobs, expand_to_jobs, is_done, pending_jobs
-from tests.toys import silent, tiny
+from tests.toys import run_all, silent, tiny
 
 
 def entry(tmp_path, arm, *settings):
@@ -17,8 +17,9 @@ def entry(tmp_path, arm, *settings):
 
 
 def arms(tmp_path):
-    own = ("base.synthetic={generation: 2}", "base.synthetic={generation: 1}", "base.synthetic=null")
-    return [entry(tmp_path, str(i), *each) for i, each in enumerate([[text] for text in own])]
+    return [
+        entry(tmp_path, which, f"base.synthetic={which}") for which in ("{generation: 2}", "{generation: 1}", "null")
+    ]
 
 
 def test_generation_zero_is_the_base_of_the_corpus_whatever_the_filter():
@@ -48,8 +49,7 @@ def test_earlier_generations_are_not_made_again_for_a_base_that_is_there(tmp_pat
     for job in jobs[1:3]:
         assert not is_done(job)
     assert len(pending_jobs(jobs)) == 4
-    for job in jobs:
-        run_job(job, silent)
+    run_all(jobs)
     for base in jobs[:2]:
         (run_folder(tmp_path, base.run_id).path / "budgets").rename(tmp_path / base.run_id)
     assert pending_jobs(jobs) == []
@@ -60,8 +60,7 @@ def test_earlier_generations_are_not_made_again_for_a_base_that_is_there(tmp_pat
 def test_a_fresh_policy_is_pretrained_on_what_the_base_before_it_wrote(tmp_path):
     config = tiny("base.synthetic={generation: 1}", out=tmp_path)
     jobs = base_jobs(config, {})
-    for job in jobs:
-        run_job(job, silent)
+    run_all(jobs)
     before, after = (new_state(each, each.optim, (0,)) for each in config.generations)
     assert not torch.equal(before.policy.embedding, after.policy.embedding)  # an initialisation of its own
     base = run_folder(tmp_path, jobs[0].run_id)
@@ -75,14 +74,9 @@ def test_seeds_stacked_in_one_model_read_what_their_own_bases_wrote(tmp_path):
     settings = ["base.synthetic={generation: 1, filter: verifier}", "backend=eager"]
     alone, together = ([tiny(*settings, f"base.seed={seed}", out=tmp_path / name) for seed in (0, 5)] for name in "ab")
     for config in alone:
-        run_jobs_of([config])
-    run_jobs_of(together)
+        run_all(base_jobs(config, {}))
+    for stack in zip(*(base_jobs(config, {}) for config in together)):  # each generation as one stack
+        run_stack(stack, lambda member, row: None)
     for pair in zip(alone, together):
         tokens = [read_metrics(run_folder(c.out, base_id(c)).path)[-1]["compute/tokens"] for c in pair]
         assert tokens[0] == tokens[1]
-
-
-def run_jobs_of(configs):
-    """The generations of several bases, each generation as one stack."""
-    for stack in zip(*(base_jobs(config, {}) for config in configs)):
-        run_stack(stack, lambda member, row: None)

@@ -3,16 +3,13 @@ evaluation, tables, verdicts and report."""
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from polars.testing import assert_frame_equal
 
 from harness.core.files import read_json
 from harness.run.tracker import read_metrics
-from tests.study.test_interrupted_study import metrics, table
-from tests.test_scripts import ROOT, SETTINGS
+from tests.launch.whole_study import check_same, command, metrics, study
 
 pytestmark = pytest.mark.slow
 POINTS = {
@@ -27,47 +24,31 @@ POINTS = {
     "verdicts": "*/verdicts.json",
     "report": "*/report.html",
 }
-LEARNING = [
-    *(setting for setting in SETTINGS if not setting.startswith(("base.steps", "base.documents", "rl.steps"))),
-    "tracker=none",
-    "base.steps=30",
-    "base.documents=32",
-    "rl.steps=12",
-    "save.seconds=1e-6",
-    "study.seeds=[0,1]",
-    "launcher.jobs=2",
-]
+LEARNING = ["base.steps=30", "base.documents=32", "rl.steps=12", "save.seconds=1e-6", "study.seeds=[0,1]"]
+LEARNING += ["launcher.jobs=2", "launcher.retries=20"]
 
 
-def launch(out, flags=None):
-    """One launch of the study, killed at what is left of POINTS if there is a folder of flags."""
-    out.mkdir(exist_ok=True)
-    killing = {}
-    path = [str(ROOT)]
-    if flags is not None:
-        flags.mkdir(exist_ok=True)
-        killing = {"KILL_FLAGS": str(flags), "KILL_POINTS": "\n".join(f"{k}={v}" for k, v in POINTS.items())}
-        path.insert(0, str(Path(__file__).parent / "killed"))
-    env = {**os.environ, **killing, "PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(ROOT / "scripts" / "study.py"), *LEARNING, "launcher.retries=20", f"out={out}"]
-    return subprocess.run(command, cwd=out, env=env, capture_output=True, text=True, check=False)
+def launch(out, flags):
+    """One launch of the study, killed at what is left of POINTS by the folder of flags."""
+    flags.mkdir(exist_ok=True)
+    path = os.pathsep.join([str(Path(__file__).parent / "killed"), os.environ.get("PYTHONPATH", "")])
+    points = "\n".join(f"{k}={v}" for k, v in POINTS.items())
+    env = {**os.environ, "KILL_FLAGS": str(flags), "KILL_POINTS": points, "PYTHONPATH": path}
+    return subprocess.run(command(out, *LEARNING), cwd=out, env=env, capture_output=True, text=True, check=False)
 
 
 def test_a_study_killed_before_and_after_each_file_of_each_phase_ends_as_an_unbroken_one(tmp_path):
     whole, broken, flags = tmp_path / "whole", tmp_path / "broken", tmp_path / "flags"
-    ended = launch(whole)
-    assert ended.returncode == 0, ended.stderr + ended.stdout
+    study(whole, *LEARNING)
     launches = 0
     while (ended := launch(broken, flags)).returncode:
         launches += 1
         assert launches <= 2 * len(POINTS), ended.stderr + ended.stdout
-    assert {flag.name for flag in flags.iterdir()} == {
-        f"{when} {name}" for when in ("before", "after") for name in POINTS
-    }
-    for name in ("table", "problems"):
-        assert_frame_equal(table(broken, name), table(whole, name), check_exact=True)
+    moments = {f"{when} {name}" for when in ("before", "after") for name in POINTS}
+    assert {flag.name for flag in flags.iterdir()} == moments
+    check_same(broken, whole)
     assert metrics(broken) == metrics(whole)
-    folders = [out / "studies" / "quickstart" for out in (whole, broken)]
+    folders = [out / "studies" / "skills" for out in (whole, broken)]
     assert read_json(folders[0] / "verdicts.json") == read_json(folders[1] / "verdicts.json")
     assert (folders[1] / "report.html").read_text().rstrip().endswith("</html>")
     assert everything_learned(broken)

@@ -18,8 +18,7 @@ from tests.study.test_expand_and_tables import launched, study
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    found = study(out)
-    launched(found)
+    found = launched(study(out))
     write_tables(found)
     return out
 

@@ -1,17 +1,15 @@
 """A registered measure that the study cannot give is refused before anything is spent."""
 
-import io
 import json
 
 import pytest
-from rich.console import Console
 
 from harness.core.errors import UserError
 from harness.study.execute import run_study
-from harness.study.expand import expand_to_jobs
 from harness.study.load import Study
 from harness.study.measure_check import require_measurable
 from tests.study.test_expand_and_tables import study
+from tests.toys import printed
 
 WORDS = dict.fromkeys(("primary", "margins", "exclusions", "sizes"), "") | {"hypotheses": [], "decided_later": []}
 GAIN = [{"arm": "true_reward", "role": "verified"}, {"arm": "true_reward", "role": "verified", "at": 0, "weight": -1}]
@@ -24,9 +22,7 @@ def registered(tmp_path, terms=(), metric="accuracy", **more):
 
 
 def run(found):
-    console = Console(file=io.StringIO(), width=200)
-    run_study(found, expand_to_jobs(found.entries, {"study": "toy"}), [], console)
-    return console.file.getvalue()
+    return printed(run_study, found, [])
 
 
 @pytest.mark.parametrize(

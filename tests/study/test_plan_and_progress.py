@@ -15,7 +15,7 @@ from harness.study.expand import Entry, expand_to_jobs, pending_jobs
 from harness.study.plan import Rates, cost, format_gb, plan_table
 from harness.study.progress import ProgressView, job_name, progress_summary
 from tests.policy.conftest import needs_compiler
-from tests.toys import base_job, rl_job, tiny, train
+from tests.toys import base_job, printed, rl_job, tiny, train
 
 RATES = Rates(update=1e9, sampling=1e9)
 
@@ -58,9 +58,8 @@ def test_the_plan_times_sampling_and_updates_each_at_its_own_rate(tmp_path):
 
 
 def planned(config):
-    out, jobs = Console(file=io.StringIO(), width=200), expand_to_jobs([Entry("a", config)], {})
-    out.print(plan_table(jobs, jobs, 2))
-    return out.file.getvalue()
+    jobs = expand_to_jobs([Entry("a", config)], {})
+    return printed(lambda console: console.print(plan_table(jobs, jobs, 2, {})))
 
 
 def test_the_plan_is_written_before_anything_is_spent(tmp_path):
@@ -151,9 +150,8 @@ def test_runs_of_one_stack_share_the_cores_in_the_plans_time(monkeypatch):
     jobs = [rl_job(tiny("launcher=stacked", f"seed={seed}", "rl.steps=4096")) for seed in range(12)]
 
     def minutes(parallel):
-        out = Console(file=io.StringIO(), width=120)
-        out.print(plan_table(jobs, jobs, parallel))
-        return float(re.search(r"about ([\d.]+) min", out.file.getvalue())[1])
+        text = printed(lambda console: console.print(plan_table(jobs, jobs, parallel, {})))
+        return float(re.search(r"about ([\d.]+) min", text)[1])
 
     assert minutes(12) == minutes(2) > 0
 

@@ -1,11 +1,9 @@
 """What a base can do before RL is known before RL is paid for, and a primary measure out of its reach is refused."""
 
-import io
 import itertools
 
 import polars as pl
 import pytest
-from rich.console import Console
 
 from harness.core.errors import UserError
 from harness.core.groups import signal_share
@@ -13,7 +11,7 @@ from harness.launch.jobs import JobResult
 from harness.run.job import run_job
 from harness.study import execute
 from harness.study.execute import run_study
-from harness.study.expand import expand_to_jobs
+from harness.study.measure_check import refuse_out_of_reach
 from harness.study.reach import (
     PROBE_PROBLEMS,
     CellName,
@@ -22,12 +20,12 @@ from harness.study.reach import (
     cell_names,
     reach_of,
     reach_sentences,
-    refuse_out_of_reach,
+    reach_table,
+    reach_tables,
 )
-from harness.study.reach_table import reach_table, reach_tables
 from harness.study.tables import write_tables
 from tests.study.test_expand_and_tables import launched, study
-from tests.toys import silent
+from tests.toys import printed, run_all, silent
 
 # The toy base is right now and then in its own task, and never in addition.
 TASKS = ["tasks.unverified=[toy.worded,addition.symbolic]"]
@@ -41,12 +39,7 @@ def registered(tmp_path, role="unverified", user=(), **more):
 
 
 def run(found):
-    console = Console(file=io.StringIO(), width=200)
-    try:
-        run_study(found, expand_to_jobs(found.entries, {"study": "toy"}), [], console)
-    finally:
-        text = console.file.getvalue()
-    return text
+    return printed(run_study, found, [])
 
 
 def cell(task, difficulty, correct, role="verified", arm="true_reward"):
@@ -103,7 +96,7 @@ def test_rl_of_a_base_waits_for_the_others_only_where_they_may_refuse_the_study(
 def test_every_variant_of_an_arm_is_probed(tmp_path):
     variants = [["tasks.difficulties=[1]"], ["tasks.difficulties=[2]"]]
     found = registered(tmp_path, "verified", arms={"true_reward": variants}, seeds=(0,))
-    run_job(expand_to_jobs(found.entries, {})[0], silent)
+    run_job(found.jobs[0], silent)
     (reach,) = reach_of(found.entries)
     assert {cell.name.difficulty for cell in reach.of_first_arm("verified")} == {1, 2}
 
@@ -119,7 +112,7 @@ def test_a_base_that_failed_is_tried_once_and_its_rl_is_skipped(tmp_path, monkey
     found = registered(tmp_path, "verified", seeds=(0,))
     with pytest.raises(UserError, match="nothing was measured"):
         run(found)
-    base = expand_to_jobs(found.entries, {})[0].run_id
+    base = found.jobs[0].run_id
     assert launches == [[base], []]
 
 
@@ -144,9 +137,8 @@ def test_a_quarter_of_the_cells_may_be_out_of_reach(tmp_path):
 def test_difficulties_in_a_row_are_named_as_a_span():
     cells = [cell("a", d, 0, "verified") for d in (6, 4, 5, 1, 2)]
     assert cell_names(cells) == "a (1, 2, 4 to 6)"
-    assert cell_names([CellReach(CellName("a", d, "thinking 8"), "x", "verified", 0, 4) for d in (1, 2, 3)]) == (
-        "a (1 to 3 thinking 8)"
-    )
+    thinking = [CellReach(CellName("a", d, "thinking 8"), "x", "verified", 0, 4) for d in (1, 2, 3)]
+    assert cell_names(thinking) == "a (1 to 3 thinking 8)"
 
 
 def test_cells_of_other_arms_do_not_count_in_the_primary_measure(tmp_path):
@@ -159,7 +151,7 @@ def test_the_plan_shows_the_reach_of_a_cached_base_and_writes_nothing(tmp_path):
     planned = study(tmp_path, user=[*TASKS, "plan=true"])
     assert "no base is pretrained yet" in run(planned)
     assert not (tmp_path / "runs").exists()
-    run_job(expand_to_jobs(planned.entries, {})[0], silent)
+    run_job(planned.jobs[0], silent)
     text = run(planned)
     assert "a probe of 1 of its bases" in text
     assert "addition.symbolic (1, 2)" in text
@@ -172,8 +164,7 @@ def test_a_probe_looks_at_validation_and_pools_all_bases(tmp_path, monkeypatch):
     seen, evaluate = [], module.evaluate
     monkeypatch.setattr(module, "evaluate", lambda *args: (seen.append(args), evaluate(*args))[1])
     found = study(tmp_path, base_seeds=[0, 1, 2], user=TASKS)
-    for job in expand_to_jobs(found.entries, {})[:3]:
-        run_job(job, silent)
+    run_all(found.jobs[:3])
     (one,) = reach_of(found.entries)
     ((_, policy, suite, settings, _),) = seen
     assert (settings.split, policy.seeds) == ("validation", 3)
@@ -182,8 +173,7 @@ def test_a_probe_looks_at_validation_and_pools_all_bases(tmp_path, monkeypatch):
 
 
 def test_successes_that_the_study_has_measured_are_counted_once_for_all_arms(tmp_path):
-    found = study(tmp_path, user=[*TASKS, "tasks.held_out_difficulties=[3]"])
-    launched(found)
+    found = launched(study(tmp_path, user=[*TASKS, "tasks.held_out_difficulties=[3]"]))
     (one,) = reach_of(found.entries)
     table = pl.read_parquet(write_tables(found) / "table.parquet")
     before = table.filter((pl.col("x") == 0) & (pl.col("arm") == "true_reward"))
@@ -217,16 +207,13 @@ def test_bases_of_two_kinds_have_a_table_each_and_frozen_arms_none(tmp_path):
 
 @pytest.mark.parametrize(("unknown", "named"), [(26, "26 kinds of base"), (2, "nano of arm 0, nano of arm 1")])
 def test_all_bases_that_are_not_pretrained_yet_share_one_line(unknown, named):
-    console = Console(file=io.StringIO(), width=120)
     known = Reach("micro", "probe", 8, (cell("a", 1, 9),))
     reaches = [Reach(f"nano of arm {i}", "no base is pretrained yet", 8, ()) for i in range(unknown)]
-    for shown in reach_tables([*reaches, known]):
-        console.print(shown)
-    lines = [line for line in console.file.getvalue().splitlines() if "reach of" in line]
+    text = printed(lambda console: console.print(*reach_tables([*reaches, known]), sep="\n"))
+    lines = [line for line in text.splitlines() if "reach of" in line]
     assert lines == [f"reach of {named}: unknown, no base is pretrained yet; a launch shows it once it is"]
 
 
 def test_a_success_below_one_in_a_hundred_is_not_shown_as_none():
-    console = Console(file=io.StringIO(), width=100)
-    console.print(reach_table(Reach("nano", "probe", 8, (CellReach(CellName("a", 1, ""), "x", "verified", 1, 999),))))
-    assert "<.01" in console.file.getvalue()
+    reach = Reach("nano", "probe", 8, (CellReach(CellName("a", 1, ""), "x", "verified", 1, 999),))
+    assert "<.01" in printed(lambda console: console.print(reach_table(reach)))

@@ -27,9 +27,8 @@ def test_an_output_folder_that_cannot_be_made_is_refused_before_the_plan(tmp_pat
     (tmp_path / "file").write_text("")
     config = tiny(out=tmp_path / "file" / "out")
     console = Console(file=io.StringIO())
-    with pytest.raises(
-        UserError, match=r"(?s)out=.*file.out: no file can be made in .*file .*choose another folder: out="
-    ):
+    message = r"(?s)out=.*file.out: no file can be made in .*file .*choose another folder: out="
+    with pytest.raises(UserError, match=message):
         run_jobs(jobs_of(config), config, console)
     assert console.file.getvalue() == ""
 
@@ -79,5 +78,5 @@ def test_bf16_on_a_cluster_or_a_gpu_is_not_judged_by_this_cpu(monkeypatch):
     pytest.importorskip("ray")
     monkeypatch.setattr(requirements, "has_amx", lambda: False)
     require_fast_precision(jobs_of(tiny("precision=bf16", "launcher=ray")))
-    monkeypatch.setattr("harness.run.job.device_of", lambda config: torch.device("cuda"))
+    monkeypatch.setattr(requirements, "device_of", lambda config: torch.device("cuda"))
     require_fast_precision(jobs_of(tiny("precision=bf16")))

@@ -13,7 +13,7 @@ from rich.console import Console
 from harness.config.compose import Composer
 from harness.core.files import read_json, write_hashed_json
 from harness.study.execute import require_done, run_missing
-from harness.study.expand import Entry, ExpandedStudy, expand, expand_to_jobs, pending_jobs
+from harness.study.expand import Entry, ExpandedStudy, expand
 from harness.study.tables import build_tables
 from tests.toys import CONFIGS
 
@@ -55,7 +55,7 @@ def run_again(name: str, out: Path) -> tuple[Entry, Tables]:
     study = whole_study(name, f"out={out}", "launcher=local", "launcher.jobs=1", "launcher.threads=1")
     entry = first_run(study)
     study = replace(study, entries=(entry,))
-    missing = pending_jobs(expand_to_jobs(study.entries, {"study": name}), study.cached)
+    missing = study.pending()
     require_done(run_missing(missing, entry.config, Console(quiet=True)))
     return entry, build_tables(study)
 

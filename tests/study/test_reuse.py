@@ -1,48 +1,42 @@
 """A study runs what its own folder lacks; results of another folder count only where the user names it."""
 
-import io
 import json
 import shutil
 
 import polars as pl
 import pytest
 from hydra import initialize_config_module
-from rich.console import Console
 
 from harness.config.compose import Composer
 from harness.core.errors import UserError
-from harness.run.job import run_job
 from harness.study import cached_results
-from harness.study.execute import reuse_notice, run_study
-from harness.study.expand import expand, expand_to_jobs, pending_jobs
+from harness.study.execute import run_study
+from harness.study.expand import expand
+from harness.study.plan import reuse_notice
 from harness.study.status import status_table
 from harness.study.tables import write_tables
 from tests.study.test_expand_and_tables import launched, study
-from tests.toys import CONFIGS, silent
+from tests.toys import CONFIGS, printed, run_all
 
 RESULTS = CONFIGS.parent / "docs" / "results"
 VARIANTS = {"true_reward": [[], ["optim.lr=1e-3"]], "frozen": ["objective=frozen"]}
-
-
-def pending(found):
-    return pending_jobs(expand_to_jobs(found.entries, {}), found.cached)
 
 
 @pytest.fixture(scope="module")
 def committed(tmp_path_factory):
     """The folder of a finished study whose runs are gone."""
     out = tmp_path_factory.mktemp("finished")
-    found = study(out, VARIANTS)
-    launched(found)
+    found = launched(study(out, VARIANTS))
     folder = tmp_path_factory.mktemp("docs") / "results"
     shutil.move(write_tables(found), folder)
     return folder
 
 
-def of_another_version(folder, monkeypatch):
+@pytest.fixture(scope="module")
+def old(committed):
     """As if identities had changed since the tables were written: none of their ids is one of today."""
-    other = folder.parent / "old"
-    shutil.copytree(folder, other)
+    other = committed.parent / "old"
+    shutil.copytree(committed, other)
     manifest = json.loads((other / "manifest.json").read_text())
     assert manifest.pop("identity_version") == cached_results.SCHEMA_VERSION
     del manifest["files"], manifest["sha256"]
@@ -54,54 +48,46 @@ def of_another_version(folder, monkeypatch):
         frame.with_columns(pl.concat_str(pl.lit("old-"), "run_id").alias("run_id")).write_parquet(
             other / f"{name}.parquet"
         )
-    monkeypatch.setattr(cached_results, "SCHEMA_VERSION", 99)
     return other
 
 
 def test_results_of_another_folder_count_only_if_the_user_names_it(committed, tmp_path):
     plain, reusing = study(tmp_path, VARIANTS), study(tmp_path, VARIANTS, reuse=str(committed))
-    assert len(pending(plain)) == len(expand_to_jobs(plain.entries, {})) == 7
-    assert pending(reusing) == []
-    assert reuse_notice(plain, expand_to_jobs(plain.entries, {})) == ""
-    assert reuse_notice(reusing, expand_to_jobs(reusing.entries, {})) == f"6 runs taken from {committed}"
+    assert len(plain.pending()) == len(plain.jobs) == 7
+    assert reusing.pending() == []
+    assert reuse_notice(plain) == ""
+    assert reuse_notice(reusing) == f"6 runs taken from {committed}"
 
 
 def test_reused_scores_never_pass_for_those_of_another_evaluation(committed, tmp_path):
     """One of six runs was evaluated otherwise, and its tables name the others, which were not measured yet."""
     other = ["evaluation.samples=8"]
     begun = study(tmp_path, VARIANTS, user=other)
-    for job in [
-        job for job in expand_to_jobs(begun.entries, {}) if job.is_base or job.run_id == begun.entries[0].run_id
-    ]:
-        run_job(job, silent)
+    run_all(begun.jobs[:2])  # the base and the first run
     write_tables(begun)
-    left = {job.run_id for job in pending(study(tmp_path, VARIANTS, user=other, reuse=str(committed)))}
+    left = {job.run_id for job in study(tmp_path, VARIANTS, user=other, reuse=str(committed)).pending()}
     assert {entry.run_id for entry in begun.entries[1:]} <= left
 
 
 def test_own_tables_with_fewer_steps_do_not_hide_reused_ones(committed, tmp_path):
-    short = study(tmp_path, VARIANTS, user=["rl.steps=2"])
-    launched(short)
+    short = launched(study(tmp_path, VARIANTS, user=["rl.steps=2"]))
     write_tables(short)
     shutil.rmtree(tmp_path / "runs")
-    assert pending(study(tmp_path, VARIANTS, reuse=str(committed))) == []
+    assert study(tmp_path, VARIANTS, reuse=str(committed)).pending() == []
 
 
 def test_the_plan_and_the_status_count_what_is_reused_and_what_is_to_run(committed, tmp_path):
     """One seed more than the committed study: its base and its three runs are to run, and nothing else."""
     found = study(tmp_path, VARIANTS, seeds=(0, 1, 2), reuse=str(committed), user=["plan=true"])
-    console = Console(file=io.StringIO(), width=200)
-    jobs = expand_to_jobs(found.entries, {"study": "toy"})
-    run_study(found, jobs, [], console)
-    text = console.file.getvalue()
+    text = printed(run_study, found, [])
     assert "4 to do, 6 done" in text
     assert f"6 runs taken from {committed}" in text
-    assert str(status_table(jobs, found.cached).title).startswith("4 to do, 6 done")
+    assert str(status_table(found).title).startswith("4 to do, 6 done")
 
 
 def test_a_base_whose_runs_are_all_reused_is_not_to_do_in_the_status_either(committed, tmp_path):
     found = study(tmp_path, VARIANTS, reuse=str(committed))
-    assert status_table(expand_to_jobs(found.entries, {}), found.cached).title == "1 not needed, 6 done"
+    assert status_table(found).title == "1 not needed, 6 done"
 
 
 def test_reused_results_are_written_into_the_output_folder_alone(committed, tmp_path):
@@ -114,28 +100,26 @@ def test_reused_results_are_written_into_the_output_folder_alone(committed, tmp_
         assert new.select(sorted(new.columns)).equals(old.select(sorted(old.columns)))
 
 
-def test_results_under_identities_of_another_version_are_matched_by_their_labels(committed, tmp_path, monkeypatch):
+def test_results_under_identities_of_another_version_are_matched_by_their_labels(committed, old, tmp_path, monkeypatch):
     """Variants of an arm, seeds and arms stay apart: the numbers are those of the runs under today's ids."""
     by_id = study(tmp_path, VARIANTS, reuse=str(committed)).reused
-    old = of_another_version(committed, monkeypatch)
+    monkeypatch.setattr(cached_results, "SCHEMA_VERSION", 99)
     found = study(tmp_path, VARIANTS, reuse=str(old)).reused
-    assert found.evaluations == by_id.evaluations
-    for name in ("table", "problems"):
-        mine, others = getattr(found, name), getattr(by_id, name)
-        assert mine.keys() == others.keys()
-        assert all(mine[run].drop("run_id").equals(others[run].drop("run_id")) for run in mine)
+    assert found.runs.keys() == by_id.runs.keys()
+    for run_id, mine in found.runs.items():
+        other = by_id.runs[run_id]
+        assert mine.evaluation_id == other.evaluation_id
+        for one, two in ((mine.table, other.table), (mine.problems, other.problems)):
+            assert one.drop("run_id").equals(two.drop("run_id"))
 
 
-def test_labels_do_not_match_what_the_user_changed(committed, tmp_path, monkeypatch):
-    old = committed.parent / "old"
-    if not old.is_dir():
-        old = of_another_version(committed, monkeypatch)
+def test_labels_do_not_match_what_the_user_changed(old, tmp_path, monkeypatch):
     monkeypatch.setattr(cached_results, "SCHEMA_VERSION", 99)
     # A base and the runs; those of the frozen arm do not depend on the optimizer.
     for user, n in (["optim.weight_decay=0.3"], 1 + 4), (["evaluation.samples=8"], 1 + 6):
-        assert len(pending(study(tmp_path, VARIANTS, user=user, reuse=str(old)))) == n
+        assert len(study(tmp_path, VARIANTS, user=user, reuse=str(old)).pending()) == n
     more = study(tmp_path, VARIANTS | {"other": ["reward=random_reward"]}, reuse=str(old))
-    assert {job.labels["arm"] for job in pending(more)} == {"base", "other"}
+    assert {job.labels["arm"] for job in more.pending()} == {"base", "other"}
 
 
 def test_a_folder_without_tables_cannot_be_reused(tmp_path):
@@ -146,12 +130,12 @@ def test_a_folder_without_tables_cannot_be_reused(tmp_path):
 def test_a_study_without_a_trained_arm_is_done_once_it_is_measured_before_rl(tmp_path):
     """As study=mup: its frozen runs have no run whose budgets they could stand at."""
     found = study(tmp_path, {"narrow": ["objective=frozen"]})
-    assert {job.until for job in expand_to_jobs(found.entries, {}) if job.needs} == {0}
+    assert {job.until for job in found.jobs if job.needs} == {0}
     launched(found)
     write_tables(found)
-    assert pending(study(tmp_path, {"narrow": ["objective=frozen"]})) == []
+    assert study(tmp_path, {"narrow": ["objective=frozen"]}).pending() == []
     shutil.rmtree(tmp_path / "runs")
-    assert pending(study(tmp_path, {"narrow": ["objective=frozen"]})) == []
+    assert study(tmp_path, {"narrow": ["objective=frozen"]}).pending() == []
 
 
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in RESULTS.glob("*/manifest.json")))
@@ -160,6 +144,6 @@ def test_committed_results_are_reused_whole_and_count_for_nothing_otherwise(name
         asked = [f"study={name}", f"out={tmp_path}", "tracker=none", "device=cpu"]
         plain = expand(Composer("study"), asked)
         reusing = expand(Composer("study"), [*asked, f"reuse={RESULTS / name}"])
-    assert len(pending(plain)) == len(expand_to_jobs(plain.entries, {}))
-    assert pending(reusing) == []
+    assert len(plain.pending()) == len(plain.jobs)
+    assert reusing.pending() == []
     assert reusing.folder == tmp_path / "studies" / name

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from harness.config.identity import run_id
+from harness.config.schema import StudyConfig
 from harness.run.checkpoint import saved_steps
 from harness.run.folder import run_folder
 from harness.run.lock import hold_lock
-from harness.study.expand import is_done
+from harness.study.expand import Entry, ExpandedStudy, is_done
 from harness.study.status import job_state, prune, status_table
 from tests.toys import rl_job, tiny, train
 
@@ -46,9 +47,11 @@ def test_a_run_that_was_killed_counts_as_stopped(done):
 
 
 def test_the_table_counts_states_and_says_what_is_left(done):
-    table = status_table([rl_job(done), rl_job(tiny("rl.steps=4", "seed=9", out=done.out))])
-    assert str(table.title).startswith("1 done, 1 to do; about 0.")
-    assert table.row_count == 2
+    about = StudyConfig("toy", "?", (0, 9), (0,), "step", {"a": ()})
+    entries = (Entry("a", done), Entry("a", tiny("rl.steps=4", "seed=9", out=done.out)))
+    table = status_table(ExpandedStudy(about, entries))
+    assert str(table.title).startswith("2 done, 1 to do; about 0.")
+    assert table.row_count == 3
 
 
 def test_pruning_keeps_the_newest_checkpoint_and_the_weights_of_budgets(done):

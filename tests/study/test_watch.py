@@ -9,11 +9,10 @@ from urllib.error import HTTPError
 import pytest
 
 from harness.core.errors import UserError
-from harness.run.job import run_job
 from harness.study.watch import HOST, Watcher, server
 from tests.analysis.pages import CHROMIUM, SWITCHES
 from tests.study.test_expand_and_tables import study
-from tests.toys import silent
+from tests.toys import run_all
 
 ARMS = {"true_reward": [], "random_reward": ["reward=random_reward"]}
 
@@ -37,12 +36,11 @@ def get(address):
 
 def test_the_state_counts_what_is_measured_and_shows_each_run(tmp_path):
     watcher = Watcher(study(tmp_path, ARMS))
-    assert len(watcher.jobs) == 5
+    assert len(watcher.study.jobs) == 5
     with served(watcher.study) as address:
         assert "Nothing is measured yet" in get(address)
         assert json.loads(get(f"{address}/state"))["measured"] == 0
-        for job in watcher.jobs[:2]:  # a base and a run
-            run_job(job, silent)
+        run_all(watcher.study.jobs[:2])  # a base and a run
         state = json.loads(get(f"{address}/state"))
         assert state["measured"] == 4
         assert "2 done, 3 to do" in state["runs"]
@@ -56,10 +54,8 @@ def test_the_state_counts_what_is_measured_and_shows_each_run(tmp_path):
 def test_it_is_reached_by_this_machine_under_its_own_name_alone(tmp_path):
     with served(study(tmp_path, ARMS)) as address:
         assert address.startswith("http://127.0.0.1:")
-        for request in (
-            urllib.request.Request(address, headers={"Host": "elsewhere.example"}),
-            f"{address}/etc/passwd",
-        ):
+        elsewhere = urllib.request.Request(address, headers={"Host": "elsewhere.example"})
+        for request in (elsewhere, f"{address}/etc/passwd"):
             with pytest.raises(HTTPError, match=r"403|404"):
                 urllib.request.urlopen(request)
         with pytest.raises(UserError, match=r"(?s)port=\d+: it cannot be opened.*port=0"):
@@ -73,8 +69,7 @@ def test_in_a_browser_new_measurements_appear_by_themselves_and_nothing_else_is_
     from playwright.sync_api import sync_playwright
 
     watcher, asked, complaints = Watcher(study(tmp_path / "out", ARMS)), set(), []
-    for job in watcher.jobs[:2]:
-        run_job(job, silent)
+    run_all(watcher.study.jobs[:2])
     with served(watcher.study) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch_persistent_context(
             str(tmp_path / "profile"), executable_path=CHROMIUM, args=list(SWITCHES), headless=True
@@ -88,8 +83,7 @@ def test_in_a_browser_new_measurements_appear_by_themselves_and_nothing_else_is_
         page.wait_for_selector("body[data-drawn] svg", timeout=60_000)
         assert page.locator("#runs tbody tr").count() == 5
         before = page.locator("#curves svg").first.inner_html()
-        for job in watcher.jobs[2:]:
-            run_job(job, silent)
+        run_all(watcher.study.jobs[2:])
         page.wait_for_function("document.querySelector('#runs caption').textContent == '5 done'", timeout=60_000)
         page.wait_for_selector("body[data-drawn] svg", timeout=60_000)
         page.wait_for_function(
