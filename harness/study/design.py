@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from harness.analysis.data.options import default_options
-from harness.analysis.verdict.design import Design, reachable_verdicts
+from harness.analysis.verdict.power import Design, reachable_verdicts
 from harness.config.roles import roles_of
 from harness.run.evaluations import evaluation_suite
 from harness.study.expand import Entry, ExpandedStudy

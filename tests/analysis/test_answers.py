@@ -9,8 +9,8 @@ from harness.analysis.data.curves import curves
 from harness.analysis.data.options import default_options
 from harness.analysis.data.table import check_table
 from harness.analysis.stats.covariance import MeanCurve, mean_curve
-from harness.analysis.stats.goodness_of_fit import goodness_of_fit
-from harness.analysis.verdict.line_window import widest_line_window
+from harness.analysis.stats.line_tests import goodness_of_fit
+from harness.analysis.verdict.decide import widest_line_window
 from harness.analysis.verdict.rules import missing_data
 from harness.analysis.verdict.verdicts import verdicts
 

@@ -16,14 +16,13 @@ from harness.analysis.data.options import default_options
 from harness.analysis.data.table import check_table
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.stats.covariance import mean_curve
-from harness.analysis.stats.extrapolation import extrapolation
 from harness.analysis.stats.intervals import Estimate, estimate
-from harness.analysis.stats.likelihood_ratio import likelihood_ratio_p
+from harness.analysis.stats.line_tests import extrapolation, likelihood_ratio_p
 from harness.analysis.verdict import robustness
-from harness.analysis.verdict.controls import compare_with_controls
 from harness.analysis.verdict.decide import decide
 from harness.analysis.verdict.mixture import mixture_artefact
 from harness.analysis.verdict.power import _distance, _seeds_for
+from harness.analysis.verdict.robustness import compare_with_controls
 from harness.analysis.verdict.verdicts import verdicts
 
 OPTIONS = default_options(bootstraps=60)

@@ -9,21 +9,17 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.analysis.calibration.code_hash import judging_code_hash
 from harness.analysis.calibration.draws import Draw, draw_tables
 from harness.analysis.calibration.simulate import KINDS, Kind, StudyDesign
 from harness.analysis.data.options import Options
 from harness.analysis.stats.covariance import mean_curve
-from harness.analysis.stats.goodness_of_fit import DEVIATION_THAT_MATTERS
+from harness.analysis.stats.line_tests import DEVIATION_THAT_MATTERS
 from harness.analysis.stats.slopes import slopes
-from harness.analysis.verdict.answers import is_log_linear, rises
-from harness.analysis.verdict.decide import decide
-from harness.analysis.verdict.line_window import widest_line_window
-from harness.analysis.verdict.rules import RATIO, VERDICTS
+from harness.analysis.verdict.decide import decide, widest_line_window
+from harness.analysis.verdict.rules import RATIO, VERDICTS, is_log_linear, rises
 
-Array = NDArray[np.float64]
 OTHER_SEEDS = (5, 16)  # besides the design's 8, for one kind of each truth
 KINDS_AT_OTHER_SEEDS = (
     "line_steep",

@@ -4,13 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.analysis.calibration.simulate import Kind, StudyDesign, draw_counts, draw_curves, draw_effects, run_table
+from harness.analysis.data.arrays import Array
 from harness.analysis.data.curves import Curves, curves
 from harness.analysis.data.table import check_table
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

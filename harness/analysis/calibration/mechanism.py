@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from harness.analysis.calibration.code_hash import MECHANISM, code_hash
 from harness.analysis.calibration.simulate import StudyDesign
+from harness.analysis.data.arrays import Array
 from harness.analysis.data.crossing import crossing
 from harness.analysis.data.curves import Curves
 from harness.analysis.data.difficulty_times import THRESHOLD
@@ -23,7 +23,6 @@ from harness.analysis.stats.slopes import slope_weights
 from harness.analysis.verdict.difficulty import difficulty_scaling
 from harness.analysis.verdict.learning_times import learning_times
 
-Array = NDArray[np.float64]
 FOUND = Path(__file__).with_name("mechanism.json")  # committed
 DESIGN = StudyDesign(budgets=13, decades=3.0, problems=64, k=4)  # problems of a cell
 SEEDS, CENSORED = (5, 8, 16), (0.0, 0.25, 0.5)  # share of the cells whose time lies beyond the window

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy import special
 
+from harness.analysis.data.arrays import Array
 from harness.analysis.data.table_checks import TableError
 
-Array = NDArray[np.float64]
 TrueCurve = Callable[[Array, np.random.Generator], Array]
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from harness.analysis.data.arrays import Array
+
 LOWER, UPPER = 0.1, 0.9  # shares between which the spread is measured, as far as they are observed
 FEWEST_TIMES = 5  # observed times below which no spread is estimated
 FEWEST_SHARE = 0.25  # of all times, that the observed ones must cover: a smaller part does not fix the whole width

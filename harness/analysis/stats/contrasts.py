@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from harness.analysis.data.arrays import Array
 from harness.analysis.data.json_files import strict
 from harness.analysis.stats.intervals import estimate, holm
 
-Array = NDArray[np.float64]
 LEVEL = 0.95
 
 

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.analysis.data.arrays import Array
 from harness.analysis.stats.covariance import MeanCurve
-from harness.analysis.stats.law_forms import Window
-from harness.analysis.stats.laws import Law
+from harness.analysis.stats.laws import Law, Window
 
-Array = NDArray[np.float64]
 ROUNDS, POINTS, SHRINK = 7, 5, 0.4  # of the polish: grids of POINTS per shape parameter, each SHRINK of the last
 
 
@@ -37,7 +36,8 @@ class Fits:
 
     def parameters(self, i: int = 0) -> dict[str, float]:
         """Named parameters of curve i, in the field's convention."""
-        return self.law.describe(float(self.start[i]), float(self.end[i]), self.shape[i], self.window)
+        named = self.law.describe(float(self.start[i]), float(self.end[i]), self.shape[i], self.window)
+        return {name: float(value) for name, value in named.items()}
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import numpy as np
 from scipy import special, stats
 
 from harness.analysis.stats.covariance import MeanCurve
-from harness.analysis.stats.extrapolation import held_out_error
 from harness.analysis.stats.fitting import Fits, fit
 from harness.analysis.stats.intervals import estimate, jackknife_t
 from harness.analysis.stats.laws import LAWS
+from harness.analysis.stats.line_tests import held_out_error
 from harness.analysis.stats.slopes import slope_weights
 
 PROFILE_RISE = 3.84  # rise of chi2 on both sides of the optimum that closes a profile (95%, one parameter)

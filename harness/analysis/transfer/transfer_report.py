@@ -85,7 +85,7 @@ def _role(
             "gain_new_tasks": two_way_record(values),
             "gain_new_problems": gain_new_problems(table, found, options.min_bases),
             "interquartile_mean": interquartile_mean(values),
-            "no_transfer_p": estimate(pooled).p_inside(options.transfer_margin),
+            "no_transfer_p": estimate(pooled).p_equivalent(options.transfer_margin),
         },
         "direct": _direct(arms, list(real.columns), control, options),
         "x": float(real.x[-1]),

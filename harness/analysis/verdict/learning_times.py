@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
+from harness.analysis.data.arrays import Array
 from harness.analysis.data.crossing import crossing
 from harness.analysis.data.curves import Curves
 from harness.analysis.stats.censored import Times, log_uniform_spread
 from harness.analysis.stats.formatting import counted
 from harness.analysis.stats.slopes import slope_weights
 from harness.analysis.verdict.mixture import pooled_mean
-from harness.analysis.verdict.same_block import same_block
 
-Array = NDArray[np.float64]
 FEWEST_CELLS, FEWEST_BUDGETS = 3, 2
 NOISE_FACTOR = 4.0  # standard errors of a difference that a rise must exceed to have a learning time
 STILL_RISING = 0.1  # share of a rise that, gained between the last two budgets beyond two standard errors, goes on
@@ -48,7 +47,7 @@ def learning_times(parts: Mapping[tuple, Curves], pool: Curves, margin: float) -
     out. A cell that does not rise by the margin, or within its noise, has no learning time: it is censored (late), as
     is one that still rises at the last budget.
     """
-    alike = {cell: part for cell, part in parts.items() if same_block(part, pool)}
+    alike = {cell: part for cell, part in parts.items() if part.same_block(pool)}
     if len(alike) < FEWEST_CELLS or len(pool.x) < FEWEST_BUDGETS:
         return None
     z = np.log10(pool.x)

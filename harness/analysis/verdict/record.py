@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from harness.analysis.verdict.answers import Answer
+from harness.analysis.verdict.rules import Answer
 
 SCHEMA_VERSION = 1  # of a record: raised when an entry is renamed, removed or gets another meaning
 STRICT = ConfigDict(extra="forbid")

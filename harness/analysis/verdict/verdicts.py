@@ -16,15 +16,14 @@ from harness.analysis.stats.intervals import Estimate, estimate, holm
 from harness.analysis.stats.law_table import law_table, share_of_gain
 from harness.analysis.stats.slopes import Slopes, slopes
 from harness.analysis.verdict import robustness
-from harness.analysis.verdict.answers import is_log_linear, rises
-from harness.analysis.verdict.controls import RISE_CLAIMS, compare_with_controls
-from harness.analysis.verdict.decide import Decision, decide, extrapolations
+from harness.analysis.verdict.decide import Decision, decide, extrapolations, widest_line_window
 from harness.analysis.verdict.difficulty import difficulty_scaling, gain_by_base_success
 from harness.analysis.verdict.learning_times import learning_times
-from harness.analysis.verdict.line_window import widest_line_window
 from harness.analysis.verdict.mixture import mixture_artefact
 from harness.analysis.verdict.power import effective_completions, shape_power, would_decide
 from harness.analysis.verdict.record import SCHEMA_VERSION
+from harness.analysis.verdict.robustness import RISE_CLAIMS, compare_with_controls
+from harness.analysis.verdict.rules import is_log_linear, rises
 from harness.analysis.verdict.sentences import conditional_on, sentences
 from harness.analysis.verdict.task_shares import calibration, confusion_by_truth, task_shares
 
