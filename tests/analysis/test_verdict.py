@@ -116,7 +116,7 @@ def test_budget_zero_alone_gives_no_record() -> None:
 
 
 def test_without_budget_zero_a_shallow_sigmoid_cannot_be_excluded() -> None:
-    frame = planted(Kind(line(0.18), frozenset(), "log_linear"), StudyDesign(seeds=16))
+    frame = planted(Kind(line(0.18), "log_linear"), StudyDesign(seeds=16))
     with_zero, without = only(frame), only(frame.filter(pl.col("x") > 0))
     assert with_zero["rejections"]["hill"] < 0.05 < without["rejections"]["hill"]
     assert without["verdict"] == "indistinguishable"
@@ -162,7 +162,7 @@ def test_a_table_without_controls_keeps_its_verdict() -> None:
 
 def test_slopes_of_controls_are_paired_by_seed() -> None:
     """A seed effect common to both arms cancels in the difference."""
-    steep = check_table(planted(Kind(line(0.3), frozenset(), "log_linear", scatter=0.5)))
+    steep = check_table(planted(Kind(line(0.3), "log_linear", scatter=0.5)))
     arm = curves(steep, "true_reward")
     control = replace(arm, accuracy=arm.accuracy - 0.05 * np.log10(arm.x))
     found, _ = compare_with_controls(arm, {"random_reward": control})
@@ -202,7 +202,7 @@ def mixture_table(cells: int = 8) -> pl.DataFrame:
         def law(z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             return 0.05 + 0.8 / (1 + 10.0 ** np.clip(-3 * (z - middle), -300, 300))
 
-        return Kind(law, frozenset(), "other", scatter=0.03)
+        return Kind(law, "other", scatter=0.03)
 
     return pl.concat(
         planted(cell(m), seed=i).with_columns(pl.lit(str(i)).alias("difficulty")) for i, m in enumerate(middles)
@@ -299,9 +299,7 @@ def test_data_that_would_not_decide_are_not_recommended() -> None:
         share = np.clip((z - z[1]) / (z[-1] - z[1]), 0, 1)
         return 0.3 + 0.3 * np.maximum(share - 1 / 3, 0)
 
-    record = only(
-        planted(Kind(knee, frozenset({"not_log_linear"}), "other", scatter=0.0), StudyDesign(problems=20_000))
-    )
+    record = only(planted(Kind(knee, "other", ("not_log_linear",), scatter=0.0), StudyDesign(problems=20_000)))
     assert record["verdict"] == "not_log_linear"
     assert (record["rises"], record["is_log_linear"]) == ("yes", "no")
     assert "no line" in record["reason"]

@@ -10,7 +10,6 @@ from harness.analysis.data.options import default_options
 ANALYSIS = Path(__file__).parents[1]
 JUDGES = (
     "calibration/confusion.py",
-    "calibration/draws.py",
     "calibration/simulate.py",
     "data/curves.py",
     "stats/covariance.py",

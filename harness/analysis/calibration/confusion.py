@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.analysis.calibration.code_hash import judging_code_hash
-from harness.analysis.calibration.draws import Draw, draw_tables
-from harness.analysis.calibration.simulate import KINDS, Kind, StudyDesign
+from harness.analysis.calibration.simulate import KINDS, Draw, Kind, StudyDesign, draw_tables
 from harness.analysis.data.options import Options
 from harness.analysis.stats.covariance import mean_curve
 from harness.analysis.stats.line_tests import DEVIATION_THAT_MATTERS

@@ -36,7 +36,7 @@ def law_table(mean: MeanCurve, problem_variance: float = 0.0) -> dict[str, dict]
         fitted = fit(law, mean)
         table[name] = {
             "parameters": fitted.parameters(),
-            "intervals": _intervals(fitted, mean, problem_variance),
+            "intervals": intervals(fitted, mean, problem_variance),
             "chi2": float(fitted.chi2[0]),
             "aicc": float(fitted.chi2[0] + 2 * k + 2 * k * (k + 1) / (n - k - 1)),
             "at_bound": bool(fitted.at_bound[0]),
@@ -56,13 +56,10 @@ def share_of_gain(mean: MeanCurve, laws: dict[str, dict]) -> float | None:
     return float((hill["fitted"][-1] - hill["fitted"][0]) / gain) if gain > 0 else None
 
 
-def law_intervals(name: str, mean: MeanCurve, problem_variance: float = 0.0) -> dict[str, list[float] | str]:
-    """Intervals of one law's parameters, [low, high] or "not identified"."""
-    return _intervals(fit(LAWS[name], mean), mean, problem_variance)
+def intervals(fitted: Fits, mean: MeanCurve, problem_variance: float) -> dict[str, list[float] | str]:
+    """Intervals of a law's parameters, [low, high] or "not identified".
 
-
-def _intervals(fitted: Fits, mean: MeanCurve, problem_variance: float) -> dict[str, list[float] | str]:
-    """t over replicates for the line; delete-one-replicate jackknife-t on logit or log scale for the rest, levels with
+    t over replicates for the line; delete-one-replicate jackknife-t on logit or log scale for the rest, levels with
     the variance of having drawn these problems added, since replicates share them."""
     if len(mean.replicates) < 3:
         return dict.fromkeys(fitted.parameters(), "not identified")
@@ -72,16 +69,16 @@ def _intervals(fitted: Fits, mean: MeanCurve, problem_variance: float) -> dict[s
     left_out = fit(fitted.law, mean, (total - mean.replicates) / (len(mean.replicates) - 1))
     closed = _closed(fitted, mean)
     rows = [left_out.parameters(i) for i in range(len(mean.replicates))]
-    intervals: dict[str, list[float] | str] = {}
+    found: dict[str, list[float] | str] = {}
     for name, value in fitted.parameters().items():
         there, back = _scale(name)
         whole, others = there(value), np.array([there(row[name]) for row in rows])
         if not closed.get(name, all(closed.values())) or not np.isfinite(whole) or not np.isfinite(others).all():
-            intervals[name] = "not identified"
+            found[name] = "not identified"
         else:
             shared = np.sqrt(problem_variance) / (value * (1 - value)) if name in UNIT_PARAMETERS else 0.0
-            intervals[name] = [back(end) for end in _widened(jackknife_t(whole, others), shared, len(others))]
-    return intervals
+            found[name] = [back(end) for end in _widened(jackknife_t(whole, others), shared, len(others))]
+    return found
 
 
 def _widened(interval: tuple[float, float], shared_error: float, n: int) -> tuple[float, float]:
