@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from harness.analysis.calibration.simulate import KINDS, Kind, StudyDesign, draw_table, line
-from harness.analysis.data.curves import curves
+from harness.analysis.data.curves import cell_curves, curves
 from harness.analysis.data.json_files import strict, write_json
 from harness.analysis.data.options import default_options
 from harness.analysis.data.table import check_table
@@ -20,9 +20,7 @@ from harness.analysis.stats.intervals import Estimate, estimate
 from harness.analysis.stats.line_tests import extrapolation, likelihood_ratio_p
 from harness.analysis.verdict import robustness
 from harness.analysis.verdict.decide import decide
-from harness.analysis.verdict.mixture import mixture_artefact
 from harness.analysis.verdict.power import _distance, _seeds_for
-from harness.analysis.verdict.robustness import compare_with_controls
 from harness.analysis.verdict.verdicts import verdicts
 
 OPTIONS = default_options(bootstraps=60)
@@ -165,7 +163,7 @@ def test_slopes_of_controls_are_paired_by_seed() -> None:
     steep = check_table(planted(Kind(line(0.3), "log_linear", scatter=0.5)))
     arm = curves(steep, "true_reward")
     control = replace(arm, accuracy=arm.accuracy - 0.05 * np.log10(arm.x))
-    found, _ = compare_with_controls(arm, {"random_reward": control})
+    found, _ = robustness.compare_with_controls(arm, {"random_reward": control})
     assert found["random_reward"]["slope_difference_ci"] == pytest.approx([0.05, 0.05])
 
 
@@ -173,7 +171,7 @@ def test_a_control_too_noisy_to_differ_withholds_the_claim() -> None:
     arm = curves(check_table(planted()), "true_reward")
     steps = np.linspace(-3, 3, 8)[:, None] * np.log10(arm.x) * 0.1
     noisy = replace(arm, accuracy=0.3 + steps)
-    found, reasons = compare_with_controls(arm, {"random_reward": noisy})
+    found, reasons = robustness.compare_with_controls(arm, {"random_reward": noisy})
     assert found["random_reward"]["rise_ci"][0] < 0
     assert len(reasons) == 1
     assert "not above that of random_reward" in reasons[0]
@@ -210,17 +208,12 @@ def mixture_table(cells: int = 8) -> pl.DataFrame:
 
 
 def test_a_line_made_of_sharp_sigmoids_is_flagged_and_a_line_of_lines_is_not() -> None:
-    table = check_table(mixture_table())
-    pool = curves(table, "true_reward")
-    parts = [curves(replace(table, frame=part), "true_reward") for part in table.frame.partition_by("difficulty")]
-    found = mixture_artefact(pool, parts)
-    assert found is not None
-    assert found["flag"]
-    lines = check_table(pl.concat(planted(seed=i).with_columns(pl.lit(str(i)).alias("difficulty")) for i in range(4)))
-    parts = [curves(replace(lines, frame=part), "true_reward") for part in lines.frame.partition_by("difficulty")]
-    found = mixture_artefact(curves(lines, "true_reward"), parts)
-    assert found is not None
-    assert not found["flag"]
+    lines = pl.concat(planted(seed=i).with_columns(pl.lit(str(i)).alias("difficulty")) for i in range(4))
+    for frame, flag in ((mixture_table(), True), (lines, False)):
+        table = check_table(frame)
+        found = robustness.mixture_artefact(curves(table, "true_reward"), cell_curves(table, "true_reward"))
+        assert found is not None
+        assert found["flag"] is flag
 
 
 def test_hidden_budgets_expose_a_curve_that_levels_off() -> None:

@@ -5,6 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from harness.core.files import write_whole
 
 
@@ -22,3 +24,9 @@ def strict(value: Any) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     return value
+
+
+def json_schema(kind: Any, title: str) -> dict[str, Any]:
+    """JSON Schema of a file that holds a value of this type."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title}
+    return head | TypeAdapter(kind).json_schema() | {"title": title}

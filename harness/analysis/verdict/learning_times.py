@@ -4,7 +4,7 @@ Unshared skills whose learning times are spread log-uniformly over d decades giv
 rise / d; skills learned at one time give a sigmoid.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,6 @@ from harness.analysis.data.curves import Curves
 from harness.analysis.stats.censored import Times, log_uniform_spread
 from harness.analysis.stats.formatting import counted
 from harness.analysis.stats.slopes import slope_weights
-from harness.analysis.verdict.mixture import pooled_mean
 
 FEWEST_CELLS, FEWEST_BUDGETS = 3, 2
 NOISE_FACTOR = 4.0  # standard errors of a difference that a rise must exceed to have a learning time
@@ -96,6 +95,13 @@ def cell_times(part: Curves, margin: float) -> CellTimes:
         else:
             start[i] = end[i] = part.accuracy[i].mean()
     return CellTimes(half, ninety, early, unfinished, start, end)
+
+
+def pooled_mean(parts: Sequence[Curves], values: Sequence[Array]) -> Array:
+    """Mean over tasks of the mean over their cells: the weights of the pool."""
+    tasks = [part.tasks for part in parts]
+    each = [np.mean([v for v, own in zip(values, tasks) if own == task], 0) for task in dict.fromkeys(tasks)]
+    return np.mean(each, 0)
 
 
 def _times(learned: list[CellTimes], z: Array) -> Times:

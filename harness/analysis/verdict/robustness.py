@@ -4,12 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
-from scipy import special
+from scipy import special, stats
 
 from harness.analysis.data.curves import Curves
 from harness.analysis.data.options import Options
+from harness.analysis.stats.covariance import mean_curve
+from harness.analysis.stats.fitting import fit
 from harness.analysis.stats.intervals import Estimate, estimate
+from harness.analysis.stats.laws import LAWS
 from harness.analysis.stats.slopes import Slopes, slopes
+from harness.analysis.verdict.learning_times import pooled_mean
 from harness.analysis.verdict.rules import judge, wide_enough
 
 RISE_CLAIMS = ("log_linear", "saturating", "accelerating", "sigmoidal")  # verdicts that claim a rise
@@ -40,6 +44,38 @@ def other_scales(curves: Curves) -> dict[str, str]:
     inside = np.clip(curves.accuracy, 0.5 / completions, 1 - 0.5 / completions)
     scales = {"logit": special.logit(inside), "error": -np.log10(1 - inside)}
     return {name: shape_of(replace(curves, accuracy=values), 0.0) for name, values in scales.items()}
+
+
+def mixture_artefact(pool: Curves, cells: Mapping[tuple, Curves]) -> dict | None:
+    """Whether a line is only the sum of cells that are not lines themselves; None below three cells.
+
+    A cell is linear if chi-squared does not reject its line at 5% and its slope interval meets half to twice the
+    pool's slope. Flagged when most cells are not linear and the mean of their hill fits stays within two standard
+    errors of the pool, at every budget but one in ten.
+    """
+    parts = [
+        part for part in cells.values() if np.array_equal(part.x, pool.x) and part.accuracy.shape == pool.accuracy.shape
+    ]
+    if len(parts) < 3 or len(pool.accuracy) < 2:
+        return None
+    z = np.log10(pool.x)
+    slope = float(np.mean(slopes(z, pool.accuracy).overall))
+    linear, fitted = 0, []
+    for part in parts:
+        mean = mean_curve(part)
+        own = estimate(slopes(z, part.accuracy).overall).interval()
+        straight = stats.chi2.sf(fit(LAWS["log_linear"], mean).chi2[0], len(z) - 2) > 0.05
+        linear += bool(straight and own[1] > 0.5 * slope and own[0] < 2 * slope)
+        fitted.append(fit(LAWS["hill"], mean).predict(z)[0])
+    error = pool.accuracy.std(0, ddof=1) / np.sqrt(len(pool.accuracy))
+    off = np.abs(pooled_mean(parts, fitted) - pool.accuracy.mean(0)) > 2 * np.maximum(error, 0.002)
+    reproduced = bool(np.mean(off) <= 0.1)
+    return {
+        "cells": len(parts),
+        "linear_cells": linear,
+        "reproduces_pool": reproduced,
+        "flag": reproduced and 2 * linear < len(parts),
+    }
 
 
 def collapsed_share(curves: Curves) -> float:

@@ -5,7 +5,7 @@ Slopes are linear in the accuracies, so t-intervals over replicates hold whateve
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from harness.analysis.data.options import Options
 from harness.analysis.stats.intervals import Estimate, estimate
@@ -13,18 +13,11 @@ from harness.analysis.stats.line_tests import GoodnessOfFit
 from harness.analysis.stats.slopes import Slopes
 
 Answer = Literal["yes", "no", "undecided"]
-VERDICTS = (
-    "log_linear",
-    "saturating",
-    "accelerating",
-    "flat",
-    "declining",
-    "non_monotone",
-    "indistinguishable",
-    "insufficient_data",
-    "sigmoidal",
-    "not_log_linear",
-)
+Shape = Literal[
+    "log_linear", "saturating", "accelerating", "flat", "declining", "non_monotone", "indistinguishable",
+    "insufficient_data", "sigmoidal", "not_log_linear",
+]  # fmt: skip
+VERDICTS: tuple[str, ...] = get_args(Shape)
 NOT_LINES = ("flat", "declining", "non_monotone", "saturating", "accelerating", "sigmoidal", "not_log_linear")
 SIGMOIDAL_RULE, NOT_LINEAR_RULE = 8, 9  # numbers of the rules added after 0 to 7; the order is that of the code
 RATIO, EXCESS = 0.5, 1.5  # a third is as steep as another if at least half of it; much steeper from 1.5 times on
