@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,15 +22,8 @@ from harness.analysis.verdict.rules import RATIO, VERDICTS, is_log_linear, rises
 
 OTHER_SEEDS = (5, 16)  # besides the design's 8, for one kind of each truth
 KINDS_AT_OTHER_SEEDS = (
-    "line_steep",
-    "hill_levels_off",
-    "hill_middle",
-    "hill_shallow",
-    "knee",
-    "power_up",
-    "rise_and_fall",
-    "flat",
-)
+    "line_steep", "hill_levels_off", "hill_middle", "hill_shallow", "knee", "power_up", "rise_and_fall", "flat"
+)  # fmt: skip
 NOT_RISING = ("flat", "declining")  # truths
 
 
@@ -45,17 +39,6 @@ class Case:
     @property
     def name(self) -> str:
         return f"{self.kind}, {self.seeds} seeds"
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What the analysis concludes of one table."""
-
-    verdict: str
-    rises: str
-    is_log_linear: str
-    window: bool
-    false_window: bool
 
 
 def cases(tables: int, seed: int) -> list[Case]:
@@ -99,7 +82,8 @@ def judge_case(case: Case, options: Options) -> dict:
     """Counts of verdicts and answers over the tables of a case."""
     kind, design = KINDS[case.kind], StudyDesign(seeds=case.seeds)
     judged = [judge_table(drawn, options) for drawn in draw_tables(kind, design, case.tables, case.key)]
-    verdicts = Counter(one.verdict for one in judged)
+    verdicts, answers, lines = (Counter(one[name] for one in judged) for name in ("verdict", "rises", "is_log_linear"))
+    falsely = "yes" if kind.truth in NOT_RISING else "no"
     return {
         "truth": kind.truth,
         "seeds": case.seeds,
@@ -107,12 +91,12 @@ def judge_case(case: Case, options: Options) -> dict:
         "right": sum(verdicts[v] for v in kind.right),
         "false": sum(k for v, k in verdicts.items() if kind.is_false(v)),
         "verdicts": {v: verdicts[v] for v in VERDICTS if verdicts[v]},
-        "rises": dict(Counter(one.rises for one in judged)),
-        "is_log_linear": dict(Counter(one.is_log_linear for one in judged)),
-        "false_rises": sum(one.rises == ("yes" if kind.truth in NOT_RISING else "no") for one in judged),
-        "false_log_linear": sum(_contradicts(kind, one.is_log_linear) for one in judged),
-        "windows": sum(one.window for one in judged),
-        "false_windows": sum(one.false_window for one in judged),
+        "rises": dict(answers),
+        "is_log_linear": dict(lines),
+        "false_rises": answers[falsely],
+        "false_log_linear": sum(k for answer, k in lines.items() if _contradicts(kind, answer)),
+        "windows": sum(one["window"] for one in judged),
+        "false_windows": sum(one["false_window"] for one in judged),
     }
 
 
@@ -121,19 +105,19 @@ def _contradicts(kind: Kind, answer: str) -> bool:
     return answer == "no" if kind.truth == "log_linear" else answer == "yes" and "log_linear" not in kind.right
 
 
-def judge_table(drawn: Draw, options: Options) -> Judged:
+def judge_table(drawn: Draw, options: Options) -> dict[str, Any]:
     """Verdict, answers and window of one table, and whether the true curve over the window is no line."""
     c = drawn.curves
     decision = decide(c, options, drawn.rng)
     s = slopes(np.log10(c.x), c.accuracy)
     window = widest_line_window(c, mean_curve(c), drawn.rng.spawn(1)[0])
-    return Judged(
-        verdict=decision.judgement.verdict,
-        rises=rises(decision.judgement, s, options.margin, []),
-        is_log_linear=is_log_linear(decision.judgement, decision.line),
-        window=window is not None,
-        false_window=window is not None and not _true_line(drawn, window),
-    )
+    return {
+        "verdict": decision.judgement.verdict,
+        "rises": rises(decision.judgement, s, options.margin, []),
+        "is_log_linear": is_log_linear(decision.judgement, decision.line),
+        "window": window is not None,
+        "false_window": window is not None and not _true_line(drawn, window),
+    }
 
 
 def _true_line(drawn: Draw, window: dict) -> bool:

@@ -4,9 +4,9 @@ Every problem of a cell is learned as a sigmoid in log10 x, at a time that scatt
 over the cell's problems, which are drawn once and shared by seeds and budgets. Times beyond the window are censored.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -47,21 +47,12 @@ def mechanism(n: int, seed: int) -> dict:
 def rows(row_of: Callable[..., dict], n: int, key: tuple[int, int]) -> list[dict]:
     """A row of each share of censored cells and number of seeds; key: the seed and what distinguishes this series."""
     found = []
-    for case, (censored, seeds) in enumerate((c, s) for c in CENSORED for s in SEEDS):
+    for case, (censored, seeds) in enumerate(product(CENSORED, SEEDS)):
         streams = (np.random.SeedSequence(key[0], spawn_key=(key[1], case, i)) for i in range(n))
         row = row_of(replace(DESIGN, seeds=seeds), censored, map(np.random.default_rng, streams))
         found.append({"seeds": seeds, "censored": censored, "tables": n} | row)
         print(found[-1], flush=True)
     return found
-
-
-def write_mechanism(n: int, seed: int) -> None:
-    FOUND.write_text(json.dumps(mechanism(n, seed), indent=1, allow_nan=False) + "\n")
-
-
-def read_mechanism() -> dict:
-    """The committed numbers."""
-    return json.loads(FOUND.read_text())
 
 
 def learning_row(design: StudyDesign, censored: float, rngs: Iterator[np.random.Generator]) -> dict:

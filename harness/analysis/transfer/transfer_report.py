@@ -70,7 +70,8 @@ def _role(
     real = found[0]
     gain = real.change - (found[1].change if drift is not None else 0.0)
     values = base_means(gain, real.units, options.min_bases)
-    gains = add_holm([mean_record(column) for column in values.T])
+    gains = [mean_record(column) for column in values.T]
+    add_holm(gains)
     each = [
         {"task": task, "family": _family(table, task), **_before_after(real, j, options), "gain": gains[j]}
         for j, task in enumerate(real.columns)

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 import numpy as np
 import polars as pl
@@ -11,8 +12,9 @@ from harness.analysis.data.curves import Curves, base_mean_curves, cell_curves, 
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
 from harness.analysis.data.table_checks import TableError
+from harness.analysis.stats.contrasts import add_holm
 from harness.analysis.stats.covariance import MeanCurve, mean_curve
-from harness.analysis.stats.intervals import Estimate, estimate, holm
+from harness.analysis.stats.intervals import Estimate, estimate
 from harness.analysis.stats.law_table import law_table, share_of_gain
 from harness.analysis.stats.slopes import Slopes, slopes
 from harness.analysis.verdict import robustness
@@ -100,8 +102,8 @@ def _arm_records(scope: Scope, arm: str) -> list[dict]:
         )
         shares = [record["verdict"] for record in own]
         pooled["task_shares"] = task_shares(shares, confusion_by_truth(calibration()["confusion"]))
-        _add_holm(own)
-        _add_holm([pooled])
+        for family, name in product((own, [pooled]), ("p_rise", "p_claim")):
+            add_holm(family, name)
         records += [pooled, *own]
     return records
 
@@ -221,13 +223,6 @@ def _group_size(table: Table, arm: str) -> int | None:
         return None
     sizes = table.frame.filter(pl.col("arm") == arm)["group_size"].drop_nulls().unique().to_list()
     return int(sizes[0]) if len(sizes) == 1 else None
-
-
-def _add_holm(records: Sequence[dict]) -> None:
-    """Holm-adjusted p-values over the tasks of one arm and role."""
-    for name in ("p_rise", "p_claim"):
-        for record, p in zip(records, holm([record[name] for record in records])):
-            record[f"{name}_holm"] = p
 
 
 def _add_left_out_sizes(records: Sequence[dict]) -> None:
