@@ -11,8 +11,7 @@ from harness.analysis.calibration.code_hash import MECHANISM, code_hash
 from harness.analysis.calibration.mechanism import FOUND
 from harness.analysis.data.curves import cell_curves, curves
 from harness.analysis.data.table import check_table
-from harness.analysis.stats.censored import Times, kaplan_meier, log_uniform_spread
-from harness.analysis.verdict.learning_times import cell_times, learning_times
+from harness.analysis.verdict.learning_times import Times, cell_times, kaplan_meier, learning_times, log_uniform_spread
 
 BUDGETS = np.concatenate([[0.0], 10.0 ** np.linspace(0, 3, 13)])
 PROBLEMS = 400

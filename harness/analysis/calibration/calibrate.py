@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.analysis.calibration.calibration_page import calibration_page
-from harness.analysis.calibration.code_hash import judging_code_hash
+from harness.analysis.calibration.code_hash import JUDGES, code_hash
 from harness.analysis.calibration.confusion import confusion
 from harness.analysis.calibration.mechanism import FOUND, mechanism
 from harness.analysis.calibration.simulate import KINDS, Draw, Kind, StudyDesign, draw_tables, line, problem_success
@@ -131,7 +131,7 @@ def calibrate(sizes: CalibrationSizes, options: Options) -> None:
     found = calibration() if CALIBRATION.exists() else {}
     if sizes.tables:
         found["confusion"] = confusion(sizes.tables, sizes.seed, options, Path(sizes.progress), sizes.workers)
-        found["judged_by"] = judging_code_hash()
+        found["judged_by"] = code_hash(JUDGES)
     if sizes.coverage:
         found["coverage"] = coverage(sizes.coverage, sizes.seed)
     if sizes.power:

@@ -27,16 +27,11 @@ MECHANISM = (  # what finds learning times and exponents of difficulty, and the 
     "data/crossing.py",
     "data/curves.py",
     "data/difficulty_times.py",
-    "stats/censored.py",
     "stats/contrasts.py",
     "stats/slopes.py",
     "verdict/difficulty.py",
     "verdict/learning_times.py",
 )
-
-
-def judging_code_hash() -> str:
-    return code_hash(JUDGES)
 
 
 def code_hash(names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.analysis.calibration.code_hash import judging_code_hash
+from harness.analysis.calibration.code_hash import JUDGES, code_hash
 from harness.analysis.calibration.simulate import KINDS, Draw, Kind, StudyDesign, draw_tables
 from harness.analysis.data.options import Options
 from harness.analysis.stats.covariance import mean_curve
@@ -56,7 +56,7 @@ def confusion(tables: int, seed: int, options: Options, progress: Path, workers:
     progress.parent.mkdir(parents=True, exist_ok=True)
     for case, counts in _each(left, options, workers):
         done[case.name] = counts
-        line = {"seed": seed, "judged_by": judging_code_hash(), "name": case.name, "counts": counts}
+        line = {"seed": seed, "judged_by": code_hash(JUDGES), "name": case.name, "counts": counts}
         with progress.open("a") as file:
             file.write(json.dumps(line) + "\n")
         print(case.name, counts["verdicts"], flush=True)
@@ -74,7 +74,7 @@ def _each(left: list[Case], options: Options, workers: int) -> Iterable[tuple[Ca
 def _finished(progress: Path, seed: int) -> dict[str, dict]:
     """Cases that the code as it is has judged already, under this seed."""
     lines = [json.loads(line) for line in progress.read_text().splitlines()] if progress.exists() else []
-    code = judging_code_hash()
+    code = code_hash(JUDGES)
     return {one["name"]: one["counts"] for one in lines if (one["seed"], one["judged_by"]) == (seed, code)}
 
 

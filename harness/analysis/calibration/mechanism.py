@@ -62,7 +62,9 @@ def learning_row(design: StudyDesign, censored: float, rngs: Iterator[np.random.
     for rng in rngs:
         spread, planted = plant_times(design, censored, rng)
         parts = {(str(i),): draw_cell(times, design, rng)[0] for i, times in enumerate(planted)}
-        record = learning_times(parts, pool_of(list(parts.values())), default_options().margin)
+        cells = list(parts.values())  # each a task of the pool
+        pool = replace(cells[0], accuracy=np.mean([cell.accuracy for cell in cells], 0))
+        record = learning_times(parts, pool, default_options().margin)
         assert record is not None
         if record["spread_decades"] is not None:
             ratios.append(record["spread_decades"] / spread)
@@ -151,8 +153,3 @@ def draw_cell(times: Array, design: StudyDesign, rng: np.random.Generator) -> tu
 def sigmoid(late: Array) -> Array:
     """Accuracy on a problem this many decades after its time."""
     return LOW + (HIGH - LOW) * special.expit(np.log(10) * STEEPNESS * late)
-
-
-def pool_of(parts: list[Curves]) -> Curves:
-    """The curves of a pool in which every cell is a task."""
-    return replace(parts[0], accuracy=np.mean([part.accuracy for part in parts], 0))

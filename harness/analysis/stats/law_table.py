@@ -64,7 +64,9 @@ def intervals(fitted: Fits, mean: MeanCurve, problem_variance: float) -> dict[st
     if len(mean.replicates) < 3:
         return dict.fromkeys(fitted.parameters(), "not identified")
     if fitted.law.name == "log_linear":
-        return _line_intervals(mean)
+        slope = mean.replicates[:, 1:] @ slope_weights(mean.z)
+        both = {"a": mean.replicates[:, 1:].mean(1) - slope * mean.z.mean(), "b": slope}
+        return {name: list(estimate(each).interval()) for name, each in both.items()}
     total = mean.replicates.sum(0)
     left_out = fit(fitted.law, mean, (total - mean.replicates) / (len(mean.replicates) - 1))
     closed = _closed(fitted, mean)
@@ -86,13 +88,6 @@ def _widened(interval: tuple[float, float], shared_error: float, n: int) -> tupl
     middle, half = (interval[0] + interval[1]) / 2, (interval[1] - interval[0]) / 2
     wider = float(np.hypot(half, stats.t.ppf(0.975, n - 1) * shared_error))
     return middle - wider, middle + wider
-
-
-def _line_intervals(mean: MeanCurve) -> dict[str, list[float] | str]:
-    values = mean.replicates[:, 1:]
-    slope = values @ slope_weights(mean.z)
-    both = {"a": values.mean(1) - slope * mean.z.mean(), "b": slope}
-    return {name: list(estimate(each).interval()) for name, each in both.items()}
 
 
 def _scale(name: str) -> Scale:

@@ -54,15 +54,11 @@ def goodness_of_fit(mean: MeanCurve, rng: np.random.Generator, draws: int = DRAW
     design = np.linalg.solve(factor, np.column_stack([np.ones_like(mean.z), mean.z]))
     orthogonal, _ = np.linalg.qr(design)
     simulated = np.sum(noise**2, 1) - np.sum((noise @ orthogonal) ** 2, 1)
-    return GoodnessOfFit(chi2, float((1 + np.sum(simulated >= chi2)) / (draws + 1)), deviation_from_line(mean))
-
-
-def deviation_from_line(mean: MeanCurve) -> float:
-    """Largest distance of the mean curve from its least-squares line, as a share of its range; 0 where it has none."""
+    p = float((1 + np.sum(simulated >= chi2)) / (draws + 1))
     values = mean.replicates[:, 1:].mean(0)
     gain = float(np.ptp(values))
     rest = values - np.polyval(np.polyfit(mean.z, values, 1), mean.z)
-    return float(np.max(np.abs(rest)) / gain) if gain > 0 else 0.0
+    return GoodnessOfFit(chi2, p, float(np.max(np.abs(rest)) / gain) if gain > 0 else 0.0)
 
 
 def likelihood_ratio_p(name: str, mean: MeanCurve, simulations: int, rng: np.random.Generator) -> float:

@@ -149,12 +149,11 @@ def reachable_verdicts(design: Design, options: Options) -> list[str]:
 
 def line_power(role: str, completions: int, replicates: int) -> str:
     """Chances by the calibration's power table, of 10 budgets over 3 decades, at its entry below the design."""
-    slopes = sorted({row["slope"] for row in calibration()["power"]})
-    chances = {slope: shape_power(slope, completions, replicates) for slope in slopes}
+    table = calibration()["power"]
+    chances = {slope: shape_power(slope, completions, replicates) for slope in sorted({row["slope"] for row in table})}
     what = f"{role}, {completions:,} completions a budget"
     if None in chances.values():
-        table = calibration()["power"]
         fewest = " and ".join(f"{min(row[name] for row in table):,} {name}" for name in ("completions", "seeds"))
         return f"{what}: below the power table, which begins at {fewest}"
-    words = [f"{format_number(chances[slope], 2)} at {format_number(slope, 2)} a decade" for slope in slopes]
+    words = [f"{format_number(chance, 2)} at {format_number(slope, 2)} a decade" for slope, chance in chances.items()]
     return f"{what}: a line is called one with chance {', '.join(words)}"

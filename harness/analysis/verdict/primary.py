@@ -16,7 +16,6 @@ from harness.analysis.stats.formatting import Record, format_hours, format_signi
 
 SCHEMA_VERSION = 1
 Answer = Literal["yes", "no", "undecided"]
-ANSWER_WORDS = {"yes": "Yes", "no": "No", "undecided": "Undecided"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class PrimaryRecord:
         """The answer with its numbers, on a line."""
         effect = format_with_interval(self.effect, (self.low, self.high))
         asked = f"yes if {self.yes_if} {format_significant(self.margin)}"
-        return f"{ANSWER_WORDS[self.answer]}: {effect}, {asked}; {self.metric}, {self.n} {self.unit}"
+        return f"{self.answer.capitalize()}: {effect}, {asked}; {self.metric}, {self.n} {self.unit}"
 
 
 def typed_primary(record: dict[str, Any]) -> PrimaryRecord:
