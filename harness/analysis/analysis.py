@@ -1,10 +1,11 @@
 """The analysis of a run table as an object: verdicts, transfer, and the options that gave them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import polars as pl
 
@@ -16,8 +17,7 @@ from harness.analysis.transfer.reliability import reliability
 from harness.analysis.transfer.transfer_report import transfer_report
 from harness.analysis.verdict.chain_length import chain_lengths
 from harness.analysis.verdict.primary import PrimaryRecord, primary_record
-from harness.analysis.verdict.record import VerdictRecord
-from harness.analysis.verdict.record_schema import INTERVALS, SINGLE_VALUES, typed_records
+from harness.analysis.verdict.record import VerdictRecord, typed_records
 from harness.analysis.verdict.verdicts import verdicts
 
 if TYPE_CHECKING:
@@ -101,8 +101,9 @@ def analyze(
 def verdict_frame(records: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     """A row for each record of a verdicts.json, short ones too, with the entries that are one value; an interval
     `slope_ci` is the columns slope_low and slope_high."""
-    names = [name for name in SINGLE_VALUES if any(name in record for record in records)]
-    pairs = [name for name in INTERVALS if any(name in record for record in records)]
+    entries = [one for one in fields(VerdictRecord) if any(one.name in record for record in records)]
+    names = [one.name for one in entries if _is_single(one.type)]
+    pairs = [one.name for one in entries if one.name.endswith("_ci")]
     rows = []
     for record in records:
         row = {name: record.get(name) for name in names}
@@ -110,3 +111,10 @@ def verdict_frame(records: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
             row |= dict(zip((f"{name[:-2]}low", f"{name[:-2]}high"), record.get(name) or (None, None)))
         rows.append(row)
     return pl.from_dicts(rows, infer_schema_length=None)
+
+
+def _is_single(hint: Any) -> bool:
+    """Whether a type is of one value or null."""
+    if isinstance(hint, UnionType):
+        return all(map(_is_single, get_args(hint)))
+    return get_origin(hint) is Literal or hint in (str, int, float, bool, NoneType)

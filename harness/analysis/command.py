@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from harness.analysis.calibration.analysis_speed import SpeedDesign, measure_speed
 from harness.analysis.calibration.calibrate import CalibrationSizes, calibrate
 from harness.analysis.calibration.simulate import SimulatedTable, write_simulated_table
-from harness.analysis.data.json_files import write_json
+from harness.analysis.data.json_files import json_schema, write_json
 from harness.analysis.data.options import Options
 from harness.analysis.data.registered import as_its_study
 from harness.analysis.data.table import Table, load_table, read_frame
@@ -18,8 +18,8 @@ from harness.analysis.data.table_checks import TableError
 from harness.analysis.data.wandb_table import PREFIX, local_path
 from harness.analysis.report.analyze import primary_of, provenance, write_analysis, write_primary
 from harness.analysis.transfer.before_after import before_after_rows, markdown
-from harness.analysis.verdict import primary
-from harness.analysis.verdict.record_schema import json_schema
+from harness.analysis.verdict.primary import PrimaryRecord
+from harness.analysis.verdict.record import VerdictRecord
 from harness.config.run_names import find
 
 STRICT = ConfigDict(extra="forbid")
@@ -82,8 +82,8 @@ def run(container: Any) -> None:
         case "simulate":
             print(f"table: {write_simulated_table(command.simulate, out)}")
         case "schema":
-            write_json(out / "verdicts.schema.json", json_schema())
-            write_json(out / "primary.schema.json", primary.json_schema())
+            write_json(out / "verdicts.schema.json", json_schema(list[VerdictRecord], "verdicts.json"))
+            write_json(out / "primary.schema.json", json_schema(PrimaryRecord, "primary.json"))
         case "speed":
             measure_speed(command.speed, out, command.analysis)
 

@@ -13,7 +13,7 @@ from torch.utils.benchmark import Timer
 from envs.registry import select
 from harness.analysis.data.options import default_options
 from harness.analysis.stats.formatting import format_hours, format_power
-from harness.analysis.verdict.design import Design, reachable_verdicts
+from harness.analysis.verdict.power import Design, reachable_verdicts
 from harness.config.identity import base_id
 from harness.config.parse import parse
 from harness.config.roles import roles_of

@@ -1,16 +1,17 @@
 """Learning times: planted ones are recovered with their spread, censored ones stay in, and steps rebuild the pool."""
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
 from statsmodels.duration.survfunc import SurvfuncRight
 
 from harness.analysis.calibration.code_hash import MECHANISM, code_hash
-from harness.analysis.calibration.mechanism import read_mechanism
+from harness.analysis.calibration.mechanism import FOUND
 from harness.analysis.data.curves import cell_curves, curves
 from harness.analysis.data.table import check_table
-from harness.analysis.stats.censored import Times, kaplan_meier, log_uniform_spread
-from harness.analysis.verdict.learning_times import cell_times, learning_times
+from harness.analysis.verdict.learning_times import Times, cell_times, kaplan_meier, learning_times, log_uniform_spread
 
 BUDGETS = np.concatenate([[0.0], 10.0 ** np.linspace(0, 3, 13)])
 PROBLEMS = 400
@@ -101,7 +102,7 @@ def test_cells_learned_before_the_first_budget_are_early() -> None:
 
 def test_the_committed_calibration_meets_its_goals_and_was_made_by_this_code() -> None:
     """Code that changed needs a new one: python scripts/analyze.py action=calibrate, its other sizes 0."""
-    found = read_mechanism()
+    found = json.loads(FOUND.read_text())
     assert found["judged_by"] == code_hash(MECHANISM)
     for row in found["learning_times"]:
         assert row["tables"] >= 200

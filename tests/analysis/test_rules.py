@@ -102,7 +102,7 @@ def test_p_values_agree_with_scipy() -> None:
     e = estimate(values)
     assert e.p_above(0.1) == pytest.approx(stats.ttest_1samp(values, 0.1, alternative="greater").pvalue)
     assert e.p_below(0.1) == pytest.approx(stats.ttest_1samp(values, 0.1, alternative="less").pvalue)
-    assert e.p_inside(0.5) == pytest.approx(max(e.p_below(0.5), e.p_above(-0.5)))
+    assert e.p_equivalent(0.5) == pytest.approx(max(e.p_below(0.5), e.p_above(-0.5)))
 
 
 def test_one_replicate_proves_nothing() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from harness.analysis.calibration import confusion
-from harness.analysis.calibration.code_hash import judging_code_hash, without_docstrings
+from harness.analysis.calibration.code_hash import JUDGES, code_hash, without_docstrings
 from harness.analysis.calibration.confusion import Case
 from harness.analysis.data.options import default_options
 from harness.analysis.verdict.power import shape_power
@@ -50,7 +50,7 @@ def test_the_committed_calibration_has_every_part_and_few_false_claims() -> None
 
 def test_the_committed_calibration_was_made_by_the_code_that_judges() -> None:
     """Rules that changed need a new calibration: python scripts/analyze.py action=calibrate."""
-    assert calibration()["judged_by"] == judging_code_hash()
+    assert calibration()["judged_by"] == code_hash(JUDGES)
 
 
 def test_comments_and_docstrings_do_not_change_what_a_calibration_holds_for() -> None:

@@ -1,4 +1,5 @@
-"""Planted truths get their verdict; poor tables get insufficient_data; controls, mixtures and bases are heeded."""
+"""Planted truths get their answers and verdict; poor tables get insufficient_data; controls, mixtures and bases are
+heeded."""
 
 import json
 import math
@@ -10,20 +11,18 @@ import polars as pl
 import pytest
 
 from harness.analysis.calibration.simulate import KINDS, Kind, StudyDesign, draw_table, line
-from harness.analysis.data.curves import curves
+from harness.analysis.data.curves import Curves, cell_curves, curves
 from harness.analysis.data.json_files import strict, write_json
 from harness.analysis.data.options import default_options
 from harness.analysis.data.table import check_table
 from harness.analysis.data.table_checks import TableError
-from harness.analysis.stats.covariance import mean_curve
-from harness.analysis.stats.extrapolation import extrapolation
+from harness.analysis.stats.covariance import MeanCurve, mean_curve
 from harness.analysis.stats.intervals import Estimate, estimate
-from harness.analysis.stats.likelihood_ratio import likelihood_ratio_p
+from harness.analysis.stats.line_tests import extrapolation, goodness_of_fit, likelihood_ratio_p
 from harness.analysis.verdict import robustness
-from harness.analysis.verdict.controls import compare_with_controls
-from harness.analysis.verdict.decide import decide
-from harness.analysis.verdict.mixture import mixture_artefact
+from harness.analysis.verdict.decide import decide, widest_line_window
 from harness.analysis.verdict.power import _distance, _seeds_for
+from harness.analysis.verdict.rules import missing_data
 from harness.analysis.verdict.verdicts import verdicts
 
 OPTIONS = default_options(bootstraps=60)
@@ -37,23 +36,36 @@ def planted(
     return draw_table(chosen, design, np.random.default_rng(seed), **labels)
 
 
+def arm_of(frame: pl.DataFrame) -> Curves:
+    return curves(check_table(frame), "true_reward")
+
+
 def only(frame: pl.DataFrame, task: str = "all", arm: str = "true_reward") -> dict:
     return next(r for r in verdicts(check_table(frame), OPTIONS) if r["task"] == task and r["arm"] == arm)
 
 
 @pytest.mark.parametrize(
-    ("kind", "verdict"),
+    ("kind", "rises", "log_linear", "verdict"),
     [
-        ("hill_early", "accelerating"),
-        ("hill_middle", "sigmoidal"),
-        ("error_power", "indistinguishable"),
-        ("rise_and_fall", "non_monotone"),
-        ("flat_near_zero", "flat"),
+        ("line_steep", "yes", "yes", "log_linear"),
+        ("hill_levels_off", "yes", "no", "saturating"),
+        ("hill_early", "yes", "no", "accelerating"),
+        ("power_up", "yes", "no", "accelerating"),
+        ("hill_middle", "yes", "no", "sigmoidal"),
+        ("changepoint", "yes", "no", "sigmoidal"),
+        ("knee", "yes", "no", "not_log_linear"),
+        ("hill_shallow", "yes", "undecided", "indistinguishable"),
+        ("error_power", "yes", "undecided", "indistinguishable"),
+        ("rise_and_fall", "yes", "no", "non_monotone"),
+        ("flat", "no", "no", "flat"),
+        ("flat_near_zero", "no", "no", "flat"),
+        ("falling", "no", "no", "declining"),
     ],
 )
-def test_a_planted_law_gets_its_verdict(kind: str, verdict: str) -> None:
-    """Others, with their answers, are in test_answers.py."""
-    assert only(planted(kind))["verdict"] == verdict
+def test_a_planted_curve_gets_its_three_answers(kind: str, rises: str, log_linear: str, verdict: str) -> None:
+    record = only(planted(kind))
+    assert (record["rises"], record["is_log_linear"], record["verdict"]) == (rises, log_linear, verdict)
+    assert f"Does RL raise it: {rises}. Log-linear over this window: {log_linear}" in record["sentences"][2]
 
 
 def test_a_record_holds_the_planted_numbers() -> None:
@@ -79,7 +91,7 @@ def test_a_record_holds_the_planted_numbers() -> None:
 )
 def test_too_little_data_lists_what_is_missing_and_still_reports_the_slope(design: StudyDesign, lack: str) -> None:
     record = only(planted(design=design))
-    assert record["verdict"] == "insufficient_data"
+    assert (record["verdict"], record["rises"], record["is_log_linear"]) == ("insufficient_data", *["undecided"] * 2)
     assert lack in record["reason"]
     assert record["slope_ci"][0] < 0.3 / design.decades < record["slope_ci"][1]
     assert "log_linear" in record["laws"]
@@ -117,7 +129,7 @@ def test_budget_zero_alone_gives_no_record() -> None:
 
 
 def test_without_budget_zero_a_shallow_sigmoid_cannot_be_excluded() -> None:
-    frame = planted(Kind(line(0.18), frozenset(), "log_linear"), StudyDesign(seeds=16))
+    frame = planted(Kind(line(0.18), "log_linear"), StudyDesign(seeds=16))
     with_zero, without = only(frame), only(frame.filter(pl.col("x") > 0))
     assert with_zero["rejections"]["hill"] < 0.05 < without["rejections"]["hill"]
     assert without["verdict"] == "indistinguishable"
@@ -150,7 +162,7 @@ def test_a_control_that_rises_too_withholds_the_claim() -> None:
     assert only(still)["controls"]["random_reward"]["slope_difference"] == pytest.approx(0.1, abs=0.02)
     withheld = only(rising)
     assert withheld["withheld"]
-    assert withheld["verdict"] == "log_linear"
+    assert (withheld["verdict"], withheld["rises"]) == ("log_linear", "undecided")
     assert "random_reward" in withheld["withheld_reason"]
     assert "withheld" in withheld["sentences"][1]
 
@@ -163,18 +175,17 @@ def test_a_table_without_controls_keeps_its_verdict() -> None:
 
 def test_slopes_of_controls_are_paired_by_seed() -> None:
     """A seed effect common to both arms cancels in the difference."""
-    steep = check_table(planted(Kind(line(0.3), frozenset(), "log_linear", scatter=0.5)))
-    arm = curves(steep, "true_reward")
+    arm = arm_of(planted(Kind(line(0.3), "log_linear", scatter=0.5)))
     control = replace(arm, accuracy=arm.accuracy - 0.05 * np.log10(arm.x))
-    found, _ = compare_with_controls(arm, {"random_reward": control})
+    found, _ = robustness.compare_with_controls(arm, {"random_reward": control})
     assert found["random_reward"]["slope_difference_ci"] == pytest.approx([0.05, 0.05])
 
 
 def test_a_control_too_noisy_to_differ_withholds_the_claim() -> None:
-    arm = curves(check_table(planted()), "true_reward")
+    arm = arm_of(planted())
     steps = np.linspace(-3, 3, 8)[:, None] * np.log10(arm.x) * 0.1
     noisy = replace(arm, accuracy=0.3 + steps)
-    found, reasons = compare_with_controls(arm, {"random_reward": noisy})
+    found, reasons = robustness.compare_with_controls(arm, {"random_reward": noisy})
     assert found["random_reward"]["rise_ci"][0] < 0
     assert len(reasons) == 1
     assert "not above that of random_reward" in reasons[0]
@@ -203,7 +214,7 @@ def mixture_table(cells: int = 8) -> pl.DataFrame:
         def law(z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             return 0.05 + 0.8 / (1 + 10.0 ** np.clip(-3 * (z - middle), -300, 300))
 
-        return Kind(law, frozenset(), "other", scatter=0.03)
+        return Kind(law, "other", scatter=0.03)
 
     return pl.concat(
         planted(cell(m), seed=i).with_columns(pl.lit(str(i)).alias("difficulty")) for i, m in enumerate(middles)
@@ -211,22 +222,17 @@ def mixture_table(cells: int = 8) -> pl.DataFrame:
 
 
 def test_a_line_made_of_sharp_sigmoids_is_flagged_and_a_line_of_lines_is_not() -> None:
-    table = check_table(mixture_table())
-    pool = curves(table, "true_reward")
-    parts = [curves(replace(table, frame=part), "true_reward") for part in table.frame.partition_by("difficulty")]
-    found = mixture_artefact(pool, parts)
-    assert found is not None
-    assert found["flag"]
-    lines = check_table(pl.concat(planted(seed=i).with_columns(pl.lit(str(i)).alias("difficulty")) for i in range(4)))
-    parts = [curves(replace(lines, frame=part), "true_reward") for part in lines.frame.partition_by("difficulty")]
-    found = mixture_artefact(curves(lines, "true_reward"), parts)
-    assert found is not None
-    assert not found["flag"]
+    lines = pl.concat(planted(seed=i).with_columns(pl.lit(str(i)).alias("difficulty")) for i in range(4))
+    for frame, flag in ((mixture_table(), True), (lines, False)):
+        table = check_table(frame)
+        found = robustness.mixture_artefact(curves(table, "true_reward"), cell_curves(table, "true_reward"))
+        assert found is not None
+        assert found["flag"] is flag
 
 
 def test_hidden_budgets_expose_a_curve_that_levels_off() -> None:
-    line_ = mean_curve(curves(check_table(planted("line_steep")), "true_reward"))
-    hill = mean_curve(curves(check_table(planted("hill_levels_off")), "true_reward"))
+    line_ = mean_curve(arm_of(planted()))
+    hill = mean_curve(arm_of(planted("hill_levels_off")))
     assert extrapolation(line_, math.log10(4))["passed"]
     assert not extrapolation(hill, math.log10(4))["passed"]
     assert extrapolation(hill, 1.5)["line"] > extrapolation(line_, 1.5)["line"]
@@ -234,7 +240,7 @@ def test_hidden_budgets_expose_a_curve_that_levels_off() -> None:
 
 def test_a_line_that_misses_the_hidden_budgets_does_not_cover_them() -> None:
     """A dip in the hidden part: the line is nearer than both baselines, and still wrong."""
-    mean = mean_curve(curves(check_table(planted("line_steep")), "true_reward"))
+    mean = mean_curve(arm_of(planted()))
     dip = np.where(mean.z > mean.z[-1] - math.log10(4), -0.02, 0.0)
     found = extrapolation(replace(mean, replicates=mean.replicates + np.append(0.0, dip)), math.log10(4))
     assert found["beats_last_value"]
@@ -244,8 +250,8 @@ def test_a_line_that_misses_the_hidden_budgets_does_not_cover_them() -> None:
 
 
 def test_the_law_that_made_a_curve_is_not_rejected_against_the_line() -> None:
-    mean = mean_curve(curves(check_table(planted("hill_shallow")), "true_reward"))
-    steep = mean_curve(curves(check_table(planted("line_steep")), "true_reward"))
+    mean = mean_curve(arm_of(planted("hill_shallow")))
+    steep = mean_curve(arm_of(planted()))
     rng = np.random.default_rng(0)
     assert likelihood_ratio_p("hill", mean, 60, rng) > 0.05
     assert likelihood_ratio_p("hill", steep, 60, rng) < 0.05
@@ -295,14 +301,7 @@ def test_undecided_curves_list_what_would_decide_them() -> None:
 
 def test_data_that_would_not_decide_are_not_recommended() -> None:
     """A shape of no name: flat, then a straight rise."""
-
-    def knee(z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        share = np.clip((z - z[1]) / (z[-1] - z[1]), 0, 1)
-        return 0.3 + 0.3 * np.maximum(share - 1 / 3, 0)
-
-    record = only(
-        planted(Kind(knee, frozenset({"not_log_linear"}), "other", scatter=0.0), StudyDesign(problems=20_000))
-    )
+    record = only(planted(replace(KINDS["knee"], scatter=0.0), StudyDesign(problems=20_000)))
     assert record["verdict"] == "not_log_linear"
     assert (record["rises"], record["is_log_linear"]) == ("yes", "no")
     assert "no line" in record["reason"]
@@ -322,7 +321,7 @@ def test_the_recommended_number_of_seeds_does_decide() -> None:
 
 
 def test_a_longer_window_bends_a_sigmoid_away_from_a_line() -> None:
-    mean = mean_curve(curves(check_table(planted("line_from_afar")), "true_reward"))
+    mean = mean_curve(arm_of(planted("line_from_afar")))
     distances = [_distance("hill", mean, extra) for extra in (0.0, 1.0, 2.0)]
     assert distances == sorted(distances)
 
@@ -345,6 +344,76 @@ def test_the_default_options_are_those_of_the_configuration_file() -> None:
     assert default_options().margin == 0.03
 
 
+Z = np.linspace(0.0, 3.0, 13)
+
+
+def mean_of(truth: np.ndarray, replicates: int = 8, sd: float = 0.005, seed: int = 0) -> MeanCurve:
+    each = truth + np.random.default_rng(seed).normal(0, sd, (replicates, len(truth)))
+    both = np.column_stack([np.full(replicates, np.nan), each])
+    covariance = np.eye(len(truth) + 1) * sd**2 / replicates
+    return MeanCurve(Z, both.mean(0), covariance, both)
+
+
+def test_the_line_is_rejected_at_its_nominal_rate() -> None:
+    rng = np.random.default_rng(0)
+    p = [goodness_of_fit(mean_of(0.3 + 0.1 * Z, seed=i), rng, draws=400).p for i in range(300)]
+    # The covariance is planted, not estimated, so the multivariate t of the test makes it careful.
+    assert np.mean(np.array(p) < 0.05) < 0.06
+    assert np.mean(np.array(p) < 0.5) > 0.2
+
+
+def test_a_curve_with_a_bend_is_rejected_and_its_deviation_measured() -> None:
+    fit = goodness_of_fit(mean_of(0.3 + 0.1 * np.maximum(Z - 1, 0)), np.random.default_rng(0))
+    assert fit is not None
+    assert fit.rejects
+    bend = np.maximum(Z - 1, 0)
+    assert fit.deviation == pytest.approx(np.abs(bend - np.polyval(np.polyfit(Z, bend, 1), Z)).max() / 2, abs=0.03)
+    small = goodness_of_fit(mean_of(0.3 + 0.1 * Z + 0.004 * Z**2, sd=0.0005), np.random.default_rng(0))
+    assert small is not None
+    assert small.p < 0.01
+    assert not small.rejects  # the deviation does not matter
+
+
+def test_the_widest_line_of_a_bent_curve_is_its_straight_part() -> None:
+    bent = 0.25 + 0.15 * np.clip(Z - 0.5, 0, 1.75)
+    window = _window_of(bent)
+    assert window is not None
+    assert window["decades"] == pytest.approx(1.75, abs=0.3)
+    assert window["accuracy_first"] == pytest.approx(0.25, abs=0.04)
+    assert window["accuracy_last"] == pytest.approx(0.51, abs=0.04)
+
+
+def test_a_line_stands_over_the_whole_window_and_a_flat_curve_has_no_line() -> None:
+    assert _window_of(0.25 + 0.1 * Z)["decades"] == pytest.approx(3.0)
+    assert _window_of(np.full(len(Z), 0.4)) is None
+    assert _window_of(0.3 + 0.3 * (Z > 1.5)) is None
+
+
+def _window_of(truth: np.ndarray) -> dict | None:
+    rng = np.random.default_rng(0)
+    frame = draw_table(KINDS["flat"], StudyDesign(budgets=len(Z), problems=4096), rng)
+    mean_by_x = dict(zip(np.concatenate([[0.0], 10.0**Z]).round(6).tolist(), np.concatenate([[truth[0]], truth])))
+    level = frame["x"].round(6).replace_strict(mean_by_x, return_dtype=pl.Float64).to_numpy()
+    total = (frame["n_problems"] * frame["k"]).to_numpy()
+    counts = rng.binomial(total, level)
+    c = arm_of(frame.with_columns(pl.Series("n_correct", counts)).drop("n_correct_sq"))
+    return widest_line_window(c, mean_curve(c), rng)
+
+
+@pytest.mark.parametrize(
+    ("decades", "lacks"),
+    [
+        (1.5, ["0.5 more decades (has 1.5)"]),
+        (1.96, ["2 decades (has 1.960)"]),
+        (1.9747, ["2 decades (has 1.975)"]),
+        (1.995, []),  # budgets are rounded to whole steps
+        (2.0, []),
+    ],
+)
+def test_a_near_miss_of_the_window_is_printed_as_it_is_and_one_by_rounding_counts(decades, lacks) -> None:
+    assert missing_data(9, decades, 8, OPTIONS) == lacks
+
+
 @pytest.mark.slow
 def test_few_tables_are_judged_falsely() -> None:
     """A short calibration on seeds of its own: at most 2 false claims in 20 tables of any kind."""
@@ -352,7 +421,7 @@ def test_few_tables_are_judged_falsely() -> None:
         found = []
         for i in range(20):
             rng = np.random.default_rng(np.random.SeedSequence(99, spawn_key=(i,)))
-            c = curves(check_table(draw_table(kind, DESIGN, rng)), "true_reward")
+            c = arm_of(draw_table(kind, DESIGN, rng))
             found.append(decide(c, OPTIONS, rng).judgement.verdict)
         false = [v for v in found if kind.is_false(v)]
         assert len(false) <= 2, (name, false)

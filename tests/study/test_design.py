@@ -3,8 +3,7 @@
 import pytest
 
 from harness.analysis.data.options import default_options
-from harness.analysis.verdict.design import Design, line_power, reachable_verdicts
-from harness.analysis.verdict.power import shape_power
+from harness.analysis.verdict.power import Design, line_power, reachable_verdicts, shape_power
 from harness.study.plan import design_of, verdict_note
 from tests.study.test_expand_and_tables import study
 

@@ -54,32 +54,18 @@ def study_tables(arms: int, tasks: int, design: StudyDesign, seed: int) -> tuple
             x, _, curves = draw_curves(KINDS[kinds[i % 2]], design, rng)
             solved = problem_success(np.round(curves, 4).reshape(-1), draw_effects(design, rng), design.problem_sd)
             counts = rng.binomial(design.k, solved).reshape(*curves.shape, design.problems)
-            named = {"arm": arm, "task": f"task{i // 2}.{role}", "role": role}
-            rows.append(run_table(x, counts.sum(2), (counts**2).sum(2), design, **named))
-            problems.append(_problems_of(x, counts, design.k, arm, named["task"]))
+            task = f"task{i // 2}.{role}"
+            rows.append(run_table(x, counts.sum(2), (counts**2).sum(2), design, arm, task, role))
+            cells = {
+                "run_id": np.repeat([f"{arm}-{i}" for i in range(design.seeds)], len(x) * design.problems),
+                "x": np.tile(np.repeat(x, design.problems), design.seeds),
+                "task": task,
+                "problem": np.tile(np.arange(design.problems).astype(str), design.seeds * len(x)),
+                "k": design.k,
+                "n_correct": counts.reshape(-1),
+            }
+            problems.append(pl.DataFrame(cells))
     return pl.concat(rows), pl.concat(problems)
-
-
-def _problems_of(x: np.ndarray, counts: np.ndarray, k: int, arm: str, task: str) -> pl.DataFrame:
-    """Rows of problems.parquet from counts [seeds, budgets, problems]."""
-    n, budgets, problems = counts.shape
-    return pl.DataFrame(
-        {
-            "run_id": np.repeat([f"{arm}-{i}" for i in range(n)], budgets * problems),
-            "x": np.tile(np.repeat(x, problems), n),
-            "task": task,
-            "problem": np.tile(np.arange(problems).astype(str), n * budgets),
-            "k": k,
-            "n_correct": counts.reshape(-1),
-        }
-    )
-
-
-def timed(folder: Path, options: Options) -> tuple[float, float]:
-    """(wall, CPU) seconds of the analysis of a study folder, every resampling and the report included."""
-    began, cpu = time.monotonic(), time.process_time()
-    write_analysis(folder, folder, options)
-    return time.monotonic() - began, time.process_time() - cpu
 
 
 def measure_speed(sizes: SpeedDesign, out: Path, options: Options) -> None:
@@ -91,7 +77,9 @@ def measure_speed(sizes: SpeedDesign, out: Path, options: Options) -> None:
         table, problems = study_tables(sizes.arms, tasks, design, sizes.seed)
         table.write_parquet(folder / "table.parquet")
         problems.write_parquet(folder / "problems.parquet")
-        wall, cpu = timed(folder, options)
+        began, cpu = time.monotonic(), time.process_time()
+        write_analysis(folder, folder, options)
+        wall, cpu = time.monotonic() - began, time.process_time() - cpu
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         print(
             f"{tasks} tasks, {table.height:,} rows, {problems.height:,} problem rows: {cpu:.1f} s of CPU, "

@@ -1,6 +1,6 @@
 """docs/explanation/calibration.md from the numbers of a calibration."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from harness.analysis.stats.formatting import markdown_table
 from harness.analysis.verdict.rules import VERDICTS
@@ -17,23 +17,19 @@ def calibration_page(found: dict) -> str:
         f"    python scripts/analyze.py action=calibrate calibrate.seed={found['seeds']['confusion']}\n"
     )
     makers = {
-        "confusion": _confusion,
-        "coverage": _coverage,
-        "power": _power,
-        "mechanism": _mechanism,
-        "window": _window,
-    }
-    return "\n".join(
-        [
-            "# Calibration: how often the analysis is right\n",
-            design,
-            *(make(found[name]) for name, make in makers.items() if name in found),
-        ]
-    )
+        "confusion": _confusion, "coverage": _coverage, "power": _power, "mechanism": _mechanism, "window": _window
+    }  # fmt: skip
+    parts = (make(found[name]) for name, make in makers.items() if name in found)
+    return "\n".join(["# Calibration: how often the analysis is right\n", design, *parts])
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return markdown_table(head, rows) + "\n"
+
+
+def _formatted(columns: Mapping[str, str], records: Iterable[dict]) -> str:
+    """A table of records from each column's title and format."""
+    return _table(list(columns), ([form.format(**record) for form in columns.values()] for record in records))
 
 
 def _confusion(cases: dict[str, dict]) -> str:
@@ -64,42 +60,27 @@ def _goal(cases: dict[str, dict], count: str, what: str) -> str:
 
 def _answers(cases: dict[str, dict]) -> str:
     """The answers "does it rise" and "is it log-linear", and the line windows."""
-    rows = [
-        [name, case["truth"], *_counted(case), case["windows"], case["false_windows"]] for name, case in cases.items()
-    ]
+    answers = ("yes", "no", "undecided")
+    head = ["kind", "truth", "rises: yes", *answers[1:], "log-linear: yes", *answers[1:], "windows", "false"]
+    rows = []
+    for name, case in cases.items():
+        counts = [case[question].get(answer, "") for question in ("rises", "is_log_linear") for answer in answers]
+        rows.append([name, case["truth"], *counts, case["windows"], case["false_windows"]])
     return (
         "## Answers and windows\n\n"
         f"Does it rise: {_goal(cases, 'false_rises', 'are answered falsely')} "
         f"Is it log-linear: {_goal(cases, 'false_log_linear', 'are answered falsely')} "
         "A window is false where the true curve over it is no line: a third less than half as steep as another, or "
         f"further from its least-squares line than a tenth of the gain. {_goal(cases, 'false_windows', 'have one')}\n\n"
-        + _table(
-            [
-                "kind",
-                "truth",
-                "rises: yes",
-                "no",
-                "undecided",
-                "log-linear: yes",
-                "no",
-                "undecided",
-                "windows",
-                "false",
-            ],
-            rows,
-        )
+        + _table(head, rows)
     )
 
 
-def _counted(case: dict) -> list[int | str]:
-    return [case[answer].get(one, "") for answer in ("rises", "is_log_linear") for one in ("yes", "no", "undecided")]
-
-
 def _coverage(rows: Sequence[dict]) -> str:
-    shown = [
-        [r["kind"], r["seeds"], r["quantity"], f"{r['identified']} of {r['tables']}", f"{r['covered']:.3f}"]
-        for r in rows
-    ]
+    columns = {
+        "kind": "{kind}", "seeds": "{seeds}", "quantity": "{quantity}", "identified": "{identified} of {tables}",
+        "covered": "{covered:.3f}",
+    }  # fmt: skip
     low, high = COVER_GOAL
     missed = [f"{r['kind']} {r['quantity']} at {r['seeds']} seeds" for r in rows if not low <= r["covered"] <= high]
     goal = "met by all" if not missed else f"missed by {', '.join(missed)}"
@@ -107,8 +88,7 @@ def _coverage(rows: Sequence[dict]) -> str:
         f"## Coverage of 95% intervals\n\nGoal {low:.0%} to {high:.0%}: {goal}. Intervals of slopes over seeds are "
         "given the problems; where the truth is the curve for all possible problems, having drawn 512 counts as error "
         "too. A and B are ScaleRL's, by jackknife-t, where identified; the interval of A includes having drawn the "
-        "problems, and so covers more often given them.\n\n"
-        + _table(["kind", "seeds", "quantity", "identified", "covered"], shown)
+        "problems, and so covers more often given them.\n\n" + _formatted(columns, rows)
     )
 
 
@@ -125,28 +105,16 @@ def _power(rows: Sequence[dict]) -> str:
 
 def _mechanism(found: dict) -> str:
     """Learning times and exponents of difficulty."""
-    times = [
-        [
-            *_case(r),
-            f"{r['identified']} of {r['tables']}",
-            f"{r['ratio']:.3f}",
-            f"{r['low']:.2f} to {r['high']:.2f}",
-            f"{r['within_tenth'] / r['identified']:.0%}",
-            f"{r['error']:.3f}",
-        ]
-        for r in found["learning_times"]
-    ]
-    exponents = [
-        [
-            *_case(r),
-            f"{r['identified']} of {r['tables']}",
-            f"{r['used']:.1f}",
-            f"{r['bias']:+.3f}",
-            f"{r['covered']:.3f}",
-            f"{r['given']:.3f}",
-        ]
-        for r in found["gamma"]
-    ]
+    common = {"seeds": "{seeds}", "censored": "{censored:.0%}", "identified": "{identified} of {tables}"}
+    times = common | {
+        "spread": "{ratio:.3f}", "5% to 95%": "{low:.2f} to {high:.2f}", "within a tenth": "{share:.0%}",
+        "error": "{error:.3f}",
+    }  # fmt: skip
+    exponents = common | {
+        "difficulties used": "{used:.1f}", "bias": "{bias:+.3f}", "covered": "{covered:.3f}",
+        "given the problems": "{given:.3f}",
+    }  # fmt: skip
+    learned = [r | {"share": r["within_tenth"] / r["identified"]} for r in found["learning_times"]]
     low, high = COVER_GOAL
     missed = [f"{r['seeds']} seeds, {r['censored']:.0%}" for r in found["gamma"] if not low <= r["given"] <= high]
     goal = "met by all" if not missed else f"missed at {'; '.join(missed)} censored"
@@ -158,33 +126,21 @@ def _mechanism(found: dict) -> str:
         "window. 24 cells spread log-uniformly: the spread found over the one planted, mean and 5% to 95% of the "
         "tables; `error`: root mean square of the times within the window, in decades. Regenerate with\n\n"
         "    python scripts/analyze.py action=calibrate calibrate.tables=0 calibrate.coverage=0 calibrate.power=0\n\n"
-        + _table(["seeds", "censored", "identified", "spread", "5% to 95%", "within a tenth", "error"], times)
+        + _formatted(times, learned)
         + "\nT = T_1 D^1.5 over eight difficulties from 1 to 10, the exponent scattering by .1 over seeds; of "
         "difficulties that every seed solves. `given the problems`: of the exponent that the problems drawn have, "
         "which an interval over seeds promises; that for all possible problems is held less often the more seeds there "
-        f"are. Goal {low:.0%} to {high:.0%} given the problems: {goal}.\n\n"
-        + _table(
-            ["seeds", "censored", "identified", "difficulties used", "bias", "covered", "given the problems"], exponents
-        )
+        f"are. Goal {low:.0%} to {high:.0%} given the problems: {goal}.\n\n" + _formatted(exponents, found["gamma"])
     )
-
-
-def _case(row: dict) -> list[object]:
-    return [row["seeds"], f"{row['censored']:.0%}"]
 
 
 def _window(rows: Sequence[dict]) -> str:
-    shown = [
-        [
-            r["B"],
-            f"+-{r['half_window']:g} decade",
-            f"{r['share'][0]:.0%} to {r['share'][1]:.0%}",
-            f"{r['r_squared']:.4f}",
-            f"{r['points']['0.01']:,} / {r['points']['0.02']:,}",
-        ]
-        for r in rows
-    ]
-    return "## Why R2 does not decide\n\nA straight line through a window of a sigmoid around its middle.\n\n" + _table(
-        ["B", "window", "share of gain", "R2 of a line", "points that distinguish them at noise .01 / .02 of the gain"],
-        shown,
-    )
+    columns = {
+        "B": "{B}",
+        "window": "+-{half_window:g} decade",
+        "share of gain": "{share[0]:.0%} to {share[1]:.0%}",
+        "R2 of a line": "{r_squared:.4f}",
+        "points that distinguish them at noise .01 / .02 of the gain": "{points[0.01]:,} / {points[0.02]:,}",
+    }
+    text = "## Why R2 does not decide\n\nA straight line through a window of a sigmoid around its middle.\n\n"
+    return text + _formatted(columns, rows)

@@ -10,39 +10,28 @@ from harness.analysis.data.options import default_options
 ANALYSIS = Path(__file__).parents[1]
 JUDGES = (
     "calibration/confusion.py",
-    "calibration/draws.py",
     "calibration/simulate.py",
     "data/curves.py",
     "stats/covariance.py",
-    "stats/extrapolation.py",
     "stats/fitting.py",
-    "stats/goodness_of_fit.py",
+    "stats/line_tests.py",
     "stats/intervals.py",
-    "stats/law_forms.py",
     "stats/laws.py",
-    "stats/likelihood_ratio.py",
     "stats/slopes.py",
-    "verdict/answers.py",
     "verdict/decide.py",
-    "verdict/line_window.py",
     "verdict/rules.py",
 )
 MECHANISM = (  # what finds learning times and exponents of difficulty, and the tables that they are tried on
     "calibration/mechanism.py",
     "calibration/simulate.py",
     "data/crossing.py",
+    "data/curves.py",
     "data/difficulty_times.py",
-    "stats/censored.py",
     "stats/contrasts.py",
     "stats/slopes.py",
     "verdict/difficulty.py",
     "verdict/learning_times.py",
-    "verdict/same_block.py",
 )
-
-
-def judging_code_hash() -> str:
-    return code_hash(JUDGES)
 
 
 def code_hash(names: Sequence[str]) -> str:

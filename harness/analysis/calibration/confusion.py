@@ -7,34 +7,23 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.analysis.calibration.code_hash import judging_code_hash
-from harness.analysis.calibration.draws import Draw, draw_tables
-from harness.analysis.calibration.simulate import KINDS, Kind, StudyDesign
+from harness.analysis.calibration.code_hash import JUDGES, code_hash
+from harness.analysis.calibration.simulate import KINDS, Draw, Kind, StudyDesign, draw_tables
 from harness.analysis.data.options import Options
 from harness.analysis.stats.covariance import mean_curve
-from harness.analysis.stats.goodness_of_fit import DEVIATION_THAT_MATTERS
+from harness.analysis.stats.line_tests import DEVIATION_THAT_MATTERS
 from harness.analysis.stats.slopes import slopes
-from harness.analysis.verdict.answers import is_log_linear, rises
-from harness.analysis.verdict.decide import decide
-from harness.analysis.verdict.line_window import widest_line_window
-from harness.analysis.verdict.rules import RATIO, VERDICTS
+from harness.analysis.verdict.decide import decide, widest_line_window
+from harness.analysis.verdict.rules import RATIO, VERDICTS, is_log_linear, rises
 
-Array = NDArray[np.float64]
 OTHER_SEEDS = (5, 16)  # besides the design's 8, for one kind of each truth
 KINDS_AT_OTHER_SEEDS = (
-    "line_steep",
-    "hill_levels_off",
-    "hill_middle",
-    "hill_shallow",
-    "knee",
-    "power_up",
-    "rise_and_fall",
-    "flat",
-)
+    "line_steep", "hill_levels_off", "hill_middle", "hill_shallow", "knee", "power_up", "rise_and_fall", "flat"
+)  # fmt: skip
 NOT_RISING = ("flat", "declining")  # truths
 
 
@@ -52,17 +41,6 @@ class Case:
         return f"{self.kind}, {self.seeds} seeds"
 
 
-@dataclass(frozen=True)
-class Judged:
-    """What the analysis concludes of one table."""
-
-    verdict: str
-    rises: str
-    is_log_linear: str
-    window: bool
-    false_window: bool
-
-
 def cases(tables: int, seed: int) -> list[Case]:
     """Every case of the calibration, each with random numbers of its own."""
     named = [(name, StudyDesign().seeds) for name in KINDS]
@@ -78,7 +56,7 @@ def confusion(tables: int, seed: int, options: Options, progress: Path, workers:
     progress.parent.mkdir(parents=True, exist_ok=True)
     for case, counts in _each(left, options, workers):
         done[case.name] = counts
-        line = {"seed": seed, "judged_by": judging_code_hash(), "name": case.name, "counts": counts}
+        line = {"seed": seed, "judged_by": code_hash(JUDGES), "name": case.name, "counts": counts}
         with progress.open("a") as file:
             file.write(json.dumps(line) + "\n")
         print(case.name, counts["verdicts"], flush=True)
@@ -96,7 +74,7 @@ def _each(left: list[Case], options: Options, workers: int) -> Iterable[tuple[Ca
 def _finished(progress: Path, seed: int) -> dict[str, dict]:
     """Cases that the code as it is has judged already, under this seed."""
     lines = [json.loads(line) for line in progress.read_text().splitlines()] if progress.exists() else []
-    code = judging_code_hash()
+    code = code_hash(JUDGES)
     return {one["name"]: one["counts"] for one in lines if (one["seed"], one["judged_by"]) == (seed, code)}
 
 
@@ -104,7 +82,8 @@ def judge_case(case: Case, options: Options) -> dict:
     """Counts of verdicts and answers over the tables of a case."""
     kind, design = KINDS[case.kind], StudyDesign(seeds=case.seeds)
     judged = [judge_table(drawn, options) for drawn in draw_tables(kind, design, case.tables, case.key)]
-    verdicts = Counter(one.verdict for one in judged)
+    verdicts, answers, lines = (Counter(one[name] for one in judged) for name in ("verdict", "rises", "is_log_linear"))
+    falsely = "yes" if kind.truth in NOT_RISING else "no"
     return {
         "truth": kind.truth,
         "seeds": case.seeds,
@@ -112,12 +91,12 @@ def judge_case(case: Case, options: Options) -> dict:
         "right": sum(verdicts[v] for v in kind.right),
         "false": sum(k for v, k in verdicts.items() if kind.is_false(v)),
         "verdicts": {v: verdicts[v] for v in VERDICTS if verdicts[v]},
-        "rises": dict(Counter(one.rises for one in judged)),
-        "is_log_linear": dict(Counter(one.is_log_linear for one in judged)),
-        "false_rises": sum(one.rises == ("yes" if kind.truth in NOT_RISING else "no") for one in judged),
-        "false_log_linear": sum(_contradicts(kind, one.is_log_linear) for one in judged),
-        "windows": sum(one.window for one in judged),
-        "false_windows": sum(one.false_window for one in judged),
+        "rises": dict(answers),
+        "is_log_linear": dict(lines),
+        "false_rises": answers[falsely],
+        "false_log_linear": sum(k for answer, k in lines.items() if _contradicts(kind, answer)),
+        "windows": sum(one["window"] for one in judged),
+        "false_windows": sum(one["false_window"] for one in judged),
     }
 
 
@@ -126,19 +105,19 @@ def _contradicts(kind: Kind, answer: str) -> bool:
     return answer == "no" if kind.truth == "log_linear" else answer == "yes" and "log_linear" not in kind.right
 
 
-def judge_table(drawn: Draw, options: Options) -> Judged:
+def judge_table(drawn: Draw, options: Options) -> dict[str, Any]:
     """Verdict, answers and window of one table, and whether the true curve over the window is no line."""
     c = drawn.curves
     decision = decide(c, options, drawn.rng)
     s = slopes(np.log10(c.x), c.accuracy)
     window = widest_line_window(c, mean_curve(c), drawn.rng.spawn(1)[0])
-    return Judged(
-        verdict=decision.judgement.verdict,
-        rises=rises(decision.judgement, s, options.margin, []),
-        is_log_linear=is_log_linear(decision.judgement, decision.line),
-        window=window is not None,
-        false_window=window is not None and not _true_line(drawn, window),
-    )
+    return {
+        "verdict": decision.judgement.verdict,
+        "rises": rises(decision.judgement, s, options.margin, []),
+        "is_log_linear": is_log_linear(decision.judgement, decision.line),
+        "window": window is not None,
+        "false_window": window is not None and not _true_line(drawn, window),
+    }
 
 
 def _true_line(drawn: Draw, window: dict) -> bool:

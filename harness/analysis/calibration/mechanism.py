@@ -4,17 +4,17 @@ Every problem of a cell is learned as a sigmoid in log10 x, at a time that scatt
 over the cell's problems, which are drawn once and shared by seeds and budgets. Times beyond the window are censored.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from harness.analysis.calibration.code_hash import MECHANISM, code_hash
 from harness.analysis.calibration.simulate import StudyDesign
+from harness.analysis.data.arrays import Array
 from harness.analysis.data.crossing import crossing
 from harness.analysis.data.curves import Curves
 from harness.analysis.data.difficulty_times import THRESHOLD
@@ -23,7 +23,6 @@ from harness.analysis.stats.slopes import slope_weights
 from harness.analysis.verdict.difficulty import difficulty_scaling
 from harness.analysis.verdict.learning_times import learning_times
 
-Array = NDArray[np.float64]
 FOUND = Path(__file__).with_name("mechanism.json")  # committed
 DESIGN = StudyDesign(budgets=13, decades=3.0, problems=64, k=4)  # problems of a cell
 SEEDS, CENSORED = (5, 8, 16), (0.0, 0.25, 0.5)  # share of the cells whose time lies beyond the window
@@ -48,21 +47,12 @@ def mechanism(n: int, seed: int) -> dict:
 def rows(row_of: Callable[..., dict], n: int, key: tuple[int, int]) -> list[dict]:
     """A row of each share of censored cells and number of seeds; key: the seed and what distinguishes this series."""
     found = []
-    for case, (censored, seeds) in enumerate((c, s) for c in CENSORED for s in SEEDS):
+    for case, (censored, seeds) in enumerate(product(CENSORED, SEEDS)):
         streams = (np.random.SeedSequence(key[0], spawn_key=(key[1], case, i)) for i in range(n))
         row = row_of(replace(DESIGN, seeds=seeds), censored, map(np.random.default_rng, streams))
         found.append({"seeds": seeds, "censored": censored, "tables": n} | row)
         print(found[-1], flush=True)
     return found
-
-
-def write_mechanism(n: int, seed: int) -> None:
-    FOUND.write_text(json.dumps(mechanism(n, seed), indent=1, allow_nan=False) + "\n")
-
-
-def read_mechanism() -> dict:
-    """The committed numbers."""
-    return json.loads(FOUND.read_text())
 
 
 def learning_row(design: StudyDesign, censored: float, rngs: Iterator[np.random.Generator]) -> dict:
@@ -72,7 +62,9 @@ def learning_row(design: StudyDesign, censored: float, rngs: Iterator[np.random.
     for rng in rngs:
         spread, planted = plant_times(design, censored, rng)
         parts = {(str(i),): draw_cell(times, design, rng)[0] for i, times in enumerate(planted)}
-        record = learning_times(parts, pool_of(list(parts.values())), default_options().margin)
+        cells = list(parts.values())  # each a task of the pool
+        pool = replace(cells[0], accuracy=np.mean([cell.accuracy for cell in cells], 0))
+        record = learning_times(parts, pool, default_options().margin)
         assert record is not None
         if record["spread_decades"] is not None:
             ratios.append(record["spread_decades"] / spread)
@@ -161,8 +153,3 @@ def draw_cell(times: Array, design: StudyDesign, rng: np.random.Generator) -> tu
 def sigmoid(late: Array) -> Array:
     """Accuracy on a problem this many decades after its time."""
     return LOW + (HIGH - LOW) * special.expit(np.log(10) * STEEPNESS * late)
-
-
-def pool_of(parts: list[Curves]) -> Curves:
-    """The curves of a pool in which every cell is a task."""
-    return replace(parts[0], accuracy=np.mean([part.accuracy for part in parts], 0))

@@ -1,17 +1,18 @@
 """Run tables drawn from planted true curves: what the analysis is calibrated on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy import special
 
+from harness.analysis.data.arrays import Array
+from harness.analysis.data.curves import Curves, curves
+from harness.analysis.data.table import check_table
 from harness.analysis.data.table_checks import TableError
 
-Array = NDArray[np.float64]
 TrueCurve = Callable[[Array, np.random.Generator], Array]
 
 
@@ -20,16 +21,20 @@ class Kind:
     """A kind of true curve.
 
     curve: (z [K + 1] with z[0] = -inf for x = 0, rng) -> R [K + 1]; the generator draws what varies between tables.
-    right: verdicts that are right.
-    truth: the verdict its curve deserves, or `other` where it lies between them.
+    truth: the verdict its curve deserves, or `other` where it lies between them. also: other verdicts that are right.
     scatter: sd over seeds of the rise, as a share of it. collapse: chance that a seed collapses somewhere.
     """
 
     curve: TrueCurve
-    right: frozenset[str]
     truth: str
+    also: tuple[str, ...] = ()
     scatter: float = 0.1
     collapse: float = 0.0
+
+    @property
+    def right(self) -> set[str]:
+        """Verdicts that are right."""
+        return {self.truth, *self.also} - {"other"}
 
     def is_false(self, verdict: str) -> bool:
         """Whether a verdict claims what does not hold of the curve. `indistinguishable` claims nothing;
@@ -62,110 +67,74 @@ class SimulatedTable:
     design: StudyDesign = field(default_factory=StudyDesign)
 
 
-def line(rise: float, low: float = 0.25, start: tuple[float, float] = (0.2, 0.6)) -> TrueCurve:
+def line(rise: float, start: tuple[float, float] = (0.2, 0.6)) -> TrueCurve:
     """Log-linear over the window; R0 lies `start` decades' worth below the first budget. From about 1 on, a shallow
     hill through R0 is as good as the line, and no amount of data inside the window distinguishes them."""
-
-    def curve(z: Array, rng: np.random.Generator) -> Array:
-        before = low - rise / z[-1] * rng.uniform(*start)
-        return np.where(np.isneginf(z), before, low + rise * np.maximum(z, 0) / z[-1])
-
-    return curve
+    return lambda z, rng: np.where(
+        np.isneginf(z), 0.25 - rise / z[-1] * rng.uniform(*start), 0.25 + rise * np.maximum(z, 0) / z[-1]
+    )
 
 
-def _hill(b: float, mid: float, low: float = 0.2, high: float = 0.7, jump: float = 0.0) -> TrueCurve:
-    """ScaleRL's sigmoid; mid is x_mid's place in the window (0 first budget, 1 last), moved a little in each table.
+def _hill(b: float, mid: float, jump: float = 0.0) -> TrueCurve:
+    """ScaleRL's sigmoid from .2 to .7; mid is x_mid's place in the window (0 first budget, 1 last), moved a little in
+    each table.
 
     jump: a rise before the first budget that is no part of the sigmoid, as when the answer format is learned.
     """
 
     def curve(z: Array, rng: np.random.Generator) -> Array:
         middle = (mid + rng.uniform(-0.05, 0.05)) * z[-1]
-        return low - jump * np.isneginf(z) + (high - low) * special.expit(np.log(10) * b * (z - middle))
+        return 0.2 - jump * np.isneginf(z) + (0.7 - 0.2) * special.expit(np.log(10) * b * (z - middle))
 
     return curve
 
 
-def _saturating_power(b: float, low: float = 0.25, high: float = 0.65) -> TrueCurve:
-    def curve(z: Array, rng: np.random.Generator) -> Array:
-        after = high - (high - low) * 10.0 ** (-b * np.maximum(z, 0))
-        return np.where(np.isneginf(z), low - 0.05, after)
-
-    return curve
+def _saturating_power(z: Array, rng: np.random.Generator) -> Array:
+    return np.where(np.isneginf(z), 0.2, 0.65 - 0.4 * 10.0 ** (-0.6 * np.maximum(z, 0)))
 
 
-def _exponential(tau: float, low: float = 0.2, high: float = 0.6) -> TrueCurve:
-    def curve(z: Array, rng: np.random.Generator) -> Array:
-        return high - (high - low) * np.exp(-(10.0 ** (z - tau * z[-1])))
-
-    return curve
+def _exponential(z: Array, rng: np.random.Generator) -> Array:
+    return 0.6 - (0.6 - 0.2) * np.exp(-(10.0 ** (z - 0.5 * z[-1])))
 
 
-def _error_power(k: float, low: float = 0.2) -> TrueCurve:
-    def curve(z: Array, rng: np.random.Generator) -> Array:
-        return np.where(np.isneginf(z), low - 0.05, 1 - (1 - low) * 10.0 ** (-k * np.maximum(z, 0)))
-
-    return curve
+def _error_power(z: Array, rng: np.random.Generator) -> Array:
+    return np.where(np.isneginf(z), 0.2 - 0.05, 1 - 0.8 * 10.0 ** (-0.12 * np.maximum(z, 0)))
 
 
-def _changepoint(begin: float, end: float, low: float = 0.25, high: float = 0.5) -> TrueCurve:
-    def curve(z: Array, rng: np.random.Generator) -> Array:
-        return low + (high - low) * np.clip((z / z[-1] - begin) / (end - begin), 0, 1)
-
-    return curve
+def _changepoint(z: Array, rng: np.random.Generator) -> Array:
+    return 0.25 + 0.25 * np.clip((z / z[-1] - 0.33) / (0.67 - 0.33), 0, 1)
 
 
-def _knee(begin: float = 1 / 3, low: float = 0.25, rise: float = 0.3) -> TrueCurve:
+def _knee(z: Array, rng: np.random.Generator) -> Array:
     """Flat, then a straight rise: no line and no named shape, since its last two thirds are equally steep."""
-
-    def curve(z: Array, rng: np.random.Generator) -> Array:
-        return low + rise * np.maximum(z / z[-1] - begin, 0) / (1 - begin)
-
-    return curve
+    return 0.25 + 0.3 * np.maximum(z / z[-1] - 1 / 3, 0) / (1 - 1 / 3)
 
 
-def _power_up(b: float, low: float = 0.2, rise: float = 0.3) -> TrueCurve:
-    def curve(z: Array, rng: np.random.Generator) -> Array:
-        return low + rise * 10.0 ** (b * (z - z[-1]))
-
-    return curve
+def _power_up(z: Array, rng: np.random.Generator) -> Array:
+    return 0.2 + 0.3 * 10.0 ** (0.7 * (z - z[-1]))
 
 
-def _rise_and_fall(rise: float, fall: float, peak: float = 0.5) -> TrueCurve:
-    def curve(z: Array, rng: np.random.Generator) -> Array:
-        share = np.maximum(z, 0) / z[-1]
-        up, down = np.clip(share / peak, 0, 1), np.clip((share - peak) / (1 - peak), 0, 1)
-        return 0.3 + rise * up - fall * down
-
-    return curve
+def _rise_and_fall(z: Array, rng: np.random.Generator) -> Array:
+    share = np.maximum(z, 0) / z[-1]
+    return 0.3 + 0.2 * np.clip(share / 0.5, 0, 1) - 0.12 * np.clip((share - 0.5) / 0.5, 0, 1)
 
 
-def _falling(fall: float) -> TrueCurve:
-    def curve(z: Array, rng: np.random.Generator) -> Array:
-        return 0.5 - fall * np.maximum(z, 0) / z[-1]
-
-    return curve
+def _falling(z: Array, rng: np.random.Generator) -> Array:
+    return 0.5 - 0.15 * np.maximum(z, 0) / z[-1]
 
 
 def _flat(level: float) -> TrueCurve:
-    def curve(z: Array, rng: np.random.Generator) -> Array:
-        return np.full(len(z), level)
-
-    return curve
+    return lambda z, rng: np.full(len(z), level)
 
 
-def _mixture(low: float, high: float, cells: int = 24) -> TrueCurve:
+def _mixture(z: Array, rng: np.random.Generator) -> Array:
     """Mean over difficulties of dq/dt = q^2 (1 - q)^2, initial success spread log-uniformly: near-linear, though each
     is a sharp sigmoid. The window starts at t = 10."""
-
-    def curve(z: Array, rng: np.random.Generator) -> Array:
-        start = np.logspace(np.log10(low), np.log10(high), cells)
-        return np.mean([mixture_cell(10.0 ** (z + 1), q) for q in start], 0)
-
-    return curve
+    starts = np.logspace(np.log10(2e-5), np.log10(0.5), 24)
+    return np.mean([_mixture_cell(10.0 ** (z + 1), start) for start in starts], 0)
 
 
-def mixture_cell(t: Array, start: float) -> Array:
+def _mixture_cell(t: Array, start: float) -> Array:
     """Solution of dq/dt = q^2 (1 - q)^2 with q(0) = start, at times t [K]: by inverting its primitive."""
     logits = np.linspace(-14, 14, 4001)
     q = special.expit(logits)
@@ -174,36 +143,32 @@ def mixture_cell(t: Array, start: float) -> Array:
     return special.expit(np.interp(begin + t, primitive, logits))
 
 
-def _set(*names: str) -> frozenset[str]:
-    return frozenset(names)
-
-
 LINE, UP, SATURATES, UNDECIDED = "log_linear", "accelerating", "saturating", "indistinguishable"
-SIGMOIDAL, NOT_LINE = "sigmoidal", "not_log_linear"
+SIGMOIDAL, NOT_LINE, OTHER = "sigmoidal", "not_log_linear", "other"
 KINDS: dict[str, Kind] = {
-    "line_steep": Kind(line(0.30), _set(LINE), LINE),
-    "line": Kind(line(0.21), _set(LINE), LINE),
-    "line_small": Kind(line(0.12), _set(LINE), LINE),
-    "line_from_afar": Kind(line(0.30, start=(1.0, 2.0)), _set(LINE, UNDECIDED), LINE),
-    "line_collapsed_seeds": Kind(line(0.30), _set(LINE, UNDECIDED), LINE, collapse=0.15),
-    "hill_levels_off": Kind(_hill(1.2, 0.3), _set(SATURATES), SATURATES),
-    "hill_early": Kind(_hill(1.0, 1.05), _set(UP), UP),
-    "hill_middle": Kind(_hill(1.0, 0.5), _set(SIGMOIDAL), SIGMOIDAL),
-    "hill_steep": Kind(_hill(1.7, 0.45), _set(SIGMOIDAL), SIGMOIDAL),
-    "hill_shallow": Kind(_hill(0.6, 0.5), _set(UNDECIDED), "other"),
-    "hill_after_jump": Kind(_hill(0.6, 0.5, jump=0.1), _set(UNDECIDED), "other"),
-    "saturating_power": Kind(_saturating_power(0.6), _set(SATURATES), SATURATES),
-    "exponential": Kind(_exponential(0.5), _set(SIGMOIDAL), SIGMOIDAL),
-    "error_power": Kind(_error_power(0.12), _set(UNDECIDED), "other"),
-    "changepoint": Kind(_changepoint(0.33, 0.67), _set(SIGMOIDAL), SIGMOIDAL),
-    "knee": Kind(_knee(), _set(NOT_LINE), NOT_LINE),
-    "power_up": Kind(_power_up(0.7), _set(UP), UP),
-    "rise_and_fall": Kind(_rise_and_fall(0.2, 0.12), _set("non_monotone"), "non_monotone"),
-    "falling": Kind(_falling(0.15), _set("declining"), "declining"),
-    "flat": Kind(_flat(0.4), _set("flat"), "flat", scatter=0.0),
-    "flat_near_zero": Kind(_flat(0.01), _set("flat"), "flat", scatter=0.0),
-    "rise_below_margin": Kind(line(0.01), _set("flat", UNDECIDED), "flat"),
-    "mixture": Kind(_mixture(2e-5, 0.5), _set(LINE, UNDECIDED), "other"),
+    "line_steep": Kind(line(0.30), LINE),
+    "line": Kind(line(0.21), LINE),
+    "line_small": Kind(line(0.12), LINE),
+    "line_from_afar": Kind(line(0.30, start=(1.0, 2.0)), LINE, (UNDECIDED,)),
+    "line_collapsed_seeds": Kind(line(0.30), LINE, (UNDECIDED,), collapse=0.15),
+    "hill_levels_off": Kind(_hill(1.2, 0.3), SATURATES),
+    "hill_early": Kind(_hill(1.0, 1.05), UP),
+    "hill_middle": Kind(_hill(1.0, 0.5), SIGMOIDAL),
+    "hill_steep": Kind(_hill(1.7, 0.45), SIGMOIDAL),
+    "hill_shallow": Kind(_hill(0.6, 0.5), OTHER, (UNDECIDED,)),
+    "hill_after_jump": Kind(_hill(0.6, 0.5, jump=0.1), OTHER, (UNDECIDED,)),
+    "saturating_power": Kind(_saturating_power, SATURATES),
+    "exponential": Kind(_exponential, SIGMOIDAL),
+    "error_power": Kind(_error_power, OTHER, (UNDECIDED,)),
+    "changepoint": Kind(_changepoint, SIGMOIDAL),
+    "knee": Kind(_knee, NOT_LINE),
+    "power_up": Kind(_power_up, UP),
+    "rise_and_fall": Kind(_rise_and_fall, "non_monotone"),
+    "falling": Kind(_falling, "declining"),
+    "flat": Kind(_flat(0.4), "flat", scatter=0.0),
+    "flat_near_zero": Kind(_flat(0.01), "flat", scatter=0.0),
+    "rise_below_margin": Kind(line(0.01), "flat", (UNDECIDED,)),
+    "mixture": Kind(_mixture, OTHER, (LINE, UNDECIDED)),
 }
 
 
@@ -221,10 +186,10 @@ def draw_curves(kind: Kind, design: StudyDesign, rng: np.random.Generator) -> tu
     for j in range(2, len(z)):
         wander[:, j] = 0.6 * wander[:, j - 1] + 0.8 * wander[:, j]
     wander[:, 0] = 0.0
-    curves = truth[0] + rise * (1 + kind.scatter * rng.standard_normal((n, 1))) + wander
+    each = truth[0] + rise * (1 + kind.scatter * rng.standard_normal((n, 1))) + wander
     for i in np.flatnonzero(rng.random(n) < kind.collapse):
-        curves[i, rng.integers(len(z) // 2, len(z)) :] *= 0.1
-    return np.concatenate([[0.0], 10.0 ** z[1:]]), truth, np.clip(curves, 0.0, 1.0)
+        each[i, rng.integers(len(z) // 2, len(z)) :] *= 0.1
+    return np.concatenate([[0.0], 10.0 ** z[1:]]), truth, np.clip(each, 0.0, 1.0)
 
 
 def draw_effects(design: StudyDesign, rng: np.random.Generator) -> Array:
@@ -237,11 +202,11 @@ def problem_success(mean: Array, effects: Array, sd: float) -> Array:
     return special.expit(_centre(mean, sd)[:, None] + effects)
 
 
-def draw_counts(curves: Array, effects: Array, design: StudyDesign, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Correct completions and their squares summed over problems, [n, K + 1] each, of curves [n, K + 1]."""
-    flat, place = np.unique(np.round(curves, 4), return_inverse=True)
+def draw_counts(accuracy: Array, effects: Array, design: StudyDesign, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Correct completions and their squares summed over problems, [n, K + 1] each, of accuracy [n, K + 1]."""
+    flat, place = np.unique(np.round(accuracy, 4), return_inverse=True)
     counts = rng.binomial(design.k, problem_success(flat, effects, design.problem_sd)[place.reshape(-1)])
-    shape = curves.shape
+    shape = accuracy.shape
     return counts.sum(1).reshape(shape), (counts**2).sum(1).reshape(shape)
 
 
@@ -282,10 +247,30 @@ def run_table(
     )
 
 
+@dataclass(frozen=True)
+class Draw:
+    """One simulated table pooled to curves, the true curve at its budgets, its problem effects and its generator."""
+
+    curves: Curves
+    truth: Array
+    effects: Array
+    rng: np.random.Generator
+
+
+def draw_tables(kind: Kind, design: StudyDesign, n: int, key: tuple[int, ...]) -> Iterator[Draw]:
+    """n simulated tables; key: the seed and what distinguishes this series from others."""
+    for i in range(n):
+        rng = np.random.default_rng(np.random.SeedSequence(key[0], spawn_key=(*key[1:], i)))
+        x, truth, each = draw_curves(kind, design, rng)
+        effects = draw_effects(design, rng)
+        table = check_table(run_table(x, *draw_counts(each, effects, design, rng), design))
+        yield Draw(curves(table, "true_reward"), truth[1:], effects, rng)
+
+
 def draw_table(kind: Kind, design: StudyDesign, rng: np.random.Generator, **labels: str) -> pl.DataFrame:
     """A whole run table of one kind; labels: arm, task and role."""
-    x, _, curves = draw_curves(kind, design, rng)
-    return run_table(x, *draw_counts(curves, draw_effects(design, rng), design, rng), design, **labels)
+    x, _, each = draw_curves(kind, design, rng)
+    return run_table(x, *draw_counts(each, draw_effects(design, rng), design, rng), design, **labels)
 
 
 def write_simulated_table(wanted: SimulatedTable, out: Path) -> Path:

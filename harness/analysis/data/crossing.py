@@ -1,9 +1,8 @@
 """Where a curve that never falls reaches a level."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from harness.analysis.data.arrays import Array
 
 
 def crossing(z: Array, rising: Array, level: float) -> float:

@@ -7,10 +7,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from harness.analysis.data.arrays import Array
 from harness.analysis.data.table import Table, rows_of
 from harness.analysis.data.table_checks import CELL, TableError
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,11 @@ class Curves:
         keep = (self.x >= low * (1 - 1e-9)) & (self.x <= high * (1 + 1e-9))
         cut = {name: getattr(self, name)[:, keep] for name in ("accuracy", "noise", "problem_noise")}
         return replace(self, x=self.x[keep], **cut)
+
+    def same_block(self, other: "Curves") -> bool:
+        """Whether both are of the same replicates at the same budgets."""
+        same_x = self.x.shape == other.x.shape and np.allclose(self.x, other.x, rtol=1e-6)
+        return same_x and (self.seeds, self.bases) == (other.seeds, other.bases)
 
 
 def curves(

@@ -3,12 +3,11 @@
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
+from harness.analysis.data.arrays import Array
 from harness.analysis.data.crossing import crossing
 
-Array = NDArray[np.float64]
 THRESHOLD = 0.5  # accuracy at which a difficulty counts as solved
 FEWEST_DIFFICULTIES = 3
 

@@ -5,6 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from harness.analysis.data.table_checks import TableError
 from harness.core.files import read_jsonl, write_whole
 
@@ -35,3 +37,9 @@ def metrics_rows(folder: Path) -> list[dict[str, Any]]:
         return read_jsonl(path) if path.exists() else []
     except ValueError as error:
         raise TableError(f"{error}; cut the file there") from error
+
+
+def json_schema(kind: Any, title: str) -> dict[str, Any]:
+    """JSON Schema of a file that holds a value of this type."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title}
+    return head | TypeAdapter(kind).json_schema() | {"title": title}

@@ -12,7 +12,7 @@ from harness.analysis.stats.formatting import (
     format_with_interval,
 )
 from harness.analysis.transfer.sentences import transfer_finding
-from harness.analysis.verdict.primary import ANSWER_WORDS, PrimaryRecord
+from harness.analysis.verdict.primary import PrimaryRecord
 
 VERDICT_LABELS = {
     "log_linear": "Log-linear",
@@ -76,7 +76,7 @@ def primary_card(primary: PrimaryRecord) -> str:
     decide = [f"What would decide it: {primary.what_would_decide}"] if primary.what_would_decide else []
     body = paragraphs([primary.question, *decide, *primary.notes]) + definition_list(shown)
     tone = ANSWER_TONES.get(primary.answer, "open")
-    return card("The registered measure", ANSWER_WORDS[primary.answer], tone, body)
+    return card("The registered measure", primary.answer.capitalize(), tone, body)
 
 
 def verdict_card(record: Record) -> str:

@@ -21,7 +21,7 @@ from harness.analysis.stats.fitting import fit
 from harness.analysis.stats.intervals import jackknife_t
 from harness.analysis.stats.laws import LAWS
 
-FACTORS = {"problems_per_step": "problems a step", "group_size": "group size"}  # steps are what is left of the budget
+FACTORS = ("problems_per_step", "group_size")  # steps are what is left of the budget
 FEWEST = 3  # levels of a factor, and clusters to resample
 
 
@@ -70,14 +70,14 @@ def _next_decade(c: Curves) -> dict[str, dict[str, Any]]:
         if len(mean.z) <= law.n_parameters + 1 or name == "constant":
             continue
         whole = float(np.diff(fit(law, mean).predict(ends)[0])[0])
+        predicted[name] = {"gain": whole, "low": None, "high": None}
         if n < FEWEST:
-            predicted[name] = {"gain": whole, "low": None, "high": None}
             continue
         left_out = (mean.replicates.sum(axis=0) - mean.replicates) / (n - 1)
         low, high = jackknife_t(whole, np.diff(fit(law, mean, left_out).predict(ends), axis=1)[:, 0])
         # Where a law bends sharply the pseudo-values can miss the estimate itself: then they bound nothing.
-        sound = low <= whole <= high
-        predicted[name] = {"gain": whole, "low": float(low) if sound else None, "high": float(high) if sound else None}
+        if low <= whole <= high:
+            predicted[name] |= {"low": float(low), "high": float(high)}
     return predicted
 
 
@@ -122,18 +122,10 @@ def _base_points(table: Table, options: Options) -> pl.DataFrame:
     """One row per base and budget > 0: log10 FLOPs of pretraining and RL, pooled verified accuracy."""
     rows = table.frame.filter((pl.col("arm") == options.real_arm) & (pl.col("role") == "verified") & (pl.col("x") > 0))
     pretraining = (6.0 * pl.col("model_params") * pl.col("pretrain_tokens").cast(pl.Float64)).log10()
-    cells = rows.select(
-        "base_id",
-        "model_params",
-        "x",
-        "task",
-        pretraining.alias("pretraining"),
-        pl.col("flops").cast(pl.Float64).log10().alias("rl"),
-        ACCURACY.alias("accuracy"),
-    )
-    key = ["base_id", "model_params", "x"]
-    tasks = cells.group_by(*key, "task").agg(pl.col("pretraining", "rl", "accuracy").mean())
-    return tasks.group_by(key).agg(pl.col("pretraining", "rl", "accuracy").mean()).sort(key)
+    rl = pl.col("flops").cast(pl.Float64).log10()
+    key, means = ["base_id", "model_params", "x"], pl.col("pretraining", "rl", "accuracy").mean()
+    cells = rows.select(*key, "task", pretraining=pretraining, rl=rl, accuracy=ACCURACY)
+    return cells.group_by(*key, "task").agg(means).group_by(key).agg(means).sort(key)
 
 
 def plane_slopes(points: pl.DataFrame) -> Array:
@@ -152,14 +144,11 @@ def within_rl(table: Table, options: Options) -> dict[str, Any]:
     columns = [name for name in FACTORS if name in table.frame.columns]
     varied = [name for name in columns if table.frame[name].drop_nulls().n_unique() >= FEWEST]
     if not varied or "completions" not in table.frame.columns:
-        return not_identified(
-            "no arms that vary problems_per_step or group_size over 3 levels with a column completions"
-        )
+        return not_identified(f"no arms that vary {' or '.join(FACTORS)} over 3 levels with a column completions")
     settings, values = _settings(table, varied, options)
-    if len(values) < FEWEST or values.shape[1] <= quadratic_terms(len(varied)):
-        return not_identified(
-            f"{values.shape[1]} settings and {len(values)} shared seeds are too few for {len(varied)} factors"
-        )
+    f = len(varied)
+    if len(values) < FEWEST or values.shape[1] <= 1 + f + f * (f + 1) // 2:  # as many terms has a full quadratic
+        return not_identified(f"{values.shape[1]} settings and {len(values)} shared seeds are too few for {f} factors")
     best = quadratic_peak(settings, values.mean(axis=0))
     each = [quadratic_peak(settings, np.delete(values, i, axis=0).mean(axis=0)) for i in range(len(values))]
     if best is None or any(one is None for one in each):
@@ -168,13 +157,8 @@ def within_rl(table: Table, options: Options) -> dict[str, Any]:
     found = {}
     for j, name in enumerate(varied):
         low, high = jackknife_t(float(best[j]), left_out[:, j])
-        inside = settings[:, j].min() <= low and high <= settings[:, j].max()
-        found[name] = {
-            "value": float(10 ** best[j]),
-            "low": float(10**low),
-            "high": float(10**high),
-            "inside": bool(inside),
-        }
+        inside = bool(settings[:, j].min() <= low and high <= settings[:, j].max())
+        found[name] = {"value": float(10 ** best[j]), "low": float(10**low), "high": float(10**high), "inside": inside}
     identified = all(one["inside"] for one in found.values())
     reason = "" if identified else "an interval reaches beyond the settings that were measured"
     return {"identified": identified, "reason": reason, "best": found}
@@ -204,11 +188,6 @@ def _completions(rows: pl.DataFrame, grid: Grid) -> Array:
     key = budget_column(rows)
     own = rows.filter(pl.col("arm") == grid.arm).with_columns(pl.col(key, "completions").cast(pl.Float64))
     return np.array([own.filter(pl.col(key).is_close(at))["completions"].mean() for at in grid.budgets])
-
-
-def quadratic_terms(factors: int) -> int:
-    """Coefficients of a full quadratic."""
-    return 1 + factors + factors * (factors + 1) // 2
 
 
 def quadratic_peak(settings: Array, values: Array) -> Array | None:

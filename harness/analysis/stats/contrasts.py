@@ -1,16 +1,16 @@
 """Contrasts between arms: records of estimates, ratios with Fieller's interval, tasks or problems as replicates."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from harness.analysis.data.arrays import Array
 from harness.analysis.data.json_files import strict
 from harness.analysis.stats.intervals import estimate, holm
 
-Array = NDArray[np.float64]
 LEVEL = 0.95
 
 
@@ -24,7 +24,7 @@ class Ratio:
     reason: str
 
     def record(self) -> dict[str, Any]:
-        return {"value": self.value, "low": self.low, "high": self.high, "reason": self.reason}
+        return asdict(self)
 
     def inside(self, margin: float) -> bool:
         """Whether the interval lies within +-margin."""
@@ -39,11 +39,10 @@ def mean_record(values: Array) -> dict[str, Any]:
     return strict({"mean": e.mean, "low": low, "high": high, "p": p, "n": e.n})
 
 
-def add_holm(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The records, each given its Holm-adjusted p among them."""
-    for one, p in zip(records, holm([one["p"] for one in records])):
-        one["p_holm"] = p
-    return records
+def add_holm(records: Sequence[dict[str, Any]], name: str = "p") -> None:
+    """Gives each record the Holm-adjusted p among them of its p `name`."""
+    for one, p in zip(records, holm([one[name] for one in records])):
+        one[f"{name}_holm"] = p
 
 
 def fieller_ratio(numerator: Array, denominator: Array, level: float = LEVEL) -> Ratio:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from harness.analysis.data.arrays import Array
 from harness.analysis.data.curves import Curves
 
-Array = NDArray[np.float64]
 NOISE_FLOOR = 1e-8  # variance; cells that are all wrong or all right have no estimated noise
 CORRELATIONS = (0.0, 0.4, 0.7, 0.9)  # of AR(1) between neighbouring budgets; the profile over it is nearly flat
 
@@ -35,10 +35,10 @@ class MeanCurve:
         """Whether the policy before RL was evaluated for every replicate."""
         return bool(np.isfinite(self.y[0]))
 
-    def truncated_at(self, z_last: float) -> "MeanCurve":
-        """The same mean with the budgets beyond z_last taken away."""
-        keep = np.concatenate([[True], self.z <= z_last + 1e-9])
-        return MeanCurve(self.z[keep[1:]], self.y[keep], self.covariance[np.ix_(keep, keep)], self.replicates[:, keep])
+    def at(self, budgets: slice | NDArray[np.bool_]) -> "MeanCurve":
+        """The same mean at some of its budgets above 0."""
+        keep = np.append(0, 1 + np.arange(len(self.z))[budgets])
+        return MeanCurve(self.z[budgets], self.y[keep], self.covariance[np.ix_(keep, keep)], self.replicates[:, keep])
 
 
 def mean_curve(curves: Curves) -> MeanCurve:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.analysis.data.arrays import Array
 from harness.analysis.stats.covariance import MeanCurve
-from harness.analysis.stats.law_forms import Window
-from harness.analysis.stats.laws import Law
+from harness.analysis.stats.laws import Law, Window
 
-Array = NDArray[np.float64]
 ROUNDS, POINTS, SHRINK = 7, 5, 0.4  # of the polish: grids of POINTS per shape parameter, each SHRINK of the last
 
 
@@ -37,29 +36,27 @@ class Fits:
 
     def parameters(self, i: int = 0) -> dict[str, float]:
         """Named parameters of curve i, in the field's convention."""
-        return self.law.describe(float(self.start[i]), float(self.end[i]), self.shape[i], self.window)
+        named = self.law.describe(float(self.start[i]), float(self.end[i]), self.shape[i], self.window)
+        return {name: float(value) for name, value in named.items()}
 
 
 @dataclass(frozen=True)
 class WhitenedRows:
     """Which rows of a mean curve a law sees, and how they are whitened.
 
-    rows: [K + 1] used. whiten: [J, J] inverse Cholesky factor of their covariance. z: [K].
+    rows: [K + 1] used, the first of x = 0. whiten: [J, J] inverse Cholesky factor of their covariance.
     """
 
     rows: NDArray[np.bool_]
     whiten: Array
-    z: Array
-    zero: bool
     window: Window
 
 
 def whitened_rows(law: Law, mean: MeanCurve) -> WhitenedRows:
     """Laws undefined at x = 0 leave R0 free, which is the same as leaving that row out."""
-    zero = law.at_zero and mean.has_zero
-    rows = np.concatenate([[zero], np.ones(len(mean.z), bool)])
+    rows = np.append(law.at_zero and mean.has_zero, np.ones(len(mean.z), bool))
     factor = np.linalg.cholesky(mean.covariance[np.ix_(rows, rows)])
-    return WhitenedRows(rows, np.linalg.inv(factor), mean.z, zero, Window(mean.z))
+    return WhitenedRows(rows, np.linalg.inv(factor), Window(mean.z))
 
 
 def fit(law: Law, mean: MeanCurve, y: Array | None = None) -> Fits:
@@ -67,10 +64,8 @@ def fit(law: Law, mean: MeanCurve, y: Array | None = None) -> Fits:
     plan = whitened_rows(law, mean)
     target = (mean.y[None] if y is None else y)[:, plan.rows] @ plan.whiten.T
     grid = law.grid(plan.window)
-    chi2 = _profile(law, plan, grid, target)[0]
-    shape = grid[np.argmin(chi2, 0)]
-    (low0, high0), (low1, high1) = law.shape_bounds(plan.window)
-    low, high = np.array([low0, low1]), np.array([high0, high1])
+    shape = grid[np.argmin(_profile(law, plan, grid, target), 0)]
+    low, high = np.array(law.shape_bounds(plan.window)).T
     step = (high - low) / np.maximum(np.array(law.counts) - 1, 1)
     shape, moved = _polish(law, plan, shape, target, step, low, high)
     value, start, end = _levels(law, *_gram(law, plan, shape[:, None], target))
@@ -93,8 +88,8 @@ def fit(law: Law, mean: MeanCurve, y: Array | None = None) -> Fits:
 
 def _basis(law: Law, plan: WhitenedRows, shape: Array) -> tuple[Array, Array]:
     """Whitened columns that multiply start and end: [..., J] each."""
-    s = law.share(plan.z, shape, plan.window)
-    if plan.zero:
+    s = law.share(plan.window.z, shape, plan.window)
+    if plan.rows[0]:
         s = np.concatenate([np.zeros((*s.shape[:-1], 1)), s], -1)
     return (1 - s) @ plan.whiten.T, s @ plan.whiten.T
 
@@ -107,11 +102,11 @@ def _gram(law: Law, plan: WhitenedRows, shape: Array, target: Array) -> tuple[Ar
     return (*grams, h0, h1, np.sum(target**2, -1)[:, None])
 
 
-def _profile(law: Law, plan: WhitenedRows, grid: Array, target: Array) -> tuple[Array, Array, Array]:
-    """chi2, start and end at every grid shape for every curve: [G, M] each."""
+def _profile(law: Law, plan: WhitenedRows, grid: Array, target: Array) -> Array:
+    """chi2 at every grid shape for every curve: [G, M]."""
     c0, c1 = _basis(law, plan, grid)
     grams = [np.sum(a * b, -1)[:, None] for a, b in ((c0, c0), (c0, c1), (c1, c1))]
-    return _levels(law, *grams, c0 @ target.T, c1 @ target.T, np.sum(target**2, -1)[None])
+    return _levels(law, *grams, c0 @ target.T, c1 @ target.T, np.sum(target**2, -1)[None])[0]
 
 
 def _levels(

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-Array = NDArray[np.float64]
+from harness.analysis.data.arrays import Array
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Estimate:
         """One-sided p of "the mean is at least value"."""
         return Estimate(-self.mean, self.sd, self.n).p_above(-value)
 
-    def p_inside(self, margin: float) -> float:
+    def p_equivalent(self, margin: float) -> float:
         """p of "the mean lies outside +-margin": two one-sided tests."""
         return max(self.p_below(margin), self.p_above(-margin))
 

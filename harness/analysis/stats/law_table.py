@@ -7,10 +7,10 @@ import numpy as np
 from scipy import special, stats
 
 from harness.analysis.stats.covariance import MeanCurve
-from harness.analysis.stats.extrapolation import held_out_error
 from harness.analysis.stats.fitting import Fits, fit
 from harness.analysis.stats.intervals import estimate, jackknife_t
 from harness.analysis.stats.laws import LAWS
+from harness.analysis.stats.line_tests import held_out_error
 from harness.analysis.stats.slopes import slope_weights
 
 PROFILE_RISE = 3.84  # rise of chi2 on both sides of the optimum that closes a profile (95%, one parameter)
@@ -36,7 +36,7 @@ def law_table(mean: MeanCurve, problem_variance: float = 0.0) -> dict[str, dict]
         fitted = fit(law, mean)
         table[name] = {
             "parameters": fitted.parameters(),
-            "intervals": _intervals(fitted, mean, problem_variance),
+            "intervals": intervals(fitted, mean, problem_variance),
             "chi2": float(fitted.chi2[0]),
             "aicc": float(fitted.chi2[0] + 2 * k + 2 * k * (k + 1) / (n - k - 1)),
             "at_bound": bool(fitted.at_bound[0]),
@@ -56,32 +56,31 @@ def share_of_gain(mean: MeanCurve, laws: dict[str, dict]) -> float | None:
     return float((hill["fitted"][-1] - hill["fitted"][0]) / gain) if gain > 0 else None
 
 
-def law_intervals(name: str, mean: MeanCurve, problem_variance: float = 0.0) -> dict[str, list[float] | str]:
-    """Intervals of one law's parameters, [low, high] or "not identified"."""
-    return _intervals(fit(LAWS[name], mean), mean, problem_variance)
+def intervals(fitted: Fits, mean: MeanCurve, problem_variance: float) -> dict[str, list[float] | str]:
+    """Intervals of a law's parameters, [low, high] or "not identified".
 
-
-def _intervals(fitted: Fits, mean: MeanCurve, problem_variance: float) -> dict[str, list[float] | str]:
-    """t over replicates for the line; delete-one-replicate jackknife-t on logit or log scale for the rest, levels with
+    t over replicates for the line; delete-one-replicate jackknife-t on logit or log scale for the rest, levels with
     the variance of having drawn these problems added, since replicates share them."""
     if len(mean.replicates) < 3:
         return dict.fromkeys(fitted.parameters(), "not identified")
     if fitted.law.name == "log_linear":
-        return _line_intervals(mean)
+        slope = mean.replicates[:, 1:] @ slope_weights(mean.z)
+        both = {"a": mean.replicates[:, 1:].mean(1) - slope * mean.z.mean(), "b": slope}
+        return {name: list(estimate(each).interval()) for name, each in both.items()}
     total = mean.replicates.sum(0)
     left_out = fit(fitted.law, mean, (total - mean.replicates) / (len(mean.replicates) - 1))
     closed = _closed(fitted, mean)
     rows = [left_out.parameters(i) for i in range(len(mean.replicates))]
-    intervals: dict[str, list[float] | str] = {}
+    found: dict[str, list[float] | str] = {}
     for name, value in fitted.parameters().items():
         there, back = _scale(name)
         whole, others = there(value), np.array([there(row[name]) for row in rows])
         if not closed.get(name, all(closed.values())) or not np.isfinite(whole) or not np.isfinite(others).all():
-            intervals[name] = "not identified"
+            found[name] = "not identified"
         else:
             shared = np.sqrt(problem_variance) / (value * (1 - value)) if name in UNIT_PARAMETERS else 0.0
-            intervals[name] = [back(end) for end in _widened(jackknife_t(whole, others), shared, len(others))]
-    return intervals
+            found[name] = [back(end) for end in _widened(jackknife_t(whole, others), shared, len(others))]
+    return found
 
 
 def _widened(interval: tuple[float, float], shared_error: float, n: int) -> tuple[float, float]:
@@ -89,13 +88,6 @@ def _widened(interval: tuple[float, float], shared_error: float, n: int) -> tupl
     middle, half = (interval[0] + interval[1]) / 2, (interval[1] - interval[0]) / 2
     wider = float(np.hypot(half, stats.t.ppf(0.975, n - 1) * shared_error))
     return middle - wider, middle + wider
-
-
-def _line_intervals(mean: MeanCurve) -> dict[str, list[float] | str]:
-    values = mean.replicates[:, 1:]
-    slope = values @ slope_weights(mean.z)
-    both = {"a": values.mean(1) - slope * mean.z.mean(), "b": slope}
-    return {name: list(estimate(each).interval()) for name, each in both.items()}
 
 
 def _scale(name: str) -> Scale:

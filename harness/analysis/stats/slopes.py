@@ -6,11 +6,9 @@ Slopes are linear in the accuracies, so t-intervals over replicates hold whateve
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.analysis.data.arrays import Array
 from harness.analysis.stats.intervals import Estimate, estimate
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,8 @@ def _role(
         return None
     real, drift = found[0], both[1].change if both else np.zeros_like(found[0].change)
     values, drift = (base_means(part, real.units, options.min_bases) for part in (real.change - drift, drift))
-    gains = add_holm([mean_record(column) for column in values.T])
+    gains = [mean_record(column) for column in values.T]
+    add_holm(gains)
     each = [
         {"task": task, "family": _family(table, task), **_before_after(real, j, options), "gain": gains[j]}
         for j, task in enumerate(real.columns)
@@ -80,7 +81,7 @@ def _role(
             "gain_new_tasks": two_way_record(values),
             "gain_new_problems": gain_new_problems(table, found, options.min_bases),
             "interquartile_mean": interquartile_mean(values),
-            "no_transfer_p": estimate(pooled).p_inside(options.transfer_margin),
+            "no_transfer_p": estimate(pooled).p_equivalent(options.transfer_margin),
         },
         "direct": _direct(arms, list(real.columns), control, options),
         "x": float(real.x[-1]),

@@ -77,17 +77,14 @@ def _chains(table: Table, grid: Grid, task: str, setting: str, min_bases: int) -
         return None
     accuracy = base_means(values[np.ix_(rows, budgets)], [chosen.units[row] for row in rows], min_bases)
     trained = sum(cell[0] == task for cell in own)
-    return Chains(x[budgets], np.array([float(c[1]) for c in own]), accuracy, trained, _guess_rate(table, task))
+    return Chains(x[budgets], np.array([float(c[1]) for c in own]), accuracy, trained, _guess_rate(table.frame, task))
 
 
-def _guess_rate(table: Table, task: str) -> float:
-    if "guess_rate" not in table.frame.columns:
+def _guess_rate(frame: pl.DataFrame, task: str) -> float:
+    if "guess_rate" not in frame.columns:
         return 0.0
-    rates = table.frame.filter(pl.col("task").is_in([task, task + LONGER])).select(
-        pl.col("guess_rate").cast(pl.Float64)
-    )
-    known = rates["guess_rate"].drop_nulls().to_numpy()
-    return float(known.mean()) if len(known) else 0.0
+    rates = frame.filter(pl.col("task").is_in([task, task + LONGER]))["guess_rate"].cast(pl.Float64).drop_nulls()
+    return float(rates.to_numpy().mean()) if len(rates) else 0.0
 
 
 def _record(chains: Chains) -> dict:
@@ -162,9 +159,8 @@ def doubling(length: Array, x: Array) -> dict | None:
     if len(logs) < 2:
         return None
     found = mean_record(np.array(logs))
-    return {"n": len(logs)} | {
-        name: None if found[name] is None else 10 ** found[name] for name in ("mean", "low", "high")
-    }
+    factors = {name: None if found[name] is None else 10 ** found[name] for name in ("mean", "low", "high")}
+    return {"n": len(logs), **factors}
 
 
 def product_of_steps(chains: Chains) -> dict | None:
@@ -183,13 +179,9 @@ def product_of_steps(chains: Chains) -> dict | None:
         "difficulties": longer.tolist(),
         "measured": measured.mean(0).tolist(),
         "predicted": predicted.mean(0).tolist(),
-        "over": [_over(measured[:, k].mean(1), predicted[:, k].mean(1)) for k in range(len(chains.x))],
-        "over_at_last": [_over(measured[:, -1, d], predicted[:, -1, d]) for d in range(len(longer))],
+        "over": [fieller_ratio(*pair).record() for pair in zip(measured.mean(2).T, predicted.mean(2).T)],
+        "over_at_last": [fieller_ratio(*pair).record() for pair in zip(measured[:, -1].T, predicted[:, -1].T)],
     }
-
-
-def _over(measured: Array, predicted: Array) -> dict:
-    return fieller_ratio(measured, predicted).record()
 
 
 def fit_product(accuracy: Array, difficulties: Array, guess: float = 0.0) -> tuple[Array, Array]:

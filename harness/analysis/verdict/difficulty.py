@@ -7,15 +7,12 @@ threshold; its inverse, the largest difficulty solved at a budget, is a curve wi
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.analysis.data.arrays import Array
 from harness.analysis.data.curves import Curves
 from harness.analysis.data.difficulty_times import FEWEST_DIFFICULTIES, THRESHOLD, gamma, is_difficulty, threshold_times
 from harness.analysis.stats.contrasts import mean_record
-from harness.analysis.verdict.same_block import same_block
 from harness.core.groups import signal_share
-
-Array = NDArray[np.float64]
 
 
 def difficulty_scaling(parts: Mapping[tuple, Curves]) -> list[dict]:
@@ -29,7 +26,7 @@ def difficulty_scaling(parts: Mapping[tuple, Curves]) -> list[dict]:
     for task, setting in dict.fromkeys((cell[0], cell[2]) for cell in parts):
         alike = {cell[1]: part for cell, part in parts.items() if (cell[0], cell[2]) == (task, setting)}
         own = {float(name): alike[name] for name in sorted(filter(is_difficulty, alike), key=float)}
-        own = {name: part for name, part in own.items() if same_block(part, next(iter(own.values())))}
+        own = {name: part for name, part in own.items() if part.same_block(next(iter(own.values())))}
         if len(own) < FEWEST_DIFFICULTIES:
             continue
         difficulties, each = np.array(list(own)), list(own.values())

@@ -1,25 +1,26 @@
 """When each cell is learned: the budget at half of its own rise, for each replicate, and the pool rebuilt from that.
 
 Unshared skills whose learning times are spread log-uniformly over d decades give a pool that is a line of slope
-rise / d; skills learned at one time give a sigmoid.
+rise / d; skills learned at one time give a sigmoid. Times before or beyond the budgets are censored: their quantiles
+are those of Kaplan and Meier (J. Am. Stat. Assoc. 53, 1958).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
+from harness.analysis.data.arrays import Array
 from harness.analysis.data.crossing import crossing
 from harness.analysis.data.curves import Curves
-from harness.analysis.stats.censored import Times, log_uniform_spread
 from harness.analysis.stats.formatting import counted
 from harness.analysis.stats.slopes import slope_weights
-from harness.analysis.verdict.mixture import pooled_mean
-from harness.analysis.verdict.same_block import same_block
 
-Array = NDArray[np.float64]
+LOWER, UPPER = 0.1, 0.9  # shares between which the spread is measured, as far as they are observed
+FEWEST_TIMES = 5  # observed times below which no spread is estimated
+FEWEST_SHARE = 0.25  # of all times, that the observed ones must cover: a smaller part does not fix the whole width
 FEWEST_CELLS, FEWEST_BUDGETS = 3, 2
 NOISE_FACTOR = 4.0  # standard errors of a difference that a rise must exceed to have a learning time
 STILL_RISING = 0.1  # share of a rise that, gained between the last two budgets beyond two standard errors, goes on
@@ -40,6 +41,22 @@ class CellTimes:
     end: Array
 
 
+@dataclass(frozen=True)
+class Times:
+    """n log10 times, each observed, early or late (censored).
+
+    log10: [n]; of an early one the value it does not exceed, of a late one the value it exceeds. early, late: [n].
+    """
+
+    log10: Array
+    early: NDArray[np.bool_]
+    late: NDArray[np.bool_]
+
+    @property
+    def observed(self) -> NDArray[np.bool_]:
+        return ~(self.early | self.late)
+
+
 def learning_times(parts: Mapping[tuple, Curves], pool: Curves, margin: float) -> dict | None:
     """The learning times of a pool's cells, their spread and the pool rebuilt from steps; None below three cells
     or two budgets. Cells that no replicate learned are counted, and not listed in `by_cell`.
@@ -48,13 +65,13 @@ def learning_times(parts: Mapping[tuple, Curves], pool: Curves, margin: float) -
     out. A cell that does not rise by the margin, or within its noise, has no learning time: it is censored (late), as
     is one that still rises at the last budget.
     """
-    alike = {cell: part for cell, part in parts.items() if same_block(part, pool)}
+    alike = {cell: part for cell, part in parts.items() if part.same_block(pool)}
     if len(alike) < FEWEST_CELLS or len(pool.x) < FEWEST_BUDGETS:
         return None
     z = np.log10(pool.x)
     learned = {cell: cell_times(part, margin) for cell, part in alike.items()}
     times = _times(list(learned.values()), z)
-    spread = log_uniform_spread(times)
+    decades, distance = log_uniform_spread(times) or (None, None)
     rebuilt = pooled_mean(list(alike.values()), [_steps(one, z) for one in learned.values()])
     measured, weights = pool.accuracy.mean(0), slope_weights(z)
     gain = float(np.ptp(measured))
@@ -64,9 +81,9 @@ def learning_times(parts: Mapping[tuple, Curves], pool: Curves, margin: float) -
         "observed": int(times.observed.sum()),
         "early": int(times.early.sum()),
         "late": int(times.late.sum()),
-        "spread_decades": spread.decades if spread else None,
-        "log_uniform_distance": spread.distance if spread else None,
-        "predicted_slope": _observed_rise(list(learned.values())) / spread.decades if spread else None,
+        "spread_decades": decades,
+        "log_uniform_distance": distance,
+        "predicted_slope": _observed_rise(list(learned.values())) / decades if decades else None,
         "rebuilt": {
             "mean": rebuilt.tolist(),
             "slope": float(rebuilt @ weights),
@@ -99,6 +116,13 @@ def cell_times(part: Curves, margin: float) -> CellTimes:
     return CellTimes(half, ninety, early, unfinished, start, end)
 
 
+def pooled_mean(parts: Sequence[Curves], values: Sequence[Array]) -> Array:
+    """Mean over tasks of the mean over their cells: the weights of the pool."""
+    tasks = [part.tasks for part in parts]
+    each = [np.mean([v for v, own in zip(values, tasks) if own == task], 0) for task in dict.fromkeys(tasks)]
+    return np.mean(each, 0)
+
+
 def _times(learned: list[CellTimes], z: Array) -> Times:
     """All cells and replicates together; cells without a learning time or unfinished are late, at the last budget."""
     half, early = (np.concatenate([getattr(one, name) for one in learned]) for name in ("half", "early"))
@@ -119,12 +143,9 @@ def _observed_rise(learned: list[CellTimes]) -> float:
 
 
 def _cell_record(cell: tuple, one: CellTimes) -> dict:
+    x = [[float(f"{10**t:.5g}") if np.isfinite(t) else None for t in times] for times in (one.half, one.ninety)]
     names = dict(zip(("task", "difficulty", "setting"), cell))
-    x = {
-        name: [float(f"{10**t:.5g}") if np.isfinite(t) else None for t in getattr(one, name)]
-        for name in ("half", "ninety")
-    }
-    return {**names, "x_half": x["half"], "x_ninety": x["ninety"], "early": one.early.tolist()}
+    return {**names, "x_half": x[0], "x_ninety": x[1], "early": one.early.tolist()}
 
 
 def sentence(record: dict) -> str:
@@ -144,3 +165,31 @@ def sentence(record: dict) -> str:
         f"{text}; steps at these times rebuild the pool to {rebuilt['deviation']:.2f} of its gain, with slope"
         f" {rebuilt['slope']:+.3f} beside {rebuilt['slope_measured']:+.3f} measured."
     )
+
+
+def kaplan_meier(times: Times) -> tuple[Array, Array]:
+    """(distinct log10 times at which something occurred [m], share of all that have occurred by then [m])."""
+    at = np.unique(times.log10[~times.late])
+    at_risk = np.array([np.sum(times.log10 >= t) for t in at])
+    events = np.array([np.sum(~times.late & (times.log10 == t)) for t in at])
+    return at, 1.0 - np.cumprod(1.0 - events / np.maximum(at_risk, 1))
+
+
+def log_uniform_spread(times: Times) -> tuple[float, float] | None:
+    """Width in decades of the log-uniform distribution fitted to the observed times, and the largest distance in share
+    between the two; None with too few observed (in number or share), or all at one place.
+
+    The Kaplan-Meier curve between the shares LOWER and UPPER is fitted by a line, log10 time on share; its slope is the
+    width. Early and late times shift the shares of the others and are not fitted.
+    """
+    at, share = kaplan_meier(times)
+    if not len(at):
+        return None
+    middle = share - np.diff(np.concatenate([[0.0], share])) / 2  # of each step
+    exact = np.isin(at, times.log10[times.observed]) & ~np.isin(at, times.log10[times.early])
+    fitted = exact & (middle >= LOWER) & (middle <= UPPER)
+    if fitted.sum() < FEWEST_TIMES or np.ptp(middle[fitted]) < FEWEST_SHARE or np.ptp(at[fitted]) == 0:
+        return None
+    decades, first = np.polyfit(middle[fitted], at[fitted], 1)
+    straight = (at[fitted] - first) / decades
+    return float(decades), float(np.max(np.abs(straight - middle[fitted])))

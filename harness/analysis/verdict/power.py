@@ -1,16 +1,20 @@
-"""Which lines a design can recognise: a table fixed before the data, and what an undecided curve still needs."""
+"""Which lines a design can recognise: a table fixed before the data; what an undecided curve still needs; and which
+verdicts a design can reach, before any of it is run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from harness.analysis.data.curves import Curves
+from harness.analysis.data.options import Options
 from harness.analysis.stats.covariance import MeanCurve
 from harness.analysis.stats.fitting import fit
+from harness.analysis.stats.formatting import counted, format_number
 from harness.analysis.stats.intervals import Estimate
 from harness.analysis.stats.laws import LAWS
 from harness.analysis.stats.slopes import slope_weights, slopes
-from harness.analysis.verdict.rules import EXCESS, RATIO
+from harness.analysis.verdict.rules import EXCESS, RATIO, missing_data
 from harness.analysis.verdict.task_shares import calibration
 
 MAX_SEEDS, MAX_PROBLEMS_FACTOR, MAX_DECADES = 64, 32.0, 3.0  # beyond these an answer is out of reach
@@ -117,3 +121,39 @@ def _noise_shares(curves: Curves) -> dict[str, float]:
         seen = float(np.var(curves.accuracy @ weight, ddof=1)) if len(curves.accuracy) > 1 else 0.0
         shares[name] = min(1.0, float(curves.noise.mean(0) @ weight**2) / seen) if seen > 0 else 1.0
     return shares
+
+
+@dataclass(frozen=True)
+class Design:
+    """What an arm's curve will be made of: replicates, on so many bases; budgets in the window that counts, and its
+    width in decades; by role the completions at each budget of a replicate."""
+
+    replicates: int
+    bases: int
+    budgets: int
+    decades: float
+    completions: Mapping[str, int]
+
+
+def reachable_verdicts(design: Design, options: Options) -> list[str]:
+    """In sentences: whether the design has what a verdict needs, and how often it would call a line one."""
+    curve = f"{counted(design.budgets, 'budget')} over {design.decades:.1f} decades"
+    size = f"{counted(design.replicates, 'replicate')}, {curve}"
+    if lacks := missing_data(design.budgets, design.decades, design.replicates, options):
+        return [f"only insufficient_data ({size}): any other needs {', '.join(lacks)}"]
+    lines = [f"any ({size})"]
+    if design.bases < options.min_bases:
+        lines.append(f"given {counted(design.bases, 'base')}; fewer than {options.min_bases} do not stand for others")
+    return lines + [line_power(role, n, design.replicates) for role, n in design.completions.items()]
+
+
+def line_power(role: str, completions: int, replicates: int) -> str:
+    """Chances by the calibration's power table, of 10 budgets over 3 decades, at its entry below the design."""
+    table = calibration()["power"]
+    chances = {slope: shape_power(slope, completions, replicates) for slope in sorted({row["slope"] for row in table})}
+    what = f"{role}, {completions:,} completions a budget"
+    if None in chances.values():
+        fewest = " and ".join(f"{min(row[name] for row in table):,} {name}" for name in ("completions", "seeds"))
+        return f"{what}: below the power table, which begins at {fewest}"
+    words = [f"{format_number(chance, 2)} at {format_number(slope, 2)} a decade" for slope, chance in chances.items()]
+    return f"{what}: a line is called one with chance {', '.join(words)}"

@@ -15,7 +15,6 @@ from harness.analysis.stats.formatting import Record, format_hours, format_signi
 
 SCHEMA_VERSION = 1
 Answer = Literal["yes", "no", "undecided"]
-ANSWER_WORDS = {"yes": "Yes", "no": "No", "undecided": "Undecided"}
 
 
 @dataclass(frozen=True)
@@ -50,24 +49,15 @@ class PrimaryRecord:
         """The answer with its numbers, on a line."""
         effect = format_with_interval(self.effect, (self.low, self.high))
         asked = f"yes if {self.yes_if} {format_significant(self.margin)}"
-        return f"{ANSWER_WORDS[self.answer]}: {effect}, {asked}; {self.metric}, {self.n} {self.unit}"
-
-
-_RECORD = TypeAdapter(PrimaryRecord)
+        return f"{self.answer.capitalize()}: {effect}, {asked}; {self.metric}, {self.n} {self.unit}"
 
 
 def typed_primary(record: dict[str, Any]) -> PrimaryRecord:
     """The content of a primary.json, typed. Raises ValidationError for a file of another schema."""
-    return _RECORD.validate_python(record)
+    return TypeAdapter(PrimaryRecord).validate_python(record)
 
 
-def json_schema() -> dict[str, Any]:
-    """JSON Schema of primary.json."""
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "primary.json"}
-    return head | {name: each for name, each in _RECORD.json_schema().items() if name != "title"}
-
-
-def answer_to(low: float | None, high: float | None, margin: float, yes_if: str = "above") -> Answer:
+def answer_to(low: float | None, high: float | None, margin: float, yes_if: str) -> Answer:
     """Which side of the margin an interval lies on; undecided where it covers it or there is none."""
     if low is None or high is None or low <= margin <= high:
         return "undecided"

@@ -1,19 +1,16 @@
 """The records of verdicts.json as types: what each entry is. docs/reference/verdicts.schema.json is made from these."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from harness.analysis.verdict.answers import Answer
+from harness.analysis.verdict.rules import Answer, Shape
 
 SCHEMA_VERSION = 1  # of a record: raised when an entry is renamed, removed or gets another meaning
 STRICT = ConfigDict(extra="forbid")
 Interval = tuple[float, float]  # 95%
-Shape = Literal[
-    "log_linear", "saturating", "accelerating", "sigmoidal", "not_log_linear",
-    "flat", "declining", "non_monotone", "indistinguishable", "insufficient_data",
-]  # fmt: skip
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -281,3 +278,8 @@ class VerdictRecord:
     leave_one_task_out: LeftOutTasks | None = None
     leave_one_size_out: LeftOutSize | None = None
     task_shares: TaskShares | None = None
+
+
+def typed_records(records: Sequence[dict[str, Any]]) -> list[VerdictRecord]:
+    """The records of a verdicts.json, typed. Raises ValidationError for a file of another schema."""
+    return TypeAdapter(list[VerdictRecord]).validate_python(records)

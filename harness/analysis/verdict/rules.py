@@ -1,32 +1,24 @@
-"""The shape of a curve, read from per-replicate slopes in the thirds of its log window, and the ordered rules.
+"""The shape of a curve, read from per-replicate slopes in the thirds of its log window, the ordered
+rules, and the answers: does it rise, and is it log-linear?
 
 Slopes are linear in the accuracies, so t-intervals over replicates hold whatever the covariance between budgets.
 """
 
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal, get_args
 
 from harness.analysis.data.options import Options
-from harness.analysis.stats.goodness_of_fit import GoodnessOfFit
 from harness.analysis.stats.intervals import Estimate, estimate
+from harness.analysis.stats.line_tests import GoodnessOfFit
 from harness.analysis.stats.slopes import Slopes
 
-Array = NDArray[np.float64]
-
-VERDICTS = (
-    "log_linear",
-    "saturating",
-    "accelerating",
-    "flat",
-    "declining",
-    "non_monotone",
-    "indistinguishable",
-    "insufficient_data",
-    "sigmoidal",
-    "not_log_linear",
-)
+Answer = Literal["yes", "no", "undecided"]
+Shape = Literal[
+    "log_linear", "saturating", "accelerating", "flat", "declining", "non_monotone", "indistinguishable",
+    "insufficient_data", "sigmoidal", "not_log_linear",
+]  # fmt: skip
+VERDICTS: tuple[str, ...] = get_args(Shape)
+NOT_LINES = ("flat", "declining", "non_monotone", "saturating", "accelerating", "sigmoidal", "not_log_linear")
 SIGMOIDAL_RULE, NOT_LINEAR_RULE = 8, 9  # numbers of the rules added after 0 to 7; the order is that of the code
 RATIO, EXCESS = 0.5, 1.5  # a third is as steep as another if at least half of it; much steeper from 1.5 times on
 ROUNDING = 0.02  # decades by which a window may miss its width: budgets are whole steps
@@ -79,7 +71,7 @@ def judge(s: Slopes, margin: float) -> Judgement:
     rises = [s.rise, *(s.third_rise(i) for i in range(3))]
     if all(-margin < r.interval(0.9)[0] and r.interval(0.9)[1] < margin for r in rises):
         reason = f"90% intervals of the rise, in all and in each third, lie within {margin:g}"
-        return Judgement("flat", 1, reason, max(r.p_inside(margin) for r in rises), {})
+        return Judgement("flat", 1, reason, max(r.p_equivalent(margin) for r in rises), {})
     falls = last.interval()[1] < 0
     if falls and overall.interval()[1] < 0:
         reason = "the overall slope and the slope of the last third lie below 0"
@@ -149,3 +141,28 @@ def reject_line(found: Judgement, line: GoodnessOfFit | None) -> Judgement:
         " of the gain; no other shape is clear"
     )
     return Judgement("not_log_linear", NOT_LINEAR_RULE, reason, line.p, {})
+
+
+def rises(judgement: Judgement, s: Slopes, margin: float, doubts: list[str]) -> Answer:
+    """Whether RL raises the curve over its window. doubts: reasons of the controls to withhold a claim.
+
+    yes: the 95% interval of the slope lies above 0, the curve is not flat, and no control raises a doubt. no: flat, or
+    the interval of the rise lies below the margin.
+    """
+    if judgement.verdict == "insufficient_data":
+        return "undecided"
+    low, high = s.rise.interval()
+    if judgement.verdict == "flat" or high < margin:
+        return "no"
+    return "yes" if low > 0 and not doubts else "undecided"
+
+
+def is_log_linear(judgement: Judgement, line: GoodnessOfFit | None) -> Answer:
+    """Whether the curve rises log-linearly over its window.
+
+    yes: the verdict. no: a shape that is no rising line; a third clearly less than half as steep as another; or the
+    line rejected by the goodness-of-fit test with a deviation that matters.
+    """
+    if judgement.verdict == "log_linear":
+        return "yes"
+    return "no" if judgement.verdict in NOT_LINES or (line is not None and line.rejects) else "undecided"

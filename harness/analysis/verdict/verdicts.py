@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 import numpy as np
 import polars as pl
@@ -11,20 +12,18 @@ from harness.analysis.data.curves import Curves, base_mean_curves, cell_curves, 
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
 from harness.analysis.data.table_checks import TableError
+from harness.analysis.stats.contrasts import add_holm
 from harness.analysis.stats.covariance import MeanCurve, mean_curve
-from harness.analysis.stats.intervals import Estimate, estimate, holm
+from harness.analysis.stats.intervals import Estimate, estimate
 from harness.analysis.stats.law_table import law_table, share_of_gain
 from harness.analysis.stats.slopes import Slopes, slopes
 from harness.analysis.verdict import robustness
-from harness.analysis.verdict.answers import is_log_linear, rises
-from harness.analysis.verdict.controls import RISE_CLAIMS, compare_with_controls
-from harness.analysis.verdict.decide import Decision, decide, extrapolations
+from harness.analysis.verdict.decide import Decision, decide, extrapolations, widest_line_window
 from harness.analysis.verdict.difficulty import difficulty_scaling, gain_by_base_success
 from harness.analysis.verdict.learning_times import learning_times
-from harness.analysis.verdict.line_window import widest_line_window
-from harness.analysis.verdict.mixture import mixture_artefact
 from harness.analysis.verdict.power import effective_completions, shape_power, would_decide
 from harness.analysis.verdict.record import SCHEMA_VERSION
+from harness.analysis.verdict.rules import is_log_linear, rises
 from harness.analysis.verdict.sentences import conditional_on, sentences
 from harness.analysis.verdict.task_shares import calibration, confusion_by_truth, task_shares
 
@@ -57,13 +56,17 @@ class Scope:
             raise TableError(f"warmup={warmup:g} leaves no budget of {whole.arm!r} ({largest}); it is in units of x")
         return kept
 
+    def cells(self, arm: str, tasks: Sequence[str]) -> dict[tuple, Curves]:
+        """Curves of each (task, difficulty, setting)."""
+        return {cell: self.window(part) for cell, part in cell_curves(self.arms[arm], arm, tasks).items()}
+
     def controls_of(self, c: Curves) -> dict[str, Curves]:
-        """Each other control arm on the same tasks and window, base means where it has enough bases."""
-        found = {}
-        for name in self.options.controls:
-            if name != c.arm and name in self.arms and has_budgets(self.arms[name], name, c.tasks):
-                found[name] = base_mean_curves(self.windowed(name, c.tasks), self.options.min_bases)
-        return found
+        """The control arms on the same tasks and window, base means where one has enough bases; none of a control."""
+        names = self.options.controls
+        if c.arm in names:
+            return {}
+        there = [name for name in names if name in self.arms and has_budgets(self.arms[name], name, c.tasks)]
+        return {name: base_mean_curves(self.windowed(name, c.tasks), self.options.min_bases) for name in there}
 
 
 def verdicts(table: Table, options: Options) -> list[dict]:
@@ -93,11 +96,14 @@ def _arm_records(scope: Scope, arm: str) -> list[dict]:
         own = [_record(scope, arm, [task], task, role) for task in tasks]
         pooled = _record(scope, arm, tasks, "all", role)
         pooled |= {} if arm in scope.options.controls else _mechanism(scope, arm, tasks)
-        pooled["leave_one_task_out"] = _left_out_tasks(scope, arm, tasks)
+        each = {task: scope.windowed(arm, [task]) for task in tasks}
+        pooled["leave_one_task_out"] = robustness.leave_one_task_out(
+            each, lambda others: scope.windowed(arm, others), scope.options.margin
+        )
         shares = [record["verdict"] for record in own]
         pooled["task_shares"] = task_shares(shares, confusion_by_truth(calibration()["confusion"]))
-        _add_holm(own)
-        _add_holm([pooled])
+        for family, name in product((own, [pooled]), ("p_rise", "p_claim")):
+            add_holm(family, name)
         records += [pooled, *own]
     return records
 
@@ -113,7 +119,9 @@ def _record(scope: Scope, arm: str, tasks: Sequence[str], task: str, role: str) 
     clustered = base_mean_curves(c, options.min_bases)
     mean, s = mean_curve(clustered), slopes(np.log10(c.x), clustered.accuracy)
     laws, n_bases = law_table(mean, float(clustered.problem_noise.mean())), len(set(c.bases))
-    controls, doubts = _controls(scope, clustered)
+    controls, doubts = robustness.compare_with_controls(clustered, scope.controls_of(clustered))
+    withheld = judgement.verdict in robustness.RISE_CLAIMS and bool(doubts)
+    line_found = judgement.verdict == "log_linear"
     line = decision.line.record() if decision.line else None
     record = {
         "schema_version": SCHEMA_VERSION,
@@ -142,11 +150,12 @@ def _record(scope: Scope, arm: str, tasks: Sequence[str], task: str, role: str) 
         "power": shape_power(float(np.mean(s.overall)), effective_completions(c), len(c.seeds)),
         "warmup_cuts": robustness.warmup_cuts(whole, options),
         "scales": robustness.other_scales(clustered),
-        "mixture": mixture_artefact(c, _cells(scope, arm, tasks)) if judgement.verdict == "log_linear" else None,
+        "mixture": robustness.mixture_artefact(c, scope.cells(arm, tasks)) if line_found else None,
         "collapsed_share": robustness.collapsed_share(c),
         "notes": list(c.notes),
-        "controls": controls,
-        **_withheld(judgement.verdict, doubts),
+        "controls": controls or None,
+        "withheld": withheld,
+        "withheld_reason": "; ".join(doubts) if withheld else None,
     }
     return record | {"sentences": sentences(record)}
 
@@ -197,14 +206,10 @@ def _would_decide(decision: Decision, clustered: Curves, mean: MeanCurve) -> dic
     return need | {"unit": "bases" if len(set(clustered.bases)) == len(clustered.bases) > 1 else "seeds"}
 
 
-def _cells(scope: Scope, arm: str, tasks: Sequence[str]) -> list[Curves]:
-    return [scope.window(part) for part in cell_curves(scope.arms[arm], arm, tasks).values()]
-
-
 def _mechanism(scope: Scope, arm: str, tasks: Sequence[str]) -> dict:
     """What the cells of a pool show of why it has its shape: when each is learned, how that depends on difficulty, and
     what each gains beside its base success."""
-    parts = {cell: scope.window(part) for cell, part in cell_curves(scope.arms[arm], arm, tasks).items()}
+    parts = scope.cells(arm, tasks)
     return {
         "learning_times": learning_times(parts, scope.windowed(arm, tasks), scope.options.margin),
         "difficulty_scaling": difficulty_scaling(parts),
@@ -218,31 +223,6 @@ def _group_size(table: Table, arm: str) -> int | None:
         return None
     sizes = table.frame.filter(pl.col("arm") == arm)["group_size"].drop_nulls().unique().to_list()
     return int(sizes[0]) if len(sizes) == 1 else None
-
-
-def _left_out_tasks(scope: Scope, arm: str, tasks: Sequence[str]) -> dict | None:
-    if len(tasks) < 3:
-        return None
-    each = {task: scope.windowed(arm, [task]) for task in tasks}
-    return robustness.leave_one_task_out(each, lambda others: scope.windowed(arm, others), scope.options.margin)
-
-
-def _controls(scope: Scope, c: Curves) -> tuple[dict | None, list[str]]:
-    """The controls of an arm that is none itself, None without any, and their reasons to withhold a claimed rise."""
-    controls = {} if c.arm in scope.options.controls else scope.controls_of(c)
-    return compare_with_controls(c, controls) if controls else (None, [])
-
-
-def _withheld(verdict: str, doubts: list[str]) -> dict:
-    withheld = verdict in RISE_CLAIMS and bool(doubts)
-    return {"withheld": withheld, "withheld_reason": "; ".join(doubts) if withheld else None}
-
-
-def _add_holm(records: Sequence[dict]) -> None:
-    """Holm-adjusted p-values over the tasks of one arm and role."""
-    for name in ("p_rise", "p_claim"):
-        for record, p in zip(records, holm([record[name] for record in records])):
-            record[f"{name}_holm"] = p
 
 
 def _add_left_out_sizes(records: Sequence[dict]) -> None:
