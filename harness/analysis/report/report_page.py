@@ -12,7 +12,7 @@ from harness.analysis.report.chain_section import chain_section
 from harness.analysis.report.chart_style import CONFIG, budget_x, readable
 from harness.analysis.report.curve_series import Axis, Series, arm_series, fill_missing_axes, series_of, shared_axes
 from harness.analysis.report.factor_charts import factor_figures
-from harness.analysis.report.figures import compact_json, page_library, page_spec, write_figures
+from harness.analysis.report.figures import packed, page_library, write_figures
 from harness.analysis.report.html import Section, panel_id, paragraphs
 from harness.analysis.report.law_section import laws_section
 from harness.analysis.report.learning_section import learning_section
@@ -98,13 +98,13 @@ def report_sections(
 def render_page(title: str, lead: str, sections: Sequence[Section], axes: Sequence[Axis]) -> str:
     """The whole page as text: nothing in it is fetched from anywhere."""
     figures = {
-        panel_id(name, i): page_spec(spec)
+        panel_id(name, i): spec
         for section in sections
         for name, figure in section.figures.items()
         for i, spec in enumerate(figure.specs.values())
     }
     axis_data = [{"name": axis.name, "title": axis.title, "x": budget_x(axis).to_dict()} for axis in axes]
-    data = compact_json({"figures": figures, "axes": axis_data, "config": CONFIG})
+    data = packed({"figures": figures, "axes": axis_data, "config": CONFIG})
     links = "".join(f'<li><a href="#{one.id}">{escape(one.title)}</a></li>' for one in sections)
     answer, *rest = [section.render() for section in sections]
     header = f"<h1>{escape(title)}</h1>{lead}<nav aria-label='Sections'><ul>{links}</ul></nav>"
