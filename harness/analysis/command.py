@@ -64,13 +64,13 @@ def run(container: Any) -> None:
         case "before_after":
             _before_after(command)
         case "breadth":
-            from harness.analysis.report.breadth_page import write_breadth
+            from harness.analysis.report.study_answers import write_breadth
 
             print(write_breadth(load_table(_paths(command), command.split), Path(command.out), command.analysis))
         case "primary":
             _primary(command)
         case "sharpness":
-            from harness.analysis.report.sharpness_page import write_sharpness
+            from harness.analysis.report.study_answers import write_sharpness
 
             print(write_sharpness(load_table(_paths(command), command.split), Path(command.out)).sentence)
         case "calibrate":
@@ -92,7 +92,7 @@ def _analyze(command: Command) -> None:
         runs = [path for text in _listed(command.runs) for path in _runs(text, command)]
         print(f"report: {compare(runs, command.out)}")
     elif command.law == "pretraining":
-        from harness.analysis.report.pretraining_page import write_pretraining_law
+        from harness.analysis.report.study_answers import write_pretraining_law
 
         frame = pl.concat([read_frame(path) for path in _paths(command)], how="diagonal_relaxed")
         print(f"law: {write_pretraining_law(frame, Path(command.out), command.analysis.seed)}")

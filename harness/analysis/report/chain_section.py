@@ -5,9 +5,9 @@ from typing import Any
 
 import altair as alt
 
-from harness.analysis.report.chart_style import Chart, arm_channels, inline, log_ticks, readable
+from harness.analysis.report.chart_style import Chart, arm_channels, log_ticks, readable, tooltip
 from harness.analysis.report.figures import Figure
-from harness.analysis.report.gain_charts import HEIGHT, interval_lines, interval_rows, line_marks
+from harness.analysis.report.gain_charts import interval_lines, interval_rows, lines_chart
 from harness.analysis.report.html import Section, bullet_list, record_table, section
 from harness.analysis.stats.formatting import Record, format_interval, format_number
 from harness.analysis.verdict.chain_length import sentence
@@ -69,7 +69,7 @@ def solved_figure(records: Sequence[Record]) -> Figure | None:
 def _solved_rows(record: Record) -> list[dict[str, Any]]:
     """Of the difficulties that more than half of the replicates solve within the budgets."""
     return [
-        {"d": d, "x": one["x"], "n": one["n"], "label": readable(record["arm"])}
+        {"d": d, "x": one["x"], "replicates": one["n"], "label": readable(record["arm"])}
         for d, one in zip(record["difficulties"], record["solved"])
         if 2 * one["n"] > record["replicates"]
     ]
@@ -81,9 +81,7 @@ def solved_chart(rows: Sequence[Record], channels: Mapping[str, Any], domain: tu
     scale = alt.Scale(type="log", domain=[0.9 * ticks[0], 1.1 * ticks[-1]])
     x = alt.X("d:Q", title="difficulty", scale=scale, axis=alt.Axis(values=ticks, format="~g"))
     y = alt.Y("x:Q", scale=alt.Scale(type="log", domain=domain), axis=log_ticks("x at accuracy one half"))
-    tooltip = ["label:N", "d:Q", alt.Tooltip("x:Q", format=".3~g"), alt.Tooltip("n:Q", title="replicates")]
-    base = alt.Chart(inline(rows)).encode(x, y, tooltip=tooltip)
-    return alt.layer(*line_marks(base, channels)).properties(height=HEIGHT)
+    return lines_chart(rows, x, y, tooltip("label", d="~g", x=".3~g", replicates="d"), channels)
 
 
 def product_figure(records: Sequence[Record]) -> Figure | None:
@@ -109,11 +107,9 @@ def product_chart(record: Record) -> Chart:
         {"d": d, "value": y, "label": "product of steps"}
         for d, y in zip(product["difficulties"], product["predicted"][-1])
     ]
-    channels = arm_channels(["measured", "product of steps"])
     x = alt.X("d:Q", title="difficulty", axis=alt.Axis(values=record["difficulties"], format="~g"))
     y = alt.Y("value:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]))
-    base = alt.Chart(inline(rows)).encode(x, y, tooltip=["label:N", "d:Q", alt.Tooltip("value:Q", format=".3f")])
-    return alt.layer(*line_marks(base, channels)).properties(height=HEIGHT)
+    return lines_chart(rows, x, y, tooltip("label", d="~g", value=".3f"))
 
 
 def _task(record: Record) -> str:

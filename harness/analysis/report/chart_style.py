@@ -145,8 +145,12 @@ def level(y: float = 0.0) -> alt.Chart:
     return alt.Chart(inline([{"level": y}])).mark_rule(color=GREY).encode(alt.Y("level:Q"))
 
 
+def tooltip(*names: str, **formats: str) -> list[alt.Tooltip]:
+    """What a mark says: names as they are, and numbers in their formats."""
+    words = [alt.Tooltip(f"{name}:N") for name in names]
+    return words + [alt.Tooltip(f"{name}:Q", format=form) for name, form in formats.items()]
+
+
 def accuracy_tooltip(axes: Sequence[Axis], *names: str) -> list[alt.Tooltip]:
     """What a point says: its names, its accuracy, and where it lies on the axis shown."""
-    told = [alt.Tooltip(f"{name}:N") for name in names]
-    where = alt.Tooltip(f"{axes[0].name}:Q", title=axes[0].title, format=",.4~g")
-    return [*told, alt.Tooltip("accuracy:Q", format=".3f"), where]
+    return [*tooltip(*names, accuracy=".3f"), alt.Tooltip(f"{axes[0].name}:Q", title=axes[0].title, format=",.4~g")]

@@ -5,7 +5,17 @@ from typing import Any
 
 import altair as alt
 
-from harness.analysis.report.chart_style import GREY, Chart, arm_channels, inline, log_ticks, log_x, only, readable
+from harness.analysis.report.chart_style import (
+    GREY,
+    Chart,
+    arm_channels,
+    inline,
+    log_ticks,
+    log_x,
+    only,
+    readable,
+    tooltip,
+)
 from harness.analysis.stats.formatting import Record
 
 ROW_HEIGHT = 22
@@ -22,7 +32,7 @@ def forest_chart(rows: Sequence[Record], labels: Sequence[str], x_title: str, lo
     y = alt.Y("row:N", sort=names, title=None, axis=alt.Axis(grid=False, labelLimit=170))
     shared = len(rows) > len(names)  # several labels in a row
     beside = {"yOffset": alt.YOffset("label:N", sort=list(labels))} if shared else {}
-    told = ["row:N", "label:N", *(alt.Tooltip(f"{name}:Q", format="+.4~g") for name in ("value", "low", "high"))]
+    told = tooltip("row", "label", value="+.4~g", low="+.4~g", high="+.4~g")
     channels = only(arm_channels(labels), "color", "shape")
     base = alt.Chart(inline(rows)).encode(y, tooltip=told, **beside)
     marks = [
@@ -74,8 +84,7 @@ def heat_map(rows: Sequence[Record], most: float, x_title: str | None, y_title: 
     x = alt.X("x:N", sort=order["x"], axis=alt.Axis(title=x_title, labelAngle=angle, labelLimit=150, grid=False))
     y = alt.Y("y:N", sort=order["y"], axis=alt.Axis(title=y_title, labelLimit=130, grid=False))
     scale = alt.Scale(scheme="blueorange", domain=[-most, most], reverse=True)
-    told = ["y:N", "x:N", alt.Tooltip("gain:Q", format="+.3f")]
-    base = alt.Chart(inline(rows)).encode(x, y, tooltip=told)
+    base = alt.Chart(inline(rows)).encode(x, y, tooltip=tooltip("y", "x", gain="+.3f"))
     number = "abs(datum.gain) < 0.005 ? '.00' : replace(format(datum.gain, '+.2f'), '0.', '.')"
     text = f"({number}) + (datum.clear ? '*' : '')"
     strong = f"abs(datum.gain) > {0.7 * most:.6g} ? 'white' : 'black'"
@@ -87,18 +96,6 @@ def heat_map(rows: Sequence[Record], most: float, x_title: str | None, y_title: 
     ).properties(height=ROW_HEIGHT * max(len(order["y"]), 2))
 
 
-def pass_chart(rows: Sequence[Record]) -> Chart:
-    """Rows {label, k, value, low, high}: lines over k on a log axis of base 2."""
-    labels, ks = (list(dict.fromkeys(row[name] for row in rows)) for name in ("label", "k"))
-    channels = arm_channels(labels)
-    scale = alt.Scale(type="log", base=2, nice=False, padding=10)
-    x = alt.X("k:Q", title="k", scale=scale, axis=alt.Axis(values=ks, format="d"))
-    y = alt.Y("value:Q", title="pass@k", scale=alt.Scale(zero=False))
-    told = ["label:N", "k:Q", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("value", "low", "high"))]
-    base = alt.Chart(inline(rows)).encode(x, tooltip=told)
-    return alt.layer(*interval_marks(base, y, channels)).properties(height=HEIGHT)
-
-
 def interval_rows(label: str, x: Sequence[float], measure: Record) -> list[dict[str, Any]]:
     """Rows {label, budget, value, low, high} of a measure with mean, low and high at each x; x = 0 is left out."""
     each = zip(x, *(measure[name] for name in ("mean", "low", "high")))
@@ -108,26 +105,28 @@ def interval_rows(label: str, x: Sequence[float], measure: Record) -> list[dict[
 
 def interval_lines(rows: Sequence[Record], y_title: str) -> Chart:
     """A line for each label with its 95% intervals, over a log axis of budgets."""
-    labels = list(dict.fromkeys(row["label"] for row in rows))
-    channels, x = arm_channels(labels), log_x("budget", "x, the budget")
     y = alt.Y("value:Q", title=y_title, scale=alt.Scale(zero=True))
-    numbers = [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("value", "low", "high")]
-    base = alt.Chart(inline(rows)).encode(x, tooltip=["label:N", alt.Tooltip("budget:Q", format=",.4~g"), *numbers])
-    return alt.layer(*interval_marks(base, y, channels, 40, opacity=0.5)).properties(height=HEIGHT)
+    told = tooltip("label", budget=",.4~g", value=".3f", low=".3f", high=".3f")
+    return lines_chart(rows, log_x("budget", "x, the budget"), y, told, intervals=True)
 
 
-def interval_marks(
-    base: alt.Chart, y: alt.Y, channels: Mapping[str, Any], size: int = 50, **rule: Any
-) -> list[alt.Chart]:
-    """Of rows {label, low, high, what y shows}: a bar of this style from low to high, a line and points, by label."""
-    bar = base.mark_rule(strokeWidth=1.5, **rule)
-    ends = bar.encode(alt.Y("low:Q"), alt.Y2("high:Q"), **only(channels, "color"))
-    return [ends, *line_marks(base.encode(y), channels, size)]
+def lines_chart(
+    rows: Sequence[Record],
+    x: alt.X,
+    y: alt.Y,
+    told: Sequence[alt.Tooltip],
+    channels: Mapping[str, Any] | None = None,
+    intervals: bool = False,
+) -> Chart:
+    """A line through the points of each label, with bars from low to high for intervals.
 
-
-def line_marks(base: alt.Chart, channels: Mapping[str, Any], size: int = 40) -> list[alt.Chart]:
-    """A line through the points of each label."""
-    return [
-        base.mark_line(strokeWidth=2).encode(**only(channels, "color", "strokeDash")),
-        base.mark_point(filled=True, size=size, opacity=1).encode(**only(channels, "color", "shape")),
+    channels: as of arm_channels, by default those of the rows' labels.
+    """
+    channels = channels or arm_channels(list(dict.fromkeys(row["label"] for row in rows)))
+    base = alt.Chart(inline(rows)).encode(x, channels["color"], tooltip=told)
+    lines = [
+        base.mark_line(strokeWidth=2).encode(y, channels["strokeDash"]),
+        base.mark_point(filled=True, size=40, opacity=1).encode(y, channels["shape"]),
     ]
+    bars = [base.mark_rule(strokeWidth=1.5, opacity=0.5).encode(alt.Y("low:Q"), alt.Y2("high:Q"))]
+    return alt.layer(*bars * intervals, *lines).properties(height=HEIGHT)

@@ -2,7 +2,6 @@
 a threshold grow with difficulty, and gain against base success."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import altair as alt
 import numpy as np
@@ -15,14 +14,13 @@ from harness.analysis.report.chart_style import (
     line_channels,
     log_x,
     readable,
+    tooltip,
 )
 from harness.analysis.report.curve_series import Array
 from harness.analysis.report.figures import Figure, single
+from harness.analysis.report.gain_charts import HEIGHT, lines_chart
 from harness.analysis.report.html import Section, folded, paragraphs, record_table, section
 from harness.analysis.stats.formatting import Record, counted, format_number, format_significant, format_with_interval
-
-HEIGHT = 240
-X_TITLE = "x at half of a cell's own rise"
 
 
 def learning_section(pools: Sequence[Record]) -> Section | None:
@@ -82,12 +80,22 @@ def log_uniform_line(times: Record) -> tuple[Array, Array] | None:
 
 
 def learned_share(times: Record) -> Chart:
-    """The learned share over x, and the log-uniform distribution of the same spread."""
+    """The learned share over x, as steps, and the log-uniform distribution of the same spread, dashed."""
     x, share = learned(times)
     rows = [{"budget": at, "share": y, "label": "learned"} for at, y in zip(x, share)]
     if (uniform := log_uniform_line(times)) is not None:
         rows += [{"budget": at, "share": y, "label": "log-uniform"} for at, y in zip(*uniform)]
-    return _two_lines(rows, "share", "share of cells learned", X_TITLE, interpolate="step-after")
+    labels = list(dict.fromkeys(row["label"] for row in rows))
+    told = tooltip("label", budget=",.4~g", share=".3f")
+    y = alt.Y("share:Q", title="share of cells learned", scale=alt.Scale(zero=False))
+    x, channels = log_x("budget", "x at half of a cell's own rise"), line_channels(labels)
+    lines = [
+        alt.Chart(inline([row for row in rows if row["label"] == label]))
+        .mark_line(strokeWidth=2, interpolate="linear" if label == "log-uniform" else "step-after")
+        .encode(x, y, tooltip=told, **channels)
+        for label in labels
+    ]
+    return alt.layer(*lines).properties(height=HEIGHT)
 
 
 def rebuilt_pool(pool: Record) -> Chart:
@@ -95,22 +103,8 @@ def rebuilt_pool(pool: Record) -> Chart:
     x, rebuilt = pool["curve"]["x"], pool["learning_times"]["rebuilt"]["mean"]
     rows = [{"budget": at, "accuracy": y, "label": "measured"} for at, y in zip(x, pool["curve"]["mean"])]
     rows += [{"budget": at, "accuracy": y, "label": "rebuilt from steps"} for at, y in zip(x, rebuilt)]
-    return _two_lines(rows, "accuracy", "accuracy", "x, the budget", point=alt.OverlayMarkDef(size=25))
-
-
-def _two_lines(rows: Sequence[Record], y: str, y_title: str, x_title: str, **style: Any) -> Chart:
-    """The first label as a solid line of this style, the second, where there is one, as a dashed one."""
-    labels = list(dict.fromkeys(row["label"] for row in rows))
-    told = ["label:N", alt.Tooltip("budget:Q", format=",.4~g"), alt.Tooltip(f"{y}:Q", format=".3f")]
-    channels = line_channels(labels)
-    vertical = alt.Y(f"{y}:Q", title=y_title, scale=alt.Scale(zero=False))
-    lines = [
-        alt.Chart(inline([row for row in rows if row["label"] == label]))
-        .mark_line(strokeWidth=2, **own)
-        .encode(log_x("budget", x_title), vertical, tooltip=told, **channels)
-        for label, own in zip(labels, (style, {}))
-    ]
-    return alt.layer(*lines).properties(height=HEIGHT)
+    y = alt.Y("accuracy:Q", title="accuracy", scale=alt.Scale(zero=False))
+    return lines_chart(rows, log_x("budget", "x, the budget"), y, tooltip("label", budget=",.4~g", accuracy=".3f"))
 
 
 def base_success_chart(cells: Sequence[Record]) -> Chart:
@@ -126,7 +120,7 @@ def base_success_chart(cells: Sequence[Record]) -> Chart:
         for c in cells
     ]
     x = alt.X("before:Q", title="success before RL", scale=alt.Scale(zero=True))
-    told = ["cell:N", alt.Tooltip("before:Q", format=".3f"), alt.Tooltip("gain:Q", format="+.3f")]
+    told = tooltip("cell", before=".3f", gain="+.3f")
     base = alt.Chart(inline(rows)).encode(x, color=alt.value(colour_of(0)), tooltip=told)
     return alt.layer(
         level(),

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
-from harness.analysis.report.chart_style import readable
+import altair as alt
+
+from harness.analysis.report.chart_style import readable, tooltip
 from harness.analysis.report.figures import Figure, single
-from harness.analysis.report.gain_charts import gain_forest, heat_cell, heat_maps, is_clear, pass_chart
+from harness.analysis.report.gain_charts import gain_forest, heat_cell, heat_maps, is_clear, lines_chart
 from harness.analysis.report.html import Section, bullet_list, html_table, paragraphs, record_table, section
 from harness.analysis.stats.formatting import Record, format_interval, format_number, format_p
 
@@ -66,7 +68,16 @@ def pass_figure(rows: Sequence[Record]) -> Figure:
             f"{role} pass@1 by {format_number(ends[after, 1] - ends[before, 1], sign=True)}, "
             f"pass@{most} by {format_number(ends[after, most] - ends[before, most], sign=True)}"
         )
-    panels = {f"{role.capitalize()} tasks": pass_chart([row for row in rows if row["role"] == role]) for role in roles}
+    scale, ks = alt.Scale(type="log", base=2, nice=False, padding=10), sorted({row["k"] for row in rows})
+    x = alt.X("k:Q", title="k", scale=scale, axis=alt.Axis(values=ks, format="d"))
+    y = alt.Y("value:Q", title="pass@k", scale=alt.Scale(zero=False))
+    told = tooltip("label", k="d", value=".3f", low=".3f", high=".3f")
+    panels = {
+        f"{role.capitalize()} tasks": lines_chart(
+            [row for row in rows if row["role"] == role], x, y, told, intervals=True
+        )
+        for role in roles
+    }
     caption = "Chance that one of k completions is right, mean over tasks, with 95% t-intervals over replicates."
     return Figure(f"RL moves {'; '.join(gains)}", caption, panels, columns=2)
 
