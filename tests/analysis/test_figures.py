@@ -11,9 +11,9 @@ from harness.analysis.report import budget_charts as charts
 from harness.analysis.report.chart_style import colour_of, inline, readable
 from harness.analysis.report.curve_series import arm_series, fill_missing_axes, shared_axes, tick_label
 from harness.analysis.report.figures import Figure, printed, write_figures
-from harness.analysis.report.gain_charts import gain_forest
 from harness.analysis.report.report_page import role_series
 from harness.analysis.report.sections import accuracy_title
+from harness.analysis.report.transfer_section import forest_figure
 from harness.analysis.transfer.transfer_report import transfer_report
 from tests.analysis.pages import chart_rows, default_options, layers
 from tests.analysis.study_tables import starred, study_frame, study_table
@@ -90,9 +90,13 @@ def test_points_hidden_by_the_extrapolation_are_open(series):
 
 @pytest.mark.parametrize(("arms", "spread"), [(4, 4), (5, 2)])
 def test_of_many_arms_the_first_two_alone_show_their_spread(series, arms, spread):
-    many = (list(series) * arms)[:arms]
-    chart = charts.learning_curves(many, shared_axes(many), "verified")
-    assert len(layers(chart, "area")) == spread
+    many = [replace(series[0], label=f"arm {i}") for i in range(arms)]
+    rows = chart_rows(charts.learning_curves(many, shared_axes(many), "verified"))
+    assert (
+        len({row["label"] for row in rows if "low" in row})
+        == len({row["label"] for row in rows if "seed" in row})
+        == spread
+    )
 
 
 def test_a_band_ends_where_accuracies_do(series):
@@ -136,10 +140,11 @@ def test_what_is_not_finite_is_a_gap():
 
 def test_the_forest_has_a_row_for_each_gain():
     report = transfer_report(study_table(), default_options())
-    gains = [(row["task"], "verified", row["gain"]) for row in report["verified"]["tasks"]]
-    drawn = [row for row in chart_rows(gain_forest(gains, "gain")) if "row" in row]
-    assert [row["row"] for row in drawn] == ["addition symbolic", "reversal symbolic", "sorting symbolic"]
-    assert [row["value"] for row in drawn] == pytest.approx([gain["mean"] for _, _, gain in gains], rel=1e-5)
+    drawn = [row for row in chart_rows(forest_figure(report).panels[""]) if row.get("label") == "verified"]
+    names = ["all verified", "addition symbolic", "reversal symbolic", "sorting symbolic"]
+    gains = [report["verified"]["pooled"], *report["verified"]["tasks"]]
+    assert [row["row"] for row in drawn] == names
+    assert [row["mean"] for row in drawn] == pytest.approx([one["gain"]["mean"] for one in gains], rel=1e-5)
 
 
 @pytest.mark.parametrize(("exponent", "text"), [(0, "1"), (np.log10(20), "20"), (3, "1k"), (12, "10¹²"), (-3, "10⁻³")])

@@ -9,6 +9,7 @@ from harness.analysis.report.chart_style import Chart, arm_channels, log_ticks, 
 from harness.analysis.report.figures import Figure
 from harness.analysis.report.gain_charts import interval_lines, interval_rows, lines_chart
 from harness.analysis.report.html import Section, bullet_list, record_table, section
+from harness.analysis.report.verdict_cards import record_interval
 from harness.analysis.stats.formatting import Record, format_interval, format_number
 from harness.analysis.verdict.chain_length import sentence
 
@@ -122,7 +123,7 @@ def _trained_to(record: Record) -> str:
 
 def _doubling(record: Record) -> str:
     double = record["horizons"][0]["doubling"]
-    return f"{double['mean']:.2f} ({format_interval((double['low'], double['high']), 2)})" if double else "–"
+    return f"{double['mean']:.2f} ({record_interval(double, 2, sign=False)})" if double else "–"
 
 
 COLUMNS: dict[str, Callable[[Record], str]] = {

@@ -13,43 +13,33 @@ from harness.analysis.report.chart_style import (
     log_ticks,
     log_x,
     only,
-    readable,
     tooltip,
 )
-from harness.analysis.stats.formatting import Record
+from harness.analysis.stats.formatting import Record, format_number
 
 ROW_HEIGHT = 22
 HEIGHT = 240
 
 
 def forest_chart(rows: Sequence[Record], labels: Sequence[str], x_title: str, log: bool = False) -> Chart:
-    """A forest of rows {row, label, value, low, high}, the first on top, labels beside one another within a row; no bar
+    """A forest of rows {row, label, mean, low, high}, the first on top, labels beside one another within a row; no bar
     where low and high are None."""
     names = list(dict.fromkeys(one["row"] for one in rows))
     scale = alt.Scale(type="log", nice=False) if log else alt.Scale(zero=True)
     axis = log_ticks(x_title) if log else alt.Axis(title=x_title, format="~g", labelOverlap=True, tickCount=5)
-    ends = [alt.X(f"{name}:Q", scale=scale, axis=axis) for name in ("low", "value")]
+    ends = [alt.X(f"{name}:Q", scale=scale, axis=axis) for name in ("low", "mean")]
     y = alt.Y("row:N", sort=names, title=None, axis=alt.Axis(grid=False, labelLimit=170))
     shared = len(rows) > len(names)  # several labels in a row
     beside = {"yOffset": alt.YOffset("label:N", sort=list(labels))} if shared else {}
-    told = tooltip("row", "label", value="+.4~g", low="+.4~g", high="+.4~g")
+    told = tooltip("row", "label", mean="+.4~g", low="+.4~g", high="+.4~g")
     channels = only(arm_channels(labels), "color", "shape")
     base = alt.Chart(inline(rows)).encode(y, tooltip=told, **beside)
     marks = [
         base.mark_rule(strokeWidth=1.5).encode(ends[0], alt.X2("high:Q"), **only(channels, "color")),
         base.mark_point(filled=True, size=50, opacity=1).encode(ends[1], **channels),
     ]
-    zero = alt.Chart(inline([{"value": 0.0}])).mark_rule(color=GREY).encode(ends[1])
+    zero = alt.Chart(inline([{"mean": 0.0}])).mark_rule(color=GREY).encode(ends[1])
     return alt.layer(*([] if log else [zero]), *marks).properties(height=ROW_HEIGHT * max(len(names), 2))
-
-
-def gain_forest(rows: Sequence[tuple[str, str, Record]], x_title: str) -> Chart:
-    """Forest of (name, role, gain with interval)."""
-    data = [
-        {"row": readable(name), "label": role, "value": one["mean"], "low": one["low"], "high": one["high"]}
-        for name, role, one in rows
-    ]
-    return forest_chart(data, list(dict.fromkeys(role for _, role, _ in rows)), x_title)
 
 
 def is_clear(gain: Record) -> bool:
@@ -63,18 +53,25 @@ def heat_cell(y: str, x: str, gain: Record) -> dict[str, Any]:
 
 
 def heat_maps(panels: Mapping[str, Sequence[Record]], x_title: str | None = None, y_title: str | None = None) -> dict:
-    """A heat map for each heading, all on one scale of colours."""
+    """A heat map of heat cells for each heading, all on one scale of colours about 0."""
     gains = [abs(one["gain"]) for rows in panels.values() for one in rows if one["gain"] is not None]
     most = max(gains, default=0.0) or 1.0
-    return {heading: heat_map(rows, most, x_title, y_title) for heading, rows in panels.items()}
+    scale = alt.Scale(scheme="blueorange", domain=[-most, most], reverse=True)
+
+    def cell(one: Record) -> dict[str, Any]:
+        shown = format_number(one["gain"], 2, sign=True).replace("0.", ".") + "*" * one["clear"]
+        return {**one, "shown": shown, "strong": abs(one["gain"] or 0) > 0.7 * most}
+
+    return {
+        heading: heat_map(list(map(cell, rows)), "gain", scale, x_title, y_title) for heading, rows in panels.items()
+    }
 
 
-def heat_map(rows: Sequence[Record], most: float, x_title: str | None, y_title: str | None) -> Chart:
-    """Gains {x, y, gain, clear}, in the order of the rows: colours about 0, the number in each cell, with a star where
-    its interval excludes 0 (clear). The longer side stands upright, where a phone has room for it.
-
-    most: the gain of the strongest colour.
-    """
+def heat_map(
+    rows: Sequence[Record], value: str, scale: alt.Scale, x_title: str | None = None, y_title: str | None = None
+) -> Chart:
+    """Rows {x, y, value's name, shown (the text of the cell), strong (its colour is)}, in their order. The longer side
+    stands upright, where a phone has room for it."""
     order = {name: list(dict.fromkeys(one[name] for one in rows)) for name in ("x", "y")}
     if len(order["x"]) > len(order["y"]):
         order = {"x": order["y"], "y": order["x"]}
@@ -83,16 +80,11 @@ def heat_map(rows: Sequence[Record], most: float, x_title: str | None, y_title: 
     angle = 0 if max(map(len, order["x"])) < 4 else -40
     x = alt.X("x:N", sort=order["x"], axis=alt.Axis(title=x_title, labelAngle=angle, labelLimit=150, grid=False))
     y = alt.Y("y:N", sort=order["y"], axis=alt.Axis(title=y_title, labelLimit=130, grid=False))
-    scale = alt.Scale(scheme="blueorange", domain=[-most, most], reverse=True)
-    base = alt.Chart(inline(rows)).encode(x, y, tooltip=tooltip("y", "x", gain="+.3f"))
-    number = "abs(datum.gain) < 0.005 ? '.00' : replace(format(datum.gain, '+.2f'), '0.', '.')"
-    text = f"({number}) + (datum.clear ? '*' : '')"
-    strong = f"abs(datum.gain) > {0.7 * most:.6g} ? 'white' : 'black'"
+    base = alt.Chart(inline(rows)).encode(x, y, tooltip=tooltip("y", "x", **{value: ".3f"}))
+    text = alt.condition("datum.strong", alt.ColorValue("white"), alt.ColorValue("black"))
     return alt.layer(
-        base.mark_rect().encode(alt.Color("gain:Q", scale=scale, legend=None)),
-        base.mark_text(fontSize=8.5, color=alt.ExprRef(strong))
-        .encode(text=alt.Text("shown:N"))
-        .transform_calculate(shown=text),
+        base.mark_rect().encode(alt.Color(f"{value}:Q", scale=scale, legend=None)),
+        base.mark_text(fontSize=9).encode(alt.Text("shown:N"), text),
     ).properties(height=ROW_HEIGHT * max(len(order["y"]), 2))
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+from harness.analysis.report.chart_style import colour_of, dash_of
 from harness.analysis.report.figures import Figure
 
 
@@ -122,7 +123,8 @@ def hyperlink(address: str, text: str) -> Html:
     return Html(f'<a href="{escape(address)}">{escape(text)}</a>')
 
 
-def line_swatch(colour: str, dashes: str) -> Html:
-    """A piece of a line as the figures draw it."""
-    stroke = f'stroke="{colour}" stroke-width="3" stroke-dasharray="{dashes}"'
+def line_swatch(place: tuple[int, int]) -> Html:
+    """A piece of a line as the figures draw it, from the numbers of its colour and of its dash."""
+    dashes = " ".join(map(str, dash_of(place[1])))
+    stroke = f'stroke="{colour_of(place[0])}" stroke-width="3" stroke-dasharray="{dashes}"'
     return Html(f'<svg width="36" height="10" aria-hidden="true"><line x1="0" x2="36" y1="5" y2="5" {stroke}/></svg>')

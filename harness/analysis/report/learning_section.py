@@ -6,16 +6,7 @@ from collections.abc import Sequence
 import altair as alt
 import numpy as np
 
-from harness.analysis.report.chart_style import (
-    Chart,
-    colour_of,
-    inline,
-    level,
-    line_channels,
-    log_x,
-    readable,
-    tooltip,
-)
+from harness.analysis.report.chart_style import Chart, colour_of, inline, level, line_channels, log_x, readable, tooltip
 from harness.analysis.report.curve_series import Array
 from harness.analysis.report.figures import Figure, single
 from harness.analysis.report.gain_charts import HEIGHT, lines_chart
@@ -113,9 +104,7 @@ def base_success_chart(cells: Sequence[Record]) -> Chart:
         {
             "cell": readable(" ".join(part for part in (c["task"], c["difficulty"], c["setting"]) if part)),
             "before": c["base_success"],
-            "gain": c["gain"]["mean"],
-            "low": c["gain"]["low"],
-            "high": c["gain"]["high"],
+            **{name: c["gain"][end] for name, end in (("gain", "mean"), ("low", "low"), ("high", "high"))},
         }
         for c in cells
     ]
@@ -130,21 +119,19 @@ def base_success_chart(cells: Sequence[Record]) -> Chart:
 
 
 def _cell_table(role: str, times: Record) -> str:
-    cells = [
-        cell | {name: [x for x in cell[name] if x is not None] for name in ("x_half", "x_ninety")}
-        | {"replicates": len(cell["x_half"])}
-        for cell in times["by_cell"]
-    ]  # fmt: skip
+    def known(cell: Record, name: str) -> list[float]:
+        return [x for x in cell[name] if x is not None]
+
     columns = {
         "task": lambda cell: cell["task"],
         "difficulty": lambda cell: ", ".join(part for part in (cell["difficulty"], cell["setting"]) if part) or "–",
-        "learned by": lambda cell: f"{len(cell['x_half'])} of {cell['replicates']}",
-        "median x at half": lambda cell: _median(cell["x_half"]),
-        "at nine tenths": lambda cell: _median(cell["x_ninety"]),
-        "sd over replicates, decades": lambda cell: format_number(_spread(cell["x_half"]), 2),
+        "learned by": lambda cell: f"{len(known(cell, 'x_half'))} of {len(cell['x_half'])}",
+        "median x at half": lambda cell: _median(known(cell, "x_half")),
+        "at nine tenths": lambda cell: _median(known(cell, "x_ninety")),
+        "sd over replicates, decades": lambda cell: format_number(_spread(known(cell, "x_half")), 2),
     }
-    body = record_table(f"Learning time of each cell, {role} tasks.", cells, columns, 2)
-    return folded(f"{len(cells)} of {counted(times['cells'], 'cell')}", body)
+    body = record_table(f"Learning time of each cell, {role} tasks.", times["by_cell"], columns, 2)
+    return folded(f"{len(times['by_cell'])} of {counted(times['cells'], 'cell')}", body)
 
 
 def _difficulty_table(role: str, tasks: Sequence[Record]) -> str:
