@@ -16,7 +16,7 @@ from harness.analysis.report.compare_runs import (
     load_runs,
     repeated_settings,
 )
-from tests.analysis.pages import CHROMIUM, chart_rows, opened
+from tests.analysis.pages import chart_rows, in_browser, opened
 from tests.analysis.study_tables import study_frame, study_table
 
 
@@ -167,8 +167,7 @@ def test_what_is_no_run_is_refused_by_name(tmp_path, make, message):
         compare([tmp_path / "nothing"], tmp_path / "out")
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium binary: apt-get install chromium")
+@in_browser
 def test_in_a_browser_runs_and_tables_are_drawn_over_one_another(tmp_path):
     write_run(tmp_path / "a", 1.0)
     study_frame().write_parquet(tmp_path / "runs.parquet")

@@ -20,17 +20,9 @@ def tables(votes, right, correct, seeds=3):
             run = {"run_id": f"a{seed}", "x": x, "task": "t", "difficulty": 1, "setting": ""}
             same = {"arm": "true_reward", "seed": seed, "role": "verified", "base_id": f"b{seed}", "step": int(x)}
             rows.append({**run, **same, "n_problems": len(votes), "k": K, "n_correct": int(sum(correct))})
-            problems += [
-                {
-                    **run,
-                    "problem": str(i),
-                    "k": K,
-                    "n_correct": int(c),
-                    "n_majority": int(v),
-                    "majority_correct": int(r),
-                }
-                for i, (v, r, c) in enumerate(zip(votes, right, correct))
-            ]
+            names = ("n_majority", "majority_correct", "n_correct")
+            each = [dict(zip(names, map(int, one))) for one in zip(votes, right, correct)]
+            problems += [{**run, "problem": str(i), "k": K, **counts} for i, counts in enumerate(each)]
     return pl.DataFrame(rows), pl.DataFrame(problems)
 
 

@@ -28,21 +28,10 @@ def planted(difficulties=(1, 3, 6), x=X, sharp=True) -> pl.DataFrame:
     for seed in SEEDS:
         for d in difficulties:
             for at, p in zip(x, letter_accuracy(x, 0.05 * seed)):
-                cell = {
-                    "run_id": f"r{seed}",
-                    "arm": "codes",
-                    "seed": seed,
-                    "task": "c",
-                    "role": "verified",
-                    "x": float(at),
-                }
-                counts = {
-                    "difficulty": d,
-                    "n_problems": TOTAL,
-                    "k": 1,
-                    "n_correct": round(TOTAL * p ** (d if sharp else 1)),
-                }
-                rows.append(cell | counts | {"answer_edit_distance": 1 - p, "answer_logprob": d * np.log(p + 1e-3)})
+                run = {"run_id": f"r{seed}", "arm": "codes", "seed": seed, "task": "c", "role": "verified"}
+                correct = round(TOTAL * p ** (d if sharp else 1))
+                counts = {"x": float(at), "difficulty": d, "n_problems": TOTAL, "k": 1, "n_correct": correct}
+                rows.append(run | counts | {"answer_edit_distance": 1 - p, "answer_logprob": d * np.log(p + 1e-3)})
     return pl.DataFrame(rows)
 
 

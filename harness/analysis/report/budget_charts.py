@@ -62,9 +62,8 @@ def seed_rows(one: Series, axes: Sequence[Axis]) -> pl.DataFrame:
 
 def before_rows(one: Series, axes: Sequence[Axis]) -> pl.DataFrame:
     """The mean of the policy before RL, in its place on each axis; no row where it is unknown."""
-    known = one.before[np.isfinite(one.before)]
-    row = {axis.name: axis.zero for axis in axes} | {"accuracy": known.mean() if len(known) else None}
-    return pl.DataFrame([row | {"label": one.label}]).drop_nulls("accuracy")
+    row = {axis.name: axis.zero for axis in axes} | {"accuracy": one.start, "label": one.label}
+    return pl.DataFrame([row]).drop_nulls("accuracy")
 
 
 def chart_of(rows: Rows, series: Sequence[Series], axes: Sequence[Axis]) -> alt.Chart:
@@ -114,25 +113,18 @@ def law_fits(one: Series, axes: Sequence[Axis], fits: Fits) -> Chart:
     values = {readable(name): evaluate(name, fit["parameters"], grid) for name, fit in fits.items()}
     laws = alt.Chart(inline(pl.DataFrame(at | values))).transform_fold(list(values), as_=["label", "accuracy"])
     hidden = one.x > one.x[-1] / HIDDEN_FACTOR * (1 + 1e-9)
-    points = inline(mean_rows(one, axes).with_columns(kind=pl.Series(np.where(hidden, "hidden", "measured"))))
+    measured = mean_rows(one, axes).with_columns(kind=pl.Series(np.where(hidden, "hidden", "measured")))
+    before = before_rows(one, axes).with_columns(kind=pl.lit("before RL"))
+    points = alt.Chart(inline(pl.concat([measured, before], how="diagonal"))).mark_point(size=60, color=colour_of(0))
+    fill = alt.condition("datum.kind == 'measured'", alt.value(colour_of(0)), alt.value("transparent"))
+    bars = alt.Chart(inline(band_rows(one, axes))).mark_rule(color=colour_of(0), strokeWidth=1.2)
     x, y = budget_x(axes[0]), alt.Y("accuracy:Q", title="accuracy", scale=alt.Scale(zero=False))
-    told, channels = accuracy_tooltip(axes, "kind"), line_channels(list(values), first=1)
-    measured = alt.Chart(points).encode(x)
+    channels = line_channels(list(values), first=1)
     return alt.layer(
         before_rule(axes),
         laws.mark_line(strokeWidth=1.8).encode(x, y, tooltip="label:N", **channels),
-        alt.Chart(inline(band_rows(one, axes)))
-        .mark_rule(color=colour_of(0), strokeWidth=1.2)
-        .encode(x, alt.Y("low:Q"), alt.Y2("high:Q")),
-        *(
-            measured.transform_filter(f"datum.kind == '{kind}'")
-            .mark_point(size=60, color=colour_of(0), filled=filled, opacity=1)
-            .encode(y, tooltip=told)
-            for kind, filled in (("measured", True), ("hidden", False))
-        ),
-        alt.Chart(inline(before_rows(one, axes)))
-        .mark_point(size=70, color=colour_of(0), filled=False)
-        .encode(x, y, tooltip=told[1:]),
+        bars.encode(x, alt.Y("low:Q"), alt.Y2("high:Q")),
+        points.encode(x, y, fill=fill, opacity=alt.value(1), tooltip=accuracy_tooltip(axes, "kind")),
     ).properties(height=HEIGHT)
 
 

@@ -51,12 +51,12 @@ def horizon_figure(records: Sequence[Record]) -> Figure:
 def solved_figure(records: Sequence[Record]) -> Figure | None:
     """x at which a difficulty is solved, against difficulty, by arm, a panel for each task; None where no arm solves
     two of a task."""
-    shown = [(one, _solved_rows(one)) for one in records]
-    shown = [(one, rows) for one, rows in shown if len(rows) > 1]
-    if not shown:
+    kept: dict[str, list[Record]] = {}
+    for one in records:
+        if len(rows := _solved_rows(one)) > 1 and (len(kept) < MOST or _task(one) in kept):
+            kept.setdefault(_task(one), []).extend(rows)
+    if not kept:
         return None
-    names = list(dict.fromkeys(_task(one) for one, _ in shown))[:MOST]
-    kept = {name: [row for one, rows in shown if _task(one) == name for row in rows] for name in names}
     channels = arm_channels(list(dict.fromkeys(row["label"] for rows in kept.values() for row in rows)))
     x = [row["x"] for rows in kept.values() for row in rows]
     panels = {name: solved_chart(rows, channels, (min(x) / 1.2, max(x) * 1.2)) for name, rows in kept.items()}
@@ -101,13 +101,11 @@ def product_figure(records: Sequence[Record]) -> Figure | None:
 def product_chart(record: Record) -> Chart:
     """Accuracy by difficulty of a record with a product."""
     product = record["product"]
-    rows = [
-        {"d": d, "value": y, "label": "measured"} for d, y in zip(record["difficulties"], record["accuracy_at_last"])
-    ]
-    rows += [
-        {"d": d, "value": y, "label": "product of steps"}
-        for d, y in zip(product["difficulties"], product["predicted"][-1])
-    ]
+    lines = {
+        "measured": zip(record["difficulties"], record["accuracy_at_last"]),
+        "product of steps": zip(product["difficulties"], product["predicted"][-1]),
+    }
+    rows = [{"d": d, "value": y, "label": label} for label, points in lines.items() for d, y in points]
     x = alt.X("d:Q", title="difficulty", axis=alt.Axis(values=record["difficulties"], format="~g"))
     y = alt.Y("value:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]))
     return lines_chart(rows, x, y, tooltip("label", d="~g", value=".3f"))

@@ -36,19 +36,15 @@ def transfer_section(transfer: Record, passes: Sequence[Record]) -> Section:
 
 def matrix_figure(transfer: Record) -> Figure | None:
     """Gain of each arm on each family evaluated, a panel for each role; None where each has but one cell."""
-    panels, rows = {}, transfer["matrix"]["rows"]
-    for role in ("verified", "unverified"):
-        cells = [
-            heat_cell(readable(row["arm"]), readable(cell["family"] or "–"), cell["gain"])
-            for row in rows
-            for cell in row["evaluated"]
-            if cell["role"] == role
-        ]
-        if cells:
-            panels[f"{role.capitalize()} families"] = cells
-    if sum(map(len, panels.values())) <= len(panels):  # a single cell is told by the forest
+    cells = [(readable(row["arm"]), cell) for row in transfer["matrix"]["rows"] for cell in row["evaluated"]]
+    panels = {
+        f"{role.capitalize()} families": own
+        for role in ("verified", "unverified")
+        if (own := [heat_cell(arm, readable(c["family"] or "–"), c["gain"]) for arm, c in cells if c["role"] == role])
+    }
+    if len(cells) <= len(panels):  # a single cell is told by the forest
         return None
-    every = [cell["gain"] for row in rows for cell in row["evaluated"]]
+    every = [cell["gain"] for _, cell in cells]
     return Figure(
         f"{sum(map(is_clear, every))} of {len(every)} pairs of an arm and a family change clearly",
         "Gain by arm and family evaluated, less that of the control where there is one; * marks 95% intervals off 0.",
