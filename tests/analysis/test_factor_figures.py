@@ -68,12 +68,12 @@ def test_pass_at_k_is_the_unbiased_estimate():
 
 def test_a_line_predicts_hidden_budgets_of_a_line_and_the_last_value_does_not():
     x = np.array([1.0, 2, 4, 8, 16, 32, 64])
-    values = 0.1 + 0.2 * np.log10(x)[None]
+    values = 0.1 + 0.2 * np.log10(x)
     at, line, last = hidden_predictions(x, values)
     assert list(at) == [32, 64]
-    assert line[0] == pytest.approx(values[0, -2:])
-    assert last[0] == pytest.approx([values[0, -3]] * 2)
-    assert hidden_predictions(x[-3:], values[:, -3:]) is None
+    assert line == pytest.approx(values[-2:])
+    assert last == pytest.approx([values[-3]] * 2)
+    assert hidden_predictions(x[-3:], values[-3:]) is None
 
 
 def test_parameters_that_are_not_identified_are_not_drawn():

@@ -7,7 +7,7 @@ import pytest
 from harness.analysis.command import run
 from harness.analysis.data.rise import rise
 from harness.analysis.data.table_checks import TableError
-from harness.analysis.report.study_answers import WIDENING, sharpness_primary
+from harness.analysis.report.study_answers import EMERGENCE, sharpness_primary
 from harness.analysis.stats.sharpness import metric_curves, sharpness
 from harness.core.files import read_json
 from tests.analysis.test_command import CONFIG, settings
@@ -89,4 +89,4 @@ def test_one_command_writes_numbers_answer_and_figure(tmp_path, capsys):
 
 
 def test_the_measure_is_the_one_that_the_study_registers():
-    assert WIDENING in " ".join((CONFIG.parent / "study" / "emergence.yaml").read_text().split())
+    assert EMERGENCE["question"] in " ".join((CONFIG.parent / "study" / "emergence.yaml").read_text().split())

@@ -106,14 +106,19 @@ def faint(chosen: alt.Parameter, shown: float) -> alt.Opacity:
     return alt.Opacity(condition={"param": chosen.name, "value": shown}, value=shown / 10)
 
 
+def is_hidden(x: Array) -> Array:
+    """Which budgets [K] the gating extrapolation hides: those of the last factor of four."""
+    return x > x[-1] / HIDDEN_FACTOR * (1 + 1e-9)
+
+
 def law_fits(one: Series, axes: Sequence[Axis], fits: Fits) -> Chart:
     """The mean curve with every fitted law; the points that extrapolation hides are open."""
     grid = np.geomspace(one.x[0], one.x[-1], LAW_POINTS)
     at = {axis.name: one.on(axis.name, grid) for axis in axes if axis.name in one.axes}
     values = {readable(name): evaluate(name, fit["parameters"], grid) for name, fit in fits.items()}
     laws = alt.Chart(inline(pl.DataFrame(at | values))).transform_fold(list(values), as_=["label", "accuracy"])
-    hidden = one.x > one.x[-1] / HIDDEN_FACTOR * (1 + 1e-9)
-    measured = mean_rows(one, axes).with_columns(kind=pl.Series(np.where(hidden, "hidden", "measured")))
+    kinds = np.where(is_hidden(one.x), "hidden", "measured")
+    measured = mean_rows(one, axes).with_columns(kind=pl.Series(kinds))
     before = before_rows(one, axes).with_columns(kind=pl.lit("before RL"))
     points = alt.Chart(inline(pl.concat([measured, before], how="diagonal"))).mark_point(size=60, color=colour_of(0))
     fill = alt.condition("datum.kind == 'measured'", alt.value(colour_of(0)), alt.value("transparent"))

@@ -13,7 +13,6 @@ from harness.analysis.report.figures import Figure, single
 from harness.analysis.report.gain_charts import forest_chart
 from harness.analysis.report.html import Section, record_table, section
 from harness.analysis.stats.formatting import Record, format_number, format_p, format_significant
-from harness.analysis.stats.slopes import slope_weights
 
 SEED, TASK = "a seed of a pool", "a task, mean"
 LEAST_SHOWN = 3  # budgets that a line is drawn through
@@ -149,15 +148,13 @@ def _parameter_row(pool: Record, name: str, sizes: bool) -> dict[str, Any] | Non
 
 
 def hidden_predictions(x: Array, values: Array) -> tuple[Array, Array, Array] | None:
-    """At budgets x [K] with values [n, K]: the budgets of the last factor of four [H], what a line in log x through the
-    budgets before predicts there and what the last of these gives, [n, H] each; None with fewer than three before."""
-    hidden = x > x[-1] / charts.HIDDEN_FACTOR * (1 + 1e-9)
-    z, seen = np.log10(x), values[:, ~hidden]
+    """At budgets x [K] with values [K]: the budgets of the last factor of four [H], what a line in log x through the
+    budgets before predicts there [H], and the last value before [H]; None with fewer than three before."""
+    hidden = charts.is_hidden(x)
     if (~hidden).sum() < LEAST_SHOWN:
         return None
-    slopes = seen @ slope_weights(z[~hidden])
-    line = seen.mean(1, keepdims=True) + np.outer(slopes, z[hidden] - z[~hidden].mean())
-    return x[hidden], line, np.repeat(seen[:, -1:], hidden.sum(), axis=1)
+    z, seen = np.log10(x), values[~hidden]
+    return x[hidden], np.polyval(np.polyfit(z[~hidden], seen, 1), z[hidden]), np.full(hidden.sum(), seen[-1])
 
 
 def prediction_rows(verdicts: Sequence[Record], drawn: Mapping[str, Sequence[Series]]) -> list[dict[str, Any]]:
@@ -176,10 +173,9 @@ def prediction_rows(verdicts: Sequence[Record], drawn: Mapping[str, Sequence[Ser
     ]
     rows = []
     for label, name, kind, x, values in curves:
-        if (found := hidden_predictions(x, values[None])) is not None:
-            at, (line,), (last,) = found
+        if (found := hidden_predictions(x, values)) is not None:
             about = {"label": label, "curve": name, "kind": kind}
-            numbers = zip(at, line, last, values[-len(at) :])
+            numbers = zip(*found, values[-len(found[0]) :])
             rows += [about | dict(zip(("x", "predicted", "last", "measured"), each)) for each in numbers]
     return rows
 

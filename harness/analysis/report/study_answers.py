@@ -26,18 +26,32 @@ from harness.analysis.stats.sharpness import metric_curves, sharpness
 from harness.analysis.transfer.breadth import MODES, breadth, markdown
 from harness.analysis.verdict.primary import PrimaryRecord, interval_answer
 
-SMALLEST_SLOPE = 0.005  # per doubling of the families, that matters: .02 from one family to sixteen
-SLOPE = (
-    "the slope per doubling of the number of families of the mean change on the held-out tasks, at the same compute, "
-    "by scripts/analyze.py action=breadth"
-)
-SMALLEST_WIDENING = 0.2  # decades
-WIDENING = (
-    "decades of training from a tenth to nine tenths of the rise, those of edit similarity less those of accuracy, at "
-    "the largest difficulty, by scripts/analyze.py action=sharpness"
-)
+# Entries of the answers, as configs/study/ registers them.
+BREADTH: dict[str, Any] = {
+    "study": "breadth",
+    "question": "the slope per doubling of the number of families of the mean change on the held-out tasks, at the "
+    "same compute, by scripts/analyze.py action=breadth",
+    "metric": "change in accuracy per doubling",
+    "margin": 0.005,  # .02 from one family to sixteen
+    "more": "More seeds and orders.",
+}
+EMERGENCE: dict[str, Any] = {
+    "study": "emergence",
+    "question": "decades of training from a tenth to nine tenths of the rise, those of edit similarity less those of "
+    "accuracy, at the largest difficulty, by scripts/analyze.py action=sharpness",
+    "metric": "decades",
+    "margin": 0.2,
+    "more": "More seeds and budgets closer together.",
+}
+PRETRAINING: dict[str, Any] = {
+    "study": "pretraining",
+    "question": "the error of the loss that the law fitted to smaller, shorter runs predicts of the largest, longest",
+    "metric": "error relative to the loss",
+    "margin": 0.05,
+    "yes_if": "below",
+    "more": "More seeds and lengths.",
+}
 METRICS = {"accuracy": "Accuracy: all letters right", "edit_similarity": "Edit similarity: letters right in part"}
-LARGEST_ERROR = 0.05  # of the loss
 PARTS = {"fitted": "circle", "hidden": "square", "predicted": "diamond"}
 
 
@@ -58,13 +72,7 @@ def write_breadth(table: Table, out: Path, options: Options) -> str:
 def breadth_primary(found: Record) -> PrimaryRecord:
     slope = found["modes"]["compute"]["slope"]
     return interval_answer(
-        slope,
-        SMALLEST_SLOPE,
-        more="More seeds and orders.",
-        study="breadth",
-        question=SLOPE,
-        metric="change in accuracy per doubling",
-        notes=(f"The interval takes seeds and {slope['columns']} orders both as drawn.",),
+        slope, **BREADTH, notes=(f"The interval takes seeds and {slope['columns']} orders both as drawn.",)
     )
 
 
@@ -114,17 +122,9 @@ def write_sharpness(table: Table, out: Path) -> PrimaryRecord:
 
 
 def sharpness_primary(found: Record) -> PrimaryRecord:
-    contrast = found["contrast"]
-    missing = contrast["n_missing"]
-    return interval_answer(
-        contrast,
-        SMALLEST_WIDENING,
-        more="More seeds and budgets closer together.",
-        study="emergence",
-        question=WIDENING,
-        metric="decades",
-        notes=(f"{missing} seeds are left out: the budgets do not cover their rises.",) * bool(missing),
-    )
+    missing = found["contrast"]["n_missing"]
+    notes = (f"{missing} seeds are left out: the budgets do not cover their rises.",) * bool(missing)
+    return interval_answer(found["contrast"], **EMERGENCE, notes=notes)
 
 
 def sharpness_figure(curves: pl.DataFrame, found: Record) -> Figure:
@@ -165,16 +165,9 @@ def write_pretraining_law(table: pl.DataFrame, out: Path, seed: int = 0) -> Path
 
 
 def law_primary(found: Record) -> PrimaryRecord:
-    return interval_answer(
-        {**found, "mean": found["error"], "n": found["n_hidden"]},
-        LARGEST_ERROR,
-        "below",
-        "More seeds and lengths.",
-        study="pretraining",
-        question="the error of the loss that the law fitted to smaller, shorter runs predicts of the largest, longest",
-        metric="error relative to the loss",
-        notes=(f"Without the law the error is {found['error_without_law']:.3f}.",),
-    )
+    effect = {**found, "mean": found["error"], "n": found["n_hidden"]}
+    notes = (f"Without the law the error is {found['error_without_law']:.3f}.",)
+    return interval_answer(effect, **PRETRAINING, notes=notes)
 
 
 def law_figure(losses: pl.DataFrame, found: Record) -> Figure:
