@@ -106,7 +106,7 @@ def faint(chosen: alt.Parameter, shown: float) -> alt.Opacity:
     return alt.Opacity(condition={"param": chosen.name, "value": shown}, value=shown / 10)
 
 
-def is_hidden(x: Array) -> Array:
+def is_hidden(x: Array) -> np.ndarray:
     """Which budgets [K] the gating extrapolation hides: those of the last factor of four."""
     return x > x[-1] / HIDDEN_FACTOR * (1 + 1e-9)
 
