@@ -68,13 +68,13 @@ def run(container: Any) -> None:
             rows = before_after_rows(_table(command), chosen.role, chosen.tasks, chosen.control)
             print(markdown(rows) if rows else "no arm has such tasks before and after RL")
         case "breadth":
-            from harness.analysis.report.breadth_page import write_breadth
+            from harness.analysis.report.study_answers import write_breadth
 
             print(write_breadth(_table(command), out, command.analysis))
         case "primary":
             _primary(command, out)
         case "sharpness":
-            from harness.analysis.report.sharpness_page import write_sharpness
+            from harness.analysis.report.study_answers import write_sharpness
 
             print(write_sharpness(_table(command), out).sentence)
         case "calibrate":
@@ -96,7 +96,7 @@ def _analyze(command: Command, out: Path) -> None:
         runs = [path for text in command.runs for path in _runs(text, command)]
         print(f"report: {compare(runs, out)}")
     elif command.law == "pretraining":
-        from harness.analysis.report.pretraining_page import write_pretraining_law
+        from harness.analysis.report.study_answers import write_pretraining_law
 
         frame = pl.concat([read_frame(path) for path in _paths(command)], how="diagonal_relaxed")
         print(f"law: {write_pretraining_law(frame, out, command.analysis.seed)}")

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from harness.analysis.data.json_files import strict
 from harness.analysis.data.options import default_options
 from harness.analysis.data.table import Table
@@ -14,10 +16,16 @@ from harness.analysis.transfer.transfer_report import transfer_report
 from harness.analysis.verdict.verdicts import verdicts
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+NO_CHROMIUM = pytest.mark.skipif(CHROMIUM is None, reason="no chromium binary: apt-get install chromium")
 SWITCHES = (
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-component-update",
     "--disable-sync", "--disable-quic",
 )  # fmt: skip
+
+
+def in_browser(test):
+    """Marks a test that needs Chromium, and its time."""
+    return pytest.mark.slow(NO_CHROMIUM(test))
 
 
 def report_of(table: Table, out: Path, **context) -> Path:

@@ -7,8 +7,8 @@ from omegaconf import OmegaConf
 
 from harness.analysis.data.table import check_table
 from harness.analysis.data.table_checks import TableError
-from harness.analysis.report.breadth_page import breadth_figure, breadth_primary, breadth_title
 from harness.analysis.report.figures import write_figures
+from harness.analysis.report.study_answers import breadth_figure, breadth_primary, breadth_title
 from harness.analysis.transfer.breadth import breadth, markdown
 from tests.toys import CONFIGS
 

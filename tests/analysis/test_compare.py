@@ -7,7 +7,7 @@ import pytest
 
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.report.compare import compare, pooled_curves
-from harness.analysis.report.compare_charts import end_line, end_maps, group_curves, styles_of
+from harness.analysis.report.compare_charts import end_line, end_maps, group_curves, places_of
 from harness.analysis.report.compare_runs import (
     arms_of,
     common_axes,
@@ -16,7 +16,7 @@ from harness.analysis.report.compare_runs import (
     load_runs,
     repeated_settings,
 )
-from tests.analysis.pages import CHROMIUM, chart_rows, opened
+from tests.analysis.pages import chart_rows, in_browser, opened
 from tests.analysis.study_tables import study_frame, study_table
 
 
@@ -100,9 +100,9 @@ def test_two_swept_settings_are_a_grid_of_where_they_ended(tmp_path):
     cells = {(row["x"], row["y"]): row["accuracy"] for row in chart_rows(maps["Verified tasks"])}
     assert len(cells) == 6
     assert cells["algo=grpo", "lr=0.1"] == pytest.approx(0.45)
-    styles = styles_of(groups)
-    assert styles["lr=0.1, algo=grpo"].colour == styles["lr=0.1, algo=rloo"].colour
-    assert styles["lr=0.1, algo=grpo"].dash != styles["lr=0.1, algo=rloo"].dash
+    (colour, dash), other = (places_of(groups)[f"lr=0.1, algo={name}"] for name in ("grpo", "rloo"))
+    assert colour == other[0]
+    assert dash != other[1]
 
 
 def test_one_swept_number_is_a_line_of_where_it_ended(tmp_path):
@@ -146,7 +146,7 @@ def test_only_axes_that_every_line_has_are_offered_and_step_0_has_its_place(tmp_
     axes, groups = common_axes(runs), groups_of(runs)
     assert [axis.name for axis in axes] == ["step", "tokens"]
     curves = {groups[0].label: group_curve(groups[0], "train/loss")}
-    rows = chart_rows(group_curves(curves, axes, styles_of(groups)))
+    rows = chart_rows(group_curves(curves, axes, places_of(groups)))
     assert rows[0]["step"] == pytest.approx(axes[0].zero, rel=1e-5)
     assert rows[1]["step"] == 1
 
@@ -167,8 +167,7 @@ def test_what_is_no_run_is_refused_by_name(tmp_path, make, message):
         compare([tmp_path / "nothing"], tmp_path / "out")
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium binary: apt-get install chromium")
+@in_browser
 def test_in_a_browser_runs_and_tables_are_drawn_over_one_another(tmp_path):
     write_run(tmp_path / "a", 1.0)
     study_frame().write_parquet(tmp_path / "runs.parquet")

@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 
 from harness.analysis.data.table import check_table
-from harness.analysis.report.factor_charts import factor_figures, gain_by_factors
-from harness.analysis.report.gain_charts import heat_map
+from harness.analysis.report.gain_charts import heat_maps
+from harness.analysis.report.gain_maps import factor_figures, gain_by_factors
 from harness.analysis.report.law_section import hidden_predictions, law_parameters
 from harness.analysis.transfer.pass_at_k import pass_curves
 from tests.analysis.pages import chart_rows
@@ -50,7 +50,7 @@ def test_settings_stand_in_the_order_of_their_numbers():
 
 def test_the_longer_side_of_a_heat_map_stands_upright():
     rows = [{"y": "one", "x": f"family {i}", "gain": 0.1 * i, "clear": i > 1} for i in range(5)]
-    drawn = chart_rows(heat_map(rows, 0.4, "families", None))
+    drawn = chart_rows(heat_maps({"": rows}, "families")[""])
     assert {row["y"] for row in drawn} == {f"family {i}" for i in range(5)}
 
 
@@ -68,12 +68,12 @@ def test_pass_at_k_is_the_unbiased_estimate():
 
 def test_a_line_predicts_hidden_budgets_of_a_line_and_the_last_value_does_not():
     x = np.array([1.0, 2, 4, 8, 16, 32, 64])
-    values = 0.1 + 0.2 * np.log10(x)[None]
+    values = 0.1 + 0.2 * np.log10(x)
     at, line, last = hidden_predictions(x, values)
     assert list(at) == [32, 64]
-    assert line[0] == pytest.approx(values[0, -2:])
-    assert last[0] == pytest.approx([values[0, -3]] * 2)
-    assert hidden_predictions(x[-3:], values[:, -3:]) is None
+    assert line == pytest.approx(values[-2:])
+    assert last == pytest.approx([values[-3]] * 2)
+    assert hidden_predictions(x[-3:], values[-3:]) is None
 
 
 def test_parameters_that_are_not_identified_are_not_drawn():

@@ -1,6 +1,5 @@
 """Figures: what is drawn is what was measured, on every axis, with budget 0 in its own place."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -11,10 +10,10 @@ from harness.analysis.data.table import check_table
 from harness.analysis.report import budget_charts as charts
 from harness.analysis.report.chart_style import colour_of, inline, readable
 from harness.analysis.report.curve_series import arm_series, fill_missing_axes, shared_axes, tick_label
-from harness.analysis.report.figures import Figure, as_columns, compact_json, printed, write_figures
-from harness.analysis.report.gain_charts import gain_forest
+from harness.analysis.report.figures import Figure, printed, write_figures
 from harness.analysis.report.report_page import role_series
 from harness.analysis.report.sections import accuracy_title
+from harness.analysis.report.transfer_section import forest_figure
 from harness.analysis.transfer.transfer_report import transfer_report
 from tests.analysis.pages import chart_rows, default_options, layers
 from tests.analysis.study_tables import starred, study_frame, study_table
@@ -85,15 +84,20 @@ def test_points_hidden_by_the_extrapolation_are_open(series):
     chart = charts.law_fits(series[0], shared_axes(series), FITS)
     hidden = [row for row in chart_rows(chart) if row.get("kind") == "hidden"]
     assert [row["step"] for row in hidden] == [128, 256]  # of 1 … 256: the last factor of four
-    (drawn,) = (layer for layer in layers(chart, "point") if "hidden" in str(layer.get("transform")))
-    assert drawn["mark"]["filled"] is False
+    (points,) = layers(chart, "point")
+    assert points["encoding"]["fill"]["condition"]["test"] == "datum.kind == 'measured'"
+    assert points["encoding"]["fill"]["value"] == "transparent"
 
 
 @pytest.mark.parametrize(("arms", "spread"), [(4, 4), (5, 2)])
 def test_of_many_arms_the_first_two_alone_show_their_spread(series, arms, spread):
-    many = (list(series) * arms)[:arms]
-    chart = charts.learning_curves(many, shared_axes(many), "verified")
-    assert len(layers(chart, "area")) == spread
+    many = [replace(series[0], label=f"arm {i}") for i in range(arms)]
+    rows = chart_rows(charts.learning_curves(many, shared_axes(many), "verified"))
+    assert (
+        len({row["label"] for row in rows if "low" in row})
+        == len({row["label"] for row in rows if "seed" in row})
+        == spread
+    )
 
 
 def test_a_band_ends_where_accuracies_do(series):
@@ -130,38 +134,21 @@ def test_a_printed_figure_holds_all_panels_and_the_measured_numbers(series, tmp_
     assert [path.read_bytes()[:4] for path in paths] == [b"\x89PNG", b"%PDF"]
 
 
-def test_parts_that_occur_again_stand_once_and_no_markup_is_left():
-    part = {"field": "accuracy", "title": "accuracy on verified tasks </script><!--<script>"}
-    content = {"a": part, "b": [part, {"c": part}], "d": 1}
-    text = compact_json(content)
-    assert "<" not in text
-    found = json.loads(text)
-
-    def whole(value):
-        if isinstance(value, list):
-            return [whole(each) for each in value]
-        if not isinstance(value, dict):
-            return value
-        return whole(found["parts"][value["$"]]) if "$" in value else {k: whole(v) for k, v in value.items()}
-
-    assert whole(found["content"]) == content
-    assert text.count("accuracy on verified") == 1
-
-
 def test_what_is_not_finite_is_a_gap():
-    data = inline(pl.DataFrame({"y": [1.0, float("nan"), float("inf")], "name": ["a", "b", "c"]}))
-    assert as_columns(data.to_dict()["values"]) == {"y": [1.0, None, None], "name": ["a", "b", "c"]}
+    data = inline(pl.DataFrame({"y": [1.0, float("nan"), float("inf")]}))
+    assert [row["y"] for row in data.to_dict()["values"]] == [1.0, None, None]
 
 
 def test_the_forest_has_a_row_for_each_gain():
     report = transfer_report(study_table(), default_options())
-    gains = [(row["task"], "verified", row["gain"]) for row in report["verified"]["tasks"]]
-    drawn = [row for row in chart_rows(gain_forest(gains, "gain")) if "row" in row]
-    assert [row["row"] for row in drawn] == ["addition symbolic", "reversal symbolic", "sorting symbolic"]
-    assert [row["value"] for row in drawn] == pytest.approx([gain["mean"] for _, _, gain in gains], rel=1e-5)
+    drawn = [row for row in chart_rows(forest_figure(report).panels[""]) if row.get("label") == "verified"]
+    names = ["all verified", "addition symbolic", "reversal symbolic", "sorting symbolic"]
+    gains = [report["verified"]["pooled"], *report["verified"]["tasks"]]
+    assert [row["row"] for row in drawn] == names
+    assert [row["mean"] for row in drawn] == pytest.approx([one["gain"]["mean"] for one in gains], rel=1e-5)
 
 
-@pytest.mark.parametrize(("exponent", "text"), [(0, "1"), (np.log10(20), "20"), (3, "1k"), (12, "10¹²"), (-3, "10⁻³")])
+@pytest.mark.parametrize(("exponent", "text"), [(0, "1"), (np.log10(20), "20"), (3, "1k"), (12, "10¹²"), (-3, "0.001")])
 def test_tick_labels_use_prefixes_and_powers(exponent, text):
     assert tick_label(exponent) == text
 

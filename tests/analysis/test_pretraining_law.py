@@ -8,7 +8,7 @@ import pytest
 from scipy.optimize import minimize
 
 from harness.analysis.data.table_checks import TableError
-from harness.analysis.report.pretraining_page import write_pretraining_law
+from harness.analysis.report.study_answers import write_pretraining_law
 from harness.analysis.stats import pretraining_law as law
 
 SIZES, TOKENS = np.logspace(5, 7, 6), np.logspace(6, 9, 6)

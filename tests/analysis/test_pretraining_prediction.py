@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from harness.analysis.data.table_checks import TableError
-from harness.analysis.report.pretraining_page import law_primary, write_pretraining_law
+from harness.analysis.report.study_answers import law_primary, write_pretraining_law
 from harness.analysis.stats.pretraining_prediction import predict_largest, pretraining_losses, with_part
 from harness.core.files import read_json
 

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from harness.analysis.data.table import check_table
-from harness.analysis.report.sequence_section import forgetting_matrix, phase_accuracies, sequence_section
+from harness.analysis.report.gain_maps import forgetting_matrix, phase_accuracies, sequence_section
 
 # Right of 100 at the steps of the budgets: phase 1 ends at step 4, phase 2 at step 8.
 RIGHT = {"first.symbolic": {0: 20, 2: 50, 4: 80, 6: 60, 8: 50}, "second.symbolic": {0: 30, 2: 30, 4: 35, 6: 60, 8: 90}}

@@ -7,7 +7,7 @@ import pytest
 from harness.analysis.command import run
 from harness.analysis.data.rise import rise
 from harness.analysis.data.table_checks import TableError
-from harness.analysis.report.sharpness_page import MEASURE, sharpness_primary
+from harness.analysis.report.study_answers import EMERGENCE, sharpness_primary
 from harness.analysis.stats.sharpness import metric_curves, sharpness
 from harness.core.files import read_json
 from tests.analysis.test_command import CONFIG, settings
@@ -28,12 +28,10 @@ def planted(difficulties=(1, 3, 6), x=X, sharp=True) -> pl.DataFrame:
     for seed in SEEDS:
         for d in difficulties:
             for at, p in zip(x, letter_accuracy(x, 0.05 * seed)):
-                right = round(TOTAL * p ** (d if sharp else 1))
-                rows.append({
-                    "run_id": f"r{seed}", "arm": "codes", "seed": seed, "task": "c", "role": "verified", "x": float(at),
-                    "difficulty": d, "n_problems": TOTAL, "k": 1, "n_correct": right,
-                    "answer_edit_distance": 1 - p, "answer_logprob": d * np.log(p + 1e-3),
-                })  # fmt: skip
+                run = {"run_id": f"r{seed}", "arm": "codes", "seed": seed, "task": "c", "role": "verified"}
+                correct = round(TOTAL * p ** (d if sharp else 1))
+                counts = {"x": float(at), "difficulty": d, "n_problems": TOTAL, "k": 1, "n_correct": correct}
+                rows.append(run | counts | {"answer_edit_distance": 1 - p, "answer_logprob": d * np.log(p + 1e-3)})
     return pl.DataFrame(rows)
 
 
@@ -91,4 +89,4 @@ def test_one_command_writes_numbers_answer_and_figure(tmp_path, capsys):
 
 
 def test_the_measure_is_the_one_that_the_study_registers():
-    assert MEASURE in " ".join((CONFIG.parent / "study" / "emergence.yaml").read_text().split())
+    assert EMERGENCE["question"] in " ".join((CONFIG.parent / "study" / "emergence.yaml").read_text().split())

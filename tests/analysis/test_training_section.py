@@ -40,11 +40,11 @@ def test_metrics_are_averaged_over_runs_and_windows_on_every_axis():
         [{"compute/step": step, "compute/flops": 10.0 * step, "train/entropy": step * factor} for step in (1, 63, 64)]
         for factor in (1.0, 3.0)
     ]
-    x, y = mean_line(runs, "train/entropy", AXES)
-    assert x["step"] == pytest.approx([1, 63, 64])
-    assert x["flops"] == pytest.approx([10, 630, 640])
-    assert y == pytest.approx([2, 126, 128])
-    assert mean_line(runs, "train/ref_kl", AXES) is None
+    line = mean_line(runs, "train/entropy", AXES).to_dict(as_series=False)
+    assert line["step"] == pytest.approx([1, 63, 64])
+    assert line["flops"] == pytest.approx([10, 630, 640])
+    assert line["value"] == pytest.approx([2, 126, 128])
+    assert mean_line(runs, "train/ref_kl", AXES).is_empty()
 
 
 def test_the_ledger_adds_the_base_and_splits_seconds_as_the_phases_took(folders):

@@ -50,17 +50,15 @@ def write_analysis(
         write_primary(out, primary)
     from harness.analysis.report.report_page import write_report  # a second of imports: not for a table in error
 
-    spend = strict(allocation(table, options))
-    write_json(out / "allocation.json", spend)
-    found = {"allocation": spend, "primary": primary}
-    for name, more in (("chains", chain_lengths(table, options)), ("reliability", reliability(table, options))):
-        found[name] = strict(more)
-        if more:
-            write_json(out / f"{name}.json", more)
-    page = write_report(table, strict(records), strict(transfer), out, {**(context or {}), **found})
-    return {
-        "verdicts": records, "transfer": transfer, "primary": primary, "notes": list(table.notes), "report": page
-    }  # fmt: skip
+    more = {"allocation": allocation, "chains": chain_lengths, "reliability": reliability}
+    found = {name: strict(measure(table, options)) for name, measure in more.items()}
+    for name, content in found.items():
+        if content:
+            write_json(out / f"{name}.json", content)
+    context = {**(context or {}), **found, "primary": primary}
+    page = write_report(table, strict(records), strict(transfer), out, context)
+    results = {"verdicts": records, "transfer": transfer, "primary": primary}
+    return {**results, "notes": list(table.notes), "report": page}
 
 
 def primary_of(

@@ -1,6 +1,7 @@
 """Charts over budgets, each a small function from series to an Altair chart; every row carries its x on every axis."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -18,11 +19,13 @@ from harness.analysis.report.chart_style import (
     line_channels,
     only,
     readable,
+    tooltip,
 )
 from harness.analysis.report.curve_series import Array, Axis, Series
 from harness.analysis.stats.laws import evaluate
 
 Fits = Mapping[str, Mapping]
+Rows = Callable[[Series, Sequence[Axis]], pl.DataFrame]
 
 LAW_POINTS = 60  # at which a law is drawn
 MANY = 4  # arms: of more only the first two show band and seeds, which else cover each other
@@ -30,11 +33,6 @@ FEWEST_IN_BAND = 3  # replicates
 HIDDEN_FACTOR = 4.0  # the last factor of budgets hidden by the gating extrapolation
 HEIGHT = 300
 PANEL_HEIGHT = 170
-
-
-def has_spread(i: int, series: Sequence[Series]) -> bool:
-    """Whether the i-th of these shows band and seeds."""
-    return len(series) <= MANY or i < 2
 
 
 def on_axes(one: Series, axes: Sequence[Axis], **columns: Array | Sequence) -> pl.DataFrame:
@@ -64,9 +62,12 @@ def seed_rows(one: Series, axes: Sequence[Axis]) -> pl.DataFrame:
 
 def before_rows(one: Series, axes: Sequence[Axis]) -> pl.DataFrame:
     """The mean of the policy before RL, in its place on each axis; no row where it is unknown."""
-    known = one.before[np.isfinite(one.before)]
-    row = {axis.name: axis.zero for axis in axes} | {"accuracy": known.mean() if len(known) else None}
-    return pl.DataFrame([row | {"label": one.label}]).drop_nulls("accuracy")
+    row = {axis.name: axis.zero for axis in axes} | {"accuracy": one.start, "label": one.label}
+    return pl.DataFrame([row]).drop_nulls("accuracy")
+
+
+def chart_of(rows: Rows, series: Sequence[Series], axes: Sequence[Axis]) -> alt.Chart:
+    return alt.Chart(inline(pl.concat([rows(one, axes) for one in series], how="diagonal")))
 
 
 def learning_curves(
@@ -79,20 +80,24 @@ def learning_curves(
     """
     labels = labels or [one.label for one in series]
     chosen = alt.selection_point(fields=["label"], bind="legend", name=f"chosen_{tasks}")
-    spread = [one for i, one in enumerate(series) if has_spread(i, series)]
+    spread = series if len(series) <= MANY else series[:2]
     x, y = budget_x(axes[0]), alt.Y("accuracy:Q", title=f"accuracy on {tasks} tasks", scale=alt.Scale(zero=False))
-    channels = arm_channels(labels)
-    marks = only(channels, "color", "shape")
-    means = alt.Chart(inline(pl.concat([mean_rows(one, axes) for one in series], how="diagonal"))).encode(x, y)
-    before = alt.Chart(inline(pl.concat([before_rows(one, axes) for one in series]))).encode(x, y)
-    told = accuracy_tooltip(axes, "label")
+    channels, told = arm_channels(labels), accuracy_tooltip(axes, "label")
+
+    def drawn(rows: Rows, of: Sequence[Series], vertical: alt.Y = y) -> alt.Chart:
+        return chart_of(rows, of, axes).encode(x, vertical, channels["color"])
+
+    means, before = drawn(mean_rows, series), drawn(before_rows, series)
+    bands = drawn(band_rows, spread, alt.Y("low:Q")).mark_area().encode(alt.Y2("high:Q"), faint(chosen, 0.18))
+    seeds = drawn(seed_rows, spread).mark_line(strokeWidth=0.8).encode(faint(chosen, 0.35), detail="seed:N")
+    faded = faint(chosen, 1)
     return alt.layer(
         before_rule(axes),
-        *(band(one, axes, colour_of(labels.index(one.label)), chosen) for one in spread),
-        *(seed_lines(one, axes, colour_of(labels.index(one.label)), chosen) for one in spread),
-        means.mark_line(strokeWidth=2.2).encode(faint(chosen, 1), **only(channels, "color", "strokeDash")),
-        means.mark_point(filled=True, size=45).encode(faint(chosen, 1), tooltip=told, **marks).add_params(chosen),
-        before.mark_point(size=70, filled=False).encode(faint(chosen, 1), tooltip=told, **marks),
+        bands,
+        seeds.encode(tooltip=accuracy_tooltip(axes, "label", "seed")),
+        means.mark_line(strokeWidth=2.2).encode(faded, channels["strokeDash"]),
+        means.mark_point(filled=True, size=45).encode(faded, channels["shape"], tooltip=told).add_params(chosen),
+        before.mark_point(size=70, filled=False).encode(faded, channels["shape"], tooltip=told),
     ).properties(height=HEIGHT)
 
 
@@ -101,17 +106,9 @@ def faint(chosen: alt.Parameter, shown: float) -> alt.Opacity:
     return alt.Opacity(condition={"param": chosen.name, "value": shown}, value=shown / 10)
 
 
-def band(one: Series, axes: Sequence[Axis], colour: str, chosen: alt.Parameter) -> alt.Chart:
-    """The 95% band of a series."""
-    area = alt.Chart(inline(band_rows(one, axes))).mark_area(color=colour)
-    return area.encode(budget_x(axes[0]), alt.Y("low:Q"), alt.Y2("high:Q"), faint(chosen, 0.18))
-
-
-def seed_lines(one: Series, axes: Sequence[Axis], colour: str, chosen: alt.Parameter) -> alt.Chart:
-    """A thin line for each replicate."""
-    line = alt.Chart(inline(seed_rows(one, axes))).mark_line(strokeWidth=0.8, color=colour)
-    told = accuracy_tooltip(axes, "label", "seed")
-    return line.encode(budget_x(axes[0]), alt.Y("accuracy:Q"), faint(chosen, 0.35), detail="seed:N", tooltip=told)
+def is_hidden(x: Array) -> np.ndarray:
+    """Which budgets [K] the gating extrapolation hides: those of the last factor of four."""
+    return x > x[-1] / HIDDEN_FACTOR * (1 + 1e-9)
 
 
 def law_fits(one: Series, axes: Sequence[Axis], fits: Fits) -> Chart:
@@ -120,33 +117,20 @@ def law_fits(one: Series, axes: Sequence[Axis], fits: Fits) -> Chart:
     at = {axis.name: one.on(axis.name, grid) for axis in axes if axis.name in one.axes}
     values = {readable(name): evaluate(name, fit["parameters"], grid) for name, fit in fits.items()}
     laws = alt.Chart(inline(pl.DataFrame(at | values))).transform_fold(list(values), as_=["label", "accuracy"])
-    hidden = one.x > one.x[-1] / HIDDEN_FACTOR * (1 + 1e-9)
-    points = inline(mean_rows(one, axes).with_columns(kind=pl.Series(np.where(hidden, "hidden", "measured"))))
+    kinds = np.where(is_hidden(one.x), "hidden", "measured")
+    measured = mean_rows(one, axes).with_columns(kind=pl.Series(kinds))
+    before = before_rows(one, axes).with_columns(kind=pl.lit("before RL"))
+    points = alt.Chart(inline(pl.concat([measured, before], how="diagonal"))).mark_point(size=60, color=colour_of(0))
+    fill = alt.condition("datum.kind == 'measured'", alt.value(colour_of(0)), alt.value("transparent"))
+    bars = alt.Chart(inline(band_rows(one, axes))).mark_rule(color=colour_of(0), strokeWidth=1.2)
     x, y = budget_x(axes[0]), alt.Y("accuracy:Q", title="accuracy", scale=alt.Scale(zero=False))
-    told = accuracy_tooltip(axes, "kind")
-    measured = alt.Chart(points).encode(x)
+    channels = line_channels(list(values), first=1)
     return alt.layer(
         before_rule(axes),
-        laws.mark_line(strokeWidth=1.8).encode(x, y, tooltip="label:N", **law_channels(fits)),
-        alt.Chart(inline(band_rows(one, axes)))
-        .mark_rule(color=colour_of(0), strokeWidth=1.2)
-        .encode(x, alt.Y("low:Q"), alt.Y2("high:Q")),
-        *(
-            measured.transform_filter(f"datum.kind == '{kind}'")
-            .mark_point(size=60, color=colour_of(0), filled=filled, opacity=1)
-            .encode(y, tooltip=told)
-            for kind, filled in (("measured", True), ("hidden", False))
-        ),
-        alt.Chart(inline(before_rows(one, axes)))
-        .mark_point(size=70, color=colour_of(0), filled=False)
-        .encode(x, y, tooltip=told[1:]),
+        laws.mark_line(strokeWidth=1.8).encode(x, y, tooltip="label:N", **channels),
+        bars.encode(x, alt.Y("low:Q"), alt.Y2("high:Q")),
+        points.encode(x, y, fill=fill, opacity=alt.value(1), tooltip=accuracy_tooltip(axes, "kind")),
     ).properties(height=HEIGHT)
-
-
-def law_channels(fits: Fits) -> dict:
-    """Colour and dash of each law."""
-    labels = [readable(name) for name in fits]
-    return line_channels(labels, first=1)
 
 
 def residuals(one: Series, axes: Sequence[Axis], fits: Fits) -> Chart:
@@ -161,9 +145,9 @@ def residuals(one: Series, axes: Sequence[Axis], fits: Fits) -> Chart:
     base = alt.Chart(inline(pl.concat(rows))).encode(
         budget_x(axes[0]),
         alt.Y("residual:Q", title="measured − law"),
-        tooltip=["label:N", alt.Tooltip("residual:Q", format="+.3f")],
+        tooltip=tooltip("label", residual="+.3f"),
     )
-    channels = law_channels(fits)
+    channels = line_channels([readable(name) for name in fits], first=1)
     return alt.layer(
         level(),
         base.mark_line(strokeWidth=1.5).encode(**channels),
@@ -178,32 +162,27 @@ def cell_panel(series: Sequence[Series], axes: Sequence[Axis]) -> Chart:
     x = budget_x(axes[0], titled=False)
     y = alt.Y("accuracy:Q", title=None, scale=alt.Scale(domain=[0, 1]))
     told = accuracy_tooltip(axes, "label")
-    means = alt.Chart(inline(pl.concat([mean_rows(one, axes) for one in series], how="diagonal"))).encode(x, y)
-    before = alt.Chart(inline(pl.concat([before_rows(one, axes) for one in series]))).encode(x, y)
+    means, before = (chart_of(rows, series, axes).encode(x, y) for rows in (mean_rows, before_rows))
     return alt.layer(
-        means.mark_line(strokeWidth=1.5).encode(**only(channels, "color")),
+        means.mark_line(strokeWidth=1.5).encode(channels["color"]),
         means.mark_point(filled=True, size=18).encode(tooltip=told, **channels),
         before.mark_point(size=28, filled=False, strokeWidth=1.5).encode(tooltip=told, **channels),
     ).properties(height=PANEL_HEIGHT)
 
 
-def metric_panel(
-    lines: Mapping[str, tuple[Mapping[str, Array], Array]],
-    axes: Sequence[Axis],
-    labels: Sequence[str],
-    legend: bool = False,
+def value_curves(
+    rows: pl.DataFrame, axes: Sequence[Axis], channels: Mapping[str, Any], limits: tuple[float, float] | None = None
 ) -> Chart:
-    """A small multiple of label → (x on each axis, y). labels: all that the page compares, for colour and dash."""
-    rows = [pl.DataFrame(dict(x) | {"value": y}).with_columns(label=pl.lit(name)) for name, (x, y) in lines.items()]
-    channels = arm_channels(labels, legend=legend)
-    base = alt.Chart(inline(pl.concat(rows, how="diagonal"))).encode(
-        budget_x(axes[0], titled=False),
-        alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(format="~g")),
-        tooltip=["label:N", alt.Tooltip("value:Q", format=".4~g")],
-        **only(channels, "color"),
-    )
-    return alt.layer(
-        # Clipped: steps before the first budget lie left of where the policy before RL is drawn.
-        base.mark_line(strokeWidth=1.5, clip=True).encode(**only(channels, "strokeDash")),
-        base.mark_point(filled=True, size=14, clip=True),
-    ).properties(height=PANEL_HEIGHT)
+    """A line of `value` for each label; with limits of the vertical axis also a band from `low` to `high`, and the
+    place of budget 0 set apart; without, a small multiple."""
+    scale = alt.Scale(domain=limits, nice=False) if limits else alt.Scale(zero=False)
+    y = alt.Y("value:Q", title=None, scale=scale, axis=alt.Axis(format="~g", tickCount=5))
+    x, told = budget_x(axes[0], titled=bool(limits)), tooltip("label", value=".4~g")
+    base = alt.Chart(inline(rows)).encode(x, channels["color"], tooltip=told)
+    # Clipped: steps before the first budget lie left of where the policy before RL is drawn.
+    lines = base.mark_line(strokeWidth=1.8, clip=True).encode(y, channels["strokeDash"])
+    points = base.mark_point(filled=True, size=14, clip=True).encode(y)
+    if limits is None:
+        return alt.layer(lines, points).properties(height=PANEL_HEIGHT)
+    band = base.mark_area(opacity=0.16).encode(alt.Y("low:Q", scale=scale, title=None), alt.Y2("high:Q"))
+    return alt.layer(before_rule(axes), band, lines, points).properties(height=PANEL_HEIGHT + 20)

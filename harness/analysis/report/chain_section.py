@@ -5,10 +5,11 @@ from typing import Any
 
 import altair as alt
 
-from harness.analysis.report.chart_style import Chart, arm_channels, inline, log_ticks, readable
+from harness.analysis.report.chart_style import Chart, arm_channels, log_ticks, readable, tooltip
 from harness.analysis.report.figures import Figure
-from harness.analysis.report.gain_charts import HEIGHT, interval_lines, interval_rows, line_marks
+from harness.analysis.report.gain_charts import interval_lines, interval_rows, lines_chart
 from harness.analysis.report.html import Section, bullet_list, record_table, section
+from harness.analysis.report.verdict_cards import record_interval
 from harness.analysis.stats.formatting import Record, format_interval, format_number
 from harness.analysis.verdict.chain_length import sentence
 
@@ -50,12 +51,12 @@ def horizon_figure(records: Sequence[Record]) -> Figure:
 def solved_figure(records: Sequence[Record]) -> Figure | None:
     """x at which a difficulty is solved, against difficulty, by arm, a panel for each task; None where no arm solves
     two of a task."""
-    shown = [(one, _solved_rows(one)) for one in records]
-    shown = [(one, rows) for one, rows in shown if len(rows) > 1]
-    if not shown:
+    kept: dict[str, list[Record]] = {}
+    for one in records:
+        if len(rows := _solved_rows(one)) > 1 and (len(kept) < MOST or _task(one) in kept):
+            kept.setdefault(_task(one), []).extend(rows)
+    if not kept:
         return None
-    names = list(dict.fromkeys(_task(one) for one, _ in shown))[:MOST]
-    kept = {name: [row for one, rows in shown if _task(one) == name for row in rows] for name in names}
     channels = arm_channels(list(dict.fromkeys(row["label"] for rows in kept.values() for row in rows)))
     x = [row["x"] for rows in kept.values() for row in rows]
     panels = {name: solved_chart(rows, channels, (min(x) / 1.2, max(x) * 1.2)) for name, rows in kept.items()}
@@ -69,7 +70,7 @@ def solved_figure(records: Sequence[Record]) -> Figure | None:
 def _solved_rows(record: Record) -> list[dict[str, Any]]:
     """Of the difficulties that more than half of the replicates solve within the budgets."""
     return [
-        {"d": d, "x": one["x"], "n": one["n"], "label": readable(record["arm"])}
+        {"d": d, "x": one["x"], "replicates": one["n"], "label": readable(record["arm"])}
         for d, one in zip(record["difficulties"], record["solved"])
         if 2 * one["n"] > record["replicates"]
     ]
@@ -81,9 +82,7 @@ def solved_chart(rows: Sequence[Record], channels: Mapping[str, Any], domain: tu
     scale = alt.Scale(type="log", domain=[0.9 * ticks[0], 1.1 * ticks[-1]])
     x = alt.X("d:Q", title="difficulty", scale=scale, axis=alt.Axis(values=ticks, format="~g"))
     y = alt.Y("x:Q", scale=alt.Scale(type="log", domain=domain), axis=log_ticks("x at accuracy one half"))
-    tooltip = ["label:N", "d:Q", alt.Tooltip("x:Q", format=".3~g"), alt.Tooltip("n:Q", title="replicates")]
-    base = alt.Chart(inline(rows)).encode(x, y, tooltip=tooltip)
-    return alt.layer(*line_marks(base, channels)).properties(height=HEIGHT)
+    return lines_chart(rows, x, y, tooltip("label", d="~g", x=".3~g", replicates="d"), channels)
 
 
 def product_figure(records: Sequence[Record]) -> Figure | None:
@@ -102,18 +101,14 @@ def product_figure(records: Sequence[Record]) -> Figure | None:
 def product_chart(record: Record) -> Chart:
     """Accuracy by difficulty of a record with a product."""
     product = record["product"]
-    rows = [
-        {"d": d, "value": y, "label": "measured"} for d, y in zip(record["difficulties"], record["accuracy_at_last"])
-    ]
-    rows += [
-        {"d": d, "value": y, "label": "product of steps"}
-        for d, y in zip(product["difficulties"], product["predicted"][-1])
-    ]
-    channels = arm_channels(["measured", "product of steps"])
+    lines = {
+        "measured": zip(record["difficulties"], record["accuracy_at_last"]),
+        "product of steps": zip(product["difficulties"], product["predicted"][-1]),
+    }
+    rows = [{"d": d, "value": y, "label": label} for label, points in lines.items() for d, y in points]
     x = alt.X("d:Q", title="difficulty", axis=alt.Axis(values=record["difficulties"], format="~g"))
     y = alt.Y("value:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]))
-    base = alt.Chart(inline(rows)).encode(x, y, tooltip=["label:N", "d:Q", alt.Tooltip("value:Q", format=".3f")])
-    return alt.layer(*line_marks(base, channels)).properties(height=HEIGHT)
+    return lines_chart(rows, x, y, tooltip("label", d="~g", value=".3f"))
 
 
 def _task(record: Record) -> str:
@@ -126,7 +121,7 @@ def _trained_to(record: Record) -> str:
 
 def _doubling(record: Record) -> str:
     double = record["horizons"][0]["doubling"]
-    return f"{double['mean']:.2f} ({format_interval((double['low'], double['high']), 2)})" if double else "–"
+    return f"{double['mean']:.2f} ({record_interval(double, 2, sign=False)})" if double else "–"
 
 
 COLUMNS: dict[str, Callable[[Record], str]] = {

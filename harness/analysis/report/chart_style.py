@@ -1,6 +1,7 @@
 """What all charts share: colours, symbols and dashes of arms, readable names, log axes over budgets, data as rows."""
 
 import colorsys
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "triangle-right", "triangle-left")
 DASHES = ((1, 0), (6, 4), (2, 3), (6, 3, 2, 3), (10, 4), (10, 3, 2, 3))
 GREY = "#888888"
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 GOLDEN = 0.618  # of the circle of hues: successive turns by it never come near a hue already taken
 
 # Sizes and strokes of every chart; the page adds the colours of its light or dark side.
@@ -53,6 +55,12 @@ def readable(name: str) -> str:
     return name.replace("_", " ").strip() or name
 
 
+def natural_order(text: str) -> list[tuple[float, str]]:
+    """A key that sorts "difficulty 2" before "difficulty 10", and words by name before what follows them."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", text)
+    return [(float(part), "") if i % 2 else (-1, part) for i, part in enumerate(parts)]
+
+
 def sentence_case(text: str) -> str:
     return text[:1].upper() + text[1:]
 
@@ -78,27 +86,30 @@ def legend_of(labels: Sequence[str], width: float = 480, **style: Any) -> alt.Le
     return alt.Legend(title=None, orient="top", columns=legend_columns(labels, width), symbolOpacity=1, **style)
 
 
-def arm_channels(labels: Sequence[str], legend: bool = True, first: int = 0) -> dict[str, Any]:
-    """Colour, shape and dash of each label by its place, counted from `first`."""
-    places = range(first, first + len(labels))
+def arm_channels(
+    labels: Sequence[str], legend: bool = True, places: Sequence[tuple[int, int]] | None = None
+) -> dict[str, Any]:
+    """Colour, shape and dash of each label. places: the numbers of its colour and of its dash, by default its own."""
+    places = places or [(i, i) for i in range(len(labels))]
     shown: Any = legend_of(labels) if legend else None
 
     def channel(kind: Any, values: Sequence[Any]) -> Any:
         return kind("label:N", scale=alt.Scale(domain=list(labels), range=list(values)), legend=shown)
 
     return {
-        "color": channel(alt.Color, [colour_of(i) for i in places]),
-        "shape": channel(alt.Shape, [SYMBOLS[i % len(SYMBOLS)] for i in places]),
-        "strokeDash": channel(alt.StrokeDash, [list(dash_of(i)) for i in places]),
+        "color": channel(alt.Color, [colour_of(i) for i, _ in places]),
+        "shape": channel(alt.Shape, [SYMBOLS[i % len(SYMBOLS)] for i, _ in places]),
+        "strokeDash": channel(alt.StrokeDash, [list(dash_of(j)) for _, j in places]),
     }
 
 
 def line_channels(labels: Sequence[str], first: int = 0) -> dict[str, Any]:
-    """Colour and dash of lines without symbols; the legend shows pieces of them."""
-    channels = arm_channels(labels, first=first)
-    for name in ("color", "strokeDash"):
-        channels[name].legend = legend_of(labels, symbolType="stroke", symbolSize=300)
-    return only(channels, "color", "strokeDash")
+    """Colour and dash of lines without symbols, from the `first` on; the legend shows pieces of them."""
+    places = [(first + i, first + i) for i in range(len(labels))]
+    channels = only(arm_channels(labels, places=places), "color", "strokeDash")
+    for one in channels.values():
+        one.legend = legend_of(labels, symbolType="stroke", symbolSize=300)
+    return channels
 
 
 def only(channels: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -121,11 +132,9 @@ def budget_x(axis: Axis, titled: bool = True) -> alt.X:
 def log_ticks(title: str) -> alt.Axis:
     """A log axis whose powers of ten are written as such from a million on, other ticks as numbers."""
     power = "round(log(datum.value) / LN10)"
-    digit = "slice('⁰¹²³⁴⁵⁶⁷⁸⁹', {0}, {0} + 1)"
-    tens, ones = digit.format(f"floor({power} / 10)"), digit.format(f"({power} % 10)")
-    raised = f"'10' + ({power} > 9 ? {tens} : '') + {ones}"
+    raised = [str(n).translate(RAISED) for n in range(31)]
     whole = f"abs(log(datum.value) / LN10 - {power}) < 1e-6"
-    labels = f"datum.value < 1e6 ? format(datum.value, '~g') : {whole} ? {raised} : ''"
+    labels = f"datum.value < 1e6 ? format(datum.value, '~g') : {whole} ? '10' + {raised}[{power}] : ''"
     return alt.Axis(title=title, labelExpr=labels, labelOverlap=True, tickCount=5)
 
 
@@ -145,8 +154,12 @@ def level(y: float = 0.0) -> alt.Chart:
     return alt.Chart(inline([{"level": y}])).mark_rule(color=GREY).encode(alt.Y("level:Q"))
 
 
+def tooltip(*names: str, **formats: str) -> list[alt.Tooltip]:
+    """What a mark says: names as they are, and numbers in their formats."""
+    words = [alt.Tooltip(f"{name}:N") for name in names]
+    return words + [alt.Tooltip(f"{name}:Q", format=form) for name, form in formats.items()]
+
+
 def accuracy_tooltip(axes: Sequence[Axis], *names: str) -> list[alt.Tooltip]:
     """What a point says: its names, its accuracy, and where it lies on the axis shown."""
-    told = [alt.Tooltip(f"{name}:N") for name in names]
-    where = alt.Tooltip(f"{axes[0].name}:Q", title=axes[0].title, format=",.4~g")
-    return [*told, alt.Tooltip("accuracy:Q", format=".3f"), where]
+    return [*tooltip(*names, accuracy=".3f"), alt.Tooltip(f"{axes[0].name}:Q", title=axes[0].title, format=",.4~g")]

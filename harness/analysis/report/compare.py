@@ -11,13 +11,13 @@ from pathlib import Path
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.report.chart_style import sentence_case
 from harness.analysis.report.compare_charts import (
-    Style,
+    Places,
     accuracy_range,
     end_line,
     end_maps,
     grid_factors,
     group_curves,
-    styles_of,
+    places_of,
     values_of,
 )
 from harness.analysis.report.compare_runs import (
@@ -53,15 +53,15 @@ def compare(runs: Sequence[str | Path], out: str | Path) -> Path:
     if not loaded:
         raise TableError("nothing to compare: name run folders or tables, e.g. runs='[outputs/a,outputs/b]'")
     axes, groups = common_axes(loaded), groups_of(loaded)
-    styles, pooled = styles_of(groups), pooled_curves(groups)
+    places, pooled = places_of(groups), pooled_curves(groups)
     metrics = sorted({name for run in loaded for name in run.metrics})
     found = {name.split("/")[0] for name in metrics}
     kinds = [*(kind for kind in KINDS if kind in found), *sorted(found - set(KINDS))]
     sections = [
-        _accuracy_section(groups, pooled, axes, styles) if pooled else None,
+        _accuracy_section(groups, pooled, axes, places) if pooled else None,
         _ends_section(groups, pooled),
-        _groups_section(groups, pooled, styles),
-        *(_metrics_section(kind, metrics, groups, axes, styles) for kind in kinds),
+        _groups_section(groups, pooled, places),
+        *(_metrics_section(kind, metrics, groups, axes, places) for kind in kinds),
     ]
     title = f"{counted(len(loaded), 'run')} compared"
     path = Path(out) / "compare.html"
@@ -103,7 +103,7 @@ def _summary(groups: Sequence[Group], pooled: Mapping[str, Curves]) -> str:
 
 
 def _accuracy_section(
-    groups: Sequence[Group], pooled: Mapping[str, Curves], axes: Sequence[Axis], styles: Mapping[str, Style]
+    groups: Sequence[Group], pooled: Mapping[str, Curves], axes: Sequence[Axis], places: Places
 ) -> Section:
     """The pooled curves: a panel a role, or of a large grid one for each value of its shorter side as well."""
     limits = accuracy_range([curve for curves in pooled.values() for curve in curves.values()])
@@ -115,17 +115,14 @@ def _accuracy_section(
             setting_words(wide, value): [g for g in groups if g.settings[wide] == value]
             for value in values_of(groups, wide)
         }
-        first = {setting_words(tall, g.settings[tall]): styles[g.label].colour for g in groups}
-        legend = _legend(
-            {name: Style(first[name], (1, 0)) for name in (setting_words(tall, v) for v in values_of(groups, tall))}
-        )
+        legend = _legend({setting_words(tall, v): (i, 0) for i, v in enumerate(values_of(groups, tall))})
     else:
         shown = _best_first(groups, pooled)[:MOST_LINES]
         shown = [group for group in groups if group in shown]
         parts = {"": shown}
-        legend = _legend({group.label: styles[group.label] for group in shown})
+        legend = _legend({group.label: places[group.label] for group in shown})
     panels = {
-        sentence_case(", ".join(filter(None, (f"{role} tasks", name)))): group_curves(drawn, axes, styles, limits)
+        sentence_case(", ".join(filter(None, (f"{role} tasks", name)))): group_curves(drawn, axes, places, limits)
         for role, curves in pooled.items()
         for name, own in parts.items()
         if (drawn := {group.label: curves[group.label] for group in own if group.label in curves})
@@ -137,14 +134,11 @@ def _accuracy_section(
     return section("accuracy", "Accuracy", legend, {"curves": figure}, files=False)
 
 
-def _legend(styles: Mapping[str, Style]) -> str:
+def _legend(places: Places) -> str:
     """In the page's text, where it breaks into lines on a narrow screen."""
-    if len(styles) < 2:
+    if len(places) < 2:
         return ""
-    words = (
-        f"<span>{line_swatch(style.colour, ' '.join(map(str, style.dash)))} {escape(label)}</span>"
-        for label, style in styles.items()
-    )
+    words = (f"<span>{line_swatch(place)} {escape(label)}</span>" for label, place in places.items())
     return f'<p class="legend">{" ".join(words)}</p>'
 
 
@@ -163,16 +157,15 @@ def _ends_section(groups: Sequence[Group], pooled: Mapping[str, Curves]) -> Sect
     return section("ends", "Over the settings", {"last": figure}, files=False)
 
 
-def _groups_section(groups: Sequence[Group], pooled: Mapping[str, Curves], styles: Mapping[str, Style]) -> Section:
+def _groups_section(groups: Sequence[Group], pooled: Mapping[str, Curves], places: Places) -> Section:
     """A row for each group, the best first; below, folded, one for each run."""
     rows = []
     for group in _best_first(groups, pooled):
-        style, ends = styles[group.label], []
+        ends = []
         for curves in pooled.values():
             mean = curves[group.label].mean if group.label in curves else [None]
             ends += [format_number(mean[0]), format_number(mean[-1])]
-        swatch = line_swatch(style.colour, " ".join(map(str, style.dash)))
-        rows.append([swatch, group.label, str(len(group.runs)), *ends])
+        rows.append([line_swatch(places[group.label]), group.label, str(len(group.runs)), *ends])
     header = ["line", "setting", "runs", *(f"{role}, {end}" for role in pooled for end in ("first", "last"))]
     table = html_table("Accuracy at the first and at the last budget, means over runs.", header, rows, 2)
     return Section("settings", "Settings", table + _runs_table(groups))
@@ -187,11 +180,11 @@ def _runs_table(groups: Sequence[Group]) -> str:
 
 
 def _metrics_section(
-    kind: str, metrics: Sequence[str], groups: Sequence[Group], axes: Sequence[Axis], styles: Mapping[str, Style]
+    kind: str, metrics: Sequence[str], groups: Sequence[Group], axes: Sequence[Axis], places: Places
 ) -> Section:
     """A small multiple for each metric of a kind, folded."""
     own = [name for name in metrics if name.split("/")[0] == kind]
-    panels = {name: group_curves(curves, axes, styles) for name in own if (curves := _curves(groups, name))}
+    panels = {name: group_curves(curves, axes, places) for name in own if (curves := _curves(groups, name))}
     caption = "Means over runs, in the colour and dashes of the table above."
     figure = Figure("", caption, panels, MOST_PANELS)
     slot = folded(f"{counted(len(panels), 'metric')} of {kind}", figure_slot(kind, figure, files=False))

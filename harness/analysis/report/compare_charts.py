@@ -2,54 +2,33 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 import numpy as np
 import polars as pl
 
-from harness.analysis.report.budget_charts import PANEL_HEIGHT
-from harness.analysis.report.chart_style import (
-    Chart,
-    before_rule,
-    budget_x,
-    colour_of,
-    dash_of,
-    inline,
-    legend_of,
-    log_ticks,
-    sentence_case,
-)
+from harness.analysis.report.budget_charts import value_curves
+from harness.analysis.report.chart_style import Chart, arm_channels, log_ticks, sentence_case, tooltip
 from harness.analysis.report.compare_runs import Curve, Group, setting_words, sort_key
 from harness.analysis.report.curve_series import Axis
+from harness.analysis.report.gain_charts import heat_map, lines_chart
 
-CELL_HEIGHT = 30
-
-
-@dataclass(frozen=True)
-class Style:
-    colour: str
-    dash: tuple[int, ...]
+Places = Mapping[str, tuple[int, int]]  # label → the numbers of its colour and of its dash
 
 
-def styles_of(groups: Sequence[Group]) -> dict[str, Style]:
-    """By label. Of two settings swept, the one with more values gives the colour and the other the dashes."""
+def places_of(groups: Sequence[Group]) -> dict[str, tuple[int, int]]:
+    """Of two settings swept, the one with more values gives the colour and the other the dashes."""
     factors = grid_factors(groups)
     if factors is None:
-        return {group.label: Style(colour_of(i), dash_of(i)) for i, group in enumerate(groups)}
-    values = [values_of(groups, name) for name in factors]
-    places = {g.label: [own.index(g.settings[name]) for own, name in zip(values, factors)] for g in groups}
-    return {label: Style(colour_of(i), dash_of(j)) for label, (i, j) in places.items()}
+        return {group.label: (i, i) for i, group in enumerate(groups)}
+    tall, wide = (values_of(groups, name) for name in factors)
+    return {g.label: (tall.index(g.settings[factors[0]]), wide.index(g.settings[factors[1]])) for g in groups}
 
 
 def values_of(groups: Sequence[Group], name: str) -> list[Any]:
     """The values of a swept setting, each once, in order."""
-    found: list[Any] = []
-    for group in groups:
-        if group.settings[name] not in found:
-            found.append(group.settings[name])
-    return sorted(found, key=sort_key)
+    return sorted({repr(group.settings[name]): group.settings[name] for group in groups}.values(), key=sort_key)
 
 
 def grid_factors(groups: Sequence[Group]) -> tuple[str, str] | None:
@@ -68,37 +47,19 @@ def accuracy_range(curves: Sequence[Curve]) -> tuple[float, float]:
 
 
 def group_curves(
-    curves: Mapping[str, Curve],
-    axes: Sequence[Axis],
-    styles: Mapping[str, Style],
-    limits: tuple[float, float] | None = None,
+    curves: Mapping[str, Curve], axes: Sequence[Axis], places: Places, limits: tuple[float, float] | None = None
 ) -> Chart:
-    """Mean of each group, and from its lowest to its highest run as a band; without limits no band, as a small
-    multiple. Budget 0 has its place at the left."""
-    rows = pl.concat([_rows(label, curve, axes) for label, curve in curves.items()], how="diagonal")
-    known = list(curves)
-    colour = alt.Scale(domain=known, range=[styles[label].colour for label in known])
-    dash = alt.Scale(domain=known, range=[list(styles[label].dash) for label in known])
-    scale = alt.Scale(zero=False) if limits is None else alt.Scale(domain=list(limits), nice=False)
-    y = alt.Y("value:Q", title=None, scale=scale, axis=alt.Axis(format="~g", tickCount=5))
-    base = alt.Chart(inline(rows)).encode(
-        budget_x(axes[0], titled=limits is not None),
-        alt.Color("label:N", scale=colour, legend=None),
-        tooltip=["label:N", alt.Tooltip("value:Q", format=".4~g")],
-    )
-    lines = [base.mark_line(strokeWidth=1.8).encode(y, alt.StrokeDash("label:N", scale=dash, legend=None))]
-    if limits is None:
-        return alt.layer(*lines, base.mark_point(filled=True, size=14).encode(y)).properties(height=PANEL_HEIGHT)
-    band = base.mark_area(opacity=0.16).encode(alt.Y("low:Q", scale=scale, title=None), alt.Y2("high:Q"))
-    points = base.mark_point(filled=True, size=22).encode(y)
-    return alt.layer(before_rule(axes), band, *lines, points).properties(height=PANEL_HEIGHT + 20)
+    """Mean of each group, with limits also a band from its lowest to its highest run; budget 0 has its place at the
+    left."""
+    rows = [_rows(label, curve, axes) for label, curve in curves.items()]
+    channels = arm_channels(list(curves), legend=False, places=[places[label] for label in curves])
+    return value_curves(pl.concat(rows, how="diagonal"), axes, channels, limits)
 
 
 def _rows(label: str, curve: Curve, axes: Sequence[Axis]) -> pl.DataFrame:
     x = {a.name: np.where(curve.axes[a.name] > 0, curve.axes[a.name], a.zero) for a in axes if a.name in curve.axes}
-    return pl.DataFrame(x | {"value": curve.mean, "low": curve.low, "high": curve.high}).with_columns(
-        label=pl.lit(label)
-    )
+    values = pl.DataFrame(x | {"value": curve.mean, "low": curve.low, "high": curve.high})
+    return values.with_columns(label=pl.lit(label))
 
 
 def end_maps(groups: Sequence[Group], ends: Mapping[str, Mapping[str, Curve]]) -> dict[str, Chart]:
@@ -107,41 +68,23 @@ def end_maps(groups: Sequence[Group], ends: Mapping[str, Mapping[str, Curve]]) -
     if factors is None:
         return {}
     values = [curve.mean[-1] for curves in ends.values() for curve in curves.values()]
+    low, high = min(values), max(values)
+    scale = alt.Scale(domain=[low, high if high > low else low + 1e-6], scheme="blues")
+    tall, wide = factors
+    shown = sorted(groups, key=lambda group: [sort_key(group.settings[name]) for name in factors])
     return {
-        f"{sentence_case(role)} tasks": _end_map(
-            [g for g in groups if g.label in curves], curves, factors, (min(values), max(values))
+        f"{sentence_case(role)} tasks": heat_map(
+            [
+                {"x": setting_words(wide, group.settings[wide]), "y": setting_words(tall, group.settings[tall]),
+                 "accuracy": end, "shown": f"{end:.2f}", "strong": end > (low + high) / 2}
+                for group in shown
+                if group.label in curves and (end := float(curves[group.label].mean[-1])) is not None
+            ],
+            "accuracy",
+            scale,
         )
         for role, curves in ends.items()
-    }
-
-
-def _end_map(
-    groups: Sequence[Group], curves: Mapping[str, Curve], factors: tuple[str, str], limits: tuple[float, float]
-) -> Chart:
-    tall, wide = factors
-    rows = [
-        {"x": setting_words(wide, group.settings[wide]), "y": setting_words(tall, group.settings[tall]),
-         "accuracy": float(curves[group.label].mean[-1])}
-        for group in groups
-    ]  # fmt: skip
-    order = {
-        axis: [setting_words(name, value) for value in values_of(groups, name)]
-        for axis, name in (("x", wide), ("y", tall))
-    }
-    low, high = limits
-    scale = alt.Scale(domain=[low, high if high > low else low + 1e-6], scheme="blues")
-    on_dark = f"datum.accuracy > {(low + high) / 2:.6g}"
-    base = alt.Chart(inline(rows)).encode(
-        alt.X("x:N", sort=order["x"], title=None, axis=alt.Axis(labelAngle=0, orient="top", labelLimit=90)),
-        alt.Y("y:N", sort=order["y"], title=None, axis=alt.Axis(grid=False, labelLimit=140)),
-        tooltip=["x:N", "y:N", alt.Tooltip("accuracy:Q", format=".3f")],
-    )
-    number = base.mark_text(fontSize=12).encode(
-        alt.Text("accuracy:Q", format=".2f"),
-        alt.condition(on_dark, alt.ColorValue("#ffffff"), alt.ColorValue("#111111")),
-    )
-    cells = base.mark_rect().encode(alt.Color("accuracy:Q", scale=scale, legend=None))
-    return alt.layer(cells, number).properties(height=CELL_HEIGHT * len(order["y"]))
+    }  # fmt: skip
 
 
 def end_line(groups: Sequence[Group], ends: Mapping[str, Mapping[str, Curve]]) -> Chart | None:
@@ -158,19 +101,8 @@ def end_line(groups: Sequence[Group], ends: Mapping[str, Mapping[str, Curve]]) -
         if (curve := curves.get(group.label)) is not None
     ]  # fmt: skip
     values = [float(group.settings[names[0]]) for group in groups]
-    log = min(values) > 0 and max(values) >= 5 * min(values)
-    x = alt.X(
-        "setting:Q",
-        scale=alt.Scale(type="log", nice=False, padding=10) if log else alt.Scale(zero=False, padding=10),
-        axis=log_ticks(names[0]) if log else alt.Axis(title=names[0]),
-    )
-    roles = list(ends)
-    scale = alt.Scale(domain=roles, range=[colour_of(i) for i in range(len(roles))])
-    base = alt.Chart(inline(rows)).encode(x, alt.Color("label:N", scale=scale, legend=legend_of(roles)))
+    x = alt.X("setting:Q", scale=alt.Scale(zero=False, padding=10), axis=alt.Axis(title=names[0]))
+    if min(values) > 0 and max(values) >= 5 * min(values):
+        x = alt.X("setting:Q", scale=alt.Scale(type="log", nice=False, padding=10), axis=log_ticks(names[0]))
     y = alt.Y("accuracy:Q", title="accuracy", scale=alt.Scale(zero=False))
-    told = ["label:N", "setting:Q", alt.Tooltip("accuracy:Q", format=".3f")]
-    return alt.layer(
-        base.mark_rule(strokeWidth=1.5).encode(alt.Y("low:Q", title="accuracy"), alt.Y2("high:Q")),
-        base.mark_line().encode(y),
-        base.mark_point(filled=True, size=45, opacity=1).encode(y, tooltip=told),
-    ).properties(height=PANEL_HEIGHT + 50)
+    return lines_chart(rows, x, y, tooltip("label", setting="~g", accuracy=".3f"), intervals=True)

@@ -32,10 +32,6 @@ class Run:
     metrics: Mapping[str, Line]
     config: Mapping[str, Any]
 
-    @property
-    def arm(self) -> str | None:
-        return self.config.get("arm")
-
 
 @dataclass(frozen=True)
 class Group:
@@ -126,24 +122,23 @@ def common_axes(runs: Sequence[Run]) -> list[Axis]:
 
 def groups_of(runs: Sequence[Run]) -> list[Group]:
     """Runs that differ in their seeds alone, together; in the order of their settings' values."""
-    if any(run.arm for run in runs):  # an arm's settings are not in its table
-        keys = [run.arm or SEEDS.sub("", run.label) for run in runs]
-        tables = {key.partition(": ")[0] for key in keys}
-        found = _by_key(runs, [key.partition(": ")[2] or key for key in keys] if len(tables) == 1 else keys)
-        return [Group(key, {}, tuple(own)) for key, own in found.items()]
+    if any("arm" in run.config for run in runs):  # an arm's settings are not in its table
+        keys = [run.config.get("arm") or SEEDS.sub("", run.label) for run in runs]
+        if len({key.partition(": ")[0] for key in keys}) == 1:  # of one table
+            keys = [key.partition(": ")[2] or key for key in keys]
+        return [Group(key, {}, tuple(runs[i] for i in places)) for key, places in _places(keys).items()]
     configs = [_settings(run) for run in runs]
     names = changed_names(configs)
     settings = [{name: config.get(name) for name in names} for config in configs]
     swept = _without_repeats(names, settings)
-    order = sorted(range(len(runs)), key=lambda i: [sort_key(settings[i][name]) for name in swept])
-    found = _by_key([runs[i] for i in order], [repr(settings[i]) for i in order])
-    of_run = {id(run): {name: own[name] for name in swept} for run, own in zip(runs, settings)}
-    groups = [Group(_label(of_run[id(own[0])], own), of_run[id(own[0])], tuple(own)) for own in found.values()]
-    labels = [group.label for group in groups]
-    return [
-        group if labels.count(group.label) == 1 else Group(f"{group.label} ({i + 1})", group.settings, group.runs)
-        for i, group in enumerate(groups)
-    ]
+    found = sorted(
+        _places(list(map(repr, settings))).values(), key=lambda own: [sort_key(settings[own[0]][n]) for n in swept]
+    )
+    values = [{name: settings[own[0]][name] for name in swept} for own in found]
+    members = [tuple(runs[i] for i in own) for own in found]
+    labels = list(map(_label, values, members))
+    unlike = [label if labels.count(label) == 1 else f"{label} ({i})" for i, label in enumerate(labels, 1)]
+    return list(map(Group, unlike, values, members))
 
 
 def _settings(run: Run) -> dict[str, Any]:
@@ -158,10 +153,11 @@ def repeated_settings(groups: Sequence[Group]) -> list[str]:
     return [name for name in names if name not in groups[0].settings]
 
 
-def _by_key(runs: Sequence[Run], keys: Sequence[str]) -> dict[str, list[Run]]:
-    found: dict[str, list[Run]] = {}
-    for run, key in zip(runs, keys, strict=True):
-        found.setdefault(key, []).append(run)
+def _places(keys: Sequence[str]) -> dict[str, list[int]]:
+    """Where each key stands."""
+    found: dict[str, list[int]] = {}
+    for i, key in enumerate(keys):
+        found.setdefault(key, []).append(i)
     return found
 
 

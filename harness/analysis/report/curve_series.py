@@ -9,6 +9,7 @@ import polars as pl
 from harness.analysis.data.curves import Array, Curves, curves
 from harness.analysis.data.table import Table, rows_of
 from harness.analysis.data.table_checks import TableError, budget_column
+from harness.analysis.stats.formatting import format_power
 from harness.analysis.stats.intervals import estimate
 
 # Axes beside x itself, with their titles, in the order offered.
@@ -42,6 +43,12 @@ class Series:
     axes: dict[str, Array]
     seeds: tuple[str, ...]
     size: int | None = None  # parameters, where the table has several
+
+    @property
+    def start(self) -> float | None:
+        """The mean accuracy before RL; None where it is unknown."""
+        known = self.before[np.isfinite(self.before)]
+        return float(known.mean()) if len(known) else None
 
     def on(self, axis: str, x: Array) -> Array:
         """Budgets x [M] on another axis: linear in logs between this arm's budgets, and beyond them."""
@@ -157,8 +164,6 @@ def _tick_places(low: float, high: float) -> list[float]:
 def tick_label(exponent: float) -> str:
     """A tick's text: 1, 20, 500, 1k, 10¹²."""
     value = 10.0**exponent
-    if exponent < -2 or exponent >= 6:
-        whole, factor = int(np.floor(exponent + 1e-9)), 10 ** (exponent - np.floor(exponent + 1e-9))
-        raised = str(whole).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-        return f"10{raised}" if round(factor, 1) == 1 else f"{factor:.2g}·10{raised}"
-    return f"{value / 1000:g}k" if exponent >= 3 - 1e-9 else f"{round(value, 3):g}"
+    if value > 999_999:
+        return format_power(value)
+    return f"{value / 1000:g}k" if value > 999.999 else f"{value:.3g}"

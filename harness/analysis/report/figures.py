@@ -1,15 +1,18 @@
 """A figure, once for the page and for papers: titled panels, written as PNG and PDF, and as the page's data."""
 
+import base64
 import functools
 import json
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import vl_convert
 
 from harness.analysis.report.chart_style import CONFIG, Chart
@@ -17,7 +20,6 @@ from harness.analysis.report.chart_style import CONFIG, Chart
 PNG_SCALE = 2.0  # dots a point
 SMALL = 220  # points: width of a panel among many
 WIDTH = 480
-WORTH_SHARING = 40  # characters of a part
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,14 @@ class Figure:
     panels: Mapping[str, Chart]
     columns: int = 1
 
-    @property
-    def panel_width(self) -> int:
-        return WIDTH if self.columns == 1 else max(SMALL, WIDTH * 3 // 2 // self.columns)
-
     @cached_property
     def specs(self) -> dict[str, dict[str, Any]]:
-        """Each panel's Vega-Lite specification. Not validated, which takes longer than all else."""
-        return {heading: chart.to_dict(validate=False) for heading, chart in self.panels.items()}
+        """Each panel's Vega-Lite specification, unstyled. Not validated, which takes longer than all else."""
+        whole = {heading: chart.to_dict(validate=False) for heading, chart in self.panels.items()}
+        return {
+            heading: {k: v for k, v in spec.items() if k not in ("$schema", "config")}
+            for heading, spec in whole.items()
+        }
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows."""
@@ -50,16 +52,16 @@ def single(title: str, caption: str, chart: Chart) -> Figure:
 
 def printed(figure: Figure) -> dict[str, Any]:
     """The figure as one Vega-Lite specification, its title above, in the colours for paper."""
-    width = figure.panel_width
+    width = WIDTH if figure.columns == 1 else max(SMALL, WIDTH * 3 // 2 // figure.columns)
     columns = min(figure.columns, len(figure.panels))
     lines = textwrap.wrap(figure.title, max(40, round(columns * width / 6.5)))
-    specs = list(figure.specs.values())
+    specs = figure.specs.values()
     top = {
-        "$schema": specs[0]["$schema"],
+        "$schema": alt.SCHEMA_URL,
         "config": CONFIG | {"background": "white"},
         "title": {"text": lines, "anchor": "start", "offset": 10},
         "datasets": {name: rows for spec in specs for name, rows in spec.get("datasets", {}).items()},
-        "params": shared_params(specs),
+        "params": [param for spec in specs for param in spec.get("params", [])],  # which must stand at the top
     }
     panels = [
         {name: part for name, part in spec.items() if name not in top}
@@ -70,15 +72,6 @@ def printed(figure: Figure) -> dict[str, Any]:
     return panels[0] | top if len(panels) == 1 else top | {"concat": panels, "columns": columns}
 
 
-def shared_params(specs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The parameters of all panels, which must stand at the top; one of a name, for the views of all that have it."""
-    found: dict[str, dict[str, Any]] = {}
-    for param in (param for spec in specs for param in spec.get("params", [])):
-        before = found.get(param["name"], {})
-        found[param["name"]] = {**param, "views": [*before.get("views", []), *param.get("views", [])]}
-    return list(found.values())
-
-
 def write_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
     """Writes each figure as PNG and PDF, named as in `figures`; returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +79,11 @@ def write_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
 
 
 def svg_of(figure: Figure) -> str:
-    return raise_exponents(vl_convert.vegalite_to_svg(printed(figure)))
+    # Exponents become raised digits: the converter's own font lacks most of Unicode's superscripts.
+    plain = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "−0123456789")
+    raised = '<tspan baseline-shift="super" font-size="70%">{}</tspan>'
+    svg = vl_convert.vegalite_to_svg(printed(figure))
+    return re.sub("[⁻⁰¹²³⁴-⁹]+", lambda found: raised.format(found[0].translate(plain)), svg)
 
 
 def write_figure(stem: Path, figure: Figure) -> list[Path]:
@@ -97,57 +94,10 @@ def write_figure(stem: Path, figure: Figure) -> list[Path]:
     return paths
 
 
-def raise_exponents(svg: str) -> str:
-    """Exponents as raised digits: the converter's own font lacks most of Unicode's superscripts."""
-    plain = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "−0123456789")
-    raised = '<tspan baseline-shift="super" font-size="70%">{}</tspan>'
-    return re.sub("[⁻⁰¹²³⁴-⁹]+", lambda found: raised.format(found[0].translate(plain)), svg)
-
-
-def page_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A panel as the page keeps it: its data by columns, which takes a third of the room of rows."""
-    data = {name: as_columns(rows) for name, rows in spec.get("datasets", {}).items()}
-    return {key: value for key, value in spec.items() if key not in ("$schema", "config")} | {"datasets": data}
-
-
-def as_columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
-
-
-def compact_json(content: Any) -> str:
-    """JSON for a script element in which parts that occur again stand once: {"content": …, "parts": […]}, a part in its
-    places as {"$": number}. Axes, colours and budgets are the same in most panels."""
-    seen: dict[str, list[int]] = {}  # the text of a part → how often it occurs, its number among the parts
-    parts: list[Any] = []
-
-    def text(value: Any) -> str:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
-
-    def count(value: Any) -> None:
-        if isinstance(value, dict | list) and len(key := text(value)) >= WORTH_SHARING:
-            times = seen.setdefault(key, [0, -1])
-            times[0] += 1
-            if times[0] == 1:  # what lies within a part that occurs again lies there once
-                for each in value.values() if isinstance(value, dict) else value:
-                    count(each)
-
-    def shared(value: Any) -> Any:
-        if not isinstance(value, dict | list):
-            return value
-        times = seen.get(text(value), [1, -1])
-        if times[0] > 1 and times[1] >= 0:
-            return {"$": times[1]}
-        whole = {k: shared(v) for k, v in value.items()} if isinstance(value, dict) else [shared(v) for v in value]
-        if times[0] == 1:
-            return whole
-        times[1] = len(parts)
-        parts.append(whole)
-        return {"$": times[1]}
-
-    count(content)
-    # No "<" within the script: "<!--<script>" in a name would keep the browser from seeing where it ends.
-    return text({"content": shared(content), "parts": parts}).replace("<", "\\u003c")
+def packed(content: Any) -> str:
+    """JSON for a script element, compressed, as base64, in which no markup can stand; page.js unpacks it."""
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
 @functools.cache

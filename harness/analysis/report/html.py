@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+from harness.analysis.report.chart_style import colour_of, dash_of
 from harness.analysis.report.figures import Figure
 
 
@@ -81,7 +82,13 @@ def figure_slot(name: str, figure: Figure, files: bool = True) -> str:
 
     files: whether PNG and PDF of this name lie in the folder figures beside the page.
     """
-    panels = "".join(_panel(name, i, heading, figure) for i, heading in enumerate(figure.panels))
+    panels = ""
+    for i, heading in enumerate(figure.panels):
+        above = f'<p class="heading">{escape(heading)}</p>' if heading else ""
+        label = escape(". ".join(part for part in (figure.title, heading) if part))
+        plot = f'<div class="plot" data-figure="{panel_id(name, i)}" role="img" aria-label="{label}">'
+        # An image to those who do not see it: Vega's own parts, which have no names, stay hidden from them.
+        panels += f'<div class="panel">{above}{plot}<div aria-hidden="true"></div></div></div>'
     kinds = (Html(f'<a href="figures/{name}.{kind}">{kind.upper()}</a>') for kind in ("png", "pdf"))
     links = f' <span class="files">{" ".join(kinds)}</span>' if files else ""
     title = f'<p class="title">{escape(figure.title)}</p>' if figure.title else ""
@@ -93,15 +100,6 @@ def figure_slot(name: str, figure: Figure, files: bool = True) -> str:
 
 def panel_id(name: str, i: int) -> str:
     return f"{name}-{i}"
-
-
-def _panel(name: str, i: int, heading: str, figure: Figure) -> str:
-    label = escape(". ".join(part for part in (figure.title, heading) if part))
-    above = f'<p class="heading">{escape(heading)}</p>' if heading else ""
-    # An image to those who do not see it: Vega's own parts, which have no names, stay hidden from them.
-    place = '<div aria-hidden="true"></div>'
-    plot = f'<div class="plot" data-figure="{panel_id(name, i)}" role="img" aria-label="{label}">{place}</div>'
-    return f'<div class="panel">{above}{plot}</div>'
 
 
 def definition_list(pairs: Mapping[str, str]) -> str:
@@ -122,7 +120,8 @@ def hyperlink(address: str, text: str) -> Html:
     return Html(f'<a href="{escape(address)}">{escape(text)}</a>')
 
 
-def line_swatch(colour: str, dashes: str) -> Html:
-    """A piece of a line as the figures draw it."""
-    stroke = f'stroke="{colour}" stroke-width="3" stroke-dasharray="{dashes}"'
+def line_swatch(place: tuple[int, int]) -> Html:
+    """A piece of a line as the figures draw it, from the numbers of its colour and of its dash."""
+    dashes = " ".join(map(str, dash_of(place[1])))
+    stroke = f'stroke="{colour_of(place[0])}" stroke-width="3" stroke-dasharray="{dashes}"'
     return Html(f'<svg width="36" height="10" aria-hidden="true"><line x1="0" x2="36" y1="5" y2="5" {stroke}/></svg>')

@@ -7,13 +7,12 @@ import altair as alt
 import numpy as np
 
 from harness.analysis.report import budget_charts as charts
-from harness.analysis.report.chart_style import GREY, Chart, arm_channels, inline, only, readable, sentence_case
+from harness.analysis.report.chart_style import GREY, Chart, arm_channels, inline, readable, sentence_case, tooltip
 from harness.analysis.report.curve_series import Array, Axis, Series
 from harness.analysis.report.figures import Figure, single
 from harness.analysis.report.gain_charts import forest_chart
 from harness.analysis.report.html import Section, record_table, section
 from harness.analysis.stats.formatting import Record, format_number, format_p, format_significant
-from harness.analysis.stats.slopes import slope_weights
 
 SEED, TASK = "a seed of a pool", "a task, mean"
 LEAST_SHOWN = 3  # budgets that a line is drawn through
@@ -92,11 +91,9 @@ def _flags(fit: Record) -> str:
 
 
 def _parameter(name: str, value: float | None, interval: Sequence[float] | str | None) -> str:
-    if isinstance(interval, str) or interval is None:
-        return f"{name} {format_significant(value)} (not identified)"
-    return (
-        f"{name} {format_significant(value)} ({format_significant(interval[0])} to {format_significant(interval[1])})"
-    )
+    known = isinstance(interval, Sequence) and not isinstance(interval, str)
+    ends = " to ".join(map(format_significant, interval)) if known else "not identified"
+    return f"{name} {format_significant(value)} ({ends})"
 
 
 def extrapolation_table(role: str, found: Mapping[str, Record]) -> str:
@@ -140,27 +137,24 @@ def law_parameters(verdicts: Sequence[Record], real: Sequence[Record]) -> Figure
 
 def _parameter_row(pool: Record, name: str, sizes: bool) -> dict[str, Any] | None:
     """The pool's value and interval of a parameter of the hill law, or of the slope for ""; None if not identified."""
+    value, interval = pool["slope_per_decade"], pool["slope_ci"]
     if name:
-        fit = (pool.get("laws") or {}).get("hill")
-        value, interval = (fit["parameters"][name], fit["intervals"].get(name)) if fit else (None, None)
-    else:
-        value, interval = pool["slope_per_decade"], pool["slope_ci"]
+        hill = (pool.get("laws") or {}).get("hill") or {}
+        value, interval = (hill.get(part, {}).get(name) for part in ("parameters", "intervals"))
     if value is None or interval is None or isinstance(interval, str):
         return None
     arm = readable(pool["arm"]) + (f", {pool['model_params']:,}" if sizes else "")
-    return {"row": arm, "label": pool["role"], "value": value, "low": interval[0], "high": interval[1]}
+    return {"row": arm, "label": pool["role"], "mean": value, "low": interval[0], "high": interval[1]}
 
 
 def hidden_predictions(x: Array, values: Array) -> tuple[Array, Array, Array] | None:
-    """At budgets x [K] with values [n, K]: the budgets of the last factor of four [H], what a line in log x through the
-    budgets before predicts there and what the last of these gives, [n, H] each; None with fewer than three before."""
-    hidden = x > x[-1] / charts.HIDDEN_FACTOR * (1 + 1e-9)
-    z, seen = np.log10(x), values[:, ~hidden]
+    """At budgets x [K] with values [K]: the budgets of the last factor of four [H], what a line in log x through the
+    budgets before predicts there [H], and the last value before [H]; None with fewer than three before."""
+    hidden = charts.is_hidden(x)
     if (~hidden).sum() < LEAST_SHOWN:
         return None
-    slopes = seen @ slope_weights(z[~hidden])
-    line = seen.mean(1, keepdims=True) + np.outer(slopes, z[hidden] - z[~hidden].mean())
-    return x[hidden], line, np.repeat(seen[:, -1:], hidden.sum(), axis=1)
+    z, seen = np.log10(x), values[~hidden]
+    return x[hidden], np.polyval(np.polyfit(z[~hidden], seen, 1), z[hidden]), np.full(hidden.sum(), seen[-1])
 
 
 def prediction_rows(verdicts: Sequence[Record], drawn: Mapping[str, Sequence[Series]]) -> list[dict[str, Any]]:
@@ -179,11 +173,10 @@ def prediction_rows(verdicts: Sequence[Record], drawn: Mapping[str, Sequence[Ser
     ]
     rows = []
     for label, name, kind, x, values in curves:
-        if (found := hidden_predictions(x, values[None])) is not None:
-            at, (line,), (last,) = found
+        if (found := hidden_predictions(x, values)) is not None:
             about = {"label": label, "curve": name, "kind": kind}
-            numbers = zip(at, line, last, values[-len(at) :])
-            rows += [about | dict(zip(("at", "predicted", "last", "measured"), each)) for each in numbers]
+            numbers = zip(*found, values[-len(found[0]) :])
+            rows += [about | dict(zip(("x", "predicted", "last", "measured"), each)) for each in numbers]
     return rows
 
 
@@ -192,17 +185,15 @@ def prediction_figure(verdicts: Sequence[Record], drawn: Mapping[str, Sequence[S
     rows = prediction_rows(verdicts, drawn)
     if not rows:
         return None
-    measured = np.array([row["measured"] for row in rows])
-    line, last = (
-        np.sqrt(np.mean((np.array([row[name] for row in rows]) - measured) ** 2)) for name in ("predicted", "last")
-    )
+    measured, *others = (np.array([row[name] for row in rows]) for name in ("measured", "predicted", "last"))
+    line, last = (np.sqrt(np.mean((predicted - measured) ** 2)) for predicted in others)
     better = "better" if line < last else "no better"
     return single(
         f"A line through earlier budgets predicts hidden ones {better} than their last value: off by {line:.3f} "
         f"against {last:.3f}",
         "Accuracy at the budgets of the last factor of four, measured against the line through those before: each seed "
         "of each arm's pools (circles), and each task of the real arm (squares). Errors are root mean squares.",
-        prediction_chart([{key: value for key, value in row.items() if key != "last"} for row in rows]),
+        prediction_chart(rows),
     )
 
 
@@ -212,11 +203,10 @@ def prediction_chart(rows: Sequence[Record]) -> Chart:
     diagonal = alt.Chart(inline([{"predicted": end, "measured": end} for end in ends]))
     x = alt.X("predicted:Q", title="accuracy predicted", scale=alt.Scale(zero=False))
     y = alt.Y("measured:Q", title="accuracy measured", scale=alt.Scale(zero=False))
-    told = ["label:N", "curve:N", alt.Tooltip("at:Q", title="x", format=",.4~g")]
-    told += [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("predicted", "measured")]
+    told = tooltip("label", "curve", x=",.4~g", predicted=".3f", measured=".3f")
     points = alt.Chart(inline(rows)).mark_point(filled=True, size=28, opacity=0.7)
     shape = alt.Shape("kind:N", scale=alt.Scale(domain=[SEED, TASK], range=["circle", "square"]), legend=None)
     return alt.layer(
         diagonal.mark_line(color=GREY, strokeDash=[4, 4]).encode(x, y),
-        points.encode(x, y, shape=shape, tooltip=told, **only(arm_channels(labels), "color")),
+        points.encode(x, y, shape, arm_channels(labels)["color"], tooltip=told),
     ).properties(height=charts.HEIGHT)

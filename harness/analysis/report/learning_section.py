@@ -2,27 +2,16 @@
 a threshold grow with difficulty, and gain against base success."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import altair as alt
 import numpy as np
 
-from harness.analysis.report.chart_style import (
-    Chart,
-    colour_of,
-    inline,
-    level,
-    line_channels,
-    log_x,
-    readable,
-)
+from harness.analysis.report.chart_style import Chart, colour_of, inline, level, line_channels, log_x, readable, tooltip
 from harness.analysis.report.curve_series import Array
 from harness.analysis.report.figures import Figure, single
+from harness.analysis.report.gain_charts import HEIGHT, lines_chart
 from harness.analysis.report.html import Section, folded, paragraphs, record_table, section
 from harness.analysis.stats.formatting import Record, counted, format_number, format_significant, format_with_interval
-
-HEIGHT = 240
-X_TITLE = "x at half of a cell's own rise"
 
 
 def learning_section(pools: Sequence[Record]) -> Section | None:
@@ -82,12 +71,22 @@ def log_uniform_line(times: Record) -> tuple[Array, Array] | None:
 
 
 def learned_share(times: Record) -> Chart:
-    """The learned share over x, and the log-uniform distribution of the same spread."""
+    """The learned share over x, as steps, and the log-uniform distribution of the same spread, dashed."""
     x, share = learned(times)
     rows = [{"budget": at, "share": y, "label": "learned"} for at, y in zip(x, share)]
     if (uniform := log_uniform_line(times)) is not None:
         rows += [{"budget": at, "share": y, "label": "log-uniform"} for at, y in zip(*uniform)]
-    return _two_lines(rows, "share", "share of cells learned", X_TITLE, interpolate="step-after")
+    labels = list(dict.fromkeys(row["label"] for row in rows))
+    told = tooltip("label", budget=",.4~g", share=".3f")
+    y = alt.Y("share:Q", title="share of cells learned", scale=alt.Scale(zero=False))
+    x, channels = log_x("budget", "x at half of a cell's own rise"), line_channels(labels)
+    lines = [
+        alt.Chart(inline([row for row in rows if row["label"] == label]))
+        .mark_line(strokeWidth=2, interpolate="linear" if label == "log-uniform" else "step-after")
+        .encode(x, y, tooltip=told, **channels)
+        for label in labels
+    ]
+    return alt.layer(*lines).properties(height=HEIGHT)
 
 
 def rebuilt_pool(pool: Record) -> Chart:
@@ -95,22 +94,8 @@ def rebuilt_pool(pool: Record) -> Chart:
     x, rebuilt = pool["curve"]["x"], pool["learning_times"]["rebuilt"]["mean"]
     rows = [{"budget": at, "accuracy": y, "label": "measured"} for at, y in zip(x, pool["curve"]["mean"])]
     rows += [{"budget": at, "accuracy": y, "label": "rebuilt from steps"} for at, y in zip(x, rebuilt)]
-    return _two_lines(rows, "accuracy", "accuracy", "x, the budget", point=alt.OverlayMarkDef(size=25))
-
-
-def _two_lines(rows: Sequence[Record], y: str, y_title: str, x_title: str, **style: Any) -> Chart:
-    """The first label as a solid line of this style, the second, where there is one, as a dashed one."""
-    labels = list(dict.fromkeys(row["label"] for row in rows))
-    told = ["label:N", alt.Tooltip("budget:Q", format=",.4~g"), alt.Tooltip(f"{y}:Q", format=".3f")]
-    channels = line_channels(labels)
-    vertical = alt.Y(f"{y}:Q", title=y_title, scale=alt.Scale(zero=False))
-    lines = [
-        alt.Chart(inline([row for row in rows if row["label"] == label]))
-        .mark_line(strokeWidth=2, **own)
-        .encode(log_x("budget", x_title), vertical, tooltip=told, **channels)
-        for label, own in zip(labels, (style, {}))
-    ]
-    return alt.layer(*lines).properties(height=HEIGHT)
+    y = alt.Y("accuracy:Q", title="accuracy", scale=alt.Scale(zero=False))
+    return lines_chart(rows, log_x("budget", "x, the budget"), y, tooltip("label", budget=",.4~g", accuracy=".3f"))
 
 
 def base_success_chart(cells: Sequence[Record]) -> Chart:
@@ -119,14 +104,12 @@ def base_success_chart(cells: Sequence[Record]) -> Chart:
         {
             "cell": readable(" ".join(part for part in (c["task"], c["difficulty"], c["setting"]) if part)),
             "before": c["base_success"],
-            "gain": c["gain"]["mean"],
-            "low": c["gain"]["low"],
-            "high": c["gain"]["high"],
+            **{name: c["gain"][end] for name, end in (("gain", "mean"), ("low", "low"), ("high", "high"))},
         }
         for c in cells
     ]
     x = alt.X("before:Q", title="success before RL", scale=alt.Scale(zero=True))
-    told = ["cell:N", alt.Tooltip("before:Q", format=".3f"), alt.Tooltip("gain:Q", format="+.3f")]
+    told = tooltip("cell", before=".3f", gain="+.3f")
     base = alt.Chart(inline(rows)).encode(x, color=alt.value(colour_of(0)), tooltip=told)
     return alt.layer(
         level(),
@@ -136,21 +119,19 @@ def base_success_chart(cells: Sequence[Record]) -> Chart:
 
 
 def _cell_table(role: str, times: Record) -> str:
-    cells = [
-        cell | {name: [x for x in cell[name] if x is not None] for name in ("x_half", "x_ninety")}
-        | {"replicates": len(cell["x_half"])}
-        for cell in times["by_cell"]
-    ]  # fmt: skip
+    def known(cell: Record, name: str) -> list[float]:
+        return [x for x in cell[name] if x is not None]
+
     columns = {
         "task": lambda cell: cell["task"],
         "difficulty": lambda cell: ", ".join(part for part in (cell["difficulty"], cell["setting"]) if part) or "–",
-        "learned by": lambda cell: f"{len(cell['x_half'])} of {cell['replicates']}",
-        "median x at half": lambda cell: _median(cell["x_half"]),
-        "at nine tenths": lambda cell: _median(cell["x_ninety"]),
-        "sd over replicates, decades": lambda cell: format_number(_spread(cell["x_half"]), 2),
+        "learned by": lambda cell: f"{len(known(cell, 'x_half'))} of {len(cell['x_half'])}",
+        "median x at half": lambda cell: _median(known(cell, "x_half")),
+        "at nine tenths": lambda cell: _median(known(cell, "x_ninety")),
+        "sd over replicates, decades": lambda cell: format_number(_spread(known(cell, "x_half")), 2),
     }
-    body = record_table(f"Learning time of each cell, {role} tasks.", cells, columns, 2)
-    return folded(f"{len(cells)} of {counted(times['cells'], 'cell')}", body)
+    body = record_table(f"Learning time of each cell, {role} tasks.", times["by_cell"], columns, 2)
+    return folded(f"{len(times['by_cell'])} of {counted(times['cells'], 'cell')}", body)
 
 
 def _difficulty_table(role: str, tasks: Sequence[Record]) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 from harness.analysis.data.curves import cell_curves
 from harness.analysis.data.table import Table
 from harness.analysis.report.chain_section import chain_section
-from harness.analysis.report.chart_style import CONFIG, budget_x, readable
+from harness.analysis.report.chart_style import CONFIG, budget_x, natural_order, readable
 from harness.analysis.report.curve_series import Axis, Series, arm_series, fill_missing_axes, series_of, shared_axes
-from harness.analysis.report.factor_charts import factor_figures
-from harness.analysis.report.figures import compact_json, page_library, page_spec, write_figures
+from harness.analysis.report.figures import packed, page_library, write_figures
+from harness.analysis.report.gain_maps import factor_figures, sequence_section
 from harness.analysis.report.html import Section, panel_id, paragraphs
 from harness.analysis.report.law_section import laws_section
 from harness.analysis.report.learning_section import learning_section
@@ -27,7 +27,6 @@ from harness.analysis.report.sections import (
     runs_section,
     verdicts_section,
 )
-from harness.analysis.report.sequence_section import sequence_section
 from harness.analysis.report.training_section import samples_section, training_section
 from harness.analysis.report.transfer_section import transfer_section
 from harness.analysis.report.verdict_cards import answer_cards
@@ -98,13 +97,13 @@ def report_sections(
 def render_page(title: str, lead: str, sections: Sequence[Section], axes: Sequence[Axis]) -> str:
     """The whole page as text: nothing in it is fetched from anywhere."""
     figures = {
-        panel_id(name, i): page_spec(spec)
+        panel_id(name, i): spec
         for section in sections
         for name, figure in section.figures.items()
         for i, spec in enumerate(figure.specs.values())
     }
     axis_data = [{"name": axis.name, "title": axis.title, "x": budget_x(axis).to_dict()} for axis in axes]
-    data = compact_json({"figures": figures, "axes": axis_data, "config": CONFIG})
+    data = packed({"figures": figures, "axes": axis_data, "config": CONFIG})
     links = "".join(f'<li><a href="#{one.id}">{escape(one.title)}</a></li>' for one in sections)
     answer, *rest = [section.render() for section in sections]
     header = f"<h1>{escape(title)}</h1>{lead}<nav aria-label='Sections'><ul>{links}</ul></nav>"
@@ -158,9 +157,4 @@ def task_cells(table: Table, real: str, drawn: Mapping[str, Sequence[Series]]) -
         words = [f"difficulty {difficulty}" if difficulty else "", setting]
         label = ", ".join(word for word in words if word) or "all"
         found.setdefault(task, []).append(series_of(table, c, size, label))
-    return {task: sorted(series, key=lambda one: natural_sort_key(one.label)) for task, series in found.items()}
-
-
-def natural_sort_key(label: str) -> list[tuple[int, str]]:
-    """A key that sorts "difficulty 2" before "difficulty 10"."""
-    return [(int(word), "") if word.isdigit() else (-1, word) for word in label.replace(",", " ").split()]
+    return {task: sorted(series, key=lambda one: natural_order(one.label)) for task, series in found.items()}

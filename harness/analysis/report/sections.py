@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from harness.analysis.data.table import Table
@@ -64,16 +63,12 @@ def accuracy_title(drawn: Mapping[str, Sequence[Series]]) -> str:
         real = series[0]
         others = [one for one in series[1:] if one.arm != real.arm]
         others.sort(key=lambda one: one.label != beside)
-        moved = f"{role} accuracy from {format_number(_start(real), 2)} to {format_number(float(real.mean[-1]), 2)}"
+        start = float(real.mean[0]) if real.start is None else real.start
+        moved = f"{role} accuracy from {format_number(start, 2)} to {format_number(float(real.mean[-1]), 2)}"
         if others:
             moved += f" ({others[0].label} to {format_number(float(others[0].mean[-1]), 2)})"
         parts.append(moved)
     return f"{sentence_case(readable(first[0].arm))} takes {', '.join(parts)}"
-
-
-def _start(one: Series) -> float:
-    known = one.before[np.isfinite(one.before)]
-    return float(known.mean() if len(known) else one.mean[0])
 
 
 def verdicts_section(verdicts: Sequence[Record]) -> Section:

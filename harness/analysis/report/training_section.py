@@ -10,9 +10,9 @@ import polars as pl
 
 from harness.analysis.data.json_files import metrics_rows
 from harness.analysis.data.table import Table
-from harness.analysis.report.budget_charts import metric_panel
-from harness.analysis.report.chart_style import Chart, arm_channels, inline, only, readable
-from harness.analysis.report.curve_series import Array, Axis
+from harness.analysis.report.budget_charts import value_curves
+from harness.analysis.report.chart_style import Chart, arm_channels, inline, readable, tooltip
+from harness.analysis.report.curve_series import Axis
 from harness.analysis.report.figures import Figure
 from harness.analysis.report.html import Html, Section, code, html_table, section
 from harness.core.samples import Sample, before_and_after
@@ -26,6 +26,8 @@ DYNAMICS = {
     "train/grad_norm": "Gradient norm",
 }
 PHASES = {"rollout": "sampling", "verify": "verifying", "update": "update", "save": "saving"}
+COLUMNS = ("arm", "part", "unit")  # of the ledger, beside the amount
+Rows = Sequence[Mapping[str, Any]]  # of a run's metrics.jsonl
 BINS = 40  # log-spaced, over which a metric is averaged
 MOST_SAMPLES = 40  # problems shown
 
@@ -39,88 +41,73 @@ def training_section(
     """
     runs = {run: rows for run, folder in folders.items() if (rows := metrics_rows(folder))}
     figures: dict[str, Figure] = {}
-    if runs and axes:
-        panels = dynamics_panels(runs_by_arm(table, runs), axes, labels)
-        if panels:
-            figures["training_dynamics"] = Figure(
-                f"{len(panels)} metrics of training, by arm",
-                "Mean over runs, averaged over windows of steps that grow with the step.",
-                panels,
-                columns=3,
-            )
-        ledger = ledger_rows(table, runs, folders)
-        if ledger:
-            figures["compute_ledger"] = ledger_figure(ledger)
-    if not figures:
-        return None
-    return section("training", "Training and its cost", figures)
+    if axes and (panels := dynamics_panels(runs_by_arm(table, runs), axes, labels)):
+        caption = "Mean over runs, averaged over windows of steps that grow with the step."
+        figures["training_dynamics"] = Figure(f"{len(panels)} metrics of training, by arm", caption, panels, columns=3)
+    if axes and (ledger := ledger_rows(table, runs, folders)):
+        figures["compute_ledger"] = ledger_figure(ledger)
+    return section("training", "Training and its cost", figures) if figures else None
 
 
-def runs_by_arm(table: Table, runs: Mapping[str, Sequence[Mapping]]) -> dict[str, list[Sequence[Mapping]]]:
+def runs_by_arm(table: Table, runs: Mapping[str, Rows]) -> dict[str, list[Rows]]:
     """The metrics of the runs of each arm, under its readable name."""
     arm_of = dict(table.frame.select("run_id", "arm").unique().iter_rows())
-    found: dict[str, list[Sequence[Mapping]]] = {}
+    found: dict[str, list[Rows]] = {}
     for run, rows in runs.items():
         if run in arm_of:
             found.setdefault(readable(arm_of[run]), []).append(rows)
     return found
 
 
-def dynamics_panels(arms: Mapping[str, Sequence], axes: Sequence[Axis], labels: Sequence[str]) -> dict[str, Chart]:
+def dynamics_panels(
+    arms: Mapping[str, Sequence[Rows]], axes: Sequence[Axis], labels: Sequence[str]
+) -> dict[str, Chart]:
     """A panel for each metric that some arm logged on the first axis of the page."""
     order = [*labels, *(name for name in arms if name not in labels)]
     panels = {}
     for metric, heading in DYNAMICS.items():
-        lines = {arm: line for arm, runs in arms.items() if (line := mean_line(runs, metric, axes)) is not None}
-        lines = {arm: line for arm, line in lines.items() if axes[0].name in line[0]}
-        if lines:
-            panels[heading] = metric_panel(lines, axes, order, legend=not panels)
+        lines = {arm: mean_line(runs, metric, axes) for arm, runs in arms.items()}
+        shown = [line.with_columns(label=pl.lit(arm)) for arm, line in lines.items() if axes[0].name in line.columns]
+        if shown:
+            channels = arm_channels(order, legend=not panels)
+            panels[heading] = value_curves(pl.concat(shown, how="diagonal"), axes, channels)
     return panels
 
 
-def mean_line(
-    runs: Sequence[Sequence[Mapping]], metric: str, axes: Sequence[Axis]
-) -> tuple[dict[str, Array], Array] | None:
-    """A metric averaged over runs and log-spaced windows of steps: (x on each axis, y); None where none logged it."""
-    names = [f"compute/{axis.name}" for axis in axes]
+def mean_line(runs: Sequence[Rows], metric: str, axes: Sequence[Axis]) -> pl.DataFrame:
+    """A metric averaged over runs and log-spaced windows of steps: value, and x on each axis that all rows have; no
+    column where none logged it."""
     rows = [row for run in runs for row in run if isinstance(row.get(metric), int | float) and row["compute/step"] > 0]
     if not rows:
-        return None
+        return pl.DataFrame()
     steps = np.array([row["compute/step"] for row in rows], dtype=float)
     window = np.floor(np.log(steps) / max(np.log(steps.max()), 1e-9) * BINS).astype(int)
-    known = [name for name in names if all(row.get(name) for row in rows)]
-    frame = pl.DataFrame({name: [float(row[name]) for row in rows] for name in (*known, metric)}).with_columns(
-        at=window
-    )
-    means = frame.group_by("at").mean().sort("at")
-    return {name.removeprefix("compute/"): means[name].to_numpy() for name in known}, means[metric].to_numpy()
+    known = {axis.name: [row.get(f"compute/{axis.name}") for row in rows] for axis in axes}
+    columns = {name: pl.Series(x, dtype=pl.Float64) for name, x in known.items() if all(x)}
+    values = pl.DataFrame(columns | {"value": [float(row[metric]) for row in rows]})
+    return values.group_by(window=pl.Series(window)).mean().sort("window").drop("window")
 
 
-def ledger_rows(
-    table: Table, runs: Mapping[str, Sequence[Mapping]], folders: Mapping[str, Path]
-) -> list[dict[str, Any]]:
+def ledger_rows(table: Table, runs: Mapping[str, Rows], folders: Mapping[str, Path]) -> list[dict[str, Any]]:
     """Rows {arm, part, unit, amount}: FLOPs by convention of pretraining and RL, seconds of each phase, mean over runs.
 
     Phases share a run's seconds as their times do, which of stacked runs are those of the whole stack.
     """
-    bases = dict(table.frame.select("run_id", "base_id").unique().iter_rows())
-    arm_of = dict(table.frame.select("run_id", "arm").unique().iter_rows())
-    spent: dict[tuple[str, str, str], list[float]] = {}
-    for run, rows in sorted(runs.items(), key=lambda item: table.arms.index(arm_of.get(item[0], table.arms[-1]))):
-        if run not in arm_of:
+    spent = []
+    known = table.frame.select("run_id", "arm", "base_id").unique(maintain_order=True).iter_rows()
+    for run, arm, base in sorted(known, key=lambda one: table.arms.index(one[1])):
+        if run not in runs:
             continue
-        own = {("RL", "FLOPs"): rows[-1].get("compute/flops_convention") or 0.0} | _phases(rows)
-        base = metrics_rows(folders[run].parent / str(bases[run]))
-        if base:
-            own["pretraining", "FLOPs"] = base[-1].get("compute/flops_convention") or 0.0
-            own["pretraining", "seconds"] = base[-1].get("compute/seconds") or 0.0
-        for (part, unit), amount in own.items():
-            spent.setdefault((readable(arm_of[run]), part, unit), []).append(float(amount))
-    means = {key: float(np.mean(each)) for key, each in spent.items()}
-    return [{"arm": a, "part": p, "unit": u, "amount": mean} for (a, p, u), mean in means.items() if mean > 0]
+        own = {("RL", "FLOPs"): runs[run][-1].get("compute/flops_convention")} | _phases(runs[run])
+        if pretrained := metrics_rows(folders[run].parent / str(base)):
+            own["pretraining", "FLOPs"] = pretrained[-1].get("compute/flops_convention")
+            own["pretraining", "seconds"] = pretrained[-1].get("compute/seconds")
+        spent += [(readable(arm), part, unit, float(amount or 0)) for (part, unit), amount in own.items()]
+    rows = pl.DataFrame(spent, schema=dict.fromkeys(COLUMNS, pl.String) | {"amount": pl.Float64}, orient="row")
+    return rows.group_by(COLUMNS, maintain_order=True).mean().filter(pl.col("amount") > 0).to_dicts()
 
 
-def _phases(rows: Sequence[Mapping]) -> dict[tuple[str, str], float]:
+def _phases(rows: Rows) -> dict[tuple[str, str], float]:
     times = {word: sum(row.get(f"time/{name}") or 0.0 for row in rows) for name, word in PHASES.items()}
     whole, seconds = sum(times.values()), rows[-1].get("compute/seconds") or 0.0
     return {(word, "seconds"): seconds * time / whole for word, time in times.items() if whole}
@@ -134,11 +121,11 @@ def ledger_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     title = "What a run costs"
     if {"pretraining", "RL"} <= set(flops):
         title += f": in {first} RL takes {flops['RL'] / sum(flops.values()):.0%} of the FLOPs, pretraining the rest"
-    shown = {
-        "FLOPs by convention": [row for row in rows if row["unit"] == "FLOPs"],
-        "Seconds": [row for row in rows if row["unit"] == "seconds"],
+    panels = {
+        heading: ledger_chart(own, parts, heading)
+        for unit, heading in (("FLOPs", "FLOPs by convention"), ("seconds", "Seconds"))
+        if (own := [row for row in rows if row["unit"] == unit])
     }
-    panels = {heading: ledger_chart(own, parts, heading) for heading, own in shown.items() if own}
     caption = "Mean over the runs of an arm; pretraining is that of its base, shared by all runs on it. No evaluation."
     return Figure(title, caption, panels, columns=2)
 
@@ -148,9 +135,9 @@ def ledger_chart(rows: Sequence[Mapping[str, Any]], parts: Sequence[str], x_titl
     used = [part for part in parts if any(row["part"] == part for row in rows)]
     x = alt.X("amount:Q", title=x_title, stack="zero", axis=alt.Axis(format="~s", tickCount=5))
     y = alt.Y("arm:N", sort=arms, title=None, axis=alt.Axis(grid=False, labelLimit=170))
-    told = ["arm:N", alt.Tooltip("label:N", title="part"), alt.Tooltip("amount:Q", format=".3~s")]
     data = inline([{"arm": row["arm"], "label": row["part"], "amount": row["amount"]} for row in rows])
-    bars = alt.Chart(data).mark_bar(height=14).encode(x, y, tooltip=told, **only(arm_channels(used), "color"))
+    told, colour = tooltip("arm", "label", amount=".3~s"), arm_channels(used)["color"]
+    bars = alt.Chart(data).mark_bar(height=14).encode(x, y, colour, tooltip=told)
     return alt.layer(bars).properties(height=26 * max(len(arms), 2))
 
 
@@ -177,13 +164,8 @@ def _spread(pairs: Sequence[tuple[Sample, Sample]]) -> list[tuple[Sample, Sample
 
 def _sample_row(before: Sample, after: Sample) -> list[str]:
     where = ", ".join(str(part) for part in (before.difficulty, before.setting) if part)
-    return [
-        readable(before.task),
-        where,
-        code(before.prompt),
-        code(before.answer),
-        *map(_most_often, (before, after)),
-    ]
+    written = map(code, (before.prompt, before.answer))
+    return [readable(before.task), where, *written, *map(_most_often, (before, after))]
 
 
 def _most_often(sample: Sample) -> Html:

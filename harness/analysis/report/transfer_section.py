@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
-from harness.analysis.report.chart_style import readable
+import altair as alt
+
+from harness.analysis.report.chart_style import readable, tooltip
 from harness.analysis.report.figures import Figure, single
-from harness.analysis.report.gain_charts import gain_forest, heat_cell, heat_maps, is_clear, pass_chart
+from harness.analysis.report.gain_charts import forest_chart, heat_cell, heat_maps, is_clear, lines_chart
 from harness.analysis.report.html import Section, bullet_list, html_table, paragraphs, record_table, section
-from harness.analysis.stats.formatting import Record, format_interval, format_number, format_p
+from harness.analysis.report.verdict_cards import record_interval
+from harness.analysis.stats.formatting import Record, format_number, format_p
 
 
 def transfer_section(transfer: Record, passes: Sequence[Record]) -> Section:
@@ -20,7 +23,7 @@ def transfer_section(transfer: Record, passes: Sequence[Record]) -> Section:
         "Transfer",
         paragraphs(transfer["sentences"]),
         missing if transfer["missing"] else "",
-        {"transfer": forest_figure(transfer) if forest(transfer) else None},
+        {"transfer": forest_figure(transfer)},
         gain_table(transfer),
         direct_table(transfer),
         contrast_table(transfer),
@@ -33,19 +36,15 @@ def transfer_section(transfer: Record, passes: Sequence[Record]) -> Section:
 
 def matrix_figure(transfer: Record) -> Figure | None:
     """Gain of each arm on each family evaluated, a panel for each role; None where each has but one cell."""
-    panels, rows = {}, transfer["matrix"]["rows"]
-    for role in ("verified", "unverified"):
-        cells = [
-            heat_cell(readable(row["arm"]), readable(cell["family"] or "–"), cell["gain"])
-            for row in rows
-            for cell in row["evaluated"]
-            if cell["role"] == role
-        ]
-        if cells:
-            panels[f"{role.capitalize()} families"] = cells
-    if sum(map(len, panels.values())) <= len(panels):  # a single cell is told by the forest
+    cells = [(readable(row["arm"]), cell) for row in transfer["matrix"]["rows"] for cell in row["evaluated"]]
+    panels = {
+        f"{role.capitalize()} families": own
+        for role in ("verified", "unverified")
+        if (own := [heat_cell(arm, readable(c["family"] or "–"), c["gain"]) for arm, c in cells if c["role"] == role])
+    }
+    if len(cells) <= len(panels):  # a single cell is told by the forest
         return None
-    every = [cell["gain"] for row in rows for cell in row["evaluated"]]
+    every = [cell["gain"] for _, cell in cells]
     return Figure(
         f"{sum(map(is_clear, every))} of {len(every)} pairs of an arm and a family change clearly",
         "Gain by arm and family evaluated, less that of the control where there is one; * marks 95% intervals off 0.",
@@ -66,52 +65,66 @@ def pass_figure(rows: Sequence[Record]) -> Figure:
             f"{role} pass@1 by {format_number(ends[after, 1] - ends[before, 1], sign=True)}, "
             f"pass@{most} by {format_number(ends[after, most] - ends[before, most], sign=True)}"
         )
-    panels = {f"{role.capitalize()} tasks": pass_chart([row for row in rows if row["role"] == role]) for role in roles}
+    scale, ks = alt.Scale(type="log", base=2, nice=False, padding=10), sorted({row["k"] for row in rows})
+    x = alt.X("k:Q", title="k", scale=scale, axis=alt.Axis(values=ks, format="d"))
+    y = alt.Y("value:Q", title="pass@k", scale=alt.Scale(zero=False))
+    told = tooltip("label", k="d", value=".3f", low=".3f", high=".3f")
+    panels = {
+        f"{role.capitalize()} tasks": lines_chart(
+            [row for row in rows if row["role"] == role], x, y, told, intervals=True
+        )
+        for role in roles
+    }
     caption = "Chance that one of k completions is right, mean over tasks, with 95% t-intervals over replicates."
     return Figure(f"RL moves {'; '.join(gains)}", caption, panels, columns=2)
 
 
-def forest_figure(transfer: Record) -> Figure:
-    """The gain of every task and pool."""
-    rows, control = forest(transfer), transfer["control"]
-    own = [gain for name, role, gain in rows if name != f"all {role}"]
+def gains(transfer: Record) -> list[Record]:
+    """A record for the pool of each role, whose task is "all", and for each of its tasks."""
+    known = {role: transfer[role] for role in ("verified", "unverified") if transfer[role] is not None}
+    return [
+        record | {"role": role}
+        for role, found in known.items()
+        for record in (found["pooled"] | {"task": "all"}, *found["tasks"])
+    ]
+
+
+def forest_figure(transfer: Record) -> Figure | None:
+    """The gain of every task and pool; None where there is none."""
+    records, control = gains(transfer), transfer["control"]
+    own = [one["gain"] for one in records if one["task"] != "all"]
     clear = sum(gain["low"] is not None and gain["low"] > 0 for gain in own)
     minus = f" minus {readable(control)}, paired by seed" if control else " (no control arm)"
-    return single(
-        f"{clear} of {len(own)} tasks gain clearly",
-        f"Change of {readable(transfer['real_arm'])} from before RL{minus}, with 95% t-intervals.",
-        gain_forest(rows, "gain in accuracy" if control else "change in accuracy"),
+    rows = [
+        {name: one["gain"][name] for name in ("mean", "low", "high")}
+        | {"row": f"all {one['role']}" if one["task"] == "all" else readable(one["task"]), "label": one["role"]}
+        for one in records
+    ]
+    labels = list(dict.fromkeys(one["role"] for one in records))
+    return (
+        single(
+            f"{clear} of {len(own)} tasks gain clearly",
+            f"Change of {readable(transfer['real_arm'])} from before RL{minus}, with 95% t-intervals.",
+            forest_chart(rows, labels, "gain in accuracy" if control else "change in accuracy"),
+        )
+        if rows
+        else None
     )
 
 
-def forest(transfer: Record) -> list[tuple[str, str, Record]]:
-    """(label, role, gain) of each role's pool and tasks, pools first."""
-    rows: list[tuple[str, str, Record]] = []
-    for role in ("verified", "unverified"):
-        if transfer[role] is not None:
-            rows.append((f"all {role}", role, transfer[role]["pooled"]["gain"]))
-            rows += [(row["task"], role, row["gain"]) for row in transfer[role]["tasks"]]
-    return rows
-
-
 def gain_table(transfer: Record) -> str:
-    records = []
-    for role in ("verified", "unverified"):
-        if transfer[role] is not None:
-            records.append(transfer[role]["pooled"] | {"task": "all tasks", "role": role})
-            records += [row | {"role": role} for row in transfer[role]["tasks"]]
     columns = {
-        "tasks": lambda row: row["task"],
+        "tasks": lambda row: "all tasks" if row["task"] == "all" else row["task"],
         "role": lambda row: row["role"],
         "before": lambda row: format_number(row["before"]),
         "after": lambda row: format_number(row["after"]),
         "control moved": lambda row: format_number((row.get("control_change") or {}).get("mean"), sign=True),
         "gain": lambda row: format_number(row["gain"]["mean"], sign=True),
-        "95%": lambda row: _ends(row["gain"]),
+        "95%": lambda row: record_interval(row["gain"]),
         "p (Holm)": lambda row: format_p(row["gain"].get("p_holm", row["gain"]["p"])),
         "p of |gain| ≥ margin": lambda row: format_p(row.get("no_transfer_p")),
     }
-    return record_table("Before, after and gain.", records, columns, 2)
+    return record_table("Before, after and gain.", gains(transfer), columns, 2)
 
 
 def direct_table(transfer: Record) -> str:
@@ -130,7 +143,7 @@ def direct_table(transfer: Record) -> str:
 def _ratio_row(name: str, ratio: Record) -> list[str]:
     if ratio["value"] is None:
         return [name, "not reported", ratio["reason"]]
-    return [name, format_number(ratio["value"], 2), _ends(ratio, 2, sign=False)]
+    return [name, format_number(ratio["value"], 2), record_interval(ratio, 2, sign=False)]
 
 
 def contrast_table(transfer: Record) -> str:
@@ -139,13 +152,13 @@ def contrast_table(transfer: Record) -> str:
 
     def at_equal_gain(row: Record) -> str:
         same = matched.get(row["arm"])
-        return f"{format_number(same['mean'], sign=True)} ({_ends(same)})" if same else "not matched"
+        return f"{format_number(same['mean'], sign=True)} ({record_interval(same)})" if same else "not matched"
 
     columns = {
         "arm": lambda row: row["arm"],
         "its change": lambda row: format_number(row["change"]["mean"], sign=True),
         f"{transfer['real_arm']} minus it": lambda row: format_number(row["real_minus_arm"]["mean"], sign=True),
-        "95%": lambda row: _ends(row["real_minus_arm"]),
+        "95%": lambda row: record_interval(row["real_minus_arm"]),
         "p (Holm)": lambda row: format_p(row["real_minus_arm"]["p_holm"]),
         "… at equal verified gain": at_equal_gain,
     }
@@ -182,11 +195,7 @@ def sharpening_table(rows: Sequence[Record]) -> str:
         "before": lambda row: format_number(row["before"]),
         "after": lambda row: format_number(row["after"]),
         "change": lambda row: format_number(row["change"]["mean"], sign=True),
-        "95%": lambda row: _ends(row["change"]),
+        "95%": lambda row: record_interval(row["change"]),
         "minus control": lambda row: format_number((row.get("minus_control") or {}).get("mean"), sign=True),
     }
     return record_table("Taught or sharpened: other measures of the real arm.", rows, columns, 2)
-
-
-def _ends(record: Record, digits: int = 3, sign: bool = True) -> str:
-    return format_interval((record["low"], record["high"]), digits, sign)

@@ -58,9 +58,7 @@ def answer_cards(pools: Sequence[Record], transfer: Record, primary: PrimaryReco
             "replicates": str(role["n_replicates"]),
         }
         if role["direct"] and (ratio := role["direct"]["ratio"])["value"] is not None:
-            shown["share of direct's"] = (
-                f"{format_number(ratio['value'], 2)} ({format_interval((ratio['low'], ratio['high']), 2)})"
-            )
+            shown["share of direct's"] = f"{format_number(ratio['value'], 2)} ({record_interval(ratio, 2, sign=False)})"
         body += definition_list(shown)
     return '<div class="cards">' + "".join([*cards, card("Does skill carry over?", word, tone, body)]) + "</div>"
 
@@ -122,5 +120,5 @@ def _window(window: Record | None) -> str:
     return f"{format_number(window['decades'], 1)} decades, {levels}"
 
 
-def record_interval(record: Record) -> str:
-    return format_interval((record["low"], record["high"]), sign=True)
+def record_interval(record: Record, digits: int = 3, sign: bool = True) -> str:
+    return format_interval((record["low"], record["high"]), digits, sign)

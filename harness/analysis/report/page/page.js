@@ -1,17 +1,13 @@
 "use strict";
 // Draws every figure of the page, switches their axis, and follows the reader's width and light or dark setting.
-const { content, parts } = JSON.parse(document.getElementById("figures").textContent);
-const page = whole(content);
 const plots = [...document.querySelectorAll(".plot")];
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const axes = new Map(page.axes.map((axis) => [axis.name, axis]));
-let axis = page.axes[0]?.name;
+let page, axes, axis;
 
-// The content with the parts that it shares in their places.
-function whole(value) {
-  if (Array.isArray(value)) return value.map(whole);
-  if (value === null || typeof value !== "object") return value;
-  return "$" in value ? whole(parts[value.$]) : Object.fromEntries(Object.entries(value).map(([key, each]) => [key, whole(each)]));
+// The page's data: JSON, compressed, as base64.
+async function unpacked(text) {
+  const bytes = Uint8Array.from(atob(text), (each) => each.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).json();
 }
 
 function theme() {
@@ -25,11 +21,6 @@ function theme() {
     axis: { ...axis, ...lines }, legend: { ...legend, labelColor: ink, titleColor: soft }, title: { ...title, color: ink },
   };
 }
-
-const asRows = (columns) => {
-  const names = Object.keys(columns);
-  return names.length ? columns[names[0]].map((_, i) => Object.fromEntries(names.map((name) => [name, columns[name][i]]))) : [];
-};
 
 // On a phone fewer entries of a legend stand beside one another (as legend_columns in chart_style.py).
 function fitLegend(channel, width) {
@@ -64,8 +55,7 @@ function placed(spec, width) {
 async function draw(plot) {
   const spec = page.figures[plot.dataset.figure];
   const width = plot.clientWidth;
-  const datasets = Object.fromEntries(Object.entries(spec.datasets).map(([name, columns]) => [name, asRows(columns)]));
-  const fitted = { ...placed(spec, width), datasets, width: "container", autosize: { type: "fit-x", contains: "padding" } };
+  const fitted = { ...placed(spec, width), width: "container", autosize: { type: "fit-x", contains: "padding" } };
   const options = { mode: "vega-lite", actions: false, renderer: "svg", config: theme(), tooltip: { theme: dark.matches ? "dark" : "light" } };
   plot.view?.finalize();
   plot.view = (await vegaEmbed(plot.firstElementChild, fitted, options)).view;
@@ -92,12 +82,18 @@ function later() {
   waiting = setTimeout(() => plots.some(isStale) && drawAll(), 200);
 }
 
-for (const select of document.querySelectorAll("select.axes"))
-  select.addEventListener("change", () => { axis = select.value; drawAll(); });
-for (const details of document.querySelectorAll("details"))
-  details.addEventListener("toggle", async () => {
-    for (const plot of details.querySelectorAll(".plot")) if (isStale(plot)) await draw(plot);
-  });
-dark.addEventListener("change", drawAll);
-addEventListener("resize", later);
-drawAll();
+async function start() {
+  page = await unpacked(document.getElementById("figures").textContent);
+  axes = new Map(page.axes.map((each) => [each.name, each]));
+  axis = page.axes[0]?.name;
+  for (const select of document.querySelectorAll("select.axes"))
+    select.addEventListener("change", () => { axis = select.value; drawAll(); });
+  for (const details of document.querySelectorAll("details"))
+    details.addEventListener("toggle", async () => {
+      for (const plot of details.querySelectorAll(".plot")) if (isStale(plot)) await draw(plot);
+    });
+  dark.addEventListener("change", drawAll);
+  addEventListener("resize", later);
+  await drawAll();
+}
+start();
