@@ -69,7 +69,8 @@ def _row(one: "Claim") -> str:
     claim = escape(one.claim or one.question)
     link = f'<a href="{one.folder}/README.md">{escape(one.question)}</a>'
     left = f'<h2>{claim}</h2><p class="soft">{link}</p><p class="soft number">{escape(one.compute)}</p>'
-    middle = f"<p>{escape(one.found)}</p>"
+    answered = f'<p><span class="answer">{escape(one.answered)}</span></p>' if one.answered else ""
+    middle = f"{answered}<p>{escape(one.found)}</p>"
     if one.primary:
         answer = f'<span class="answer {one.primary.answer}">{one.primary.answer}</span>'
         decide = f" {escape(one.primary.what_would_decide)}" if one.primary.what_would_decide else ""

@@ -25,25 +25,29 @@ Made by `python scripts/results_page.py` from the pages, answers and tables in t
 *Answer*: of the registered measure, yes or no where its 95% interval lies on one side of the margin
 ([primary.json](../reference/verdicts-json.md)). Studies that have one come first, sorted by how strongly the data
 speak: the distance of the effect to the margin over the half width of its interval; then the others, by the rise of
-verified tasks over its half width. Each page has the command, the registered predictions beside the outcomes, what
-failed and what would change the answer. *Controls*: change of their accuracy on verified tasks. *Compute*: runs, and
-their time of RL on a core each, without pretraining and evaluation.
+verified tasks over its half width; their answer, in italics, is what their page says of what they registered in words.
+Each page has the command, the registered predictions beside the outcomes, what failed and what would change the
+answer. *Controls*: change of their accuracy on verified tasks. *Compute*: runs, and their time of RL on a core each,
+without pretraining and evaluation.
 
 """
 COLUMNS = ("claim", "question", "answer", "what was found", "controls", "compute")
 NONE = "–"
 SENTENCE_ENDS = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 CLAIM = re.compile(r"<!-- claim: (.+?) -->", re.DOTALL)
+ANSWER = re.compile(r"<!-- answer: (.+?) -->")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A row. claim: the sentence that the study tests, from a comment of its page, <!-- claim: … -->, or "". found: the
-    first sentence in bold of the page. controls: arm -> change on verified tasks. curves: arm -> (x, accuracy) before
-    RL and at each budget, on verified tasks."""
+    """A row. claim: the sentence that the study tests, from a comment of its page, <!-- claim: … -->, or "". answered:
+    what a page without a registered measure answers, from <!-- answer: … -->, or "". found: the first sentence in bold
+    of the page. controls: arm -> change on verified tasks. curves: arm -> (x, accuracy) before RL and at each budget,
+    on verified tasks."""
 
     folder: str
     claim: str
+    answered: str
     question: str
     found: str
     primary: PrimaryRecord | None
@@ -76,12 +80,13 @@ def _change(record: Mapping[str, float | None]) -> str:
     return format_number(record["mean"], sign=True) + half
 
 
-def words_of(page: str) -> tuple[str, str, str]:
-    """The claim of a page, its heading, and the first sentence of its first paragraph in bold."""
-    claim, bold = CLAIM.search(page), re.search(r"\*\*(.+?)\*\*", page, re.DOTALL)
-    found = " ".join(bold[1].split()) if bold else ""
-    title = page.splitlines()[0].removeprefix("# ")
-    return " ".join(claim[1].split()) if claim else "", title, SENTENCE_ENDS.split(found)[0]
+def words_of(page: str) -> tuple[str, str, str, str]:
+    """The claim and the answer in comments of a page, its heading, and the first sentence of its first bold text."""
+    bold = re.search(r"\*\*(.+?)\*\*", page, re.DOTALL)
+    claim, answer, found = (
+        " ".join(each[1].split()) if each else "" for each in (CLAIM.search(page), ANSWER.search(page), bold)
+    )
+    return claim, answer, page.splitlines()[0].removeprefix("# "), SENTENCE_ENDS.split(found)[0]
 
 
 def distance(value: float | None, low: float | None, high: float | None, margin: float = 0.0) -> float:
@@ -118,7 +123,7 @@ def curve(grid: Grid) -> list[tuple[float, float]]:
 
 
 def claim_of(folder: Path) -> Claim:
-    claim, question, found = words_of((folder / "README.md").read_text())
+    claim, answered, question, found = words_of((folder / "README.md").read_text())
     record, options = read_json(folder / "primary.json"), default_options()
     primary = typed_primary(record) if record else None
     table = load_table(folder, None) if (folder / "table.parquet").is_file() else None
@@ -131,6 +136,7 @@ def claim_of(folder: Path) -> Claim:
     return Claim(
         folder.name,
         claim,
+        answered,
         question,
         found,
         primary,
@@ -151,7 +157,8 @@ def all_claims(results: Path = RESULTS) -> list[Claim]:
 def results_page(claims: list[Claim]) -> str:
     lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     for one in claims:
-        answer = f"**{one.primary.answer}**: {one.effect}" if one.primary else NONE
+        words = f"*{one.answered}*" if one.answered else NONE
+        answer = f"**{one.primary.answer}**: {one.effect}" if one.primary else words
         question = f"[{one.question}]({one.folder}/README.md)"
         controls = "<br>".join(one.control_changes) or NONE
         lines.append(f"| {' | '.join([one.claim or NONE, question, answer, one.found, controls, one.compute])} |")
