@@ -21,7 +21,7 @@ from harness.analysis.report.chart_style import (
     readable,
     tooltip,
 )
-from harness.analysis.report.curve_series import Array, Axis, Series
+from harness.analysis.report.curve_series import AXES, Array, Axis, Series
 from harness.analysis.stats.laws import evaluate
 
 Fits = Mapping[str, Mapping]
@@ -106,19 +106,14 @@ def faint(chosen: alt.Parameter, shown: float) -> alt.Opacity:
     return alt.Opacity(condition={"param": chosen.name, "value": shown}, value=shown / 10)
 
 
-def is_hidden(x: Array) -> np.ndarray:
-    """Which budgets [K] the gating extrapolation hides: those of the last factor of four."""
-    return x > x[-1] / HIDDEN_FACTOR * (1 + 1e-9)
-
-
 def law_fits(one: Series, axes: Sequence[Axis], fits: Fits) -> Chart:
     """The mean curve with every fitted law; the points that extrapolation hides are open."""
     grid = np.geomspace(one.x[0], one.x[-1], LAW_POINTS)
     at = {axis.name: one.on(axis.name, grid) for axis in axes if axis.name in one.axes}
     values = {readable(name): evaluate(name, fit["parameters"], grid) for name, fit in fits.items()}
     laws = alt.Chart(inline(pl.DataFrame(at | values))).transform_fold(list(values), as_=["label", "accuracy"])
-    kinds = np.where(is_hidden(one.x), "hidden", "measured")
-    measured = mean_rows(one, axes).with_columns(kind=pl.Series(kinds))
+    hidden = one.x > one.x[-1] / HIDDEN_FACTOR * (1 + 1e-9)
+    measured = mean_rows(one, axes).with_columns(kind=pl.Series(np.where(hidden, "hidden", "measured")))
     before = before_rows(one, axes).with_columns(kind=pl.lit("before RL"))
     points = alt.Chart(inline(pl.concat([measured, before], how="diagonal"))).mark_point(size=60, color=colour_of(0))
     fill = alt.condition("datum.kind == 'measured'", alt.value(colour_of(0)), alt.value("transparent"))
@@ -170,6 +165,13 @@ def cell_panel(series: Sequence[Series], axes: Sequence[Axis]) -> Chart:
     ).properties(height=PANEL_HEIGHT)
 
 
+def placed(rows: pl.DataFrame, axes: Sequence[Axis]) -> pl.DataFrame:
+    """The rows with x on these axes alone, budget 0 in its own place."""
+    known = [axis for axis in axes if axis.name in rows.columns]
+    x = [pl.when(pl.col(one.name) == 0).then(one.zero).otherwise(one.name).alias(one.name) for one in known]
+    return rows.select(*x, ~pl.selectors.by_name(*AXES, "x", require_all=False))
+
+
 def value_curves(
     rows: pl.DataFrame, axes: Sequence[Axis], channels: Mapping[str, Any], limits: tuple[float, float] | None = None
 ) -> Chart:
@@ -178,7 +180,7 @@ def value_curves(
     scale = alt.Scale(domain=limits, nice=False) if limits else alt.Scale(zero=False)
     y = alt.Y("value:Q", title=None, scale=scale, axis=alt.Axis(format="~g", tickCount=5))
     x, told = budget_x(axes[0], titled=bool(limits)), tooltip("label", value=".4~g")
-    base = alt.Chart(inline(rows)).encode(x, channels["color"], tooltip=told)
+    base = alt.Chart(inline(placed(rows, axes))).encode(x, channels["color"], tooltip=told)
     # Clipped: steps before the first budget lie left of where the policy before RL is drawn.
     lines = base.mark_line(strokeWidth=1.8, clip=True).encode(y, channels["strokeDash"])
     points = base.mark_point(filled=True, size=14, clip=True).encode(y)

@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.report.chart_style import sentence_case
 from harness.analysis.report.compare_charts import (
+    Curves,
     Places,
     accuracy_range,
     end_line,
@@ -22,7 +23,6 @@ from harness.analysis.report.compare_charts import (
 )
 from harness.analysis.report.compare_runs import (
     POOLED,
-    Curve,
     Group,
     common_axes,
     group_curve,
@@ -41,7 +41,6 @@ from harness.analysis.stats.formatting import counted, format_number
 KINDS = ("eval", "train", "optim", "perf", "time")
 MOST_LINES = 8  # in a panel, the best; the others are in the table
 MOST_PANELS = 4  # beside one another
-Curves = Mapping[str, Curve]
 
 
 def compare(runs: Sequence[str | Path], out: str | Path) -> Path:
@@ -76,7 +75,7 @@ def pooled_curves(groups: Sequence[Group]) -> dict[str, Curves]:
     return {role: curves for role, curves in found.items() if curves}
 
 
-def _curves(groups: Sequence[Group], metric: str) -> dict[str, Curve]:
+def _curves(groups: Sequence[Group], metric: str) -> Curves:
     curves = {group.label: group_curve(group, metric) for group in groups}
     return {label: curve for label, curve in curves.items() if curve is not None}
 
@@ -84,7 +83,7 @@ def _curves(groups: Sequence[Group], metric: str) -> dict[str, Curve]:
 def _best_first(groups: Sequence[Group], pooled: Mapping[str, Curves]) -> list[Group]:
     """By their last accuracy on the first role that was evaluated."""
     curves = next(iter(pooled.values()), {})
-    return sorted(groups, key=lambda g: -curves[g.label].mean[-1] if g.label in curves else 1.0)
+    return sorted(groups, key=lambda g: -curves[g.label]["value"][-1] if g.label in curves else 1.0)
 
 
 def _summary(groups: Sequence[Group], pooled: Mapping[str, Curves]) -> str:
@@ -95,7 +94,9 @@ def _summary(groups: Sequence[Group], pooled: Mapping[str, Curves]) -> str:
     if len(groups) < 2 or not pooled:
         return lead
     best = _best_first(groups, pooled)[0]
-    ends = [f"{format_number(c[best.label].mean[-1], 2)} on {role}" for role, c in pooled.items() if best.label in c]
+    ends = [
+        f"{format_number(c[best.label]['value'][-1], 2)} on {role}" for role, c in pooled.items() if best.label in c
+    ]
     if also := repeated_settings(groups):
         lead += f" {', '.join(also)} changed with them."
     chosen = f"Chosen among {len(groups)} on these problems, so new seeds will on average do a little worse."
@@ -163,7 +164,7 @@ def _groups_section(groups: Sequence[Group], pooled: Mapping[str, Curves], place
     for group in _best_first(groups, pooled):
         ends = []
         for curves in pooled.values():
-            mean = curves[group.label].mean if group.label in curves else [None]
+            mean = curves[group.label]["value"] if group.label in curves else [None]
             ends += [format_number(mean[0]), format_number(mean[-1])]
         rows.append([line_swatch(places[group.label]), group.label, str(len(group.runs)), *ends])
     header = ["line", "setting", "runs", *(f"{role}, {end}" for role in pooled for end in ("first", "last"))]
@@ -173,7 +174,9 @@ def _groups_section(groups: Sequence[Group], pooled: Mapping[str, Curves], place
 
 def _runs_table(groups: Sequence[Group]) -> str:
     runs = [run for group in groups for run in group.runs]
-    last = [[run.metrics[name][1][-1] if name in run.metrics else None for name in POOLED.values()] for run in runs]
+    last = [
+        [run.metrics[name]["value"][-1] if name in run.metrics else None for name in POOLED.values()] for run in runs
+    ]
     rows = [[run.label, *map(format_number, ends)] for run, ends in zip(runs, last)]
     table = html_table("The last accuracy of each run.", ["run", *POOLED], rows, 1)
     return folded(counted(len(runs), "run"), table)
