@@ -209,7 +209,7 @@ def test_the_laws_of_the_largest_size_are_drawn_over_its_own_points():
     drawn = role_series(data, "true_reward", "verified")[0]
     assert record["model_params"] == 1_243_168
     assert drawn.arm == "true_reward"
-    measured = dict(zip(drawn.x.tolist(), drawn.mean.tolist()))
+    measured = dict(drawn.points.select("x", "accuracy").iter_rows())
     for x, mean in zip(record["curve"]["x"], record["curve"]["mean"]):
         assert measured[x] == pytest.approx(mean)
 
@@ -220,8 +220,8 @@ def test_a_frozen_policy_borrows_the_budgets_of_its_own_size():
     found = {(one.arm, one.size): one for one in role_series(check_table(whole), "true_reward", "verified")}
     for size in (115_008, 1_243_168):
         frozen, real = found["frozen", size], found["true_reward", size]
-        np.testing.assert_allclose(frozen.axes["tokens"], real.on("tokens", frozen.x))
-    ratio = found["frozen", 1_243_168].axes["tokens"] / found["frozen", 115_008].axes["tokens"]
+        np.testing.assert_allclose(frozen.points["tokens"], real.on("tokens", frozen.points["x"].to_numpy()))
+    ratio = found["frozen", 1_243_168].points["tokens"] / found["frozen", 115_008].points["tokens"]
     np.testing.assert_allclose(ratio, 7)
 
 

@@ -51,9 +51,11 @@ def group_curves(
 ) -> Chart:
     """Mean of each group, with limits also a band from its lowest to its highest run; budget 0 has its place at the
     left."""
-    rows = [curve.with_columns(label=pl.lit(label)) for label, curve in curves.items()]
+    rows = pl.concat([curve.with_columns(label=pl.lit(label)) for label, curve in curves.items()], how="diagonal")
     channels = arm_channels(list(curves), legend=False, places=[places[label] for label in curves])
-    return value_curves(pl.concat(rows, how="diagonal"), axes, channels, limits)
+    if limits is None:
+        return value_curves(rows.drop("low", "high"), axes, channels)
+    return value_curves(rows, axes, channels, alt.Scale(domain=limits, nice=False))
 
 
 def end_maps(groups: Sequence[Group], ends: Mapping[str, Curves]) -> dict[str, Chart]:

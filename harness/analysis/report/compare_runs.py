@@ -76,18 +76,17 @@ def arms_of(data: Table, name: str) -> list[Run]:
             drawn = {metric: arm_series(data, arm, names, size) for metric, names in tasks.items()}
             known = {metric: one for metric, one in drawn.items() if one is not None}
             label = f"{name}: {arm}" + (f", {size:,} parameters" if len(data.sizes(arm)) > 1 else "")
-            seeds = next(iter(known.values())).seeds if known else ()
-            for i, seed in enumerate(seeds):
-                metrics = {metric: _line(one, i) for metric, one in known.items() if i < len(one.accuracy)}
+            for seed in next(iter(known.values())).runs["seed"].unique(maintain_order=True) if known else ():
+                metrics = {metric: _line(one, seed) for metric, one in known.items()}
                 found.append(Run(f"{label}, {seed}", metrics, {"arm": label}))
     return found
 
 
-def _line(one: Series, replicate: int) -> pl.DataFrame:
+def _line(one: Series, seed: str) -> pl.DataFrame:
     """A replicate's curve, budget 0 first where it was evaluated."""
-    axes = {name: x for name, x in one.axes.items() if name != "x" or len(one.axes) == 1}
-    before = pl.DataFrame(dict.fromkeys(axes, 0.0) | {"value": one.before[replicate]})
-    return pl.concat([before, pl.DataFrame(axes | {"value": one.accuracy[replicate]})]).drop_nans("value")
+    axes = [name for name in one.axes if name != "x"] or ["x"]
+    own = one.runs.filter(seed=seed).join(one.points, on="x", how="left")
+    return own.select(pl.col(axes).fill_null(0.0), value="accuracy")
 
 
 def common_axes(runs: Sequence[Run]) -> list[Axis]:

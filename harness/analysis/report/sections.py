@@ -63,10 +63,10 @@ def accuracy_title(drawn: Mapping[str, Sequence[Series]]) -> str:
         real = series[0]
         others = [one for one in series[1:] if one.arm != real.arm]
         others.sort(key=lambda one: one.label != beside)
-        start = float(real.mean[0]) if real.start is None else real.start
-        moved = f"{role} accuracy from {format_number(start, 2)} to {format_number(float(real.mean[-1]), 2)}"
+        start = real.points["accuracy"][0] if real.start is None else real.start
+        moved = f"{role} accuracy from {format_number(start, 2)} to {format_number(real.points['accuracy'][-1], 2)}"
         if others:
-            moved += f" ({others[0].label} to {format_number(float(others[0].mean[-1]), 2)})"
+            moved += f" ({others[0].label} to {format_number(others[0].points['accuracy'][-1], 2)})"
         parts.append(moved)
     return f"{sentence_case(readable(first[0].arm))} takes {', '.join(parts)}"
 
