@@ -11,7 +11,7 @@ from harness.analysis.report.budget_charts import value_curves
 from harness.analysis.report.chart_style import Chart, arm_channels, log_ticks, sentence_case, tooltip
 from harness.analysis.report.compare_runs import Group, setting_words, sort_key
 from harness.analysis.report.curve_series import Axis
-from harness.analysis.report.gain_charts import heat_map, lines_chart
+from harness.analysis.report.gain_charts import heat_maps, lines_chart
 
 Curves = Mapping[str, pl.DataFrame]  # label → as of group_curve
 Places = Mapping[str, tuple[int, int]]  # label → the numbers of its colour and of its dash
@@ -63,24 +63,18 @@ def end_maps(groups: Sequence[Group], ends: Mapping[str, Curves]) -> dict[str, C
     factors = grid_factors(groups)
     if factors is None:
         return {}
-    values = [curve["value"][-1] for curves in ends.values() for curve in curves.values()]
-    low, high = min(values), max(values)
-    scale = alt.Scale(domain=[low, high if high > low else low + 1e-6], scheme="blues")
     tall, wide = factors
     shown = sorted(groups, key=lambda group: [sort_key(group.settings[name]) for name in factors])
-    return {
-        f"{sentence_case(role)} tasks": heat_map(
-            [
-                {"x": setting_words(wide, group.settings[wide]), "y": setting_words(tall, group.settings[tall]),
-                 "accuracy": end, "shown": f"{end:.2f}", "strong": end > (low + high) / 2}
-                for group in shown
-                if group.label in curves and (end := curves[group.label]["value"][-1]) is not None
-            ],
-            "accuracy",
-            scale,
-        )
+    panels = {
+        f"{sentence_case(role)} tasks": [
+            {"x": setting_words(wide, group.settings[wide]), "y": setting_words(tall, group.settings[tall]),
+             "accuracy": curve["value"][-1], "shown": f"{curve['value'][-1]:.2f}"}
+            for group in shown
+            if (curve := curves.get(group.label)) is not None
+        ]
         for role, curves in ends.items()
     }  # fmt: skip
+    return heat_maps(panels, "accuracy")
 
 
 def end_line(groups: Sequence[Group], ends: Mapping[str, Curves]) -> Chart | None:

@@ -41,14 +41,14 @@ def factor_figures(table: Table, arm: str) -> dict[str, Figure]:
             found[f"gain_by_{first}_and_{second}"] = Figure(
                 f"Gain of {readable(arm)} by {TITLES[first]} and {TITLES[second]}",
                 "Change in accuracy from before RL, mean over replicates; * marks 95% t-intervals off 0.",
-                heat_maps(panels, TITLES[second], TITLES[first]),
+                heat_maps(panels, x_title=TITLES[second], y_title=TITLES[first]),
                 columns=2,
             )
     return found
 
 
 def gain_by_factors(table: Table, arm: str, role: str, first: str, second: str) -> list[dict[str, Any]]:
-    """Rows {y: level of the first factor, x: of the second, gain, clear}: change from before RL to the largest budget,
+    """Rows {y: level of the first factor, x: of the second, gain, shown}: change from before RL to the largest budget,
     or to each budget where a factor is the step. A run not evaluated before RL takes the mean of its base."""
     names = [name for name in (first, second) if name != "step"]
     own = table.frame.filter((pl.col("arm") == arm) & (pl.col("role") == role))
@@ -96,8 +96,8 @@ def phase_accuracies(table: Table, arm: str) -> pl.DataFrame:
 
 
 def forgetting_matrix(table: Table, arm: str) -> list[dict[str, Any]]:
-    """Rows {y: end of a phase, x: phase whose tasks are scored, gain, clear}: change in accuracy from before RL, mean
-    over runs; clear where its 95% t-interval excludes 0."""
+    """Rows {y: end of a phase, x: phase whose tasks are scored, gain, shown}: change in accuracy from before RL, mean
+    over runs."""
     found, names = phase_accuracies(table, arm), _phase_names(table, arm)
     before = found.filter(pl.col("phases_ended") == 0).select("run_id", "phase", before="accuracy")
     change = found.filter(pl.col("phases_ended") > 0).join(before, on=["run_id", "phase"])
@@ -116,7 +116,7 @@ def sequence_section(table: Table) -> Section | None:
     figure = Figure(
         "Accuracy on the tasks of each phase, at the end of every phase",
         "Change in accuracy from before RL, mean over runs; * marks 95% t-intervals off 0.",
-        heat_maps(panels, "tasks of", "measured"),
+        heat_maps(panels, x_title="tasks of", y_title="measured"),
         columns=2,
     )
     rows = [row for arm in table.arms for row in _rows(table, arm)]
