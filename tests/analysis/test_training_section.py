@@ -79,7 +79,7 @@ def test_the_same_problem_stands_before_and_after_with_what_was_written_escaped(
         path.write_text(json.dumps(row | {"completions": [text, text, "x"]}) + "\n")
     section = samples_section(study_table(), folders, "true_reward")
     assert section is not None
-    assert "<code>a &lt;b&gt;</code> 2/3" in section.html
-    assert "<code>ba</code> 2/3" in section.html
-    assert "early" not in section.html
+    assert "<code>a &lt;b&gt;</code> 2/3" in section.render()
+    assert "<code>ba</code> 2/3" in section.render()
+    assert "early" not in section.render()
     assert samples_section(study_table(), folders, "frozen") is None

@@ -33,7 +33,7 @@ from harness.analysis.report.compare_runs import (
 )
 from harness.analysis.report.curve_series import Axis
 from harness.analysis.report.figures import Figure, single
-from harness.analysis.report.html import Section, figure_slot, folded, html_table, line_swatch, paragraphs, section
+from harness.analysis.report.html import Section, folded, html_table, line_swatch, paragraphs
 from harness.analysis.report.report_page import render_page
 from harness.analysis.stats.formatting import counted, format_number
 
@@ -65,7 +65,8 @@ def compare(runs: Sequence[str | Path], out: str | Path) -> Path:
     title = f"{counted(len(loaded), 'run')} compared"
     path = Path(out) / "compare.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render_page(title, paragraphs([_summary(groups, pooled)]), [one for one in sections if one], axes))
+    lead, shown = paragraphs([_summary(groups, pooled)]), [one for one in sections if one]
+    path.write_text(render_page(title, lead, shown, axes, files=False))
     return path
 
 
@@ -132,7 +133,7 @@ def _accuracy_section(
     caption = f"Mean over all tasks of a role and over runs; the band reaches from the lowest run to the highest.{most}"
     columns = len(parts) if len(parts) > 1 else 2
     figure = Figure("Held-out accuracy", caption, panels, columns)
-    return section("accuracy", "Accuracy", legend, {"curves": figure}, files=False)
+    return Section("accuracy", "Accuracy", legend, {"curves": figure})
 
 
 def _legend(places: Places) -> str:
@@ -155,7 +156,7 @@ def _ends_section(groups: Sequence[Group], pooled: Mapping[str, Curves]) -> Sect
         figure = Figure(title, "Mean over runs at their last budget; darker is higher.", panels, 2)
     else:
         return None
-    return section("ends", "Over the settings", {"last": figure}, files=False)
+    return Section("ends", "Over the settings", {"last": figure})
 
 
 def _groups_section(groups: Sequence[Group], pooled: Mapping[str, Curves], places: Places) -> Section:
@@ -190,5 +191,5 @@ def _metrics_section(
     panels = {name: group_curves(curves, axes, places) for name in own if (curves := _curves(groups, name))}
     caption = "Means over runs, in the colour and dashes of the table above."
     figure = Figure("", caption, panels, MOST_PANELS)
-    slot = folded(f"{counted(len(panels), 'metric')} of {kind}", figure_slot(kind, figure, files=False))
-    return Section(f"{kind}-metrics", kind, slot, {kind: figure})
+    summary = f"<summary>{counted(len(panels), 'metric')} of {escape(kind)}</summary>"
+    return Section(f"{kind}-metrics", kind, f"<details>{summary}", {kind: figure}, "</details>")

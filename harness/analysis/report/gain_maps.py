@@ -10,7 +10,7 @@ from harness.analysis.data.table import Table
 from harness.analysis.report.chart_style import natural_order, readable
 from harness.analysis.report.figures import Figure
 from harness.analysis.report.gain_charts import heat_cell, heat_maps
-from harness.analysis.report.html import Section, html_table, section
+from harness.analysis.report.html import Section, html_table
 from harness.analysis.report.verdict_cards import record_interval
 from harness.analysis.stats.contrasts import mean_record
 from harness.analysis.stats.formatting import format_count, format_number
@@ -121,7 +121,7 @@ def sequence_section(table: Table) -> Section | None:
     )
     rows = [row for arm in table.arms for row in _rows(table, arm)]
     caption = "Change since its phase: below 0 is forgetting (backward transfer, arXiv 1706.08840)."
-    return section("sequence", "What was forgotten", {"forgetting": figure}, html_table(caption, HEADER, rows, 2))
+    return Section("sequence", "What was forgotten", {"forgetting": figure}, html_table(caption, HEADER, rows, 2))
 
 
 def _rows(table: Table, arm: str) -> list[list[str]]:

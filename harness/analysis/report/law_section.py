@@ -8,7 +8,7 @@ from harness.analysis.report.chart_style import readable, sentence_case
 from harness.analysis.report.curve_series import Axis, Series
 from harness.analysis.report.figures import Figure
 from harness.analysis.report.gain_charts import forest_chart
-from harness.analysis.report.html import Section, record_table, section
+from harness.analysis.report.html import Section, record_table
 from harness.analysis.stats.formatting import Record, format_number, format_p, format_significant
 
 # Panels by arm: heading → (parameter of the hill law, or "" for the slope; whether the axis is logarithmic).
@@ -40,7 +40,7 @@ def laws_section(
         ]
     if (arms := law_parameters(verdicts, pools)) is not None:
         parts += ["<h3>Every arm</h3>", {"law_parameters": arms}]
-    return section("laws", "Candidate laws", *parts)
+    return Section("laws", "Candidate laws", *parts)
 
 
 def law_figure(role: str, one: Series, fits: Mapping[str, Record], axes: Sequence[Axis]) -> Figure:

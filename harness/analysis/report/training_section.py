@@ -13,7 +13,7 @@ from harness.analysis.report.budget_charts import value_curves
 from harness.analysis.report.chart_style import Chart, arm_channels, inline, readable, tooltip
 from harness.analysis.report.curve_series import Axis
 from harness.analysis.report.figures import Figure
-from harness.analysis.report.html import Html, Section, code, html_table, section
+from harness.analysis.report.html import Html, Section, code, html_table
 from harness.core.samples import Sample, before_and_after
 
 DYNAMICS = {
@@ -45,7 +45,7 @@ def training_section(
         figures["training_dynamics"] = Figure(f"{len(panels)} metrics of training, by arm", caption, panels, columns=3)
     if axes and (ledger := ledger_rows(table, runs, folders)):
         figures["compute_ledger"] = ledger_figure(ledger)
-    return section("training", "Training and its cost", figures) if figures else None
+    return Section("training", "Training and its cost", figures) if figures else None
 
 
 def dynamics_panels(

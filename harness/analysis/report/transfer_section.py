@@ -7,7 +7,7 @@ import altair as alt
 from harness.analysis.report.chart_style import readable, tooltip
 from harness.analysis.report.figures import Figure, single
 from harness.analysis.report.gain_charts import forest_chart, heat_cell, heat_maps, is_clear, lines_chart
-from harness.analysis.report.html import Section, bullet_list, html_table, paragraphs, record_table, section
+from harness.analysis.report.html import Section, bullet_list, html_table, paragraphs, record_table
 from harness.analysis.report.verdict_cards import record_interval
 from harness.analysis.stats.formatting import Record, format_number, format_p
 
@@ -18,7 +18,7 @@ def transfer_section(transfer: Record, passes: Sequence[Record]) -> Section:
     passes: of pass_curves, may be empty.
     """
     missing = '<div class="note"><p>Missing for a full answer:</p>' + bullet_list(transfer["missing"]) + "</div>"
-    return section(
+    return Section(
         "transfer",
         "Transfer",
         paragraphs(transfer["sentences"]),
