@@ -84,12 +84,10 @@ def _level_name(factor: str, level: Any) -> str:
 
 def phase_accuracies(table: Table, arm: str) -> pl.DataFrame:
     """run_id, phase, phases_ended, accuracy: of a run the mean over the tasks of a phase, at the end of every phase
-    and, where phases_ended is 0, before RL. Of the arm's largest policies; empty without a sequence."""
-    frame, names = table.frame, ("run_id", "phase", "phases_ended")
-    if not {"phase", "phases_ended", "step"} <= set(frame.columns):
-        return pl.DataFrame(schema={**dict.fromkeys(names, pl.Int64), "run_id": pl.String, "accuracy": pl.Float64})
+    and, where phases_ended is 0, before RL. Of the arm's largest policies; empty for an arm that is no sequence."""
+    names = ("run_id", "phase", "phases_ended")
     largest = pl.col("model_params").eq_missing(pl.lit(table.sizes(arm)[-1]))
-    own = frame.filter((pl.col("arm") == arm) & largest & pl.col("phase").is_not_null())
+    own = table.frame.filter((pl.col("arm") == arm) & largest & pl.col("phase").is_not_null())
     at_end = pl.col("step") == pl.col("step").min().over("run_id", "phases_ended")
     own = own.filter(at_end & ((pl.col("phases_ended") > 0) | (pl.col("step") == 0)))
     return own.group_by(names).agg(accuracy=ACCURACY.mean()).sort(names)
@@ -110,6 +108,8 @@ def forgetting_matrix(table: Table, arm: str) -> list[dict[str, Any]]:
 
 def sequence_section(table: Table) -> Section | None:
     """A heat map for each arm that is a sequence, and what the end left of each phase; None without such arms."""
+    if not {"phase", "phases_ended", "step"} <= set(table.frame.columns):
+        return None
     panels = {readable(arm): rows for arm in table.arms if (rows := forgetting_matrix(table, arm))}
     if not panels:
         return None
@@ -141,8 +141,6 @@ def _rows(table: Table, arm: str) -> list[list[str]]:
 
 def _phase_names(table: Table, arm: str) -> Mapping[int, str]:
     """Its number with its task, or with how many it has, in order."""
-    if "phase" not in table.frame.columns:
-        return {}
     own = table.frame.filter((pl.col("arm") == arm) & pl.col("phase").is_not_null())
     tasks = own.group_by("phase").agg(pl.col("task").unique()).sort("phase")
     return {
