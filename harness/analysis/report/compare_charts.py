@@ -42,7 +42,8 @@ def grid_factors(groups: Sequence[Group]) -> tuple[str, str] | None:
 
 def accuracy_range(curves: Sequence[pl.DataFrame]) -> tuple[float, float]:
     """From the lowest to the highest run of all, to full tenths."""
-    low, high = min(curve["low"].min() for curve in curves), max(curve["high"].max() for curve in curves)
+    low = min(curve["low"].to_numpy().min() for curve in curves)
+    high = max(curve["high"].to_numpy().max() for curve in curves)
     return math.floor(low * 10 - 1e-9) / 10 if low > 0.02 else 0.0, min(1.0, math.ceil(high * 10 + 1e-9) / 10)
 
 

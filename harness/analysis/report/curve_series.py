@@ -47,7 +47,8 @@ class Series:
     @property
     def start(self) -> float | None:
         """The mean accuracy before RL; None where it is unknown."""
-        return self.runs.filter(x=0)["accuracy"].mean()
+        before = self.runs.filter(x=0)["accuracy"].to_numpy()
+        return float(before.mean()) if len(before) else None
 
     @property
     def rows(self) -> pl.DataFrame:

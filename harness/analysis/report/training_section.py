@@ -53,7 +53,7 @@ def dynamics_panels(
 ) -> dict[str, Chart]:
     """A panel for each metric that some run logged with the first axis of the page."""
     arms = {run: readable(arm) for run, arm in table.frame.select("run_id", "arm").unique().iter_rows()}
-    known = [row | {"label": arms[run]} for run, rows in runs.items() if run in arms for row in rows]
+    known = [{**row, "label": arms[run]} for run, rows in runs.items() if run in arms for row in rows]
     lines = {heading: metric_lines(known, metric, axes) for metric, heading in DYNAMICS.items()}
     shown = {heading: line for heading, line in lines.items() if axes[0].name in line.columns}
     order = list(dict.fromkeys([*labels, *arms.values()]))
