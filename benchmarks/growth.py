@@ -13,7 +13,7 @@ from benchmarks.ours import Shape, Stepper, config_of, stepper
 from benchmarks.timing import CEILING, ROUNDS, in_turn, median, products, table
 from envs.registry import TASKS
 from harness.analysis.report.chart_style import Chart, arm_channels, inline, log_x, only
-from harness.analysis.report.figures import Figure, write_figure
+from harness.analysis.report.figures import Figure, write_figures
 from harness.policy.transformer import parameter_count
 
 ENOUGH = 8.0  # seconds of a step beyond which a curve is not followed further
@@ -123,7 +123,7 @@ def draw(measured: dict[str, Any], path: Path) -> None:
     panels = {f"{curve['label']}, {name} grow": _cost(name, curve) for name, curve in measured["curves"].items()}
     figure = Figure("Seconds a step beside its FLOPs at the machine's ceiling", "Median of rounds.", panels, columns=2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_figure(path.with_suffix(""), figure)
+    write_figures(path.parent, {path.stem: figure})
 
 
 def _cost(name: str, curve: dict[str, Any]) -> Chart:

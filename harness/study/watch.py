@@ -5,7 +5,6 @@ budgets and the table of runs, which the page takes every few seconds: a new mea
 """
 
 import json
-from dataclasses import replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -13,7 +12,7 @@ from harness.analysis.data.options import default_options
 from harness.analysis.data.table import check_table
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.report.curve_series import Axis, shared_axes
-from harness.analysis.report.html import Section, figure_slot, html_table, paragraphs
+from harness.analysis.report.html import Section, html_table, paragraphs
 from harness.analysis.report.report_page import ROLES, render_page, role_series
 from harness.analysis.report.sections import curves_section
 from harness.core.errors import UserError
@@ -68,7 +67,7 @@ class Watcher:
         runs = Section("runs", "Runs", f'<div class="followed">{runs_table(self.study)}</div>')
         curves, axes = learning_curves(self.study)
         lead = paragraphs([study.question]) + SCRIPT % (SECONDS * 1000)
-        page = render_page(f"{study.name}, as it runs", lead, [runs, curves], axes)
+        page = render_page(f"{study.name}, as it runs", lead, [runs, curves], axes, files=False)
         return page.replace(CLOSED, f"{CLOSED} connect-src 'self';", 1)
 
 
@@ -85,9 +84,7 @@ def learning_curves(study: ExpandedStudy) -> tuple[Section, list[Axis]]:
     real = wanted if wanted in table.arms else table.arms[0]
     drawn = {role: role_series(table, real, role) for role in ROLES}
     axes = shared_axes([one for series in drawn.values() for one in series])
-    section = curves_section(drawn, axes)
-    shown = "".join(figure_slot(name, figure, files=False) for name, figure in section.figures.items())
-    return replace(section, html=shown or section.html), axes
+    return curves_section(drawn, axes), axes
 
 
 def runs_table(study: ExpandedStudy) -> str:

@@ -37,14 +37,13 @@ def write_run(folder, lr: float, steps: int = 5, torn: str = "", seed: int = 0, 
 def test_each_metric_has_the_steps_at_which_it_was_logged(tmp_path):
     write_run(tmp_path / "a", 1.0)
     (run,) = load_runs(tmp_path / "a")
-    x, y = run.metrics["eval/addition/mean@1"]
-    assert (list(x["step"]), list(x["tokens"])) == ([0, 2, 4], [0, 200, 400])
-    assert y == pytest.approx([0.0, 0.2, 0.4])
+    line = run.metrics["eval/addition/mean@1"].to_dict(as_series=False)
+    assert line == {"value": pytest.approx([0.0, 0.2, 0.4]), "step": [0, 2, 4], "tokens": [0, 200, 400]}
 
 
 def test_a_line_torn_by_a_kill_is_left_out_and_a_broken_one_is_named(tmp_path):
     write_run(tmp_path / "torn", 1.0, torn='{"compute/st')
-    assert len(load_runs(tmp_path / "torn")[0].metrics["train/loss"][1]) == 5
+    assert len(load_runs(tmp_path / "torn")[0].metrics["train/loss"]) == 5
     write_run(tmp_path / "broken", 1.0, torn="{oops}\n{}\n")
     with pytest.raises(TableError, match="line 6 is not JSON"):
         load_runs(tmp_path / "broken")
@@ -71,8 +70,8 @@ def test_runs_that_differ_in_their_seeds_alone_are_one_line_between_its_lowest_a
     groups = groups_of(load_runs(tmp_path))
     assert [(group.label, len(group.runs)) for group in groups] == [("lr=0.1", 2), ("lr=0.2", 2), ("lr=0.4", 2)]
     curve = group_curve(groups[0], "eval/verified/mean@1")
-    assert list(curve.axes["step"]) == [0, 2, 4]
-    assert [list(side.round(9)) for side in (curve.low, curve.mean, curve.high)] == [
+    assert list(curve["step"]) == [0, 2, 4]
+    assert [list(curve[side].round(9)) for side in ("low", "value", "high")] == [
         [0.0, 0.2, 0.4], [0.05, 0.25, 0.45], [0.1, 0.3, 0.5]
     ]  # fmt: skip
 
@@ -81,7 +80,7 @@ def test_runs_of_one_group_are_averaged_where_all_of_them_were_logged(tmp_path):
     write_run(tmp_path / "a", 1.0, steps=5)
     write_run(tmp_path / "b", 1.0, steps=3, seed=1)
     (group,) = groups_of(load_runs(tmp_path))
-    assert list(group_curve(group, "train/loss").axes["step"]) == [0, 1, 2]
+    assert list(group_curve(group, "train/loss")["step"]) == [0, 1, 2]
 
 
 def test_settings_that_go_together_are_one(tmp_path):
@@ -133,10 +132,10 @@ def test_an_arm_of_a_table_is_a_group_of_its_replicates():
     assert [group.label for group in groups] == list(data.arms)
     real = next(group for group in groups if group.label == "true_reward")
     curve = group_curve(real, "eval/addition_symbolic/mean@1")
-    assert curve.axes["step"][0] == 0
-    assert len(curve.mean) == len(curve.axes["tokens"]) == 10
+    assert curve["step"][0] == 0
+    assert len(curve) == 10
     assert len(real.runs) > 1
-    assert (curve.low < curve.high).any()
+    assert (curve["low"] < curve["high"]).any()
     assert set(real.runs[0].metrics) > {"eval/verified/mean@1", "eval/unverified/mean@1"}
 
 

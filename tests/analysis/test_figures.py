@@ -6,14 +6,16 @@ import numpy as np
 import polars as pl
 import pytest
 
+from harness.analysis.data.curves import curves
 from harness.analysis.data.table import check_table
 from harness.analysis.report import budget_charts as charts
 from harness.analysis.report.chart_style import colour_of, inline, readable
-from harness.analysis.report.curve_series import arm_series, fill_missing_axes, shared_axes, tick_label
+from harness.analysis.report.curve_series import arm_series, fill_missing_axes, series_of, shared_axes, tick_label
 from harness.analysis.report.figures import Figure, printed, write_figures
 from harness.analysis.report.report_page import role_series
 from harness.analysis.report.sections import accuracy_title
 from harness.analysis.report.transfer_section import forest_figure
+from harness.analysis.stats.intervals import estimate
 from harness.analysis.transfer.transfer_report import transfer_report
 from tests.analysis.pages import chart_rows, default_options, layers
 from tests.analysis.study_tables import starred, study_frame, study_table
@@ -31,13 +33,13 @@ def series():
 
 def test_a_series_holds_the_mean_of_the_table_at_every_budget(series):
     own = study_frame().filter(pl.col("arm") == "true_reward", pl.col("role") == "verified", pl.col("step") == 64)
-    assert series[0].mean[6] == pytest.approx((own["n_correct"] / own["n_problems"]).mean())
-    assert series[0].axes["tokens"][6] == 64 * 6000
+    assert series[0].points["accuracy"][6] == pytest.approx((own["n_correct"] / own["n_problems"]).mean())
+    assert series[0].points["tokens"][6] == 64 * 6000
 
 
 def test_budget_zero_lies_left_of_every_budget_on_every_axis(series):
     for axis in shared_axes(series):
-        first = min(one.axes[axis.name].min() for one in series)
+        first = min(one.points[axis.name].min() for one in series)
         assert 10 ** axis.range[0] < axis.zero < axis.gap < first
         assert axis.ticks[0] == (axis.zero, "0")
         assert all(value >= first * 0.99 for value, _ in axis.ticks[1:])
@@ -66,7 +68,7 @@ def test_an_arm_that_spends_nothing_is_drawn_where_the_real_arm_spends():
     frame = study_frame()
     free = frame.with_columns(flops=frame["flops"] * (frame["arm"] != "frozen").cast(int))
     drawn = {one.arm: one for one in role_series(check_table(free), "true_reward", "verified")}
-    assert np.allclose(drawn["frozen"].axes["flops"], drawn["true_reward"].axes["flops"])
+    assert np.allclose(drawn["frozen"].points["flops"], drawn["true_reward"].points["flops"])
 
 
 def test_budgets_map_between_axes_as_in_the_table(series):
@@ -76,8 +78,8 @@ def test_budgets_map_between_axes_as_in_the_table(series):
 def test_residuals_are_measured_minus_law(series):
     chart = charts.residuals(series[0], shared_axes(series), {"log_linear": FITS["log_linear"]})
     drawn = [row["residual"] for row in chart_rows(chart) if "residual" in row]
-    law = -0.2 + 0.06 * np.log10(series[0].x)
-    assert drawn == pytest.approx(series[0].mean - law, rel=1e-4)
+    law = -0.2 + 0.06 * np.log10(series[0].points["x"])
+    assert drawn == pytest.approx((series[0].points["accuracy"] - law).to_list(), rel=1e-4)
 
 
 def test_points_hidden_by_the_extrapolation_are_open(series):
@@ -100,13 +102,15 @@ def test_of_many_arms_the_first_two_alone_show_their_spread(series, arms, spread
     )
 
 
-def test_a_band_ends_where_accuracies_do(series):
-    wide = replace(series[0], low=series[0].low - 2, high=series[0].high + 2)
-    rows = charts.band_rows(wide, shared_axes([wide]))
-    assert (rows["low"].min(), rows["high"].max()) == (0, 1)
-    assert charts.band_rows(series[0], shared_axes(series))["low"][3] == pytest.approx(series[0].low[3])
-    two = replace(wide, accuracy=wide.accuracy[:2])
-    assert charts.band_rows(two, shared_axes([wide])).is_empty()
+def test_a_band_ends_where_accuracies_do_and_needs_three_replicates():
+    table = study_table()
+    c = curves(table, "true_reward", role="verified")
+    band = series_of(table, replace(c, accuracy=c.accuracy * np.linspace(-9, 9, len(c.accuracy))[:, None]), None, "")
+    assert (band.points["low"].min(), band.points["high"].max()) == (0, 1)
+    low, _ = estimate(c.accuracy[:, 3]).interval()
+    assert series_of(table, c, None, "").points["low"][3] == pytest.approx(low)
+    two = replace(c, **{name: getattr(c, name)[:2] for name in ("accuracy", "r0", "seeds", "bases")})
+    assert series_of(table, two, None, "").points["low"].null_count() == len(c.x)
 
 
 def test_no_two_arms_share_a_colour():
@@ -115,7 +119,7 @@ def test_no_two_arms_share_a_colour():
 
 def test_the_title_says_what_the_real_arm_and_the_control_did(series):
     title = accuracy_title({"verified": series})
-    first, last = series[0].before.mean(), series[0].mean[-1]
+    first, last = series[0].start, series[0].points["accuracy"][-1]
     assert f"True reward takes verified accuracy from {first:.2f} to {last:.2f}" in title
     assert readable("shuffled_within_group") in title
 
@@ -127,9 +131,8 @@ def test_a_printed_figure_holds_all_panels_and_the_measured_numbers(series, tmp_
     assert [panel["title"] for panel in spec["concat"]] == ["verified", "unverified"]
     assert len(spec["title"]["text"]) > 1
     measured = [row["accuracy"] for rows in spec["datasets"].values() for row in rows if row.get("step") == 256]
-    assert float(series[0].mean[-1]) == pytest.approx(
-        min(measured, key=lambda y: abs(y - series[0].mean[-1])), rel=1e-5
-    )
+    last = series[0].points["accuracy"][-1]
+    assert last == pytest.approx(min(measured, key=lambda y: abs(y - last)), rel=1e-5)
     paths = write_figures(tmp_path, {"one": Figure("$a_b$ <!--<script>", "", {"": panels["verified"]})})
     assert [path.read_bytes()[:4] for path in paths] == [b"\x89PNG", b"%PDF"]
 

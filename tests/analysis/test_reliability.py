@@ -59,7 +59,7 @@ def test_all_any_and_the_mean_count_completions_and_confident_wrong_answers_coun
     assert own["brier"]["mean"][0] == pytest.approx((0 + 0.25 + 0.75**2 + 0.25**2) / 4)
     assert pool["all"] == own["all"]
     assert (own["k"], own["x"], own["replicates"]) == (K, [0.0, 1.0], [3, 3])
-    assert "0.250 → 0.250" in reliability_section([own, pool], "true_reward").html
+    assert "0.250 → 0.250" in reliability_section([own, pool], "true_reward").render()
 
 
 def test_tables_without_the_most_frequent_answer_give_nothing():

@@ -29,7 +29,7 @@ SECTIONS = [
     "provenance",
 ]  # fmt: skip
 LABELS = "places => places.map(place => place.getAttribute('aria-label'))"
-PLOTS = 20
+PLOTS = 17
 OPTIONS = default_options(bootstraps=50)
 
 
@@ -88,8 +88,8 @@ def test_text_of_the_user_is_escaped(page):
 
 def test_figures_for_papers_lie_beside_the_page_as_png_and_pdf(page):
     names = {path.name for path in (page.parent / "figures").iterdir()}
-    by_role = ("laws", "learning_times", "gain_by_base_success")
-    alone = ("accuracy", "law_parameters", "predicted", "transfer", "difficulties")
+    by_role = ("laws", "learning_times")
+    alone = ("accuracy", "law_parameters", "transfer", "difficulties")
     stems = {*alone, *(f"{kind}_{role}" for kind in by_role for role in ROLES)}
     assert names == {f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")}
     text = page.read_text()
@@ -188,7 +188,7 @@ def test_a_yes_to_transfer_carries_its_reservations_on_its_card():
 def test_pools_of_several_sizes_show_their_parameters_and_fit_a_terminal():
     data = check_table(two_sizes())
     records = verdicts(data, OPTIONS)
-    text, page = summary(records, data, width=80), verdicts_section(records).html
+    text, page = summary(records, data, width=80), verdicts_section(records).render()
     assert "Of 1.24M parameters:" in text
     first = [line.split() for line in text.splitlines() if line.startswith("true_reward ")]
     assert sorted(words[1] for words in first) == ["1.24M", "1.24M", "115k", "115k"]
@@ -200,7 +200,8 @@ def test_pools_of_several_sizes_show_their_parameters_and_fit_a_terminal():
     assert "true_reward, 1.24M parameters" in page
     others = [v | {"arm": "direct"} for v in records if v["arm"] == "true_reward"]  # a study without the real arm
     summary(others, data, width=80)
-    assert "true_reward," not in verdicts_section(verdicts(one_family(), OPTIONS)).html  # of one size it goes unsaid
+    one_size = verdicts_section(verdicts(one_family(), OPTIONS))
+    assert "true_reward," not in one_size.render()
 
 
 def test_the_laws_of_the_largest_size_are_drawn_over_its_own_points():
@@ -209,7 +210,7 @@ def test_the_laws_of_the_largest_size_are_drawn_over_its_own_points():
     drawn = role_series(data, "true_reward", "verified")[0]
     assert record["model_params"] == 1_243_168
     assert drawn.arm == "true_reward"
-    measured = dict(zip(drawn.x.tolist(), drawn.mean.tolist()))
+    measured = dict(drawn.points.select("x", "accuracy").iter_rows())
     for x, mean in zip(record["curve"]["x"], record["curve"]["mean"]):
         assert measured[x] == pytest.approx(mean)
 
@@ -220,8 +221,8 @@ def test_a_frozen_policy_borrows_the_budgets_of_its_own_size():
     found = {(one.arm, one.size): one for one in role_series(check_table(whole), "true_reward", "verified")}
     for size in (115_008, 1_243_168):
         frozen, real = found["frozen", size], found["true_reward", size]
-        np.testing.assert_allclose(frozen.axes["tokens"], real.on("tokens", frozen.x))
-    ratio = found["frozen", 1_243_168].axes["tokens"] / found["frozen", 115_008].axes["tokens"]
+        np.testing.assert_allclose(frozen.points["tokens"], real.on("tokens", frozen.points["x"].to_numpy()))
+    ratio = found["frozen", 1_243_168].points["tokens"] / found["frozen", 115_008].points["tokens"]
     np.testing.assert_allclose(ratio, 7)
 
 

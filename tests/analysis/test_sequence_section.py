@@ -36,7 +36,7 @@ def test_the_matrix_is_the_change_from_before_rl_at_the_end_of_each_phase():
 def test_the_report_shows_what_the_last_phase_took_from_the_first():
     section = sequence_section(check_table(pl.DataFrame(rows())))
     assert section is not None
-    assert "−0.300 to −0.300" in section.html
+    assert "−0.300 to −0.300" in section.render()
     assert list(section.figures["forgetting"].panels) == ["sequence"]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from harness.analysis.data.json_files import metrics_rows
 from harness.analysis.report.curve_series import log_axis
-from harness.analysis.report.training_section import ledger_rows, mean_line, samples_section, training_section
+from harness.analysis.report.training_section import ledger_rows, metric_lines, samples_section, training_section
 from tests.analysis.study_tables import QUICKSTART, study_table
 
 AXES = [log_axis("step", [np.array([1.0, 64.0])]), log_axis("flops", [np.array([1e3, 64e3])])]
@@ -36,15 +36,16 @@ def folders(tmp_path):
 
 
 def test_metrics_are_averaged_over_runs_and_windows_on_every_axis():
-    runs = [
-        [{"compute/step": step, "compute/flops": 10.0 * step, "train/entropy": step * factor} for step in (1, 63, 64)]
+    rows = [
+        {"label": "a", "compute/step": step, "compute/flops": 10.0 * step, "train/entropy": step * factor}
         for factor in (1.0, 3.0)
+        for step in (1, 63, 64)
     ]
-    line = mean_line(runs, "train/entropy", AXES).to_dict(as_series=False)
+    line = metric_lines(rows, "train/entropy", AXES).to_dict(as_series=False)
     assert line["step"] == pytest.approx([1, 63, 64])
     assert line["flops"] == pytest.approx([10, 630, 640])
     assert line["value"] == pytest.approx([2, 126, 128])
-    assert mean_line(runs, "train/ref_kl", AXES).is_empty()
+    assert metric_lines(rows, "train/ref_kl", AXES).is_empty()
 
 
 def test_the_ledger_adds_the_base_and_splits_seconds_as_the_phases_took(folders):
@@ -78,7 +79,7 @@ def test_the_same_problem_stands_before_and_after_with_what_was_written_escaped(
         path.write_text(json.dumps(row | {"completions": [text, text, "x"]}) + "\n")
     section = samples_section(study_table(), folders, "true_reward")
     assert section is not None
-    assert "<code>a &lt;b&gt;</code> 2/3" in section.html
-    assert "<code>ba</code> 2/3" in section.html
-    assert "early" not in section.html
+    assert "<code>a &lt;b&gt;</code> 2/3" in section.render()
+    assert "<code>ba</code> 2/3" in section.render()
+    assert "early" not in section.render()
     assert samples_section(study_table(), folders, "frozen") is None

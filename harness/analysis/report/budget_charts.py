@@ -1,6 +1,6 @@
 """Charts over budgets, each a small function from series to an Altair chart; every row carries its x on every axis."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -21,53 +21,33 @@ from harness.analysis.report.chart_style import (
     readable,
     tooltip,
 )
-from harness.analysis.report.curve_series import Array, Axis, Series
+from harness.analysis.report.curve_series import AXES, Axis, Series
 from harness.analysis.stats.laws import evaluate
 
 Fits = Mapping[str, Mapping]
-Rows = Callable[[Series, Sequence[Axis]], pl.DataFrame]
 
 LAW_POINTS = 60  # at which a law is drawn
 MANY = 4  # arms: of more only the first two show band and seeds, which else cover each other
-FEWEST_IN_BAND = 3  # replicates
+ABOVE = pl.col("x") > 0  # rows of budgets, not of the policy before RL
 HIDDEN_FACTOR = 4.0  # the last factor of budgets hidden by the gating extrapolation
 HEIGHT = 300
 PANEL_HEIGHT = 170
 
 
-def on_axes(one: Series, axes: Sequence[Axis], **columns: Array | Sequence) -> pl.DataFrame:
-    """A row for each budget of the series: its x on each axis that the series has, and these columns."""
-    return pl.DataFrame({axis.name: one.axes[axis.name] for axis in axes if axis.name in one.axes} | columns)
+def drawn(rows: pl.DataFrame, axes: Sequence[Axis]) -> alt.Chart:
+    """A chart of rows with x on these axes alone, budget 0 in its own place."""
+    known = [axis for axis in axes if axis.name in rows.columns]
+    x = [pl.when(pl.col(one.name) == 0).then(one.zero).otherwise(one.name).alias(one.name) for one in known]
+    return alt.Chart(inline(rows.select(*x, ~pl.selectors.by_name(*AXES, "x", require_all=False))))
 
 
-def mean_rows(one: Series, axes: Sequence[Axis]) -> pl.DataFrame:
-    return on_axes(one, axes, accuracy=one.mean).with_columns(label=pl.lit(one.label))
+def mean_rows(series: Sequence[Series]) -> pl.DataFrame:
+    return pl.concat([one.rows for one in series], how="diagonal")
 
 
-def band_rows(one: Series, axes: Sequence[Axis]) -> pl.DataFrame:
-    """The mean and its 95% interval, as far as accuracies go. No row of fewer than three replicates: the t-interval of
-    two is 13 standard errors to a side, and hides the curves."""
-    bounds = {name: pl.Series(side).clip(0, 1) for name, side in (("low", one.low), ("high", one.high))}
-    rows = mean_rows(one, axes).with_columns(**bounds).drop_nans(["low", "high"])
-    return rows if len(one.accuracy) >= FEWEST_IN_BAND else rows.clear()
-
-
-def seed_rows(one: Series, axes: Sequence[Axis]) -> pl.DataFrame:
-    each = [
-        on_axes(one, axes, accuracy=values).with_columns(label=pl.lit(one.label), seed=pl.lit(name))
-        for name, values in zip(one.seeds, one.accuracy)
-    ]
-    return pl.concat(each)
-
-
-def before_rows(one: Series, axes: Sequence[Axis]) -> pl.DataFrame:
-    """The mean of the policy before RL, in its place on each axis; no row where it is unknown."""
-    row = {axis.name: axis.zero for axis in axes} | {"accuracy": one.start, "label": one.label}
-    return pl.DataFrame([row]).drop_nulls("accuracy")
-
-
-def chart_of(rows: Rows, series: Sequence[Series], axes: Sequence[Axis]) -> alt.Chart:
-    return alt.Chart(inline(pl.concat([rows(one, axes) for one in series], how="diagonal")))
+def seed_rows(series: Sequence[Series]) -> pl.DataFrame:
+    each = [one.runs.join(one.points.select(one.axes), on="x").with_columns(label=pl.lit(one.label)) for one in series]
+    return pl.concat(each, how="diagonal")
 
 
 def learning_curves(
@@ -83,13 +63,13 @@ def learning_curves(
     spread = series if len(series) <= MANY else series[:2]
     x, y = budget_x(axes[0]), alt.Y("accuracy:Q", title=f"accuracy on {tasks} tasks", scale=alt.Scale(zero=False))
     channels, told = arm_channels(labels), accuracy_tooltip(axes, "label")
-
-    def drawn(rows: Rows, of: Sequence[Series], vertical: alt.Y = y) -> alt.Chart:
-        return chart_of(rows, of, axes).encode(x, vertical, channels["color"])
-
-    means, before = drawn(mean_rows, series), drawn(before_rows, series)
-    bands = drawn(band_rows, spread, alt.Y("low:Q")).mark_area().encode(alt.Y2("high:Q"), faint(chosen, 0.18))
-    seeds = drawn(seed_rows, spread).mark_line(strokeWidth=0.8).encode(faint(chosen, 0.35), detail="seed:N")
+    rows, banded = mean_rows(series).drop("low", "high"), mean_rows(spread).drop_nulls("low")
+    means, before, bands, seeds = (
+        drawn(part, axes).encode(x, y, channels["color"])
+        for part in (rows.filter(ABOVE), rows.filter(~ABOVE), banded, seed_rows(spread))
+    )
+    bands = bands.mark_area().encode(alt.Y("low:Q"), alt.Y2("high:Q"), faint(chosen, 0.18))
+    seeds = seeds.mark_line(strokeWidth=0.8).encode(faint(chosen, 0.35), detail="seed:N")
     faded = faint(chosen, 1)
     return alt.layer(
         before_rule(axes),
@@ -106,23 +86,18 @@ def faint(chosen: alt.Parameter, shown: float) -> alt.Opacity:
     return alt.Opacity(condition={"param": chosen.name, "value": shown}, value=shown / 10)
 
 
-def is_hidden(x: Array) -> np.ndarray:
-    """Which budgets [K] the gating extrapolation hides: those of the last factor of four."""
-    return x > x[-1] / HIDDEN_FACTOR * (1 + 1e-9)
-
-
 def law_fits(one: Series, axes: Sequence[Axis], fits: Fits) -> Chart:
     """The mean curve with every fitted law; the points that extrapolation hides are open."""
-    grid = np.geomspace(one.x[0], one.x[-1], LAW_POINTS)
+    budgets = one.points["x"].to_numpy()
+    grid = np.geomspace(budgets[0], budgets[-1], LAW_POINTS)
     at = {axis.name: one.on(axis.name, grid) for axis in axes if axis.name in one.axes}
     values = {readable(name): evaluate(name, fit["parameters"], grid) for name, fit in fits.items()}
     laws = alt.Chart(inline(pl.DataFrame(at | values))).transform_fold(list(values), as_=["label", "accuracy"])
-    kinds = np.where(is_hidden(one.x), "hidden", "measured")
-    measured = mean_rows(one, axes).with_columns(kind=pl.Series(kinds))
-    before = before_rows(one, axes).with_columns(kind=pl.lit("before RL"))
-    points = alt.Chart(inline(pl.concat([measured, before], how="diagonal"))).mark_point(size=60, color=colour_of(0))
+    hidden = pl.col("x") > budgets[-1] / HIDDEN_FACTOR * (1 + 1e-9)
+    kind = pl.when(~ABOVE).then(pl.lit("before RL")).when(hidden).then(pl.lit("hidden")).otherwise(pl.lit("measured"))
+    points = drawn(one.rows.with_columns(kind=kind), axes).mark_point(size=60, color=colour_of(0))
     fill = alt.condition("datum.kind == 'measured'", alt.value(colour_of(0)), alt.value("transparent"))
-    bars = alt.Chart(inline(band_rows(one, axes))).mark_rule(color=colour_of(0), strokeWidth=1.2)
+    bars = drawn(one.points.drop_nulls("low"), axes).mark_rule(color=colour_of(0), strokeWidth=1.2)
     x, y = budget_x(axes[0]), alt.Y("accuracy:Q", title="accuracy", scale=alt.Scale(zero=False))
     channels = line_channels(list(values), first=1)
     return alt.layer(
@@ -135,14 +110,17 @@ def law_fits(one: Series, axes: Sequence[Axis], fits: Fits) -> Chart:
 
 def residuals(one: Series, axes: Sequence[Axis], fits: Fits) -> Chart:
     """Measured mean minus each law at each budget; the constant's residuals are the curve itself, and left out."""
+    x, measured = one.points["x"].to_numpy(), one.points["accuracy"].to_numpy()
     rows = [
-        on_axes(one, axes, residual=one.mean - evaluate(name, fit["parameters"], one.x)).with_columns(
-            label=pl.lit(readable(name))
+        one.points.select(
+            *one.axes,
+            residual=pl.Series(measured - evaluate(name, fit["parameters"], x)),
+            label=pl.lit(readable(name)),
         )
         for name, fit in fits.items()
         if name != "constant"
     ]
-    base = alt.Chart(inline(pl.concat(rows))).encode(
+    base = drawn(pl.concat(rows), axes).encode(
         budget_x(axes[0]),
         alt.Y("residual:Q", title="measured − law"),
         tooltip=tooltip("label", residual="+.3f"),
@@ -157,32 +135,24 @@ def residuals(one: Series, axes: Sequence[Axis], fits: Fits) -> Chart:
 
 def cell_panel(series: Sequence[Series], axes: Sequence[Axis]) -> Chart:
     """A small multiple: the mean of each cell of one task, without seeds."""
-    labels = [one.label for one in series]
-    channels = only(arm_channels(labels), "color", "shape")
-    x = budget_x(axes[0], titled=False)
-    y = alt.Y("accuracy:Q", title=None, scale=alt.Scale(domain=[0, 1]))
-    told = accuracy_tooltip(axes, "label")
-    means, before = (chart_of(rows, series, axes).encode(x, y) for rows in (mean_rows, before_rows))
-    return alt.layer(
-        means.mark_line(strokeWidth=1.5).encode(channels["color"]),
-        means.mark_point(filled=True, size=18).encode(tooltip=told, **channels),
-        before.mark_point(size=28, filled=False, strokeWidth=1.5).encode(tooltip=told, **channels),
-    ).properties(height=PANEL_HEIGHT)
+    rows = mean_rows(series).drop("low", "high").rename({"accuracy": "value"})
+    return value_curves(rows, axes, arm_channels([one.label for one in series]), alt.Scale(domain=[0, 1]))
 
 
 def value_curves(
-    rows: pl.DataFrame, axes: Sequence[Axis], channels: Mapping[str, Any], limits: tuple[float, float] | None = None
+    rows: pl.DataFrame, axes: Sequence[Axis], channels: Mapping[str, Any], scale: alt.Scale | None = None
 ) -> Chart:
-    """A line of `value` for each label; with limits of the vertical axis also a band from `low` to `high`, and the
-    place of budget 0 set apart; without, a small multiple."""
-    scale = alt.Scale(domain=limits, nice=False) if limits else alt.Scale(zero=False)
+    """A line of `value` for each label, budget 0 apart from it: a small multiple, or, of rows with `low` and `high`,
+    titled, with a band between them. scale: of the vertical axis."""
+    banded, scale = "low" in rows.columns, scale or alt.Scale(zero=False)
     y = alt.Y("value:Q", title=None, scale=scale, axis=alt.Axis(format="~g", tickCount=5))
-    x, told = budget_x(axes[0], titled=bool(limits)), tooltip("label", value=".4~g")
-    base = alt.Chart(inline(rows)).encode(x, channels["color"], tooltip=told)
+    x, told = budget_x(axes[0], titled=banded), tooltip("label", value=".4~g")
+    base = drawn(rows, axes).encode(x, channels["color"], tooltip=told)
+    later = base.transform_filter(alt.datum[axes[0].name] > axes[0].gap)
     # Clipped: steps before the first budget lie left of where the policy before RL is drawn.
-    lines = base.mark_line(strokeWidth=1.8, clip=True).encode(y, channels["strokeDash"])
+    lines = later.mark_line(strokeWidth=1.8, clip=True).encode(y, channels["strokeDash"])
     points = base.mark_point(filled=True, size=14, clip=True).encode(y)
-    if limits is None:
+    if not banded:
         return alt.layer(lines, points).properties(height=PANEL_HEIGHT)
-    band = base.mark_area(opacity=0.16).encode(alt.Y("low:Q", scale=scale, title=None), alt.Y2("high:Q"))
+    band = later.mark_area(opacity=0.16).encode(alt.Y("low:Q", scale=scale, title=None), alt.Y2("high:Q"))
     return alt.layer(before_rule(axes), band, lines, points).properties(height=PANEL_HEIGHT + 20)

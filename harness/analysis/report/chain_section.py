@@ -8,7 +8,7 @@ import altair as alt
 from harness.analysis.report.chart_style import Chart, arm_channels, log_ticks, readable, tooltip
 from harness.analysis.report.figures import Figure
 from harness.analysis.report.gain_charts import interval_lines, interval_rows, lines_chart
-from harness.analysis.report.html import Section, bullet_list, record_table, section
+from harness.analysis.report.html import Section, bullet_list, record_table
 from harness.analysis.report.verdict_cards import record_interval
 from harness.analysis.stats.formatting import Record, format_interval, format_number
 from harness.analysis.verdict.chain_length import sentence
@@ -27,7 +27,7 @@ def chain_section(records: Sequence[Record], real: str) -> Section | None:
     }
     words = bullet_list([sentence(one) for one in records if one["arm"] == real])
     table = record_table("Horizons over the budgets, in difficulties.", records, COLUMNS, 2)
-    return section("chains", "The longest chain done", words, figures, table)
+    return Section("chains", "The longest chain done", words, figures, table)
 
 
 def horizon_figure(records: Sequence[Record]) -> Figure:

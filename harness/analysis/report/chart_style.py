@@ -18,6 +18,7 @@ SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down
 DASHES = ((1, 0), (6, 4), (2, 3), (6, 3, 2, 3), (10, 4), (10, 3, 2, 3))
 GREY = "#888888"
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+LEGEND_WIDTH = 480  # points
 GOLDEN = 0.618  # of the circle of hues: successive turns by it never come near a hue already taken
 
 # Sizes and strokes of every chart; the page adds the colours of its light or dark side.
@@ -74,16 +75,13 @@ def inline(frame: pl.DataFrame | Sequence[Mapping[str, Any]]) -> alt.InlineData:
     return alt.InlineData(values=tuple(finite.to_dicts()))
 
 
-def legend_columns(labels: Sequence[str], width: float) -> int:
-    """How many of these labels fit beside one another; page.js does the same for the reader's width."""
-    return max(1, min(len(labels), int(width // (6.2 * max(map(len, labels)) + 34))))
-
-
-def legend_of(labels: Sequence[str], width: float = 480, **style: Any) -> alt.Legend | None:
-    """A legend above the plot, where it covers nothing; none for a single label."""
+def legend_of(labels: Sequence[str], **style: Any) -> alt.Legend | None:
+    """A legend above the plot, where it covers nothing, as many labels beside one another as fit (page.js does the same
+    for the reader's width); none for a single label."""
     if len(labels) < 2:
         return None
-    return alt.Legend(title=None, orient="top", columns=legend_columns(labels, width), symbolOpacity=1, **style)
+    columns = max(1, min(len(labels), int(LEGEND_WIDTH // (6.2 * max(map(len, labels)) + 34))))
+    return alt.Legend(title=None, orient="top", columns=columns, symbolOpacity=1, **style)
 
 
 def arm_channels(

@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.report.chart_style import sentence_case
 from harness.analysis.report.compare_charts import (
+    Curves,
     Places,
     accuracy_range,
     end_line,
@@ -22,7 +23,6 @@ from harness.analysis.report.compare_charts import (
 )
 from harness.analysis.report.compare_runs import (
     POOLED,
-    Curve,
     Group,
     common_axes,
     group_curve,
@@ -33,7 +33,7 @@ from harness.analysis.report.compare_runs import (
 )
 from harness.analysis.report.curve_series import Axis
 from harness.analysis.report.figures import Figure, single
-from harness.analysis.report.html import Section, figure_slot, folded, html_table, line_swatch, paragraphs, section
+from harness.analysis.report.html import Section, folded, html_table, line_swatch, paragraphs
 from harness.analysis.report.report_page import render_page
 from harness.analysis.stats.formatting import counted, format_number
 
@@ -41,7 +41,6 @@ from harness.analysis.stats.formatting import counted, format_number
 KINDS = ("eval", "train", "optim", "perf", "time")
 MOST_LINES = 8  # in a panel, the best; the others are in the table
 MOST_PANELS = 4  # beside one another
-Curves = Mapping[str, Curve]
 
 
 def compare(runs: Sequence[str | Path], out: str | Path) -> Path:
@@ -66,7 +65,8 @@ def compare(runs: Sequence[str | Path], out: str | Path) -> Path:
     title = f"{counted(len(loaded), 'run')} compared"
     path = Path(out) / "compare.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render_page(title, paragraphs([_summary(groups, pooled)]), [one for one in sections if one], axes))
+    lead, shown = paragraphs([_summary(groups, pooled)]), [one for one in sections if one]
+    path.write_text(render_page(title, lead, shown, axes, files=False))
     return path
 
 
@@ -76,7 +76,7 @@ def pooled_curves(groups: Sequence[Group]) -> dict[str, Curves]:
     return {role: curves for role, curves in found.items() if curves}
 
 
-def _curves(groups: Sequence[Group], metric: str) -> dict[str, Curve]:
+def _curves(groups: Sequence[Group], metric: str) -> Curves:
     curves = {group.label: group_curve(group, metric) for group in groups}
     return {label: curve for label, curve in curves.items() if curve is not None}
 
@@ -84,7 +84,7 @@ def _curves(groups: Sequence[Group], metric: str) -> dict[str, Curve]:
 def _best_first(groups: Sequence[Group], pooled: Mapping[str, Curves]) -> list[Group]:
     """By their last accuracy on the first role that was evaluated."""
     curves = next(iter(pooled.values()), {})
-    return sorted(groups, key=lambda g: -curves[g.label].mean[-1] if g.label in curves else 1.0)
+    return sorted(groups, key=lambda g: -curves[g.label]["value"][-1] if g.label in curves else 1.0)
 
 
 def _summary(groups: Sequence[Group], pooled: Mapping[str, Curves]) -> str:
@@ -95,7 +95,9 @@ def _summary(groups: Sequence[Group], pooled: Mapping[str, Curves]) -> str:
     if len(groups) < 2 or not pooled:
         return lead
     best = _best_first(groups, pooled)[0]
-    ends = [f"{format_number(c[best.label].mean[-1], 2)} on {role}" for role, c in pooled.items() if best.label in c]
+    ends = [
+        f"{format_number(c[best.label]['value'][-1], 2)} on {role}" for role, c in pooled.items() if best.label in c
+    ]
     if also := repeated_settings(groups):
         lead += f" {', '.join(also)} changed with them."
     chosen = f"Chosen among {len(groups)} on these problems, so new seeds will on average do a little worse."
@@ -131,7 +133,7 @@ def _accuracy_section(
     caption = f"Mean over all tasks of a role and over runs; the band reaches from the lowest run to the highest.{most}"
     columns = len(parts) if len(parts) > 1 else 2
     figure = Figure("Held-out accuracy", caption, panels, columns)
-    return section("accuracy", "Accuracy", legend, {"curves": figure}, files=False)
+    return Section("accuracy", "Accuracy", legend, {"curves": figure})
 
 
 def _legend(places: Places) -> str:
@@ -154,7 +156,7 @@ def _ends_section(groups: Sequence[Group], pooled: Mapping[str, Curves]) -> Sect
         figure = Figure(title, "Mean over runs at their last budget; darker is higher.", panels, 2)
     else:
         return None
-    return section("ends", "Over the settings", {"last": figure}, files=False)
+    return Section("ends", "Over the settings", {"last": figure})
 
 
 def _groups_section(groups: Sequence[Group], pooled: Mapping[str, Curves], places: Places) -> Section:
@@ -163,7 +165,7 @@ def _groups_section(groups: Sequence[Group], pooled: Mapping[str, Curves], place
     for group in _best_first(groups, pooled):
         ends = []
         for curves in pooled.values():
-            mean = curves[group.label].mean if group.label in curves else [None]
+            mean = curves[group.label]["value"] if group.label in curves else [None]
             ends += [format_number(mean[0]), format_number(mean[-1])]
         rows.append([line_swatch(places[group.label]), group.label, str(len(group.runs)), *ends])
     header = ["line", "setting", "runs", *(f"{role}, {end}" for role in pooled for end in ("first", "last"))]
@@ -173,7 +175,9 @@ def _groups_section(groups: Sequence[Group], pooled: Mapping[str, Curves], place
 
 def _runs_table(groups: Sequence[Group]) -> str:
     runs = [run for group in groups for run in group.runs]
-    last = [[run.metrics[name][1][-1] if name in run.metrics else None for name in POOLED.values()] for run in runs]
+    last = [
+        [run.metrics[name]["value"][-1] if name in run.metrics else None for name in POOLED.values()] for run in runs
+    ]
     rows = [[run.label, *map(format_number, ends)] for run, ends in zip(runs, last)]
     table = html_table("The last accuracy of each run.", ["run", *POOLED], rows, 1)
     return folded(counted(len(runs), "run"), table)
@@ -187,5 +191,5 @@ def _metrics_section(
     panels = {name: group_curves(curves, axes, places) for name in own if (curves := _curves(groups, name))}
     caption = "Means over runs, in the colour and dashes of the table above."
     figure = Figure("", caption, panels, MOST_PANELS)
-    slot = folded(f"{counted(len(panels), 'metric')} of {kind}", figure_slot(kind, figure, files=False))
-    return Section(f"{kind}-metrics", kind, slot, {kind: figure})
+    summary = f"<summary>{counted(len(panels), 'metric')} of {escape(kind)}</summary>"
+    return Section(f"{kind}-metrics", kind, f"<details>{summary}", {kind: figure}, "</details>")

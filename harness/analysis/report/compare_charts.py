@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
-import numpy as np
 import polars as pl
 
 from harness.analysis.report.budget_charts import value_curves
 from harness.analysis.report.chart_style import Chart, arm_channels, log_ticks, sentence_case, tooltip
-from harness.analysis.report.compare_runs import Curve, Group, setting_words, sort_key
+from harness.analysis.report.compare_runs import Group, setting_words, sort_key
 from harness.analysis.report.curve_series import Axis
-from harness.analysis.report.gain_charts import heat_map, lines_chart
+from harness.analysis.report.gain_charts import heat_maps, lines_chart
 
+Curves = Mapping[str, pl.DataFrame]  # label → as of group_curve
 Places = Mapping[str, tuple[int, int]]  # label → the numbers of its colour and of its dash
 
 
@@ -40,62 +40,53 @@ def grid_factors(groups: Sequence[Group]) -> tuple[str, str] | None:
     return (names[0], names[1]) if counts[0] >= counts[1] else (names[1], names[0])
 
 
-def accuracy_range(curves: Sequence[Curve]) -> tuple[float, float]:
+def accuracy_range(curves: Sequence[pl.DataFrame]) -> tuple[float, float]:
     """From the lowest to the highest run of all, to full tenths."""
-    low, high = min(c.low.min() for c in curves), max(c.high.max() for c in curves)
+    low = min(curve["low"].to_numpy().min() for curve in curves)
+    high = max(curve["high"].to_numpy().max() for curve in curves)
     return math.floor(low * 10 - 1e-9) / 10 if low > 0.02 else 0.0, min(1.0, math.ceil(high * 10 + 1e-9) / 10)
 
 
 def group_curves(
-    curves: Mapping[str, Curve], axes: Sequence[Axis], places: Places, limits: tuple[float, float] | None = None
+    curves: Curves, axes: Sequence[Axis], places: Places, limits: tuple[float, float] | None = None
 ) -> Chart:
     """Mean of each group, with limits also a band from its lowest to its highest run; budget 0 has its place at the
     left."""
-    rows = [_rows(label, curve, axes) for label, curve in curves.items()]
+    rows = pl.concat([curve.with_columns(label=pl.lit(label)) for label, curve in curves.items()], how="diagonal")
     channels = arm_channels(list(curves), legend=False, places=[places[label] for label in curves])
-    return value_curves(pl.concat(rows, how="diagonal"), axes, channels, limits)
+    if limits is None:
+        return value_curves(rows.drop("low", "high"), axes, channels)
+    return value_curves(rows, axes, channels, alt.Scale(domain=limits, nice=False))
 
 
-def _rows(label: str, curve: Curve, axes: Sequence[Axis]) -> pl.DataFrame:
-    x = {a.name: np.where(curve.axes[a.name] > 0, curve.axes[a.name], a.zero) for a in axes if a.name in curve.axes}
-    values = pl.DataFrame(x | {"value": curve.mean, "low": curve.low, "high": curve.high})
-    return values.with_columns(label=pl.lit(label))
-
-
-def end_maps(groups: Sequence[Group], ends: Mapping[str, Mapping[str, Curve]]) -> dict[str, Chart]:
+def end_maps(groups: Sequence[Group], ends: Mapping[str, Curves]) -> dict[str, Chart]:
     """For each role the last accuracy over the two swept settings as a heat map; all on one scale of colours."""
     factors = grid_factors(groups)
     if factors is None:
         return {}
-    values = [curve.mean[-1] for curves in ends.values() for curve in curves.values()]
-    low, high = min(values), max(values)
-    scale = alt.Scale(domain=[low, high if high > low else low + 1e-6], scheme="blues")
     tall, wide = factors
     shown = sorted(groups, key=lambda group: [sort_key(group.settings[name]) for name in factors])
-    return {
-        f"{sentence_case(role)} tasks": heat_map(
-            [
-                {"x": setting_words(wide, group.settings[wide]), "y": setting_words(tall, group.settings[tall]),
-                 "accuracy": end, "shown": f"{end:.2f}", "strong": end > (low + high) / 2}
-                for group in shown
-                if group.label in curves and (end := float(curves[group.label].mean[-1])) is not None
-            ],
-            "accuracy",
-            scale,
-        )
+    panels = {
+        f"{sentence_case(role)} tasks": [
+            {"x": setting_words(wide, group.settings[wide]), "y": setting_words(tall, group.settings[tall]),
+             "accuracy": curve["value"][-1], "shown": f"{curve['value'][-1]:.2f}"}
+            for group in shown
+            if (curve := curves.get(group.label)) is not None
+        ]
         for role, curves in ends.items()
     }  # fmt: skip
+    return heat_maps(panels, "accuracy")
 
 
-def end_line(groups: Sequence[Group], ends: Mapping[str, Mapping[str, Curve]]) -> Chart | None:
+def end_line(groups: Sequence[Group], ends: Mapping[str, Curves]) -> Chart | None:
     """Last accuracy of each role over the one swept setting, from the lowest to the highest run; None where it is not a
     number, or has two values."""
     names = list(groups[0].settings)
     if len(names) != 1 or len(groups) < 3 or any(sort_key(g.settings[names[0]])[0] for g in groups):
         return None
     rows = [
-        {"setting": float(group.settings[names[0]]), "label": role, "accuracy": float(curve.mean[-1]),
-         "low": float(curve.low[-1]), "high": float(curve.high[-1])}
+        {"setting": float(group.settings[names[0]]), "label": role, "accuracy": curve["value"][-1],
+         "low": curve["low"][-1], "high": curve["high"][-1]}
         for role, curves in ends.items()
         for group in groups
         if (curve := curves.get(group.label)) is not None

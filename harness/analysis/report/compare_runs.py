@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import polars as pl
 
 from harness.analysis.data.json_files import metrics_rows
 from harness.analysis.data.table import Table, load_table
 from harness.analysis.data.table_checks import TableError
-from harness.analysis.report.curve_series import AXES, Array, Axis, Series, arm_series, log_axis
+from harness.analysis.report.curve_series import AXES, Axis, Series, arm_series, log_axis
 from harness.config.run_names import name_of, short_setting
 from harness.core.dotted import changed_names, flatten
 from harness.core.files import read_json
 
-Line = tuple[dict[str, Array], Array]  # x on each axis, y
 POOLED = {"verified": "eval/verified/mean@1", "unverified": "eval/unverified/mean@1"}
 # Parts of a configuration in which replicates may differ, and runs without being other runs.
 NO_SETTINGS = ("seed", "base.seed", "name", "out", "plan", "tracker.", "launcher.", "save.", "objective_metric")
@@ -26,10 +25,11 @@ SEEDS = re.compile(r"-s\d+(-b\d+)?$")
 
 @dataclass(frozen=True)
 class Run:
-    """A run, or a replicate of a table's arm. config: flat, for what differs; of an arm its name alone."""
+    """A run, or a replicate of a table's arm. metrics: of each its value and x on each axis where it was logged.
+    config: flat, for what differs; of an arm its name alone."""
 
     label: str
-    metrics: Mapping[str, Line]
+    metrics: Mapping[str, pl.DataFrame]
     config: Mapping[str, Any]
 
 
@@ -40,16 +40,6 @@ class Group:
     label: str
     settings: Mapping[str, Any]
     runs: tuple[Run, ...]
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A metric of a group at the budgets that all its runs have: mean, lowest and highest run [K]; x on each axis."""
-
-    axes: dict[str, Array]
-    mean: Array
-    low: Array
-    high: Array
 
 
 def load_runs(path: Path) -> list[Run]:
@@ -69,14 +59,10 @@ def run_folder(path: Path) -> Run:
     rows = metrics_rows(path)
     if not rows:
         raise TableError(f"{path / 'metrics.jsonl'} has no rows yet: let the run log at least once")
+    frame = pl.DataFrame(rows, infer_schema_length=None).cast({pl.selectors.numeric(): pl.Float64})
     axes = {name: f"compute/{name}" for name in AXES if f"compute/{name}" in rows[0]}
-    names = {name for row in rows for name in row if not name.startswith("compute/")}
-    metrics = {}
-    for name in names:
-        known = [row for row in rows if isinstance(row.get(name), int | float)]
-        if known:
-            x = {axis: np.array([row[key] for row in known], dtype=float) for axis, key in axes.items()}
-            metrics[name] = (x, np.array([row[name] for row in known], dtype=float))
+    names = frame.select(pl.selectors.float() - pl.selectors.starts_with("compute/")).columns
+    metrics = {name: frame.select(value=name, **axes).drop_nulls("value") for name in names}
     return Run(name_of(path), metrics, flatten(read_json(path / "config.json") or {}))
 
 
@@ -90,34 +76,28 @@ def arms_of(data: Table, name: str) -> list[Run]:
             drawn = {metric: arm_series(data, arm, names, size) for metric, names in tasks.items()}
             known = {metric: one for metric, one in drawn.items() if one is not None}
             label = f"{name}: {arm}" + (f", {size:,} parameters" if len(data.sizes(arm)) > 1 else "")
-            seeds = next(iter(known.values())).seeds if known else ()
-            for i, seed in enumerate(seeds):
-                metrics = {metric: _line(one, i) for metric, one in known.items() if i < len(one.accuracy)}
+            for seed in next(iter(known.values())).runs["seed"].unique(maintain_order=True) if known else ():
+                metrics = {metric: _line(one, seed) for metric, one in known.items()}
                 found.append(Run(f"{label}, {seed}", metrics, {"arm": label}))
     return found
 
 
-def _line(one: Series, replicate: int) -> Line:
+def _line(one: Series, seed: str) -> pl.DataFrame:
     """A replicate's curve, budget 0 first where it was evaluated."""
-    before = one.before[replicate]
-    start = [before] if np.isfinite(before) else []
-    axes = {
-        name: np.array([*([0.0] * len(start)), *values])
-        for name, values in one.axes.items()
-        if name != "x" or len(one.axes) == 1
-    }
-    return axes, np.array([*start, *one.accuracy[replicate]])
+    axes = [name for name in one.axes if name != "x"] or ["x"]
+    own = one.runs.filter(seed=seed).join(one.points, on="x", how="left")
+    return own.select(pl.col(axes).fill_null(0.0), value="accuracy")
 
 
 def common_axes(runs: Sequence[Run]) -> list[Axis]:
     """The axes that every line has, over all their budgets above 0. Raises TableError where there is none."""
     lines = [line for run in runs for line in run.metrics.values()]
-    names = [name for name in (*AXES, "x") if lines and all(name in x for x, _ in lines)]
-    above = {name: [x[name][x[name] > 0] for x, _ in lines if (x[name] > 0).any()] for name in names}
-    usable = [name for name in names if above[name]]
+    names = [name for name in (*AXES, "x") if lines and all(name in line.columns for line in lines)]
+    above = {name: pl.concat([line[name] for line in lines]).drop_nulls() for name in names}
+    usable = {name: x.filter(x > 0).to_numpy() for name, x in above.items() if (x > 0).any()}
     if not usable:
         raise TableError("these runs share no axis: compare run folders with run folders, or give the tables a step")
-    return [log_axis(name, above[name]) for name in usable]
+    return [log_axis(name, [x]) for name, x in usable.items()]
 
 
 def groups_of(runs: Sequence[Run]) -> list[Group]:
@@ -126,19 +106,18 @@ def groups_of(runs: Sequence[Run]) -> list[Group]:
         keys = [run.config.get("arm") or SEEDS.sub("", run.label) for run in runs]
         if len({key.partition(": ")[0] for key in keys}) == 1:  # of one table
             keys = [key.partition(": ")[2] or key for key in keys]
-        return [Group(key, {}, tuple(runs[i] for i in places)) for key, places in _places(keys).items()]
-    configs = [_settings(run) for run in runs]
-    names = changed_names(configs)
-    settings = [{name: config.get(name) for name in names} for config in configs]
+        return [Group(key, {}, own) for key, own in _alike(keys, runs).items()]
+    names = changed_names(list(map(_settings, runs)))
+    settings = [{name: run.config.get(name) for name in names} for run in runs]
     swept = _without_repeats(names, settings)
-    found = sorted(
-        _places(list(map(repr, settings))).values(), key=lambda own: [sort_key(settings[own[0]][n]) for n in swept]
-    )
-    values = [{name: settings[own[0]][name] for name in swept} for own in found]
-    members = [tuple(runs[i] for i in own) for own in found]
-    labels = list(map(_label, values, members))
+    together = [
+        ({name: own[0].config.get(name) for name in swept}, own)
+        for own in _alike(list(map(repr, settings)), runs).values()
+    ]
+    together.sort(key=lambda each: [sort_key(value) for value in each[0].values()])
+    labels = [_label(*each) for each in together]
     unlike = [label if labels.count(label) == 1 else f"{label} ({i})" for i, label in enumerate(labels, 1)]
-    return list(map(Group, unlike, values, members))
+    return [Group(label, *each) for label, each in zip(unlike, together)]
 
 
 def _settings(run: Run) -> dict[str, Any]:
@@ -153,12 +132,9 @@ def repeated_settings(groups: Sequence[Group]) -> list[str]:
     return [name for name in names if name not in groups[0].settings]
 
 
-def _places(keys: Sequence[str]) -> dict[str, list[int]]:
-    """Where each key stands."""
-    found: dict[str, list[int]] = {}
-    for i, key in enumerate(keys):
-        found.setdefault(key, []).append(i)
-    return found
+def _alike(keys: Sequence[str], runs: Sequence[Run]) -> dict[str, tuple[Run, ...]]:
+    """The runs of each key."""
+    return {key: tuple(run for other, run in zip(keys, runs) if other == key) for key in keys}
 
 
 def _without_repeats(names: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -190,16 +166,14 @@ def _label(settings: Mapping[str, Any], runs: Sequence[Run]) -> str:
     return ", ".join(setting_words(*each) for each in settings.items())
 
 
-def group_curve(group: Group, metric: str) -> Curve | None:
-    """None where no run of the group has the metric, or they share no budget."""
+def group_curve(group: Group, metric: str) -> pl.DataFrame | None:
+    """A metric of a group at the budgets that all its runs have: value (the mean), low and high (the lowest and the
+    highest run), and x on each axis. None where no run of the group has the metric, or they share no budget."""
     lines = [run.metrics[metric] for run in group.runs if metric in run.metrics]
     if not lines:
         return None
-    key = next(name for name in (*AXES, "x") if name in lines[0][0])
-    shared = sorted(set.intersection(*(set(x[key].tolist()) for x, _ in lines)))
-    if not shared:
-        return None
-    at = [[int(np.flatnonzero(x[key] == place)[-1]) for place in shared] for x, _ in lines]
-    values = np.array([y[places] for (_, y), places in zip(lines, at)])
-    axes = {name: np.mean([x[name][places] for (x, _), places in zip(lines, at)], axis=0) for name in lines[0][0]}
-    return Curve(axes, values.mean(0), values.min(0), values.max(0))
+    key = next(name for name in (*AXES, "x") if name in lines[0].columns)
+    each = pl.concat([line.unique(key, keep="last") for line in lines], how="diagonal")
+    found = each.group_by(key).agg(pl.all().mean(), low=pl.min("value"), high=pl.max("value"), runs=pl.len())
+    shared = found.filter(runs=len(lines)).drop("runs").sort(key)
+    return None if shared.is_empty() else shared

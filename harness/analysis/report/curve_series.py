@@ -22,39 +22,45 @@ AXES = {
     "seconds": "seconds of RL",
 }
 GAP = 0.12  # of the log range: how far left of the first budget the policy before RL is drawn
+FEWEST_IN_BAND = 3  # replicates: the t-interval of two is 13 standard errors to a side, and hides the curves
 
 
 @dataclass(frozen=True)
 class Series:
     """One arm pooled over some tasks.
 
-    x: [K] budgets > 0. accuracy: [n, K]. mean, low, high: [K], 95% t over replicates (NaN bounds for one). before: [n],
-    NaN where unknown. axes: name -> [K], each increasing, "x" among them. seeds: [n] labels.
+    points: a row for each budget above 0: x on each axis ("x" among them, each increasing), accuracy (the mean over
+    replicates), low and high (its 95% t-interval as far as accuracies go; null for fewer than three). runs: seed (a
+    label), x and accuracy of each replicate at each budget, 0 among them where it was evaluated.
     """
 
     label: str
     arm: str
-    x: Array
-    accuracy: Array
-    mean: Array
-    low: Array
-    high: Array
-    before: Array
-    axes: dict[str, Array]
-    seeds: tuple[str, ...]
+    points: pl.DataFrame
+    runs: pl.DataFrame
     size: int | None = None  # parameters, where the table has several
+
+    @property
+    def axes(self) -> list[str]:
+        return [name for name in ("x", *AXES) if name in self.points.columns]
 
     @property
     def start(self) -> float | None:
         """The mean accuracy before RL; None where it is unknown."""
-        known = self.before[np.isfinite(self.before)]
-        return float(known.mean()) if len(known) else None
+        before = self.runs.filter(x=0)["accuracy"].to_numpy()
+        return float(before.mean()) if len(before) else None
+
+    @property
+    def rows(self) -> pl.DataFrame:
+        """The points with their label, below the mean before RL where that is known, which is 0 on every axis."""
+        before = pl.DataFrame([dict.fromkeys(self.axes, 0.0) | {"accuracy": self.start}]).drop_nulls()
+        return pl.concat([before, self.points], how="diagonal_relaxed").with_columns(label=pl.lit(self.label))
 
     def on(self, axis: str, x: Array) -> Array:
         """Budgets x [M] on another axis: linear in logs between this arm's budgets, and beyond them."""
-        if axis == "x" or len(self.x) < 2:
-            return np.asarray(x) if axis == "x" else np.full(len(x), self.axes[axis][0])
-        z, w, at = np.log(self.x), np.log(self.axes[axis]), np.log(x)
+        if axis == "x" or len(self.points) < 2:
+            return np.asarray(x) if axis == "x" else np.full(len(x), self.points[axis][0])
+        z, w, at = np.log(self.points["x"].to_numpy()), np.log(self.points[axis].to_numpy()), np.log(x)
         k = np.clip(np.searchsorted(z, at) - 1, 0, len(z) - 2)
         return np.exp(w[k] + (at - z[k]) * (w[k + 1] - w[k]) / (z[k + 1] - z[k]))
 
@@ -87,11 +93,15 @@ def arm_series(
 
 def series_of(table: Table, c: Curves, size: int | None, label: str) -> Series:
     """A series of pooled curves, with the table's other axes at their budgets."""
-    bands = [(e.mean, *e.interval()) for e in (estimate(column) for column in c.accuracy.T)]
-    mean, low, high = (np.where(np.isfinite(side), side, np.nan) for side in np.array(bands).T)
+    low, high = np.array([estimate(column).interval() for column in c.accuracy.T]).T
+    known = pl.lit(len(c.accuracy) >= FEWEST_IN_BAND)
+    points = pl.DataFrame(_axes(table, c, size) | {"accuracy": c.accuracy.mean(0), "low": low, "high": high})
+    points = points.with_columns(pl.when(known).then(pl.col("low", "high").clip(0, 1)))
     bases = len(set(c.bases)) > 1
-    seeds = tuple(f"{base}, seed {seed}" if bases else f"seed {seed}" for base, seed in zip(c.bases, c.seeds))
-    return Series(label, c.arm, c.x, c.accuracy, mean, low, high, c.r0, _axes(table, c, size), seeds, size)
+    seeds = [f"{base}, seed {seed}" if bases else f"seed {seed}" for base, seed in zip(c.bases, c.seeds)]
+    x, values = [0.0, *c.x], np.column_stack([c.r0, c.accuracy])
+    runs = [pl.DataFrame({"x": x, "accuracy": own}).with_columns(seed=pl.lit(seed)) for seed, own in zip(seeds, values)]
+    return Series(label, c.arm, points, pl.concat(runs).drop_nans("accuracy"), size)
 
 
 def _axes(table: Table, c: Curves, size: int | None) -> dict[str, Array]:
@@ -117,7 +127,8 @@ def fill_missing_axes(series: Sequence[Series]) -> list[Series]:
     def whole(one: Series) -> Series:
         first = next(other for other in series if other.size == one.size)
         lender = first if first.arm == series[0].arm else series[0]
-        return replace(one, axes={**{name: lender.on(name, one.x) for name in lender.axes}, **one.axes})
+        lent = {name: lender.on(name, one.points["x"].to_numpy()) for name in lender.axes if name not in one.axes}
+        return replace(one, points=one.points.with_columns(**{name: pl.Series(x) for name, x in lent.items()}))
 
     return [whole(one) for one in series]
 
@@ -130,10 +141,10 @@ def shared_axes(series: Sequence[Series]) -> list[Axis]:
     if not series:
         return []
     first = series[0]
-    same = [name for name in AXES if name in first.axes and np.allclose(first.axes[name], first.x)]
+    same = [name for name in AXES if name in first.axes and np.allclose(first.points[name], first.points["x"])]
     names = [*same[:1], *(name for name in AXES if name in first.axes and name not in same)]
     names = names if same else ["x", *names]
-    return [log_axis(name, [one.axes[name] for one in series if name in one.axes]) for name in names]
+    return [log_axis(name, [one.points[name].to_numpy() for one in series if name in one.axes]) for name in names]
 
 
 def log_axis(name: str, values: Sequence[Array]) -> Axis:

@@ -75,7 +75,12 @@ def printed(figure: Figure) -> dict[str, Any]:
 def write_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
     """Writes each figure as PNG and PDF, named as in `figures`; returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    return [path for name, figure in figures.items() for path in write_figure(folder / name, figure)]
+    paths = [folder / f"{name}.{kind}" for name in figures for kind in ("png", "pdf")]
+    for figure, png, pdf in zip(figures.values(), paths[::2], paths[1::2]):
+        svg = svg_of(figure)
+        png.write_bytes(vl_convert.svg_to_png(svg, scale=PNG_SCALE))
+        pdf.write_bytes(vl_convert.svg_to_pdf(svg))
+    return paths
 
 
 def svg_of(figure: Figure) -> str:
@@ -84,14 +89,6 @@ def svg_of(figure: Figure) -> str:
     raised = '<tspan baseline-shift="super" font-size="70%">{}</tspan>'
     svg = vl_convert.vegalite_to_svg(printed(figure))
     return re.sub("[⁻⁰¹²³⁴-⁹]+", lambda found: raised.format(found[0].translate(plain)), svg)
-
-
-def write_figure(stem: Path, figure: Figure) -> list[Path]:
-    svg = svg_of(figure)
-    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "pdf")]
-    paths[0].write_bytes(vl_convert.svg_to_png(svg, scale=PNG_SCALE))
-    paths[1].write_bytes(vl_convert.svg_to_pdf(svg))
-    return paths
 
 
 def packed(content: Any) -> str:

@@ -48,44 +48,45 @@ def is_clear(gain: Record) -> bool:
 
 
 def heat_cell(y: str, x: str, gain: Record) -> dict[str, Any]:
-    """A row of `heat_map`."""
-    return {"y": y, "x": x, "gain": gain["mean"], "clear": is_clear(gain)}
+    """A row of `heat_maps`; * marks a clear gain."""
+    shown = format_number(gain["mean"], 2, sign=True).replace("0.", ".") + "*" * is_clear(gain)
+    return {"y": y, "x": x, "gain": gain["mean"], "shown": shown}
 
 
-def heat_maps(panels: Mapping[str, Sequence[Record]], x_title: str | None = None, y_title: str | None = None) -> dict:
-    """A heat map of heat cells for each heading, all on one scale of colours about 0."""
-    gains = [abs(one["gain"]) for rows in panels.values() for one in rows if one["gain"] is not None]
-    most = max(gains, default=0.0) or 1.0
-    scale = alt.Scale(scheme="blueorange", domain=[-most, most], reverse=True)
+def heat_maps(
+    panels: Mapping[str, Sequence[Record]], value: str = "gain", x_title: str | None = None, y_title: str | None = None
+) -> dict[str, Chart]:
+    """A heat map for each heading of rows {x, y, value's name, shown (the text of the cell)}, all on one scale of
+    colours: about 0 for gains, else from the lowest to the highest."""
+    values = [row[value] for rows in panels.values() for row in rows if row[value] is not None] or [0.0]
+    low, high = min(values), max(values)
+    if value == "gain":
+        high = max(-low, high) or 1.0
+        scale = alt.Scale(scheme="blueorange", domain=[-high, high], reverse=True)
+        strong = f"abs(datum.gain) > {0.7 * high}"
+    else:
+        scale = alt.Scale(scheme="blues", domain=[low, high if high > low else low + 1e-6])
+        strong = f"datum.{value} > {(low + high) / 2}"
+    text = alt.condition(strong, alt.ColorValue("white"), alt.ColorValue("black"))
+    colour = alt.Color(f"{value}:Q", scale=scale, legend=None)
+    return {heading: _heat_map(rows, value, colour, text, (x_title, y_title)) for heading, rows in panels.items()}
 
-    def cell(one: Record) -> dict[str, Any]:
-        shown = format_number(one["gain"], 2, sign=True).replace("0.", ".") + "*" * one["clear"]
-        return {**one, "shown": shown, "strong": abs(one["gain"] or 0) > 0.7 * most}
 
-    return {
-        heading: heat_map(list(map(cell, rows)), "gain", scale, x_title, y_title) for heading, rows in panels.items()
-    }
-
-
-def heat_map(
-    rows: Sequence[Record], value: str, scale: alt.Scale, x_title: str | None = None, y_title: str | None = None
+def _heat_map(
+    rows: Sequence[Record], value: str, colour: alt.Color, text: Any, titles: tuple[str | None, str | None]
 ) -> Chart:
-    """Rows {x, y, value's name, shown (the text of the cell), strong (its colour is)}, in their order. The longer side
-    stands upright, where a phone has room for it."""
-    order = {name: list(dict.fromkeys(one[name] for one in rows)) for name in ("x", "y")}
-    if len(order["x"]) > len(order["y"]):
-        order = {"x": order["y"], "y": order["x"]}
-        rows = [dict(one) | {"x": one["y"], "y": one["x"]} for one in rows]
-        x_title, y_title = y_title, x_title
-    angle = 0 if max(map(len, order["x"])) < 4 else -40
-    x = alt.X("x:N", sort=order["x"], axis=alt.Axis(title=x_title, labelAngle=angle, labelLimit=150, grid=False))
-    y = alt.Y("y:N", sort=order["y"], axis=alt.Axis(title=y_title, labelLimit=130, grid=False))
+    """Rows in their order. The longer side stands upright, where a phone has room for it."""
+    sides = [(name, list(dict.fromkeys(row[name] for row in rows)), title) for name, title in zip("xy", titles)]
+    (across, columns, x_title), (down, lines, y_title) = sorted(sides, key=lambda side: len(side[1]))
+    angle = 0 if max(map(len, columns)) < 4 else -40
+    x_axis = alt.Axis(title=x_title, labelAngle=angle, labelLimit=150, grid=False)
+    y_axis = alt.Axis(title=y_title, labelLimit=130, grid=False)
+    x, y = alt.X(f"{across}:N", sort=columns, axis=x_axis), alt.Y(f"{down}:N", sort=lines, axis=y_axis)
     base = alt.Chart(inline(rows)).encode(x, y, tooltip=tooltip("y", "x", **{value: ".3f"}))
-    text = alt.condition("datum.strong", alt.ColorValue("white"), alt.ColorValue("black"))
     return alt.layer(
-        base.mark_rect().encode(alt.Color(f"{value}:Q", scale=scale, legend=None)),
+        base.mark_rect().encode(colour),
         base.mark_text(fontSize=9).encode(alt.Text("shown:N"), text),
-    ).properties(height=ROW_HEIGHT * max(len(order["y"]), 2))
+    ).properties(height=ROW_HEIGHT * max(len(lines), 2))
 
 
 def interval_rows(label: str, x: Sequence[float], measure: Record) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from harness.analysis.data.table import Table
 from harness.analysis.report.chart_style import natural_order, readable
 from harness.analysis.report.figures import Figure
 from harness.analysis.report.gain_charts import heat_cell, heat_maps
-from harness.analysis.report.html import Section, html_table, section
+from harness.analysis.report.html import Section, html_table
 from harness.analysis.report.verdict_cards import record_interval
 from harness.analysis.stats.contrasts import mean_record
 from harness.analysis.stats.formatting import format_count, format_number
@@ -41,14 +41,14 @@ def factor_figures(table: Table, arm: str) -> dict[str, Figure]:
             found[f"gain_by_{first}_and_{second}"] = Figure(
                 f"Gain of {readable(arm)} by {TITLES[first]} and {TITLES[second]}",
                 "Change in accuracy from before RL, mean over replicates; * marks 95% t-intervals off 0.",
-                heat_maps(panels, TITLES[second], TITLES[first]),
+                heat_maps(panels, x_title=TITLES[second], y_title=TITLES[first]),
                 columns=2,
             )
     return found
 
 
 def gain_by_factors(table: Table, arm: str, role: str, first: str, second: str) -> list[dict[str, Any]]:
-    """Rows {y: level of the first factor, x: of the second, gain, clear}: change from before RL to the largest budget,
+    """Rows {y: level of the first factor, x: of the second, gain, shown}: change from before RL to the largest budget,
     or to each budget where a factor is the step. A run not evaluated before RL takes the mean of its base."""
     names = [name for name in (first, second) if name != "step"]
     own = table.frame.filter((pl.col("arm") == arm) & (pl.col("role") == role))
@@ -84,20 +84,18 @@ def _level_name(factor: str, level: Any) -> str:
 
 def phase_accuracies(table: Table, arm: str) -> pl.DataFrame:
     """run_id, phase, phases_ended, accuracy: of a run the mean over the tasks of a phase, at the end of every phase
-    and, where phases_ended is 0, before RL. Of the arm's largest policies; empty without a sequence."""
-    frame, names = table.frame, ("run_id", "phase", "phases_ended")
-    if not {"phase", "phases_ended", "step"} <= set(frame.columns):
-        return pl.DataFrame(schema={**dict.fromkeys(names, pl.Int64), "run_id": pl.String, "accuracy": pl.Float64})
+    and, where phases_ended is 0, before RL. Of the arm's largest policies; empty for an arm that is no sequence."""
+    names = ("run_id", "phase", "phases_ended")
     largest = pl.col("model_params").eq_missing(pl.lit(table.sizes(arm)[-1]))
-    own = frame.filter((pl.col("arm") == arm) & largest & pl.col("phase").is_not_null())
+    own = table.frame.filter((pl.col("arm") == arm) & largest & pl.col("phase").is_not_null())
     at_end = pl.col("step") == pl.col("step").min().over("run_id", "phases_ended")
     own = own.filter(at_end & ((pl.col("phases_ended") > 0) | (pl.col("step") == 0)))
     return own.group_by(names).agg(accuracy=ACCURACY.mean()).sort(names)
 
 
 def forgetting_matrix(table: Table, arm: str) -> list[dict[str, Any]]:
-    """Rows {y: end of a phase, x: phase whose tasks are scored, gain, clear}: change in accuracy from before RL, mean
-    over runs; clear where its 95% t-interval excludes 0."""
+    """Rows {y: end of a phase, x: phase whose tasks are scored, gain, shown}: change in accuracy from before RL, mean
+    over runs."""
     found, names = phase_accuracies(table, arm), _phase_names(table, arm)
     before = found.filter(pl.col("phases_ended") == 0).select("run_id", "phase", before="accuracy")
     change = found.filter(pl.col("phases_ended") > 0).join(before, on=["run_id", "phase"])
@@ -110,18 +108,20 @@ def forgetting_matrix(table: Table, arm: str) -> list[dict[str, Any]]:
 
 def sequence_section(table: Table) -> Section | None:
     """A heat map for each arm that is a sequence, and what the end left of each phase; None without such arms."""
+    if not {"phase", "phases_ended", "step"} <= set(table.frame.columns):
+        return None
     panels = {readable(arm): rows for arm in table.arms if (rows := forgetting_matrix(table, arm))}
     if not panels:
         return None
     figure = Figure(
         "Accuracy on the tasks of each phase, at the end of every phase",
         "Change in accuracy from before RL, mean over runs; * marks 95% t-intervals off 0.",
-        heat_maps(panels, "tasks of", "measured"),
+        heat_maps(panels, x_title="tasks of", y_title="measured"),
         columns=2,
     )
     rows = [row for arm in table.arms for row in _rows(table, arm)]
     caption = "Change since its phase: below 0 is forgetting (backward transfer, arXiv 1706.08840)."
-    return section("sequence", "What was forgotten", {"forgetting": figure}, html_table(caption, HEADER, rows, 2))
+    return Section("sequence", "What was forgotten", {"forgetting": figure}, html_table(caption, HEADER, rows, 2))
 
 
 def _rows(table: Table, arm: str) -> list[list[str]]:
@@ -141,8 +141,6 @@ def _rows(table: Table, arm: str) -> list[list[str]]:
 
 def _phase_names(table: Table, arm: str) -> Mapping[int, str]:
     """Its number with its task, or with how many it has, in order."""
-    if "phase" not in table.frame.columns:
-        return {}
     own = table.frame.filter((pl.col("arm") == arm) & pl.col("phase").is_not_null())
     tasks = own.group_by("phase").agg(pl.col("task").unique()).sort("phase")
     return {

@@ -1,7 +1,6 @@
 """Small pieces of HTML: escaped text, tables, figures, cards."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
@@ -15,29 +14,21 @@ class Html(str):
     __slots__ = ()
 
 
-@dataclass(frozen=True)
 class Section:
-    """One section of the page: its HTML, and its figures by the names of their files."""
+    """One section of the page: its parts in turn, HTML or figures by the names of their files, of which None is left
+    out."""
 
-    id: str
-    title: str
-    html: str
-    figures: Mapping[str, Figure] = field(default_factory=dict)
+    def __init__(self, id: str, title: str, *parts: str | Mapping[str, Figure | None]):
+        self.id, self.title = id, title
+        named = [{"": part} if isinstance(part, str) else part for part in parts]
+        self.parts = [(name, one) for part in named for name, one in part.items() if one]
+        self.figures = {name: one for name, one in self.parts if isinstance(one, Figure)}
 
-    def render(self) -> str:
+    def render(self, files: bool = True) -> str:
+        """files: whether PNG and PDF of its figures lie in the folder figures beside the page."""
         heading = f'<h2 id="{self.id}-title">{escape(self.title)}</h2>'
-        return f'<section id="{self.id}" aria-labelledby="{self.id}-title">{heading}\n{self.html}\n</section>'
-
-
-def section(id: str, title: str, *parts: str | Mapping[str, Figure | None], files: bool = True) -> Section:
-    """A section of parts in turn: HTML, or figures by the names of their files, of which None is left out.
-
-    files: as in `figure_slot`.
-    """
-    figures = {name: one for part in parts if not isinstance(part, str) for name, one in part.items() if one}
-    slots = {name: figure_slot(name, one, files) for name, one in figures.items()}
-    html = [part if isinstance(part, str) else "".join(slots.get(name, "") for name in part) for part in parts]
-    return Section(id, title, "".join(html), figures)
+        html = "".join(one if isinstance(one, str) else figure_slot(name, one, files) for name, one in self.parts)
+        return f'<section id="{self.id}" aria-labelledby="{self.id}-title">{heading}\n{html}\n</section>'
 
 
 def paragraphs(texts: Sequence[str]) -> str:
@@ -77,11 +68,8 @@ def folded(summary: str, body: str) -> str:
     return f"<details><summary>{escape(summary)}</summary>{body}</details>"
 
 
-def figure_slot(name: str, figure: Figure, files: bool = True) -> str:
-    """A place for each panel of a figure, its title above; the caption below.
-
-    files: whether PNG and PDF of this name lie in the folder figures beside the page.
-    """
+def figure_slot(name: str, figure: Figure, files: bool) -> str:
+    """A place for each panel of a figure, its title above; the caption below, with links to its files."""
     panels = ""
     for i, heading in enumerate(figure.panels):
         above = f'<p class="heading">{escape(heading)}</p>' if heading else ""

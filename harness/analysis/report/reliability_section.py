@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from harness.analysis.report.chart_style import readable
 from harness.analysis.report.figures import Figure, single
 from harness.analysis.report.gain_charts import interval_lines, interval_rows
-from harness.analysis.report.html import Section, html_table, paragraphs, section
+from harness.analysis.report.html import Section, html_table, paragraphs
 from harness.analysis.stats.formatting import Record, format_number
 
 MOST = 6  # tasks that get a line
@@ -24,7 +24,7 @@ def reliability_section(records: Sequence[Record], real: str) -> Section | None:
     caption = "First budget → last. Calibration error over few problems exceeds 0 for a calibrated policy too."
     table = html_table(caption, ["arm", "role", "task", *SHOWN.values()], rows, 3)
     words = paragraphs([_sentence(one) for one in own if one["task"] == "all"])
-    return section("reliability", "Reliability and confidence", words, reliability_figures(records, real), table)
+    return Section("reliability", "Reliability and confidence", words, reliability_figures(records, real), table)
 
 
 def reliability_figures(records: Sequence[Record], real: str) -> dict[str, Figure]:

@@ -94,8 +94,8 @@ def report_sections(
     return [one for one in sections if one is not None], axes
 
 
-def render_page(title: str, lead: str, sections: Sequence[Section], axes: Sequence[Axis]) -> str:
-    """The whole page as text: nothing in it is fetched from anywhere."""
+def render_page(title: str, lead: str, sections: Sequence[Section], axes: Sequence[Axis], files: bool = True) -> str:
+    """The whole page as text: nothing in it is fetched from anywhere. files: as of Section.render."""
     figures = {
         panel_id(name, i): spec
         for section in sections
@@ -105,7 +105,7 @@ def render_page(title: str, lead: str, sections: Sequence[Section], axes: Sequen
     axis_data = [{"name": axis.name, "title": axis.title, "x": budget_x(axis).to_dict()} for axis in axes]
     data = packed({"figures": figures, "axes": axis_data, "config": CONFIG})
     links = "".join(f'<li><a href="#{one.id}">{escape(one.title)}</a></li>' for one in sections)
-    answer, *rest = [section.render() for section in sections]
+    answer, *rest = [section.render(files) for section in sections]
     header = f"<h1>{escape(title)}</h1>{lead}<nav aria-label='Sections'><ul>{links}</ul></nav>"
     return Template(PAGE.joinpath("page.html").read_text()).substitute(
         title=escape(title),

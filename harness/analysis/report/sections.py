@@ -20,7 +20,6 @@ from harness.analysis.report.html import (
     hyperlink,
     paragraphs,
     record_table,
-    section,
 )
 from harness.analysis.report.verdict_cards import VERDICT_LABELS, record_interval
 from harness.analysis.stats.formatting import (
@@ -51,7 +50,7 @@ def curves_section(drawn: Mapping[str, Sequence[Series]], axes: Sequence[Axis]) 
         "0, left of the dotted line: before RL."
     )
     figure = Figure(accuracy_title(shown), caption, panels, columns=2)
-    return section("curves", "Learning curves", {"accuracy": figure})
+    return Section("curves", "Learning curves", {"accuracy": figure})
 
 
 def accuracy_title(drawn: Mapping[str, Sequence[Series]]) -> str:
@@ -63,10 +62,10 @@ def accuracy_title(drawn: Mapping[str, Sequence[Series]]) -> str:
         real = series[0]
         others = [one for one in series[1:] if one.arm != real.arm]
         others.sort(key=lambda one: one.label != beside)
-        start = float(real.mean[0]) if real.start is None else real.start
-        moved = f"{role} accuracy from {format_number(start, 2)} to {format_number(float(real.mean[-1]), 2)}"
+        start = real.points["accuracy"][0] if real.start is None else real.start
+        moved = f"{role} accuracy from {format_number(start, 2)} to {format_number(real.points['accuracy'][-1], 2)}"
         if others:
-            moved += f" ({others[0].label} to {format_number(float(others[0].mean[-1]), 2)})"
+            moved += f" ({others[0].label} to {format_number(others[0].points['accuracy'][-1], 2)})"
         parts.append(moved)
     return f"{sentence_case(readable(first[0].arm))} takes {', '.join(parts)}"
 
@@ -76,7 +75,7 @@ def verdicts_section(verdicts: Sequence[Record]) -> Section:
     pools, tasks = ([v for v in verdicts if (v["task"] == "all") == pooled] for pooled in (True, False))
     columns = _verdict_columns(several_sizes(pools))
     each = record_table("Each arm and task.", tasks, columns, 6)
-    return section(
+    return Section(
         "verdicts",
         "All verdicts",
         record_table("Each arm, over all tasks of a role.", pools, columns, 6),
@@ -133,7 +132,7 @@ def reach_section(found: Sequence[Record]) -> Section:
             paragraphs(reach["sentences"]),
             folded(counted(len(reach["cells"]), "cell"), table),
         ]
-    return Section("reach", "What was within reach", "".join(parts))
+    return Section("reach", "What was within reach", *parts)
 
 
 def difficulty_section(
@@ -148,7 +147,7 @@ def difficulty_section(
         {readable(task): charts.cell_panel(series, axes) for task, series in parts.items()},
         columns=4,
     )
-    return section("difficulties", "By task and difficulty", {"difficulties": figure, **factors})
+    return Section("difficulties", "By task and difficulty", {"difficulties": figure, **factors})
 
 
 def runs_section(data: Table, links: Mapping[str, str]) -> Section:
@@ -193,7 +192,7 @@ def allocation_section(found: Record) -> Section:
         ]
         rows += [["the next", name, *_gain(one | {"mean": one["gain"]})] for name, one in gains["next_decade"].items()]
         parts.append(html_table(f"Gain of each decade of x, {role} tasks.", ["decade", "by", "gain", "95%"], rows, 2))
-    return Section("allocation", "Where the next FLOP should go", "".join(parts))
+    return Section("allocation", "Where the next FLOP should go", *parts)
 
 
 def _gain(record: Record) -> list[str]:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import altair as alt
-import numpy as np
 import polars as pl
 
 from harness.analysis.data.json_files import metrics_rows
@@ -14,7 +13,7 @@ from harness.analysis.report.budget_charts import value_curves
 from harness.analysis.report.chart_style import Chart, arm_channels, inline, readable, tooltip
 from harness.analysis.report.curve_series import Axis
 from harness.analysis.report.figures import Figure
-from harness.analysis.report.html import Html, Section, code, html_table, section
+from harness.analysis.report.html import Html, Section, code, html_table
 from harness.core.samples import Sample, before_and_after
 
 DYNAMICS = {
@@ -41,51 +40,41 @@ def training_section(
     """
     runs = {run: rows for run, folder in folders.items() if (rows := metrics_rows(folder))}
     figures: dict[str, Figure] = {}
-    if axes and (panels := dynamics_panels(runs_by_arm(table, runs), axes, labels)):
+    if axes and (panels := dynamics_panels(table, runs, axes, labels)):
         caption = "Mean over runs, averaged over windows of steps that grow with the step."
         figures["training_dynamics"] = Figure(f"{len(panels)} metrics of training, by arm", caption, panels, columns=3)
     if axes and (ledger := ledger_rows(table, runs, folders)):
         figures["compute_ledger"] = ledger_figure(ledger)
-    return section("training", "Training and its cost", figures) if figures else None
-
-
-def runs_by_arm(table: Table, runs: Mapping[str, Rows]) -> dict[str, list[Rows]]:
-    """The metrics of the runs of each arm, under its readable name."""
-    arm_of = dict(table.frame.select("run_id", "arm").unique().iter_rows())
-    found: dict[str, list[Rows]] = {}
-    for run, rows in runs.items():
-        if run in arm_of:
-            found.setdefault(readable(arm_of[run]), []).append(rows)
-    return found
+    return Section("training", "Training and its cost", figures) if figures else None
 
 
 def dynamics_panels(
-    arms: Mapping[str, Sequence[Rows]], axes: Sequence[Axis], labels: Sequence[str]
+    table: Table, runs: Mapping[str, Rows], axes: Sequence[Axis], labels: Sequence[str]
 ) -> dict[str, Chart]:
-    """A panel for each metric that some arm logged on the first axis of the page."""
-    order = [*labels, *(name for name in arms if name not in labels)]
-    panels = {}
-    for metric, heading in DYNAMICS.items():
-        lines = {arm: mean_line(runs, metric, axes) for arm, runs in arms.items()}
-        shown = [line.with_columns(label=pl.lit(arm)) for arm, line in lines.items() if axes[0].name in line.columns]
-        if shown:
-            channels = arm_channels(order, legend=not panels)
-            panels[heading] = value_curves(pl.concat(shown, how="diagonal"), axes, channels)
-    return panels
+    """A panel for each metric that some run logged with the first axis of the page."""
+    arms = {run: readable(arm) for run, arm in table.frame.select("run_id", "arm").unique().iter_rows()}
+    known = [{**row, "label": arms[run]} for run, rows in runs.items() if run in arms for row in rows]
+    lines = {heading: metric_lines(known, metric, axes) for metric, heading in DYNAMICS.items()}
+    shown = {heading: line for heading, line in lines.items() if axes[0].name in line.columns}
+    order = list(dict.fromkeys([*labels, *arms.values()]))
+    return {
+        heading: value_curves(line, axes, arm_channels(order, legend=not place))
+        for place, (heading, line) in enumerate(shown.items())
+    }
 
 
-def mean_line(runs: Sequence[Rows], metric: str, axes: Sequence[Axis]) -> pl.DataFrame:
-    """A metric averaged over runs and log-spaced windows of steps: value, and x on each axis that all rows have; no
-    column where none logged it."""
-    rows = [row for run in runs for row in run if isinstance(row.get(metric), int | float) and row["compute/step"] > 0]
-    if not rows:
+def metric_lines(rows: Rows, metric: str, axes: Sequence[Axis]) -> pl.DataFrame:
+    """A metric averaged over the rows of a label in log-spaced windows of steps: label, value, and x on each axis that
+    was logged, null where nothing was spent; no column where none logged the metric."""
+    logged = [row for row in rows if isinstance(row.get(metric), int | float) and row["compute/step"] > 0]
+    if not logged:
         return pl.DataFrame()
-    steps = np.array([row["compute/step"] for row in rows], dtype=float)
-    window = np.floor(np.log(steps) / max(np.log(steps.max()), 1e-9) * BINS).astype(int)
-    known = {axis.name: [row.get(f"compute/{axis.name}") for row in rows] for axis in axes}
-    columns = {name: pl.Series(x, dtype=pl.Float64) for name, x in known.items() if all(x)}
-    values = pl.DataFrame(columns | {"value": [float(row[metric]) for row in rows]})
-    return values.group_by(window=pl.Series(window)).mean().sort("window").drop("window")
+    frame = pl.DataFrame(logged, infer_schema_length=None)
+    spent = {axis.name: pl.col(f"compute/{axis.name}") for axis in axes if f"compute/{axis.name}" in frame.columns}
+    z = pl.col("compute/step").log()
+    windows = frame.group_by("label", window=(z / z.max().over("label") * BINS).floor().fill_nan(0))
+    means = windows.agg(pl.mean(metric).alias("value"), **{name: x.filter(x > 0).mean() for name, x in spent.items()})
+    return means.sort("label", "window").drop("window")
 
 
 def ledger_rows(table: Table, runs: Mapping[str, Rows], folders: Mapping[str, Path]) -> list[dict[str, Any]]:

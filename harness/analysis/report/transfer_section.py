@@ -7,7 +7,7 @@ import altair as alt
 from harness.analysis.report.chart_style import readable, tooltip
 from harness.analysis.report.figures import Figure, single
 from harness.analysis.report.gain_charts import forest_chart, heat_cell, heat_maps, is_clear, lines_chart
-from harness.analysis.report.html import Section, bullet_list, html_table, paragraphs, record_table, section
+from harness.analysis.report.html import Section, bullet_list, html_table, paragraphs, record_table
 from harness.analysis.report.verdict_cards import record_interval
 from harness.analysis.stats.formatting import Record, format_number, format_p
 
@@ -18,7 +18,7 @@ def transfer_section(transfer: Record, passes: Sequence[Record]) -> Section:
     passes: of pass_curves, may be empty.
     """
     missing = '<div class="note"><p>Missing for a full answer:</p>' + bullet_list(transfer["missing"]) + "</div>"
-    return section(
+    return Section(
         "transfer",
         "Transfer",
         paragraphs(transfer["sentences"]),
@@ -28,7 +28,6 @@ def transfer_section(transfer: Record, passes: Sequence[Record]) -> Section:
         direct_table(transfer),
         contrast_table(transfer),
         {"transfer_matrix": matrix_figure(transfer)},
-        matrix_table(transfer),
         {"pass_at_k": pass_figure(passes) if passes else None},
         sharpening_table(transfer["sharpening"]),
     )
@@ -163,29 +162,6 @@ def contrast_table(transfer: Record) -> str:
         "… at equal verified gain": at_equal_gain,
     }
     return record_table("Other arms, on unverified tasks.", transfer["contrasts"], columns)
-
-
-def matrix_table(transfer: Record) -> str:
-    """Trained families by evaluated family and role."""
-    rows = transfer["matrix"]["rows"]
-    columns = list(dict.fromkeys((cell["family"], cell["role"]) for row in rows for cell in row["evaluated"]))
-    if not columns:
-        return ""
-    body = []
-    for row in rows:
-        found = {(cell["family"], cell["role"]): cell for cell in row["evaluated"]}
-        trained = row["trained"] if len(row["trained"]) <= 4 else [f"{len(row['trained'])} families"]
-        body.append([row["arm"], ", ".join(trained), *(_matrix_cell(found.get(column)) for column in columns)])
-    header = ["arm", "trained on", *(f"{family} ({role})" for family, role in columns)]
-    caption = "Gain by family evaluated; * marks 95% intervals off 0, † changes with no control to subtract."
-    return html_table(caption, header, body, 2)
-
-
-def _matrix_cell(cell: Record | None) -> str:
-    if cell is None:
-        return "–"
-    gain = cell["gain"]
-    return format_number(gain["mean"], sign=True) + "*" * is_clear(gain) + "†" * (not cell["corrected"])
 
 
 def sharpening_table(rows: Sequence[Record]) -> str:

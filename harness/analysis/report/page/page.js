@@ -22,7 +22,7 @@ function theme() {
   };
 }
 
-// On a phone fewer entries of a legend stand beside one another (as legend_columns in chart_style.py).
+// On a phone fewer entries of a legend stand beside one another (as legend_of in chart_style.py).
 function fitLegend(channel, width) {
   const labels = channel.scale?.domain;
   if (!channel.legend || !labels?.length) return channel;
