@@ -1,12 +1,13 @@
-"""Figures of gains: heat maps over two factors, pass@k, parameters by arm."""
+"""Figures of gains: heat maps over two factors, pass@k, hidden budgets, parameters by arm."""
 
+import numpy as np
 import polars as pl
 import pytest
 
 from harness.analysis.data.table import check_table
 from harness.analysis.report.gain_charts import heat_maps
 from harness.analysis.report.gain_maps import factor_figures, gain_by_factors
-from harness.analysis.report.law_section import law_parameters
+from harness.analysis.report.law_section import hidden_predictions, law_parameters
 from harness.analysis.transfer.pass_at_k import pass_curves
 from tests.analysis.pages import chart_rows, layers
 from tests.analysis.study_tables import study_frame
@@ -64,6 +65,16 @@ def test_pass_at_k_is_the_unbiased_estimate():
     assert [found["verified", "before RL", k] for k in (1, 2, 4)] == pytest.approx([1 / 4, 1 / 2, 1])
     assert [found["unverified", "after RL", k] for k in (1, 2, 4)] == pytest.approx([1 / 2, 1 - 1 / 6, 1])
     assert pass_curves(table, "true_reward", None) == []
+
+
+def test_a_line_predicts_hidden_budgets_of_a_line_and_the_last_value_does_not():
+    x = np.array([1.0, 2, 4, 8, 16, 32, 64])
+    values = 0.1 + 0.2 * np.log10(x)
+    at, line, last = hidden_predictions(x, values)
+    assert list(at) == [32, 64]
+    assert line == pytest.approx(values[-2:])
+    assert last == pytest.approx([values[-3]] * 2)
+    assert hidden_predictions(x[-3:], values[-3:]) is None
 
 
 def test_parameters_that_are_not_identified_are_not_drawn():

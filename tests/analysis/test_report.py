@@ -29,7 +29,7 @@ SECTIONS = [
     "provenance",
 ]  # fmt: skip
 LABELS = "places => places.map(place => place.getAttribute('aria-label'))"
-PLOTS = 17
+PLOTS = 20
 OPTIONS = default_options(bootstraps=50)
 
 
@@ -88,8 +88,8 @@ def test_text_of_the_user_is_escaped(page):
 
 def test_figures_for_papers_lie_beside_the_page_as_png_and_pdf(page):
     names = {path.name for path in (page.parent / "figures").iterdir()}
-    by_role = ("laws", "learning_times")
-    alone = ("accuracy", "law_parameters", "transfer", "difficulties")
+    by_role = ("laws", "learning_times", "gain_by_base_success")
+    alone = ("accuracy", "law_parameters", "predicted", "transfer", "difficulties")
     stems = {*alone, *(f"{kind}_{role}" for kind in by_role for role in ROLES)}
     assert names == {f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")}
     text = page.read_text()

@@ -1,16 +1,23 @@
-"""The section on laws: fits and residuals, what is predicted of hidden budgets, and parameters by arm."""
+"""The section on laws: fits and residuals, their parameters by arm, and what is predicted of hidden budgets."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import altair as alt
+import numpy as np
+import polars as pl
+
+from harness.analysis.data.arrays import Array
 from harness.analysis.report import budget_charts as charts
-from harness.analysis.report.chart_style import readable, sentence_case
+from harness.analysis.report.chart_style import GREY, Chart, arm_channels, inline, readable, sentence_case, tooltip
 from harness.analysis.report.curve_series import Axis, Series
-from harness.analysis.report.figures import Figure
+from harness.analysis.report.figures import Figure, single
 from harness.analysis.report.gain_charts import forest_chart
 from harness.analysis.report.html import Section, record_table
 from harness.analysis.stats.formatting import Record, format_number, format_p, format_significant
 
+SEED, TASK = "a seed of a pool", "a task, mean"
+LEAST_SHOWN = 3  # budgets that a line is drawn through
 # Panels by arm: heading → (parameter of the hill law, or "" for the slope; whether the axis is logarithmic).
 PARAMETERS = {
     "Slope per decade": ("", False),
@@ -24,7 +31,7 @@ def laws_section(
     verdicts: Sequence[Record], pools: Sequence[Record], drawn: Mapping[str, Sequence[Series]], axes: Sequence[Axis]
 ) -> Section:
     """Every candidate law on the real arm's pools, residuals, held-out extrapolation and the table of laws; then the
-    parameters of every arm."""
+    parameters of every arm, and predicted against measured at hidden budgets."""
     parts: list[str | dict[str, Figure]] = []
     for record in pools:
         role, fits = record["role"], record.get("laws") or {}
@@ -40,6 +47,8 @@ def laws_section(
         ]
     if (arms := law_parameters(verdicts, pools)) is not None:
         parts += ["<h3>Every arm</h3>", {"law_parameters": arms}]
+    if (predicted := prediction_figure(verdicts, drawn)) is not None:
+        parts += ["<h3>Hidden budgets</h3>", {"predicted": predicted}]
     return Section("laws", "Candidate laws", *parts)
 
 
@@ -138,3 +147,68 @@ def _parameter_row(pool: Record, name: str, sizes: bool) -> dict[str, Any] | Non
         return None
     arm = readable(pool["arm"]) + (f", {pool['model_params']:,}" if sizes else "")
     return {"row": arm, "label": pool["role"], "mean": value, "low": interval[0], "high": interval[1]}
+
+
+def hidden_predictions(x: Array, values: Array) -> tuple[Array, Array, Array] | None:
+    """At budgets x [K] with values [K]: the budgets of the last factor of four [H], what a line in log x through the
+    budgets before predicts there [H], and the last value before [H]; None with fewer than three before."""
+    hidden = x > x[-1] / charts.HIDDEN_FACTOR * (1 + 1e-9)
+    if (~hidden).sum() < LEAST_SHOWN:
+        return None
+    z, seen = np.log10(x), values[~hidden]
+    return x[hidden], np.polyval(np.polyfit(z[~hidden], seen, 1), z[hidden]), np.full(hidden.sum(), seen[-1])
+
+
+def prediction_rows(verdicts: Sequence[Record], drawn: Mapping[str, Sequence[Series]]) -> list[dict[str, Any]]:
+    """A row for each hidden budget of every seed of every arm's pools, and of every task of the real arm."""
+    curves = [
+        (one.label, f"{role}, {seed}", SEED, own["x"].to_numpy(), own["accuracy"].to_numpy())
+        for role, series in drawn.items()
+        for one in series
+        for (seed,), own in one.runs.filter(pl.col("x") > 0).group_by("seed", maintain_order=True)
+    ]
+    real = {series[0].arm: series[0].label for series in drawn.values() if series}
+    curves += [
+        (real[v["arm"]], readable(v["task"]), TASK, np.array(v["curve"]["x"]), np.array(v["curve"]["mean"]))
+        for v in verdicts
+        if v["task"] != "all" and v["arm"] in real and v.get("curve")
+    ]
+    rows = []
+    for label, name, kind, x, values in curves:
+        if (found := hidden_predictions(x, values)) is not None:
+            about = {"label": label, "curve": name, "kind": kind}
+            numbers = zip(*found, values[-len(found[0]) :])
+            rows += [about | dict(zip(("x", "predicted", "last", "measured"), each)) for each in numbers]
+    return rows
+
+
+def prediction_figure(verdicts: Sequence[Record], drawn: Mapping[str, Sequence[Series]]) -> Figure | None:
+    """Measured against predicted accuracy at the hidden budgets; None where no curve has budgets enough."""
+    rows = prediction_rows(verdicts, drawn)
+    if not rows:
+        return None
+    measured, *others = (np.array([row[name] for row in rows]) for name in ("measured", "predicted", "last"))
+    line, last = (np.sqrt(np.mean((predicted - measured) ** 2)) for predicted in others)
+    better = "better" if line < last else "no better"
+    return single(
+        f"A line through earlier budgets predicts hidden ones {better} than their last value: off by {line:.3f} "
+        f"against {last:.3f}",
+        "Accuracy at the budgets of the last factor of four, measured against the line through those before: each seed "
+        "of each arm's pools (circles), and each task of the real arm (squares). Errors are root mean squares.",
+        prediction_chart(rows),
+    )
+
+
+def prediction_chart(rows: Sequence[Record]) -> Chart:
+    labels = list(dict.fromkeys(row["label"] for row in rows))
+    ends = [min(min(row["predicted"], row["measured"]) for row in rows), max(row["measured"] for row in rows)]
+    diagonal = alt.Chart(inline([{"predicted": end, "measured": end} for end in ends]))
+    x = alt.X("predicted:Q", title="accuracy predicted", scale=alt.Scale(zero=False))
+    y = alt.Y("measured:Q", title="accuracy measured", scale=alt.Scale(zero=False))
+    told = tooltip("label", "curve", x=",.4~g", predicted=".3f", measured=".3f")
+    points = alt.Chart(inline(rows)).mark_point(filled=True, size=28, opacity=0.7)
+    shape = alt.Shape("kind:N", scale=alt.Scale(domain=[SEED, TASK], range=["circle", "square"]), legend=None)
+    return alt.layer(
+        diagonal.mark_line(color=GREY, strokeDash=[4, 4]).encode(x, y),
+        points.encode(x, y, shape, arm_channels(labels)["color"], tooltip=told),
+    ).properties(height=charts.HEIGHT)
