@@ -19,6 +19,7 @@ from tests.toys import CONFIGS, container, tiny
 
 SUMS = ("base.tasks=[addition.symbolic]", "base.contexts.worded=0", "base.difficulties=[5]")
 
+LONG = ("base.tasks=[toy.*,walk_map0.*]", "base.difficulties=[1,12]", "base.scratchpad_share=0.5", "model.context=40")
 PHASES = ("tasks.sequence=true", "tasks.verified=[toy.symbolic,maximum.symbolic]")
 
 
@@ -108,6 +109,11 @@ def test_documents_fit_until_they_show_their_steps():
         (["algo.name=ppoo"], r"algo\.name=ppoo: it is not registered\n.*did you mean ppo\?"),
         (["reward.name=true_rewrad"], r"did you mean true_reward"),
         (["algo.name=zzz"], r"(?s)There are: cispo, dapo.*register_algorithm must be named in imports"),
+        (["launcher=stacked", "rl.stop_at.seconds=5"], r"rl\.stop_at with launcher=stacked"),
+        (["tasks.held_out_difficulties=[2,3]"], "evaluated and never trained"),
+        (["base.synthetic={generation: 1, filter_error: 0.1}"], "nothing can err"),
+        (["base.synthetic={generation: 1}", "base.folder=somewhere"], "not pretrained"),
+        (["base.synthetic={generation: 1}", *LONG], "model.context"),
         (["imports=[no_such_package]"], "no module is called 'no_such_package'"),
     ],
 )

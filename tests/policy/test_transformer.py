@@ -121,15 +121,6 @@ def test_logits_and_log_probs_are_float32_also_in_bf16(model):
     assert not torch.equal(low, low.bfloat16().float())
 
 
-def test_nothing_is_dropped_while_log_probs_are_computed(backend, model):
-    policy, ids = policy_of(model, 0), random_ids(1, 4, 9)
-    policy.train()
-    first, again = (logits_of(backend, policy, ids) for _ in range(2))
-    policy.eval()
-    assert torch.equal(first, again)
-    assert torch.equal(first, logits_of(backend, policy, ids))
-
-
 def test_gradients_are_those_of_finite_differences(model):
     """The norm's backward is written by hand."""
     policy, ids = policy_of(model, 0).double(), random_ids(1, 2, 5)

@@ -3,8 +3,6 @@
 import multiprocessing
 import os
 import socket
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -16,7 +14,7 @@ from harness.train.critic import add_critic
 from harness.train.distributed import process_group
 from harness.train.rl import rl_step
 from tests.run.test_job import rows
-from tests.test_scripts import ROOT
+from tests.test_scripts import script
 from tests.toys import TINY, tiny, toy_state, train
 
 STEPS = 20
@@ -99,18 +97,8 @@ SETTINGS = [setting for setting in TINY if not setting.startswith(("tracker", "r
 
 
 def by_torchrun(*arguments, cwd):
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--master-port",
-        str(free_port()),
-    ]
-    script = [str(ROOT / "scripts" / "train.py"), *SETTINGS, "tracker=none", f"out={cwd}", *arguments]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([*command, *script], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
+    return script("train", *SETTINGS, "tracker=none", f"out={cwd}", *arguments, cwd=cwd, run_by=torchrun)
 
 
 @pytest.mark.slow
