@@ -97,13 +97,6 @@ def test_a_row_in_a_padded_batch_has_the_log_probs_that_it_has_alone(backend, mo
         torch.testing.assert_close(together[:, i : i + 1, : row.shape[-1]], alone, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [1, 2, 5, 16])
-def test_the_size_of_a_batch_does_not_change_log_probs(backend, model, size):
-    policy, ids = policy_of(model, 0), random_ids(1, 16, 9)
-    pieces = torch.cat([backend.token_logprobs(policy, piece, 1.0) for piece in ids.split(size, dim=1)], dim=1)
-    torch.testing.assert_close(pieces, backend.token_logprobs(policy, ids, 1.0), rtol=0, atol=1e-5)
-
-
 def test_rows_longer_than_the_context_are_refused(backend, model):
     """Beyond it there are no rotations."""
     policy = policy_of(model, 0)

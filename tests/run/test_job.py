@@ -85,11 +85,7 @@ def test_a_run_on_several_cores_is_the_run_on_one(whole, tmp_path, monkeypatch):
 
 def test_a_run_leaves_what_the_design_promises(whole):
     present = {path.name for path in whole.iterdir()}
-    files, folders = (
-        {"config.json", "status.json", "metrics.jsonl"},
-        {"checkpoints", "budgets", "evaluations", "samples"},
-    )
-    assert files | folders <= present
+    assert {"config.json", "metrics.jsonl", "checkpoints", "budgets", "evaluations", "samples"} <= present
     assert not {"run.lock", "traceback.txt"} & present
     assert read_json(whole / "status.json")["state"] == "done"
     assert saved_steps(whole / "budgets") == [0, 1, 2, 4, 6]

@@ -215,9 +215,9 @@ def test_the_ratio_of_the_first_update_is_one():
 OPTIONS = [
     *((f"reward={name}", "optim.weight_decay=0.1") for name in ("true_reward", "shuffled_within_group")),
     *((f"reward={name}", "optim.minibatches=2") for name in ("random_reward", "length_reward")),
-    ("algo=dapo", "optim.epochs=2", "optim.minibatches=2"),
-    ("rl.off_policy_steps=2", "algo=gspo"),
-    ("algo.kl=k1", "algo.kl_coefficient=0.1", "algo=reinforce_pp"),
+    ("algo=dapo", "optim.epochs=2", "optim.minibatches=2", "optim.micro_batch=1"),
+    ("algo=gspo", "rl.off_policy_steps=2"),
+    ("algo=reinforce_pp", "algo.kl=k1", "algo.kl_coefficient=0.1"),
     ("algo.kl=k3", "algo.kl_coefficient=0.1", "algo.entropy_bonus=0.01", "reward.length_penalty=0.2"),
     ("algo=sft", "rl.group_size=1"),
     ("algo=ppo", "optim.minibatches=2"),
