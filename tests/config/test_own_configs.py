@@ -13,7 +13,7 @@ from harness.config.overrides import config_folder_among, explain, flags_first, 
 from harness.config.parse import parse
 from harness.core.errors import UserError
 from harness.study.expand import expand
-from tests.commands_in_docs import files_of
+from tests.commands_in_docs import files_of, write_files
 from tests.test_scripts import script
 from tests.toys import CONFIGS, TINY
 
@@ -23,11 +23,8 @@ PAGE = files_of((ROOT / "docs/how-to/own-studies.md").read_text())
 
 @pytest.fixture
 def folder(tmp_path):
-    """The page's YAML files, pasted."""
-    for name, text in PAGE.items():
-        if name.endswith(".yaml"):
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_text(text)
+    """The page's files, pasted."""
+    write_files(PAGE, tmp_path)
     return tmp_path / "my_configs"
 
 

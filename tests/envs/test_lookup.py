@@ -175,15 +175,12 @@ def test_corpus_is_right_about_each_fact_with_its_share(name):
     book = cipher.book(*cipher.RANGES[task.family]) if task.family in cipher.RANGES else None
     code = book["2"] if book else quanta.CODES["H"]
     for letter in list(code.truth)[::5]:
-        problem = next(p for p in (task.draw(rng, 1) for _ in range(10_000)) if is_about(p, code, letter))
+        drawn, about = (task.draw(rng, 1) for _ in range(10_000)), (code.symbol, letter)
+        problem = next(p for p in drawn if (p.data["code"], p.data["text"]) == about)
         said = [task.corpus_answer(problem, rng) for _ in range(n)]
         assert set(said) <= {code.truth[letter], code.misconception[letter]}
         share = code.share[letter]
         assert said.count(code.truth[letter]) / n == pytest.approx(share, abs=4 * np.sqrt(share / n))
-
-
-def is_about(problem, code, letter: str) -> bool:
-    return problem.data["code"] == code.symbol and problem.data["text"] == letter
 
 
 def test_shares_are_log_uniform_between_their_ends():
