@@ -75,6 +75,13 @@ def files_of(page: str) -> dict[str, str]:
     return {found[1]: text for found, text in named if found}
 
 
+def write_files(files: Mapping[str, str], folder: Path) -> None:
+    """Those of `files_of`, under the folder."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
 def pages(root: Path) -> list[Path]:
     return [root / "README.md", root / "CONTRIBUTING.md", *sorted((root / "docs").rglob("*.md"))]
 

@@ -26,7 +26,7 @@ from harness.config.overrides import config_folder_among, hydra_with, overrides_
 from harness.config.parse import parse
 from harness.study.expand import expand
 from scripts.config_page import config_page
-from tests.commands_in_docs import Command, commands, pages, texts_of
+from tests.commands_in_docs import Command, commands, pages, texts_of, write_files
 from tests.toys import tiny, train
 
 ROOT = Path(__file__).parent.parent
@@ -58,13 +58,6 @@ def names(found: list[Command]):
     return pytest.mark.parametrize("command", found, ids=[f"{c.page}: {c.text[:60]}" for c in found])
 
 
-def write_files(command: Command, folder: Path) -> None:
-    """The files that the page of a command gives, under the folder."""
-    for name, text in command.files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-
-
 def jobs(command: Command) -> list[list[str]]:
     """The overrides of each job of a command: more than one with -m."""
     overrides = overrides_among(command.arguments)
@@ -83,7 +76,7 @@ def jobs(command: Command) -> list[list[str]]:
 
 @names([command for command in FOUND if app(command)])
 def test_the_settings_of_a_command_compose(command, checkout, monkeypatch):
-    write_files(command, checkout)
+    write_files(command.files, checkout)
     monkeypatch.chdir(checkout)
     name = app(command)
     own_module = any("imports=" in argument for argument in command.arguments)  # only the slow test has it at hand
@@ -187,7 +180,7 @@ def test_commands_are_found_where_a_reader_copies_them(page, texts):
 
 def started(command: Command, folder: Path, *more: str) -> subprocess.CompletedProcess:
     """Runs the text of a command in bash, with this Python, and `more` behind it."""
-    write_files(command, folder)
+    write_files(command.files, folder)
     for block in command.python if any("imports=" in argument for argument in command.arguments) else ():
         (folder / "my_tasks.py").write_text(block)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

@@ -2,6 +2,8 @@
 
 import ast
 import graphlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,18 @@ FLOORS = (
 BESIDE = ("harness.analysis", "harness.tracking", "harness.launch", "harness.cli")
 
 
+# Layers of the analysis: each may import itself and what is named, and no file beside them.
+LAYERS = {
+    "data": "data",
+    "stats": "data stats",
+    "verdict": "data stats verdict",
+    "transfer": "data stats transfer",
+    "report": "data stats verdict transfer report",
+    "calibration": "data stats verdict transfer report calibration",
+}
+BESIDE_LAYERS = {"__init__.py", "analysis.py", "command.py"}
+
+
 def source(name: str) -> str:
     """The folder or file of a module of this project, under the root."""
     path = name.replace(".", "/")
@@ -88,6 +102,28 @@ def test_no_floor_imports_one_above_it(floor, name):
 )
 def test_imports_run_one_way(folder, forbidden):
     assert breaches(folder, *forbidden) == []
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layer_of_the_analysis_imports_only_itself_and_what_lies_below(layer):
+    others = {*LAYERS, "analysis", "command"} - {*LAYERS[layer].split()}
+    assert breaches(f"harness/analysis/{layer}", *(f"harness.analysis.{other}" for other in others)) == []
+    found = {path.name for path in (ROOT / "harness/analysis").iterdir()} - {"__pycache__"}
+    assert found == LAYERS.keys() | BESIDE_LAYERS
+
+
+@pytest.mark.parametrize(
+    ("imported", "absent"),
+    [
+        ("envs", "torch hydra harness wandb envs.graders"),
+        ("harness", "torch polars numpy hydra"),
+        ("harness.cli, harness.launch.jobs", "torch wandb polars"),
+    ],
+)
+def test_what_is_imported_often_brings_in_nothing_heavy(imported, absent):
+    """Whatever the packages of others import in their turn."""
+    code = f"import sys, {imported}; print({{*{absent.split()}}} & {{*sys.modules}})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
 def module_name(path: Path) -> str:

@@ -11,28 +11,12 @@ import pytest
 
 from harness import __version__
 from harness.commands.main import COMMANDS, help_text, main, unknown_command
+from tests.toys import TINY
 
 ROOT = Path(__file__).parent.parent
-FIVE_STEPS = (
-    "tracker=none",
-    "device=cpu",
-    "model.layers=1",
-    "model.width=16",
-    "model.heads=2",
-    "model.mlp=32",
-    "base.steps=5",
-    "base.documents=8",
-    "base.tasks=[reversal.symbolic]",
-    "base.contexts.worded=0",
-    "tasks.verified=[reversal.symbolic]",
-    "tasks.unverified=[]",
-    "tasks.difficulties=[1]",
-    "budgets=[0,5]",
-    "rl.steps=5",
-    "rl.problems=4",
-    "rl.group_size=4",
-    "evaluation.problems=3",
-)
+FIVE_STEPS = [setting for setting in TINY if not setting.startswith("imports")]
+FIVE_STEPS += ["rl.steps=5", "budgets=[0,5]", "base.tasks=[reversal.symbolic]", "base.contexts.worded=0"]
+FIVE_STEPS += ["tasks.verified=[reversal.symbolic]", "tasks.unverified=[]"]
 
 
 def called(monkeypatch, *arguments):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -29,52 +30,42 @@ def wandb_runs(folder: Path) -> list[dict[str, Any]]:
 
 def wandb_runs_by_id(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Those of `wandb_runs` by their ids; a run that was resumed has several, in order."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for run in wandb_runs(folder):
-        found.setdefault(run["id"], []).append(run)
+        found[run["id"]].append(run)
     return found
 
 
 def _run(path: Path) -> dict[str, Any]:
     command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(path)]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    records: dict[str, list[dict[str, Any]]] = {}
-    for line in lines:
-        record = json.loads(line)
-        records.setdefault(record["type"], []).append(record[record["type"]])
-    run = records["run"][0]
+    records: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for record in map(json.loads, lines):
+        records[record["type"]].append(record[record["type"]])
+    run, items = records["run"][0], [history["item"] for history in records["history"]]
     return {
+        **{key: run.get(key) for key in ("project", "entity", "notes", "job_type")},
         "id": run["run_id"],
         "name": run.get("display_name"),
-        "project": run.get("project"),
-        "entity": run.get("entity"),
-        "notes": run.get("notes"),
         "commit": run.get("git", {}).get("commit"),
         "group": run.get("run_group"),
-        "job_type": run.get("job_type"),
         "tags": run.get("tags", []),
         "config": {key: value for key, value in run["config"]["update"].items() if key != "_wandb"},
-        "axes": {metric["glob_name"]: metric.get("step_metric") for metric in records.get("metric", [])},
-        "rows": [row for history in records.get("history", []) if (row := _own(history["item"]))],
-        "tables": [
-            item["samples.nrows"]
-            for history in records.get("history", [])
-            if "samples.nrows" in (item := history["item"])
-        ],
-        "summary": {
-            key: value for record in records.get("summary", []) for key, value in _own(record["update"]).items()
-        },
+        "axes": {metric["glob_name"]: metric.get("step_metric") for metric in records["metric"]},
+        "rows": [row for item in items if (row := _own(item))],
+        "tables": [item["samples.nrows"] for item in items if "samples.nrows" in item],
+        "summary": {key: value for record in records["summary"] for key, value in _own(record["update"]).items()},
         "weights": {
             json.loads(record["metadata"])["step"]: sorted({*record["aliases"]} - {"latest"})
-            for record in records.get("artifact", [])
+            for record in records["artifact"]
             if record["type"] == "model"
         },
         "artifacts": {
             record["name"]: [file["path"] for file in record["manifest"]["contents"]]
-            for record in records.get("artifact", [])
+            for record in records["artifact"]
             if record["type"] == "study"
         },
-        "exit_code": records["exit"][0]["exit_code"] if "exit" in records else None,
+        "exit_code": records["exit"][0]["exit_code"] if records["exit"] else None,
     }
 
 

@@ -57,14 +57,6 @@ def test_planted_times_come_back_with_their_spread_up_to_half_of_them_censored(l
     assert "are spread log-uniformly" in record["sentence"]
 
 
-def test_a_cell_that_still_rises_at_the_last_budget_is_late() -> None:
-    times = spread_times(0.5, 2.5, cells=12)
-    times[6:] = 3.0
-    record = found(times)
-    assert record["late"] == 6 * 5
-    assert all(t is not None for t in record["by_cell"][-1]["x_half"])
-
-
 def test_times_are_near_those_planted() -> None:
     times = spread_times(0.5, 2.5, cells=6)
     parts = cell_curves(table_of(times), "true_reward")
@@ -84,12 +76,14 @@ def test_cells_learned_at_one_time_are_not_log_uniform_over_decades() -> None:
     assert record["spread_decades"] < 0.4
 
 
-def test_cells_that_do_not_rise_stay_in_as_late() -> None:
+@pytest.mark.parametrize(("late", "risen"), [(9.0, 6), (3.0, 12)])
+def test_cells_that_do_not_rise_or_still_rise_at_the_last_budget_stay_in_as_late(late, risen) -> None:
     times = spread_times(0.5, 2.5, cells=12)
-    times[6:] = 9.0
+    times[6:] = late
     record = found(times)
     assert record["late"] == 6 * 5
-    assert (record["cells"], len(record["by_cell"])) == (12, 6)
+    assert (record["cells"], len(record["by_cell"])) == (12, risen)
+    assert all(t is not None for t in record["by_cell"][-1]["x_half"])
 
 
 def test_cells_learned_before_the_first_budget_are_early() -> None:

@@ -7,86 +7,61 @@ from harness.config.parse import dump, parse
 from harness.core.dotted import flatten
 from tests.toys import container, tiny
 
-# Of the policy's optimizer and schedule, and of the base's.
-OPTIMIZER = {
-    "optim.name": "muon",
-    "optim.lr": 1e-3,
-    "optim.beta1": 0.8,
-    "optim.beta2": 0.8,
-    "optim.eps": 1e-7,
-    "optim.weight_decay": 0.5,
-    "optim.grad_clip": 0.5,
-    "schedule.warmup": 1,
-    "schedule.decay_share": 0.1,
+LEAVES = flatten(container())
+# The vocabulary has one legal size; tests/policy/test_export.py takes bases from folders; a sequence has a test below;
+# the rest are options of the base's optimizer that pretraining does not read.
+FIXED = {
+    "tasks.sequence",
+    "tasks.replay",
+    "model.vocab",
+    "base.folder",
+    "base.optim.minibatches",
+    "base.optim.epochs",
+    "base.optim.micro_batch",
 }
+SECTIONS_OF_LABELS = ("evaluation.", "launcher.", "save.")
+
+
+def other_number(value):
+    return 2 * value or 1 if isinstance(value, int) else value / 2 or 0.5
+
+
+NUMBERS = {leaf: other_number(value) for leaf, value in LEAVES.items() if type(value) in (int, float)}
 # Another legal value for every leaf of the configuration: a leaf that is missing here fails a test.
 OTHER = {
-    **OPTIMIZER,
-    **{f"base.{leaf}": value for leaf, value in OPTIMIZER.items()},
+    **{leaf: value for leaf, value in NUMBERS.items() if not leaf.startswith(SECTIONS_OF_LABELS) and leaf not in FIXED},
     "objective": "frozen",
-    "seed": 1,
     "model.name": "other",
-    "model.layers": 2,
-    "model.width": 32,
-    "model.heads": 4,
-    "model.mlp": 48,
-    "model.context": 72,
     "model.norm": "layernorm",
     "model.norm_position": "post",
     "model.qk_norm": True,
-    "model.rope_base": 500.0,
-    "model.init_std": 0.1,
     "model.base_width": 8,
-    "base.seed": 1,
-    "base.steps": 4,
-    "base.documents": 16,
     "base.tasks": ["toy.*", "maximum.*"],
-    "base.contexts.symbolic": 2.0,
-    "base.contexts.worded": 0.5,
     "base.difficulties": [1],
-    "base.difficulty_decay": 0.5,
-    "base.label_noise": 0.2,
-    "base.scratchpad_share": 0.5,
-    "base.calls_share": 0.5,
     "base.task_options": {"toy.symbolic": {"weight": 2.0}},
     "base.synthetic": {"generation": 1},
+    "base.optim.name": "muon",
     "base.schedule.name": "constant",
     "tasks.verified": ["maximum.symbolic"],
     "tasks.unverified": [],
     "tasks.difficulties": [1],
-    "tasks.difficulty_decay": 0.5,
     "tasks.weights": [2.0],
     "tasks.weight_distribution": {"name": "log_uniform", "decades": 3.0},
     "tasks.target_success": 0.5,
     "tasks.retire_at": 0.9,
     "tasks.distinct_problems": 8,
-    "tasks.pool_exponent": 1.0,
-    "rl.steps": 8,
-    "rl.problems": 8,
-    "rl.group_size": 8,
-    "rl.off_policy_steps": 2,
     "rl.stop_at.accuracy": 0.9,
     "rl.stop_at.seconds": 60.0,
-    "sampling.temperature": 0.9,
     "sampling.max_new_tokens": 2,
-    "sampling.thinking": 8,
     "algo.name": "grpo",
     "algo.scale": "none",
     "algo.aggregation": "sample",
     "algo.denominator": "kept",
     "algo.kl": "k3",
-    "algo.kl_coefficient": 0.1,
-    "algo.entropy_bonus": 0.01,
-    "algo.clip_low": 0.1,
-    "algo.clip_high": 0.3,
     "algo.critic": {"discount": 1.0, "gae_lambda": 0.9, "lr_factor": 1.0, "value_clip": None},
     "reward.name": "random_reward",
     "reward.model": {"steps": 1, "lr": 1e-3, "label_noise": 0.0},
-    "reward.length_penalty": 0.1,
-    "reward.truncation_penalty": 0.5,
-    "optim.minibatches": 2,
-    "optim.epochs": 2,
-    "optim.micro_batch": 2,
+    "optim.name": "muon",
     "schedule.name": "wsd",
     "precision": "bf16",
     "imports": ["tests.toy_task", "tests.toy_app"],
@@ -103,45 +78,24 @@ NEEDS = {
 }
 # These change no weight of any run.
 LABELS = {
+    **{leaf: value for leaf, value in NUMBERS.items() if leaf.startswith(SECTIONS_OF_LABELS)},
     "name": "mine",
     "tasks.unverified": [],
     "tasks.held_out_difficulties": [3],
     "rl.steps": 8,
     "evaluation.split": "validation",
-    "evaluation.problems": 5,
-    "evaluation.samples": 8,
     "evaluation.ks": [2],
     "evaluation.thinking": [8],
-    "evaluation.temperature": 0.5,
-    "evaluation.seed": 3,
-    "evaluation.documents": 8,
-    "evaluation.batch_size": 128,
     "budgets": [0, 4],
     "device": "auto",
     "backend": "eager",
-    "save.seconds": 5.0,
-    "save.keep": 3,
     "tracker.name": None,
     "launcher.name": None,
     "launcher.jobs": 1,
     "launcher.threads": 1,
-    "launcher.memory_gb": 2.0,
-    "launcher.retries": 3,
-    "launcher.grace": 3.0,
     "objective_metric": "train/accuracy",
     "out": "elsewhere",
     "plan": True,
-}
-# The vocabulary has one legal size; tests/policy/test_export.py takes bases from folders; a sequence has a test below;
-# the rest are options of the base's optimizer that pretraining does not read.
-FIXED = {
-    "tasks.sequence",
-    "tasks.replay",
-    "model.vocab",
-    "base.folder",
-    "base.optim.minibatches",
-    "base.optim.epochs",
-    "base.optim.micro_batch",
 }
 
 

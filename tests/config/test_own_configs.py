@@ -1,7 +1,5 @@
 """Studies and presets in a folder of the user's own, as docs/how-to/own-studies.md gives them, and those shipped."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,8 @@ from harness.config.overrides import config_folder_among, explain, flags_first, 
 from harness.config.parse import parse
 from harness.core.errors import UserError
 from harness.study.expand import expand
-from tests.commands_in_docs import files_of
+from tests.commands_in_docs import files_of, write_files
+from tests.test_scripts import script
 from tests.toys import CONFIGS, TINY
 
 ROOT = CONFIGS.parent
@@ -24,11 +23,8 @@ PAGE = files_of((ROOT / "docs/how-to/own-studies.md").read_text())
 
 @pytest.fixture
 def folder(tmp_path):
-    """The page's YAML files, pasted."""
-    for name, text in PAGE.items():
-        if name.endswith(".yaml"):
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_text(text)
+    """The page's files, pasted."""
+    write_files(PAGE, tmp_path)
     return tmp_path / "my_configs"
 
 
@@ -91,14 +87,9 @@ def test_flags_may_stand_between_settings():
     assert flags_first(["a=1", "--config-dir", "d", "b=2", "-m"]) == ["--config-dir", "d", "-m", "a=1", "b=2"]
 
 
-def script(name, *arguments, cwd):
-    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-
-
 @pytest.mark.slow
 def test_the_study_of_the_page_runs_outside_the_repository_and_opens_in_python(folder, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'harness/launch/plugin'}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "harness/launch/plugin"))
     settings = ["study=group_size", "--config-dir", "my_configs", *TINY, "study.seeds=[0,1]", "rl.steps=4"]
     ended = script("study", *settings, "launcher.jobs=1", cwd=folder.parent)
     assert ended.returncode == 0, ended.stderr

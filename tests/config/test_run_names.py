@@ -1,15 +1,14 @@
 """A run is called by what it is, and found by folder, name, id or pattern."""
 
-import io
 import json
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from harness.config.run_names import display_name, find, find_run, find_runs, name_of
 from harness.core.errors import UserError
 from harness.run.listing import least_width, list_runs
+from tests.toys import printed
 
 RUN = {"objective": "rl", "seed": 2, "model": {"name": "nano"}, "base": {"seed": 0}}
 
@@ -103,9 +102,8 @@ def test_names_in_the_list_are_neither_cut_nor_folded(tmp_path):
     name = "a-study-with-a-long-name-" * 4
     make_run(tmp_path, "rl-aa", 2, study=name)
     table = list_runs("*", str(tmp_path))
-    console = Console(width=least_width(table), file=io.StringIO())
-    console.print(table)
-    assert f"{name}-true_reward-s2" in console.file.getvalue()
+    text = printed(lambda console: console.print(table), width=least_width(table))
+    assert f"{name}-true_reward-s2" in text
     assert least_width(table) < len(f"{name}-true_reward-s2") + 60
 
 

@@ -1,6 +1,6 @@
 """Mistakes that are found before any compute is spent, each with its reason and a fix."""
 
-import json
+import functools
 
 import pytest
 import torch
@@ -19,6 +19,7 @@ from tests.toys import CONFIGS, container, tiny
 
 SUMS = ("base.tasks=[addition.symbolic]", "base.contexts.worded=0", "base.difficulties=[5]")
 
+LONG = ("base.tasks=[toy.*,walk_map0.*]", "base.difficulties=[1,12]", "base.scratchpad_share=0.5", "model.context=40")
 PHASES = ("tasks.sequence=true", "tasks.verified=[toy.symbolic,maximum.symbolic]")
 
 
@@ -108,6 +109,11 @@ def test_documents_fit_until_they_show_their_steps():
         (["algo.name=ppoo"], r"algo\.name=ppoo: it is not registered\n.*did you mean ppo\?"),
         (["reward.name=true_rewrad"], r"did you mean true_reward"),
         (["algo.name=zzz"], r"(?s)There are: cispo, dapo.*register_algorithm must be named in imports"),
+        (["launcher=stacked", "rl.stop_at.seconds=5"], r"rl\.stop_at with launcher=stacked"),
+        (["tasks.held_out_difficulties=[2,3]"], "evaluated and never trained"),
+        (["base.synthetic={generation: 1, filter_error: 0.1}"], "nothing can err"),
+        (["base.synthetic={generation: 1}", "base.folder=somewhere"], "not pretrained"),
+        (["base.synthetic={generation: 1}", *LONG], "model.context"),
         (["imports=[no_such_package]"], "no module is called 'no_such_package'"),
     ],
 )
@@ -144,42 +150,33 @@ def test_a_device_that_is_not_there_is_refused_where_jobs_run_on_this_machine(mo
     tiny("device=cuda")
 
 
+def with_setting(whole, key):
+    *path, last = key.split(".")
+    branch = whole
+    for name in path:
+        branch[name] = branch.get(name) if isinstance(branch.get(name), dict) else {}
+        branch = branch[name]
+    branch[last] = 1
+    return whole
+
+
 @pytest.mark.parametrize(("old", "new"), OLD_KEYS.items())
 def test_a_renamed_setting_is_refused_with_its_new_name(old, new):
     assert f"write {new}" in str(unknown_setting_error(old, ["seed"]))
     if old != "reward.learned":
         assert new in flatten(container("reward=learned_reward"))
-    whole = container()
-    section, name = old.split(".")[0], old.split(".", 1)[1].split(".")
-    whole[section] |= {name[0]: {name[1]: 0.1} if len(name) > 1 else 1}
     with pytest.raises(UserError, match=f"write {new} instead of {old}"):
-        parse(whole)
+        parse(with_setting(container(), old))
 
 
 def test_an_old_configuration_is_refused_with_all_new_names_at_once():
     """A config.json from before the names changed."""
-    whole = json.loads(json.dumps(dump(tiny("reward=learned_reward"))))
-    for old, new in sorted(OLD_KEYS.items(), reverse=True):
-        rename(whole, new, old)
+    old_keys = [*sorted(OLD_KEYS), "reward.learned.lr"]
     with pytest.raises(UserError) as error:
-        parse(whole)
+        parse(functools.reduce(with_setting, old_keys, container()))
     for old in set(OLD_KEYS) - {"reward.learned"}:
         assert f"write {new_key(old)} instead of {old}" in str(error.value)
     assert "write reward.model.lr instead of reward.learned.lr" in str(error.value)
-
-
-def rename(whole, new, old):
-    """Moves a setting back to the name that it had."""
-    *path, last = new.split(".")
-    branch = whole
-    for name in path:
-        branch = branch.get(name, {})
-    if last in branch:
-        *path, name = old.split(".")
-        value, target = branch.pop(last), whole
-        for each in path:
-            target = target.setdefault(each, {})
-        target[name] = {**target.get(name, {}), **value} if isinstance(value, dict) else value
 
 
 def test_what_is_registered_from_outside_is_accepted_and_checked_by_its_traits(monkeypatch):

@@ -96,10 +96,15 @@ def test_token_window_keeps_the_latest_tokens():
     assert observation.tolist() == ([PAD] * 4 + tokens(prompt))[-4:]
 
 
-def test_reasoning_gym_data_set_is_a_valid_task():
+@pytest.fixture
+def reasoning_gym_task():
     pytest.importorskip("reasoning_gym", reason="extra `tasks`")
     from envs.adapters.reasoning_gym import reasoning_gym_task
 
+    return reasoning_gym_task
+
+
+def test_reasoning_gym_data_set_is_a_valid_task(reasoning_gym_task):
     task = reasoning_gym_task("spell_backward")
     check_env(TextEnv(task), skip_render_check=True)
     problem = task.draw(np.random.default_rng(0), 1)
@@ -107,18 +112,14 @@ def test_reasoning_gym_data_set_is_a_valid_task():
     assert {task.verify(problem, answer) for answer in ("", problem.answer[:-1], "7" * 100_000)} == {Correctness.WRONG}
 
 
-def test_neighbouring_seeds_of_an_adapted_data_set_do_not_share_entries():
-    pytest.importorskip("reasoning_gym", reason="extra `tasks`")
-    from envs.adapters.reasoning_gym import reasoning_gym_task
-
+def test_neighbouring_seeds_of_an_adapted_data_set_do_not_share_entries(reasoning_gym_task):
     task = reasoning_gym_task("basic_arithmetic")
     draws = [{task.draw(np.random.default_rng(seed), 3).content for _ in range(1)} for seed in range(50)]
     assert len(set.union(*draws)) > 40
 
 
-def test_unfit_data_sets_are_refused_by_name():
-    pytest.importorskip("reasoning_gym", reason="extra `tasks`")
-    from envs.adapters.reasoning_gym import Refused, reasoning_gym_task
+def test_unfit_data_sets_are_refused_by_name(reasoning_gym_task):
+    from envs.adapters.reasoning_gym import Refused
 
     with pytest.raises(Refused, match="no data set 'sums'"):
         reasoning_gym_task("sums")

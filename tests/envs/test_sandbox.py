@@ -105,7 +105,8 @@ def children_since(before: set[int]) -> set[int]:
     return {pid for pid in children() - before if b"monty" in Path(f"/proc/{pid}/cmdline").read_bytes()}
 
 
-def leaves_nothing_behind(timeouts: int) -> None:
+@pytest.mark.parametrize("timeouts", [40, pytest.param(1000, marks=pytest.mark.slow)])
+def test_timeouts_leave_no_process_and_no_descriptor(timeouts):
     with Sandbox() as first:
         first.run("1")  # the interpreter's own event loop stays for the life of the process
     before, open_before = children(), descriptors()
@@ -115,15 +116,6 @@ def leaves_nothing_behind(timeouts: int) -> None:
             assert pool.run(loop).ending is Ending.LIMIT
     assert children_since(before) == set()
     assert descriptors() <= open_before
-
-
-def test_forty_timeouts_leave_no_process_and_no_descriptor():
-    leaves_nothing_behind(40)
-
-
-@pytest.mark.slow
-def test_a_thousand_timeouts_leave_no_process_and_no_descriptor():
-    leaves_nothing_behind(1000)
 
 
 def test_second_run_of_a_program_is_answered_from_the_cache(sandbox):

@@ -12,9 +12,9 @@ from harness.core.types import Rewards
 from harness.run.checkpoint import read_meta, step_folder
 from harness.run.folder import run_folder
 from harness.run.job import run_stack
-from harness.run.tracker import read_metrics
 from harness.train.rewards import REWARDS
 from tests.policy.conftest import needs_compiler
+from tests.run.test_job import rows
 from tests.toys import base_job, rl_job
 
 SEEDS, STEPS, BASE_STEPS = (3, 8, 5), 4, 4
@@ -60,12 +60,10 @@ def trained(out, case, at_once):
 
 def left_by(folder, step, which=None):
     """Hashes of the last checkpoint, which has weights and optimizer; rows of metrics without times; scores."""
-    timed = ("time/", "perf/", "compute/seconds")
-    rows = [{k: v for k, v in row.items() if not k.startswith(timed)} for row in read_metrics(folder.path)]
     scores = [read_json(folder.evaluation(which, budget)) for budget in (0, step)] if which else []
     return {
         "checkpoint": read_meta(step_folder(folder.checkpoints, step))["hashes"],
-        "metrics": rows,
+        "metrics": rows(folder.path),
         "scores": [(content["rows"], content["problems"]) for content in scores],
     }
 

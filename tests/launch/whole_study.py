@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 from polars.testing import assert_frame_equal
 
-from harness.run.tracker import read_metrics
+from tests.run.test_job import rows
 from tests.test_scripts import ROOT, SETTINGS
 
 STUDY = ["study=skills", *SETTINGS, "tracker=none", "save.seconds=0.05"]
@@ -40,8 +40,4 @@ def check_same(out: Path, whole: Path) -> None:
 
 def metrics(out: Path) -> dict[str, list[dict]]:
     """{run_id: rows of metrics.jsonl} without what is measured in seconds."""
-    timed = ("time/", "perf/", "compute/seconds")
-    return {
-        folder.name: [{k: v for k, v in row.items() if not k.startswith(timed)} for row in read_metrics(folder)]
-        for folder in (out / "runs").iterdir()
-    }
+    return {folder.name: rows(folder) for folder in (out / "runs").iterdir()}

@@ -1,35 +1,23 @@
 """An exported policy is the same policy to transformers, and comes back as it was."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
 
 from harness.config.identity import base_id, run_id
 from harness.core.errors import UserError
-from harness.core.seeding import keys
 from harness.policy.export import from_hugging_face, read_folder, to_hugging_face, write_folder
 from harness.policy.tokenizer import encode_prompt
-from harness.policy.transformer import Transformer
 from harness.run.checkpoint import export_run
+from tests.policy.test_native import policy_of
 from tests.toys import tiny, train
 
 MODELS = {"llama": {}, "qwen3": {"qk_norm": True}, "muP": {"base_width": 8}}
 
 
-def policy_of(**changes):
-    """Two layers, and gains that are not 1."""
-    policy = Transformer(replace(tiny().model, layers=2, **changes)).initialise(keys("init", (0,), 0))
-    with torch.no_grad():
-        for i, (name, weight) in enumerate(policy.named_parameters()):
-            if name.endswith("norm"):
-                weight += 0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(i))
-    return policy
-
-
 def exported(folder, **changes):
-    policy = policy_of(**changes)
+    policy = policy_of(layers=2, **changes)
     write_folder(folder, policy.state_dict(), policy.config, {"run_id": "rl-0"})
     return policy
 
@@ -47,7 +35,7 @@ def test_the_way_out_and_back_changes_no_bit(changes, tmp_path):
 
 
 def test_every_weight_goes_out_once():
-    policy = policy_of(qk_norm=True)
+    policy = policy_of(layers=2, qk_norm=True)
     out = to_hugging_face(policy.state_dict(), policy.config)
     assert sum(x.numel() for x in out.values()) == sum(x.numel() for x in policy.parameters())
     shapes = {name: torch.zeros_like(x) for name, x in policy.state_dict().items()}

@@ -23,7 +23,6 @@ from tests.policy.test_sampler import (
     drawn,
     eager_to_stop,
     request_of,
-    thinker,
 )
 from tests.toys import tiny
 
@@ -112,24 +111,6 @@ def test_empty_prompts_and_prompts_longer_than_their_array_are_refused(length):
     prompts, completions = torch.tensor([[[1, 20, 3], [1, 3, 0]]]), torch.full((1, 4, 2), 31)
     with pytest.raises(IndexError, match=rf"prompts of {min(length)} to {max(length)} tokens in 3 places"):
         layout_completions(prompts, torch.tensor([length]), completions, torch.ones(1, 4, 2).bool())
-
-
-@needs_compiler
-@pytest.mark.parametrize("scale", [0.1, 1.0, 20.0])
-@pytest.mark.parametrize("thinking", [None, 2])
-def test_a_policy_samples_the_same_completions_on_both_paths(thinking, scale):
-    """Two seeds, also with nearly deterministic and nearly uniform distributions."""
-    policy = thinker(0, 1) if thinking else eager_to_stop(0, 1)
-    with torch.no_grad():
-        policy.head *= scale
-    active = torch.arange(18).remainder(5) > 0
-    streams, rows = keys("sampling", (0, 1), 0), active.expand(2, -1)
-    ours, theirs = (
-        drawn(policy, 6, 0.8, streams, backend=backend, thinking=thinking, active=rows) for backend in (NATIVE, EAGER)
-    )
-    for name in ("ids", "sampled", "length", "stop_reason"):
-        assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
-    torch.testing.assert_close(ours.logprobs, theirs.logprobs, rtol=1e-4, atol=1e-4)
 
 
 @needs_compiler

@@ -192,7 +192,7 @@ def test_a_library_without_these_instructions_passes_the_same_tests(tmp_path, op
     environment = {"RL_SCALING_CFLAGS": options, "XDG_CACHE_HOME": str(tmp_path)}
     print_amx = "from harness.policy.backends import native; print(native.library() is not None, native.has_amx())"
     assert run_python(print_amx, **environment).stdout.strip() == "True False"
-    tests = [f"tests/policy/{name}.py" for name in ("test_native", "test_native_weights", "test_thread_pool")]
+    tests = [f"tests/policy/test_{name}.py" for name in ("native", "native_weights", "thread_pool", "backends")]
     command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", *tests]
     run = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr

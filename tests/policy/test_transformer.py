@@ -97,13 +97,6 @@ def test_a_row_in_a_padded_batch_has_the_log_probs_that_it_has_alone(backend, mo
         torch.testing.assert_close(together[:, i : i + 1, : row.shape[-1]], alone, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [1, 2, 5, 16])
-def test_the_size_of_a_batch_does_not_change_log_probs(backend, model, size):
-    policy, ids = policy_of(model, 0), random_ids(1, 16, 9)
-    pieces = torch.cat([backend.token_logprobs(policy, piece, 1.0) for piece in ids.split(size, dim=1)], dim=1)
-    torch.testing.assert_close(pieces, backend.token_logprobs(policy, ids, 1.0), rtol=0, atol=1e-5)
-
-
 def test_rows_longer_than_the_context_are_refused(backend, model):
     """Beyond it there are no rotations."""
     policy = policy_of(model, 0)
@@ -119,15 +112,6 @@ def test_logits_and_log_probs_are_float32_also_in_bf16(model):
     assert 0 < (exact - low).abs().max() < 0.5
     # Rounded to bfloat16, logits of this size would stand on a grid 2**-8 of their size apart.
     assert not torch.equal(low, low.bfloat16().float())
-
-
-def test_nothing_is_dropped_while_log_probs_are_computed(backend, model):
-    policy, ids = policy_of(model, 0), random_ids(1, 4, 9)
-    policy.train()
-    first, again = (logits_of(backend, policy, ids) for _ in range(2))
-    policy.eval()
-    assert torch.equal(first, again)
-    assert torch.equal(first, logits_of(backend, policy, ids))
 
 
 def test_gradients_are_those_of_finite_differences(model):

@@ -6,7 +6,6 @@ import pytest
 
 from envs.splits import split_of
 from harness.config.identity import evaluation_id, run_id
-from harness.core.errors import UserError
 from harness.run import early_end
 from harness.run.checkpoint import saved_steps
 from harness.run.folder import run_folder
@@ -129,8 +128,3 @@ def test_settings_of_the_evaluation_do_not_change_on_which_problems_a_run_ends()
 def test_accuracy_is_measured_at_log_spaced_steps():
     steps = [step for step in range(70) if early_end.is_checked(step)]
     assert steps == [1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64]
-
-
-def test_a_stack_whose_members_would_end_apart_is_refused():
-    with pytest.raises(UserError, match=r"rl\.stop_at with launcher=stacked"):
-        tiny("launcher=stacked", "rl.stop_at.seconds=5")

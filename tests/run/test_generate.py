@@ -1,13 +1,11 @@
 """A run's policy answers prompts: text in, completions with the probabilities that it drew them with out."""
 
-import io
 import re
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from harness.commands.ask import main, settings_of, split_arguments
 from harness.config.identity import run_id
@@ -17,7 +15,7 @@ from harness.launch.jobs import Job
 from harness.run.ask import AskOptions, ask
 from harness.run.generate import Policy
 from harness.run.job import run_job
-from tests.toys import silent, tiny, train
+from tests.toys import printed, silent, tiny, train
 
 PROMPTS = ["a1=", "b7="]
 
@@ -118,14 +116,8 @@ def options(run, **changes):
     return replace(asked, **changes)
 
 
-def printed(prompts, asked) -> str:
-    console = Console(width=100, record=True, file=io.StringIO())
-    ask(prompts, asked, console)
-    return console.export_text()
-
-
 def test_a_prompt_gets_its_answers_before_rl_and_after(run):
-    text = printed(["a1="], options(run))
+    text = printed(ask, ["a1="], options(run))
     assert "step 0" in text
     assert "step 4" in text
     policy = Policy.load(run)
@@ -135,7 +127,7 @@ def test_a_prompt_gets_its_answers_before_rl_and_after(run):
 @pytest.mark.parametrize("which", ["run", "thinking_run"])
 def test_the_completions_that_are_not_shown_have_the_rest_of_the_probability(which, request):
     """To rounding to three digits."""
-    lines = printed(["a1="], options(request.getfixturevalue(which), show=1)).splitlines()
+    lines = printed(ask, ["a1="], options(request.getfixturevalue(which), show=1)).splitlines()
     rows = [[float(number) for number in re.findall(r"\d\.\d{3}", line)] for line in lines]
     shares = [row for row in rows if row]
     assert "other completions" in next(line for line in reversed(lines) if re.search(r"\d\.\d{3}", line))
@@ -144,7 +136,7 @@ def test_the_completions_that_are_not_shown_have_the_rest_of_the_probability(whi
 
 
 def test_of_a_policy_that_thinks_shares_are_shown_and_the_scratchpad_below(thinking_run):
-    text = printed(["a1="], options(thinking_run))
+    text = printed(ask, ["a1="], options(thinking_run))
     assert "share of samples" in text
     assert "thinking before" in text
 
@@ -152,7 +144,7 @@ def test_of_a_policy_that_thinks_shares_are_shown_and_the_scratchpad_below(think
 def test_without_a_prompt_each_line_is_answered_and_a_mistake_does_not_end_it(run, monkeypatch):
     lines = iter(["a1=", "é", "b2=", ""])
     monkeypatch.setattr("builtins.input", lambda _: next(lines))
-    text = printed([], options(run))
+    text = printed(ask, [], options(run))
     assert text.count("probability of") == 2
     assert "error: The text 'é'" in text
     assert "such as: " in text

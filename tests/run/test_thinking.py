@@ -122,29 +122,12 @@ def test_every_budget_is_a_setting_of_the_run_table(tmp_path):
 
 
 NANO = (
-    "model.layers=2",
-    "model.width=64",
-    "model.heads=4",
-    "model.mlp=176",
-    "model.context=96",
-    "model.init_std=0.02",
-    "base.steps=500",
-    "base.documents=128",
-    "base.tasks=[addition.symbolic]",
-    "base.contexts.worded=0",
-    "base.difficulties=[2]",
-    "base.scratchpad_share=0.8",
-    "tasks.verified=[addition.symbolic]",
-    "tasks.unverified=[]",
-    "tasks.difficulties=[2]",
-    "evaluation.problems=64",
-    "evaluation.thinking=[0,32]",
-    "sampling.thinking=32",
-    "reward=process_reward",
-    "rl.problems=16",
-    "rl.group_size=8",
-    "rl.steps=1",
-)
+    "model.layers=2", "model.width=64", "model.heads=4", "model.mlp=176", "model.context=96", "model.init_std=0.02",
+    "base.steps=500", "base.documents=128", "base.tasks=[addition.symbolic]", "base.contexts.worded=0",
+    "base.difficulties=[2]", "base.scratchpad_share=0.8", "tasks.verified=[addition.symbolic]", "tasks.unverified=[]",
+    "tasks.difficulties=[2]", "evaluation.problems=64", "evaluation.thinking=[0,32]", "sampling.thinking=32",
+    "reward=process_reward", "rl.problems=16", "rl.group_size=8", "rl.steps=1",
+)  # fmt: skip
 
 
 @pytest.mark.slow

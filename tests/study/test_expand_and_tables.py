@@ -60,11 +60,6 @@ def test_a_choice_that_does_not_exist_is_refused_with_the_name_of_its_arm():
         expand(Composer("study"), ['+study.arms.mine=["algo=nope"]'])
 
 
-def test_a_study_without_arms_or_seeds_is_refused(tmp_path):
-    with pytest.raises(UserError, match="the study has no run"):
-        study(tmp_path, seeds=())
-
-
 def test_jobs_share_bases_and_runs_and_come_in_order(tmp_path):
     twice = {"a": [], "again": [], "longer": ["rl.steps=8"], "other": ["optim.lr=1e-3"]}
     entries = [Entry(arm, tiny(*changes, out=tmp_path)) for arm, changes in twice.items()]
@@ -325,11 +320,6 @@ def test_difficulties_that_are_only_evaluated_are_unverified_tasks_of_their_own(
     assert {r["task"] for r in problems if r["difficulty"] == 3} == longer
     plainly = study(tmp_path, {"a": []}, seeds=(0,))
     assert [e.run_id for e in plainly.entries] == [e.run_id for e in found.entries]
-
-
-def test_difficulties_are_either_trained_or_only_evaluated(tmp_path):
-    with pytest.raises(UserError, match="evaluated and never trained"):
-        study(tmp_path, user=["tasks.held_out_difficulties=[2,3]"])
 
 
 def test_rows_of_a_sequence_hold_the_phase_of_their_task_and_how_many_have_ended(tmp_path):

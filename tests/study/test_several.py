@@ -3,11 +3,9 @@
 import io
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from hydra import initialize_config_module
@@ -17,9 +15,8 @@ from harness.config.compose import Composer
 from harness.core.errors import UserError
 from harness.study.expand import expand
 from harness.study.several import matching_studies, overrides_of, run_each, run_in_parts, unfinished
+from tests.test_scripts import script
 from tests.toys import CONFIGS
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -133,9 +130,7 @@ def test_a_mistake_is_printed_without_a_traceback(compose, tmp_path):
 
 
 def atlas(*overrides, cwd):
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, str(ROOT / "scripts/study.py"), "study=atlas", "size=tiny", *overrides]
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    return script("study", "study=atlas", "size=tiny", *overrides, cwd=cwd)
 
 
 def check_atlas(names, ended, out):

@@ -1,8 +1,6 @@
 """A sweep names its runs by what was changed, and gives a sweeper that optimises what it needs."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -14,6 +12,7 @@ from harness.core.errors import UserError
 from harness.run.folder import run_folder
 from harness.run.tracker import read_metrics
 from harness.study.sweep import changed_settings, objective_metric_value, refuse_tuning_on_test, sweep_arms
+from tests.test_cli import run
 from tests.test_scripts import SETTINGS, runs_of, script
 from tests.toys import tiny, train
 
@@ -86,7 +85,7 @@ def test_optuna_maximises_the_objective_and_a_failed_trial_does_not_end_it(tmp_p
 
 
 def refused(*arguments):
-    ended = subprocess.run([sys.executable, "-m", "tests.toy_app", *arguments], capture_output=True, text=True)
+    ended = run(*arguments)
     assert ended.returncode == 2
     return ended.stderr
 

@@ -65,13 +65,6 @@ def test_a_critic_that_expects_nothing_undiscounted_is_reinforce_pp():
     torch.testing.assert_close(ALGORITHMS["ppo"].advantage(rewards, torch.zeros(6, 4), rollouts, ppo()), expected)
 
 
-def test_values_that_were_right_leave_no_surprise():
-    """Two tokens to go at ½ each: the reward of 1 is worth ¼, ½, 1."""
-    rollouts, rewards = two_by_three()
-    right = torch.tensor([[0.0, 0.25, 0.5, 1.0], [0.0, 0.0, 0.0, 0.0]])
-    assert (gae(rewards, right, rollouts, HALF) == 0).all()
-
-
 def test_text_of_the_environment_takes_no_time_and_what_it_earns_counts_for_the_token_before():
     rollouts, rewards = two_by_three()
 

@@ -3,8 +3,7 @@
 import multiprocessing
 import os
 import socket
-import subprocess
-import sys
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import torch
@@ -16,7 +15,7 @@ from harness.train.critic import add_critic
 from harness.train.distributed import process_group
 from harness.train.rl import rl_step
 from tests.run.test_job import rows
-from tests.test_scripts import ROOT
+from tests.test_scripts import script
 from tests.toys import TINY, tiny, toy_state, train
 
 STEPS = 20
@@ -25,6 +24,7 @@ STEPS = 20
 def trained(settings, seeds):
     """(loss and accuracy of each step, weights) of a toy run in float64."""
     torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(1)
     config = tiny(*settings)
     state, mixture = toy_state(*seeds, optim=config.optim), training_mixture(config)
     add_critic(state, config.algo, config.optim)
@@ -35,12 +35,11 @@ def trained(settings, seeds):
     return metrics, [w.detach().flatten().tolist() for w in state.policy.parameters()]
 
 
-def one_rank(rank, port, settings, seeds, results):
+def one_rank(rank, port, settings, seeds):
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank))
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.set_num_threads(1)
     with process_group():
-        results.put((rank, trained(settings, seeds)))
+        return trained(settings, seeds)
 
 
 def free_port():
@@ -49,23 +48,10 @@ def free_port():
         return listening.getsockname()[1]
 
 
-def alone(settings, seeds, results):
-    torch.set_num_threads(1)
-    results.put((0, trained(settings, seeds)))
-
-
-def results_of(target, arguments):
-    spawning = multiprocessing.get_context("spawn")
-    results, found = spawning.Queue(), {}
-    processes = [spawning.Process(target=target, args=(*args, results)) for args in arguments]
-    for process in processes:
-        process.start()
-    for _ in processes:
-        rank, value = results.get(timeout=120)
-        found[rank] = value
-    for process in processes:
-        process.join()
-    return found
+def in_new_processes(function, *arguments):
+    """What the function returns for each tuple of arguments, in a process each, all at once."""
+    with ProcessPoolExecutor(len(arguments), multiprocessing.get_context("spawn")) as pool:
+        return list(pool.map(function, *zip(*arguments), timeout=120))
 
 
 CHOICES = [
@@ -82,10 +68,9 @@ CHOICES = [
 def test_two_processes_train_as_one_does(settings, seeds):
     """Twenty steps, shares that are not equal, minibatches that leave a rank without groups, stacked seeds."""
     port = free_port()
-    pair = results_of(one_rank, [(rank, port, settings, seeds) for rank in (0, 1)])
-    (one,) = results_of(alone, [(settings, seeds)]).values()
-    assert pair[0] == pair[1]
-    metrics, weights = pair[0]
+    (metrics, weights), other = in_new_processes(one_rank, *((rank, port, settings, seeds) for rank in (0, 1)))
+    (one,) = in_new_processes(trained, (settings, seeds))
+    assert (metrics, weights) == other
     assert len(metrics) == STEPS
     assert len({row["loss"][0] for row in metrics}) > STEPS / 2  # it is no curve of zeros
     for mine, expected in zip(metrics, one[0], strict=True):
@@ -99,18 +84,8 @@ SETTINGS = [setting for setting in TINY if not setting.startswith(("tracker", "r
 
 
 def by_torchrun(*arguments, cwd):
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--master-port",
-        str(free_port()),
-    ]
-    script = [str(ROOT / "scripts" / "train.py"), *SETTINGS, "tracker=none", f"out={cwd}", *arguments]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([*command, *script], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
+    return script("train", *SETTINGS, "tracker=none", f"out={cwd}", *arguments, cwd=cwd, run_by=torchrun)
 
 
 @pytest.mark.slow

@@ -12,17 +12,11 @@ from harness.train.reward_model import predicted_reward, preference_loss, prefer
 from harness.train.rl import rl_step
 from harness.train.rollout import training_sampling
 from tests.toys import tiny, toy_state
+from tests.train.test_algorithms import LOUD
 from tests.train.toy_rollouts import played, toy_problems
 
 # One token a completion, which is right or wrong by itself: quickly learned.
-SETTINGS = (
-    "sampling.max_new_tokens=1",
-    "reward=learned_reward",
-    "rl.problems=16",
-    "rl.group_size=8",
-    "optim.lr=2e-2",
-    "schedule.warmup=0",
-)
+SETTINGS = (*LOUD, "sampling.max_new_tokens=1", "reward=learned_reward")
 
 
 def learned(*settings, seeds=(0,)):

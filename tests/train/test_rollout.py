@@ -30,13 +30,6 @@ def test_rows_hold_prompt_and_completion_without_a_gap_and_log_probs_of_exactly_
     assert (rollouts.sampler_logprobs[~rollouts.loss_mask] == 0).all()
 
 
-def test_a_sampled_stop_token_is_in_the_loss_mask():
-    rollouts, _ = played(toy_state(0), toy_problems(6), group_size=64)
-    stops = rollouts.ids == EOS
-    assert stops.any()
-    assert rollouts.loss_mask[stops].all()
-
-
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_a_list_of_problems_may_be_played_in_pieces(size):
     state, problems = toy_state(0), toy_problems(7)

@@ -5,7 +5,6 @@ import pytest
 
 from envs.base import Correctness
 from harness.config.schema import SyntheticConfig
-from harness.core.errors import UserError
 from harness.core.seeding import Key
 from harness.policy.tokenizer import encode_completion
 from harness.train import synthetic
@@ -84,17 +83,3 @@ def test_where_the_filter_keeps_nothing_a_collapsed_policy_is_read_as_it_is(monk
 def test_no_document_is_asked_of_the_teacher_where_all_stay_original():
     cfg = tiny("base.synthetic={generation: 1, original_share: 1.0}").base
     assert synthetic_documents(cfg, corpus_of(cfg), 0, Teacher({}, toy_state(0).backend), KEY) == []
-
-
-@pytest.mark.parametrize(
-    ("settings", "reason"),
-    [
-        (["base.synthetic={generation: 1, filter_error: 0.1}"], "nothing can err"),
-        (["base.synthetic={generation: 1}", "base.folder=somewhere"], "not pretrained"),
-        (["base.synthetic={generation: 1}", "base.tasks=[toy.*,walk_map0.*]", "base.difficulties=[1,12]",
-          "base.scratchpad_share=0.5", "model.context=40"], "model.context"),
-    ],
-)  # fmt: skip
-def test_what_cannot_work_is_refused(settings, reason):
-    with pytest.raises(UserError, match=reason):
-        tiny(*settings)
