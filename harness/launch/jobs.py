@@ -8,8 +8,11 @@ import graphlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
+from harness.config.parse import parse
+from harness.config.schema import Config
 from harness.core.errors import UserError, nearest
 
 Status = Literal["done", "failed", "killed", "skipped", "cancelled", "submitted"]
@@ -36,6 +39,10 @@ class Job:
     def is_base(self) -> bool:
         """Whether it pretrains: nothing is evaluated."""
         return not self.budgets
+
+    @cached_property
+    def config(self) -> Config:
+        return parse(self.run)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 
-from harness.config.identity import base_id
-from harness.config.parse import dump, parse
+from harness.config.parse import dump
 from harness.config.schema import LocalConfig, StackedConfig
 from harness.launch.jobs import Event, Job
 from harness.launch.local import LocalPool
@@ -20,10 +19,9 @@ from harness.launch.local import LocalPool
 
 def stack_key(job: Job) -> str:
     """Equal for jobs that can be stacked: alike but for their seeds."""
-    config = parse(job.run)
-    plain = dump(config)
+    plain = dump(job.config)
     plain["base"].pop("seed")
-    plain |= {"seed": None, "is_base": job.run_id == base_id(config)}
+    plain |= {"seed": None, "is_base": job.is_base}
     return json.dumps([plain, job.until, job.budgets], sort_keys=True)
 
 

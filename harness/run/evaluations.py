@@ -15,7 +15,8 @@ from harness.core.flops import Spent
 from harness.core.samples import samples_path
 from harness.core.seeding import keys
 from harness.evaluate import Cell, CellResult, build_suite, cell_row, evaluate, problem_rows, with_thinking_limits
-from harness.run.folder import Member, RunFolder, Stack, run_folder
+from harness.launch.jobs import Job
+from harness.run.folder import RunFolder, folder_of, run_folder
 from harness.train.pretrain import document_loss, held_out_documents
 from harness.train.state import TrainState
 
@@ -31,10 +32,10 @@ def evaluation_suite(config: Config) -> tuple[Cell, ...]:
 
 
 def evaluate_budget(
-    members: Stack, suite: tuple[Cell, ...], state: TrainState, spent: Sequence[Spent]
+    members: Sequence[Job], suite: tuple[Cell, ...], state: TrainState, spent: Sequence[Spent]
 ) -> list[list[dict[str, Any]]]:
     """Each member's rows of the run table at this budget; from its file if the evaluation was made before."""
-    paths = [m.folder.evaluation(evaluation_id(m.config), spent[0].step) for m in members]
+    paths = [folder_of(m).evaluation(evaluation_id(m.config), spent[0].step) for m in members]
     known = [read_json(path) for path in paths]
     if not all(known):
         config = members[0].config.evaluation
@@ -56,7 +57,7 @@ def held_out_loss(config: Config, state: TrainState) -> list[dict[str, float]]:
 
 
 def _write_scores(
-    member: Member, scores: list[CellResult], rows: list[dict[str, Any]], spent: Spent, path: Path, backend: str
+    member: Job, scores: list[CellResult], rows: list[dict[str, Any]], spent: Spent, path: Path, backend: str
 ) -> dict[str, Any]:
     problems = [row for score in scores for row in problem_rows(score)]
     samples = [
@@ -64,7 +65,7 @@ def _write_scores(
          "prompt": s.cell.problems[0].prompt, "answer": s.cell.problems[0].answer, "completions": list(s.sample)}
         for s in scores
     ]  # fmt: skip
-    kept = samples_path(member.folder.path, spent.step)
+    kept = samples_path(folder_of(member).path, spent.step)
     if not kept.is_file():  # those of the first evaluation stay
         write_jsonl(kept, samples)
     made_by = {"code_version": code_version(), "backend": backend}

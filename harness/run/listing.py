@@ -22,7 +22,7 @@ def list_runs(match: str, out: str) -> Table:
     for column in ("run", "id", "state", "step", "arms"):
         table.add_column(column, no_wrap=column != "arms", justify="right" if column == "step" else "left")
     for name, path in sorted((name_of(path), path) for path in found):
-        run = RunFolder(path, path.name)
+        run = RunFolder(path)
         arms = dict.fromkeys(str(labels.get("arm", "")) for labels in run.labels())
         table.add_row(name, run.run_id, _state(run), str(run.status().get("step", 0)), ", ".join(arms))
     return table

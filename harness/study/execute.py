@@ -14,7 +14,7 @@ from harness.core.errors import UserError, headline
 from harness.core.files import is_unchanged, read_json, sha256, write_hashed_json
 from harness.launch.jobs import Job, JobResult, Progress
 from harness.launch.launch import launch, max_parallel_jobs
-from harness.run.folder import run_folder
+from harness.run.folder import folder_of
 from harness.run.job import run_job, run_stacked_job
 from harness.run.torchrun import is_main_process, launch_on_all_ranks, started_by_torchrun
 from harness.study.expand import ExpandedStudy, is_done, pending_jobs
@@ -79,7 +79,7 @@ def print_failures(results: Sequence[JobResult], console: Console) -> None:
         console.print(error, markup=False, highlight=False)
         if any(line.strip() not in error for line in printed):
             console.print("the end of what it printed:", *printed, sep="\n", markup=False, highlight=False)
-        console.print(f"folder: {run_folder(r.job.run['out'], r.job.run_id).path}", highlight=False)
+        console.print(f"folder: {folder_of(r.job).path}", highlight=False)
 
 
 def _failed(results: Sequence[JobResult]) -> list[JobResult]:

@@ -201,7 +201,7 @@ def base_jobs(config: Config, labels: Mapping[str, Any]) -> list[Job]:
 def _check_shared(entry: Entry, shared: Job) -> None:
     """A run is evaluated one way in a study. Raises UserError where two arms would have it scored in two."""
     other = shared.labels["arm"]
-    if evaluation_id(entry.config) != evaluation_id(parse(shared.run)):
+    if evaluation_id(entry.config) != evaluation_id(shared.config):
         raise UserError(
             f"arms {other} and {entry.arm} are the same run, evaluated differently",
             "a study scores a run once: with one list of tasks and one set of evaluation settings",
@@ -217,7 +217,7 @@ def is_done(job: Job, cached: CachedResults = EMPTY) -> bool:
         return True
     end = cached.end(job.run_id)
     within = {step for step in job.budgets if end is None or step <= end}
-    is_cached = not job.is_base and within <= cached.steps(job.run_id, evaluation_id(parse(job.run)))
+    is_cached = not job.is_base and within <= cached.steps(job.run_id, evaluation_id(job.config))
     return is_cached and not work.only_mends
 
 

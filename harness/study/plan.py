@@ -14,8 +14,6 @@ from envs.registry import select
 from harness.analysis.data.options import default_options
 from harness.analysis.stats.formatting import format_hours, format_power
 from harness.analysis.verdict.power import Design, reachable_verdicts
-from harness.config.identity import base_id
-from harness.config.parse import parse
 from harness.config.roles import roles_of
 from harness.config.schema import Config, LocalConfig, StackedConfig
 from harness.core.seeding import keys
@@ -78,9 +76,9 @@ def measured_rates(config: Config) -> Rates:
 
 def cost(job: Job, rates: Rates) -> Cost:
     """What a job still takes, at these rates."""
-    config, work = parse(job.run), remaining_work(job)
+    config, work = job.config, remaining_work(job)
     n, weights = parameter_count(config.model, embedding=False), parameter_count(config.model) * BYTES_PER_WEIGHT
-    if job.run_id == base_id(config):
+    if job.is_base:
         tokens, synthetic = _document_tokens(config, work.steps), config.base.synthetic
         sampled = tokens * (1 - synthetic.original_share) if synthetic else 0.0  # more where a filter drops many
         seconds = OVERHEAD_FACTOR * n * (6 * tokens / rates.update + 2 * sampled / rates.sampling)
@@ -117,7 +115,7 @@ def _document_tokens(config: Config, steps: int) -> float:
 
 def plan_table(jobs: Sequence[Job], pending: Sequence[Job], parallel: int, notes: Mapping[str, str]) -> RichTable:
     """The derived numbers that a launch starts with; notes: more rows, by name."""
-    config = parse(jobs[0].run)
+    config = jobs[0].config
     rates = measured_rates(config)
     costs = [cost(job, rates) for job in pending]
     bases = [c.seconds for c in costs if c.is_base]
@@ -126,7 +124,7 @@ def plan_table(jobs: Sequence[Job], pending: Sequence[Job], parallel: int, notes
     here_alone = isinstance(config.launcher, LocalConfig | StackedConfig) and device_of(config).type == "cpu"
     busy = min(parallel, cores()) if here_alone else parallel
     seconds = (max(bases, default=0) if len(bases) <= busy else sum(bases) / busy) + sum(runs) / busy
-    need, here = max(least_memory_gb(parse(job.run)) for job in pending or jobs), memory_here_gb(config)
+    need, here = max(least_memory_gb(job.config) for job in pending or jobs), memory_here_gb(config)
     where = "a thread" if device_of(config).type == "cpu" else "of the GPU"
     table = RichTable(show_header=False, box=None, padding=(0, 2))
     rows = {

@@ -185,7 +185,7 @@ def _probe(entries: Sequence[Entry], bases: Sequence[Config]) -> list[CellReach]
     seeds = tuple(config.base.seed for config in bases)
     state = new_state(bases[0], bases[0].optim, seeds)
     sources = [run_folder(config.out, base_id(config)) for config in bases]
-    load_weights([folder.weights for folder in sources], state.policy, bases[0].base.steps)
+    load_weights([folder.budgets for folder in sources], state.policy, bases[0].base.steps)
     some = [cells[i] for i in by_thinking]
     results = evaluate(state.backend, state.policy, some, settings, keys("evaluation", seeds, 0))
     of_cell = dict(zip(by_thinking, zip(*results)))  # each cell's, of every base

@@ -12,7 +12,7 @@ from harness.core.errors import headline
 from harness.launch.jobs import Job
 from harness.launch.launch import max_parallel_jobs
 from harness.run.checkpoint import saved_steps, step_folder
-from harness.run.folder import RunFolder, run_folder
+from harness.run.folder import RunFolder, folder_of
 from harness.run.lock import is_locked
 from harness.run.remaining import reached_step
 from harness.study.cached_results import EMPTY, CachedResults
@@ -24,7 +24,7 @@ from harness.study.progress import job_name
 def job_state(job: Job, cached: CachedResults = EMPTY) -> tuple[str, int, str]:
     """(done, running, failed, stopped or to do; step reached; what went wrong, in a line). A run with status
     running whose lock no process holds was killed: it is stopped."""
-    folder = run_folder(job.run["out"], job.run_id)
+    folder = folder_of(job)
     status = folder.status()
     step = min(job.until, reached_step(folder))
     if is_done(job, cached):
@@ -74,7 +74,7 @@ def prune(jobs: Sequence[Job]) -> tuple[int, int]:
     that no budget of `jobs` needs. Returns (folders deleted, bytes freed)."""
     doomed: list[Path] = []
     for job in jobs:
-        folder = run_folder(job.run["out"], job.run_id)
+        folder = folder_of(job)
         if not is_done(job) or is_locked(folder) or folder.status().get("state") != "done":
             continue
         doomed += [step_folder(folder.checkpoints, step) for step in saved_steps(folder.checkpoints)[:-1]]

@@ -180,7 +180,7 @@ from harness.run.lock import hold_lock
 {locks}
 while time.time() < {time.time() + 3}: pass
 try:
-    with hold_lock(RunFolder(Path({str(folder.path)!r}), "run-1")):
+    with hold_lock(RunFolder(Path({str(folder.path)!r}))):
         time.sleep(2)
         print("held")
 except UserError:
