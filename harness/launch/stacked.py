@@ -13,6 +13,7 @@ from dataclasses import asdict
 
 from harness.config.parse import dump
 from harness.config.schema import LocalConfig, StackedConfig
+from harness.core.groups import grouped
 from harness.launch.jobs import Event, Job
 from harness.launch.local import LocalPool
 
@@ -27,10 +28,8 @@ def stack_key(job: Job) -> str:
 
 def group_into_stacks(jobs: Sequence[Job], most: int) -> list[Job]:
     """The jobs in stacks of at most `most`, each as one job that holds them."""
-    alike: dict[str, list[Job]] = {}
-    for job in jobs:
-        alike.setdefault(stack_key(job), []).append(job)
-    stacks = [group[i : i + most] for group in alike.values() for i in range(0, len(group), most)]
+    alike = grouped(jobs, stack_key).values()
+    stacks = [group[i : i + most] for group in alike for i in range(0, len(group), most)]
     return [_as_one(stack) for stack in stacks]
 
 

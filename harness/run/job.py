@@ -21,6 +21,7 @@ from harness.config.schema import Config, OptimConfig
 from harness.core.errors import attempt_all
 from harness.core.files import is_intact, write_hashed_json
 from harness.core.flops import Spent
+from harness.core.groups import grouped
 from harness.core.seeding import keys
 from harness.core.signals import defer_signals
 from harness.launch.jobs import Job
@@ -81,10 +82,7 @@ def run_stack(jobs: Sequence[Job], report: ReportRow) -> list[str]:
         for job in jobs:
             _open(job, stack)
         stack.enter_context(backend_of(jobs[0].config).num_threads(jobs[0].threads))
-        alike: dict[RemainingWork, list[Job]] = {}
-        for job in jobs:
-            alike.setdefault(remaining_work(job), []).append(job)
-        for work, group in alike.items():
+        for work, group in grouped(jobs, remaining_work).items():
             _run_members(group, work, report)
         folders = [folder_of(job) for job in jobs]
         for job, folder in zip(jobs, folders):

@@ -11,6 +11,7 @@ from harness.config.identity import run_id
 from harness.config.roles import ROLES, roles_of
 from harness.config.schema import Config
 from harness.core.accuracy import accuracy
+from harness.core.groups import grouped
 from harness.core.samples import Sample, before_and_after
 from harness.run.evaluations import kept_evaluations, mean_by, pooled_accuracy
 from harness.run.folder import run_folder
@@ -69,9 +70,9 @@ def samples_table(config: Config) -> RichTable | None:
     steps = list(first_and_last(config))
     if len(steps) < 2 or steps[0] != 0:
         return None
-    role_and_task, by_task = roles_of(config), {}
-    for pair in before_and_after(run_folder(config.out, run_id(config)).path, steps[1]):
-        by_task.setdefault(role_and_task(pair[0].task, pair[0].difficulty), []).append(pair)
+    role_and_task = roles_of(config)
+    found = before_and_after(run_folder(config.out, run_id(config)).path, steps[1])
+    by_task = grouped(found, lambda pair: role_and_task(pair[0].task, pair[0].difficulty))
     table = RichTable(
         title="the same problems before RL and after it, most frequent completion (✓: the expected answer)",
         title_justify="left",
