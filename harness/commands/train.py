@@ -1,9 +1,4 @@
-"""One run: a pretrained base (made once), then RL. Examples:
-
-rl-scaling train seed=1 rl.steps=64
-rl-scaling train -m seed=0,1,2 optim.lr=1e-4,2e-4
-torchrun --nproc-per-node 2 scripts/train.py seed=1
-"""
+"""`rl-scaling train`."""
 
 from harness.cli import app, command_line
 
@@ -81,6 +76,12 @@ def _arm(config) -> str:
 
 @app("train", sweep=train)
 def main(container) -> float | None:
+    """One run: a pretrained base (made once), then RL. Examples:
+
+    rl-scaling train seed=1 rl.steps=64
+    rl-scaling train -m seed=0,1,2 optim.lr=1e-4,2e-4
+    torchrun --nproc-per-node 2 scripts/train.py seed=1
+    """
     from harness.config.compose import plain
 
     (outcome,) = train([plain(container)])

@@ -63,14 +63,12 @@ def backend_of(config: Config) -> Backend:
 
 
 def run_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Brings the job's run to step `job.until`, scored at `job.budgets`; what is done already is not done again."""
+    """Brings the job's run to step `job.until`, scored at `job.budgets`; what is done already is not done again. Of a
+    job whose `run` holds the jobs of a stack, these; rows then name their member."""
+    if "jobs" in job.run:
+        jobs = [job_from(fields) for fields in job.run["jobs"]]
+        return {"folders": run_stack(jobs, lambda member, row: report(row | {"member": member.run_id}))}
     return {"step": job.until, "folder": run_stack([job], lambda _, row: report(row))[0]}
-
-
-def run_stacked_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """What the stacked launcher calls: a job whose `run` holds the jobs of a stack; rows name their member."""
-    jobs = [job_from(fields) for fields in job.run["jobs"]]
-    return {"folders": run_stack(jobs, lambda member, row: report(row | {"member": member.run_id}))}
 
 
 def run_stack(jobs: Sequence[Job], report: ReportRow) -> list[str]:

@@ -15,7 +15,7 @@ from harness.core.files import is_unchanged, read_json, sha256, write_hashed_jso
 from harness.launch.jobs import Job, JobResult, Progress
 from harness.launch.launch import launch, max_parallel_jobs
 from harness.run.folder import folder_of
-from harness.run.job import run_job, run_stacked_job
+from harness.run.job import run_job
 from harness.run.torchrun import is_main_process, launch_on_all_ranks, started_by_torchrun
 from harness.study.expand import ExpandedStudy, is_done, pending_jobs
 from harness.study.measure_check import may_be_refused, refuse_out_of_reach, require_measurable
@@ -68,7 +68,7 @@ def run_missing(
 def _launch(jobs: Sequence[Job], config: Config, on_progress: Progress) -> Iterator[JobResult]:
     if started_by_torchrun():
         return launch_on_all_ranks(jobs, on_progress)
-    return launch(jobs, config.launcher, run_job, on_progress, run_stacked_job)
+    return launch(jobs, config.launcher, run_job, on_progress)
 
 
 def print_failures(results: Sequence[JobResult], console: Console) -> None:
