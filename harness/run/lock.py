@@ -104,6 +104,15 @@ def is_locked(folder: RunFolder) -> bool:
         return held is False or (owner is not None and _is_alive(owner, bool(held)))
 
 
+def run_state(folder: RunFolder) -> str:
+    """done, running, failed, stopped or to do. A run with status running whose lock no process holds was killed: it is
+    stopped."""
+    if is_locked(folder):
+        return "running"
+    state = folder.status().get("state", "to do")
+    return "stopped" if state == "running" else state
+
+
 def _refuse(folder: RunFolder, owner: Mapping[str, Any] | None) -> UserError:
     who, silent = "a process", ""
     if owner is not None:
