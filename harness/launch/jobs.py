@@ -23,7 +23,7 @@ class Job:
     """One run to bring to step `until`. `run` and `labels` are plain JSON, so that any pool can carry them.
 
     `budgets`: the steps at which the run is evaluated. `needs`: run_ids that must be done first (its base).
-    `labels`: study, arm, tags; they name the run and never change it. `threads`: how many of the pool's slots this job
+    `labels`: study, arm; they name the run and never change it. `threads`: how many of the pool's slots this job
     may fill; where it is more than one, no other job needed them.
     """
 

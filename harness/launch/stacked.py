@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 
 from harness.config.parse import dump
-from harness.config.schema import LocalConfig, StackedConfig
+from harness.config.schema import StackedConfig
 from harness.core.groups import grouped
 from harness.launch.jobs import Event, Job
 from harness.launch.local import LocalPool
@@ -38,22 +38,14 @@ def _as_one(stack: Sequence[Job]) -> Job:
     return Job(f"stack-{name}", {"jobs": [asdict(job) for job in stack]}, stack[0].until)
 
 
-class StackedPool:
-    """A `Pool` that takes all jobs that are ready, stacks them, and hands the stacks to local processes."""
+class StackedPool(LocalPool):
+    """Takes all jobs that are ready, stacks them, and hands the stacks to its processes."""
 
     def __init__(self, config: StackedConfig, function: bytes, n_jobs: int):
-        inner = LocalConfig("local", config.jobs, config.threads, config.memory_gb, config.retries, config.grace)
-        self._pool = LocalPool(inner, function, n_jobs)
+        super().__init__(config, function, n_jobs)
         self._most, self._waiting = config.seeds, deque[Job]()
         self._stacks: dict[str, list[str]] = {}
         self._cancelled: list[Event] = []
-
-    def __enter__(self) -> "StackedPool":
-        self._pool.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._pool.__exit__(*error)
 
     def free(self) -> int:
         """All that are ready while nothing is under way: jobs that come one by one would make stacks of one."""
@@ -63,11 +55,11 @@ class StackedPool:
         for stack in group_into_stacks(jobs, self._most):
             self._stacks[stack.run_id] = [member["run_id"] for member in stack.run["jobs"]]
             self._waiting.append(stack)
-        while self._waiting and self._pool.free():
-            self._pool.submit([self._waiting.popleft()])
+        while self._waiting and super().free():
+            super().submit([self._waiting.popleft()])
 
     def poll(self) -> Iterable[Event]:
-        events = [mine for event in (*self._pool.poll(), *self._cancelled) for mine in self._of_members(event)]
+        events = [mine for event in (*super().poll(), *self._cancelled) for mine in self._of_members(event)]
         self._cancelled.clear()
         self.submit([])
         return events
@@ -84,4 +76,4 @@ class StackedPool:
         """Running stacks save and end; those that wait are cancelled."""
         self._cancelled += [Event(stack.run_id, "cancelled", "the launch was stopped") for stack in self._waiting]
         self._waiting.clear()
-        self._pool.stop()
+        super().stop()

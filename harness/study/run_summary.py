@@ -23,9 +23,8 @@ TASKS_SHOWN = 3  # of each role
 
 def first_and_last(config: Config) -> dict[int, Rows]:
     """Step -> rows of the run table at the first and the last step that were measured; {} if none was."""
-    found = kept_evaluations(config)
-    measured = list(found)
-    return {step: found[step]["rows"] for step in sorted({*measured[:1], *measured[-1:]})}
+    found = {step: content["rows"] for step, content in kept_evaluations(config).items()}
+    return {step: found[step] for step in dict.fromkeys([*found][:1] + [*found][-1:])}
 
 
 def accuracy_table(config: Config) -> RichTable:

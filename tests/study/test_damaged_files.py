@@ -109,7 +109,7 @@ def test_half_of_the_metrics_of_an_older_base_are_not_taken_for_all_of_them(out,
     (path,) = out.glob("runs/base-*/metrics.jsonl")
     status = read_json(path.with_name("status.json"))
     path.with_name("status.json").write_text(json.dumps({k: v for k, v in status.items() if k != "metrics"}))
-    monkeypatch.setattr("harness.run.checkpoint.read_meta", lambda folder: None)
+    monkeypatch.setattr("harness.study.tables.read_meta", lambda folder: None)
     launch(out)
     check_tables(out, finished)
     lines = path.read_text().splitlines(keepends=True)
