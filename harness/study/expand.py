@@ -24,7 +24,7 @@ Compose = Callable[[Sequence[str]], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Entry:
-    """One run under one label. Two arms, or two studies, may share a run. overrides: those of its variant of the arm.
+    """One run under one label. Two studies may share a run. overrides: those of its variant of the arm.
     before_rl: measured at budget 0 alone."""
 
     arm: str
