@@ -23,7 +23,6 @@ from harness.config.parse import dump
 from harness.config.schema import Config
 from harness.core.seeding import Key
 from harness.launch.jobs import Job
-from harness.run.folder import Member, run_folder
 from harness.run.job import from_bases, run_job, training_mixture
 from harness.train.rollout import training_sampling
 from harness.train.state import TrainState
@@ -68,7 +67,7 @@ def _quarters(curve: Sequence[float]) -> str:
 
 def _at_base(config: Config) -> TrainState:
     job = Job("curve", dump(config), config.rl.steps)
-    return from_bases([Member(job, config, run_folder(config.out, job.run_id))])
+    return from_bases([job])
 
 
 def _ours(config: Config) -> list[float]:

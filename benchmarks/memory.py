@@ -12,7 +12,7 @@ from benchmarks.ours import Shape, config_of, stepper
 from benchmarks.peer import Peer, require_trl
 from benchmarks.timing import Work, table
 from harness.core.errors import UserError
-from harness.launch.memory import keep_freed_memory
+from harness.launch.worker import keep_freed_memory
 
 STEPS = 2
 SHAPE = Shape("small", 32)

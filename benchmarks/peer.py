@@ -20,7 +20,7 @@ from benchmarks.timing import Work, synchronise
 from harness.config.schema import Config
 from harness.core.errors import UserError
 from harness.core.seeding import keys
-from harness.launch.memory import keep_freed_memory
+from harness.launch.worker import keep_freed_memory
 from harness.policy.export import write_folder
 from harness.policy.transformer import Transformer
 

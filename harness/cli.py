@@ -84,7 +84,8 @@ def _run(body: Body, config_name: str, config_module: str) -> int:
     except YAMLError as error:
         return print_error(UserError("a configuration file is no YAML", str(error), "fix it there"))
     except KeyboardInterrupt as error:
-        resume = shlex.join([*_program(config_name), *sys.argv[1:]])
+        started = [CONSOLE, config_name] if _is_console() else ["python", sys.argv[0]]
+        resume = shlex.join([*started, *sys.argv[1:]])
         print(f"{error or 'stopped'}. To resume: {resume}", file=sys.stderr)
         return getattr(error, "status", 130)
     except BrokenPipeError:  # the reader has gone, as `head` does
@@ -97,26 +98,14 @@ def _run(body: Body, config_name: str, config_module: str) -> int:
     return 0
 
 
-def _program(config_name: str) -> list[str]:
-    """How this process was started: by the console command, whose commands have the names of their configurations, or
-    as a script."""
-    return [CONSOLE, config_name] if _is_console() else ["python", sys.argv[0]]
-
-
 def program(name: str) -> list[str]:
     """How another process starts the command `name`, which this one runs."""
     return [sys.argv[0], name] if _is_console() else [sys.executable, sys.argv[0]]
 
 
 def _is_console() -> bool:
+    """Whether the console command started this process, whose commands have the names of their configurations."""
     return Path(sys.argv[0]).stem == CONSOLE
-
-
-def command_line(name: str) -> str:
-    """How to start the command `name` beside the one that runs: by the console command, or as a script."""
-    started_as = Path(sys.argv[0])
-    is_script = started_as.parent.name == "scripts"
-    return f"python {started_as.with_name(f'{name}.py')}" if is_script else f"rl-scaling {name}"
 
 
 def _run_with_hydra(body: Body, config_name: str, config_module: str) -> None:

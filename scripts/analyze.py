@@ -1,4 +1,4 @@
-"""From a run table to verdicts, a transfer report and report.html. Examples: harness/commands/analyze.py."""
+"""From a run table to verdicts, a transfer report and report.html. Examples: harness/commands/main.py."""
 
 from start import start
 

@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> None:
         from benchmarks import envs, gpu, page
         from harness.core.errors import UserError
         from harness.launch.local import cores
-        from harness.launch.memory import keep_freed_memory
+        from harness.launch.worker import keep_freed_memory
     except ModuleNotFoundError as error:
         sys.exit(f"{error}: install the package first, with: pip install -e .   (or bash scripts/quickstart.sh)")
     if given.get("part") == "gpu":

@@ -1,4 +1,4 @@
-"""A log of TRL or verl as a run table, which scripts/analyze.py reads. Examples: harness/commands/convert.py."""
+"""A log of TRL or verl as a run table, which scripts/analyze.py reads. Examples: harness/commands/main.py."""
 
 from start import start
 

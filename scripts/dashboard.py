@@ -1,4 +1,4 @@
-"""A W&B workspace that compares the arms of a study. Examples: harness/commands/dashboard.py."""
+"""A W&B workspace that compares the arms of a study. Examples: harness/commands/main.py."""
 
 from start import start
 

@@ -1,4 +1,4 @@
-"""A policy as a Hugging Face model, with its tokenizer. Examples: harness/commands/export.py."""
+"""A policy as a Hugging Face model, with its tokenizer. Examples: harness/commands/main.py."""
 
 from start import start
 

@@ -1,4 +1,4 @@
-"""The runs of an output folder: their names, ids, and how far they have come. Examples: harness/commands/runs.py."""
+"""The runs of an output folder: their names, ids, and how far they have come. Examples: harness/commands/main.py."""
 
 from start import start
 

@@ -9,4 +9,4 @@ def start(name: str) -> None:
         from harness.commands.main import COMMANDS
     except ModuleNotFoundError as error:
         sys.exit(f"{error}: install the package first, with: pip install -e .   (or bash scripts/quickstart.sh)")
-    COMMANDS[name].main()
+    COMMANDS[name]()

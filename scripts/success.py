@@ -1,4 +1,4 @@
-"""Initial success by difficulty of every task of the standard base. Examples: harness/commands/success.py."""
+"""Initial success by difficulty of every task of the standard base. Examples: harness/commands/main.py."""
 
 from start import start
 

@@ -1,4 +1,4 @@
-"""Every task with its role, contexts, examples, guess rate and speed. Examples: harness/commands/tasks.py."""
+"""Every task with its role, contexts, examples, guess rate and speed. Examples: harness/commands/main.py."""
 
 from start import start
 

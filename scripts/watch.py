@@ -1,4 +1,4 @@
-"""A local page that follows a study while it runs. Examples: harness/commands/watch.py."""
+"""A local page that follows a study while it runs. Examples: harness/commands/main.py."""
 
 from start import start
 

@@ -1,9 +1,4 @@
-"""What the policy of a run answers to prompts, before RL and after, with probabilities. Examples:
-
-rl-scaling ask run=quickstart-true_reward-s0 "reverse abc=" "max 3 9 4="
-rl-scaling ask run='quickstart-*-s0' steps='[0,64]' "reverse abc="
-rl-scaling ask run=quickstart-true_reward-s0      # one prompt a line
-"""
+"""`rl-scaling ask`."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -41,6 +36,12 @@ def settings_of(config_name: str) -> list[str]:
 
 
 def main() -> None:
+    """What the policy of a run answers to prompts, before RL and after, with probabilities. Examples:
+
+    rl-scaling ask run=quickstart-true_reward-s0 "reverse abc=" "max 3 9 4="
+    rl-scaling ask run='quickstart-*-s0' steps='[0,64]' "reverse abc="
+    rl-scaling ask run=quickstart-true_reward-s0      # one prompt a line
+    """
     try:
         settings, prompts = split_arguments(sys.argv[1:], settings_of("ask"))
     except UserError as error:

@@ -1,12 +1,4 @@
-"""A study: arms x seeds x budgets, its run table, its verdicts and its report. Examples:
-
-rl-scaling study study=quickstart
-rl-scaling study study=quickstart plan=true
-rl-scaling study study=quickstart status=true
-rl-scaling study study=quickstart study.seeds=[0,1,2,3,4,5,6,7]
-rl-scaling study study=quickstart size=tiny
-rl-scaling study study=atlas size=tiny
-"""
+"""`rl-scaling study`."""
 
 import sys
 from functools import partial
@@ -16,6 +8,15 @@ from harness.cli import app, program
 
 @app("study")
 def main(container) -> None:
+    """A study: arms x seeds x budgets, its run table, its verdicts and its report. Examples:
+
+    rl-scaling study study=quickstart
+    rl-scaling study study=quickstart plan=true
+    rl-scaling study study=quickstart status=true
+    rl-scaling study study=quickstart study.seeds=[0,1,2,3,4,5,6,7]
+    rl-scaling study study=quickstart size=tiny
+    rl-scaling study study=atlas size=tiny
+    """
     from hydra.core.hydra_config import HydraConfig
     from rich.console import Console
 

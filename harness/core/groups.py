@@ -1,4 +1,18 @@
-"""What follows from the size of a group, the completions of one problem."""
+"""Groups: values by a key, and what follows from the size of a group of completions of one problem."""
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Key = TypeVar("Key")
+
+
+def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    """Key -> its items; both in the order they come in."""
+    found: dict[Key, list[Item]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return found
 
 
 def signal_share(success: float, group_size: int) -> float:

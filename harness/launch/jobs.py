@@ -8,8 +8,11 @@ import graphlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
+from harness.config.parse import parse
+from harness.config.schema import Config
 from harness.core.errors import UserError, nearest
 
 Status = Literal["done", "failed", "killed", "skipped", "cancelled", "submitted"]
@@ -20,7 +23,7 @@ class Job:
     """One run to bring to step `until`. `run` and `labels` are plain JSON, so that any pool can carry them.
 
     `budgets`: the steps at which the run is evaluated. `needs`: run_ids that must be done first (its base).
-    `labels`: study, arm, tags; they name the run and never change it. `threads`: how many of the pool's slots this job
+    `labels`: study, arm; they name the run and never change it. `threads`: how many of the pool's slots this job
     may fill; where it is more than one, no other job needed them.
     """
 
@@ -36,6 +39,10 @@ class Job:
     def is_base(self) -> bool:
         """Whether it pretrains: nothing is evaluated."""
         return not self.budgets
+
+    @cached_property
+    def config(self) -> Config:
+        return parse(self.run)
 
 
 @dataclass(frozen=True)

@@ -22,22 +22,17 @@ def launch(
     launcher: Launcher,
     run_job: RunJob,
     on_progress: Progress = lambda job, row: None,
-    run_stack: RunJob | None = None,
 ) -> Iterator[JobResult]:
     """Runs `jobs` and yields each one's result as it ends; needs come first.
 
     `run_job(job, report)`, a function of a module, is called where jobs run; it returns JSON, and each dict that it
-    hands to `report` arrives at `on_progress(job, row)` here. launcher=stacked calls `run_stack` instead, with
-    jobs whose `run` holds the jobs of a stack. The order is checked at the call, before anything starts.
+    hands to `report` arrives at `on_progress(job, row)` here. launcher=stacked calls it with jobs whose `run` holds the
+    jobs of a stack, and its rows then name their `member`. The order is checked at the call, before anything starts.
     On Ctrl-C or SIGTERM running jobs save, all unfinished ones are yielded as cancelled, and `Stopped` is raised.
     Raises UserError for needs that are unknown or circular and for run_ids given twice, ValueError for a function that
     workers cannot import.
     """
-    schedule = Schedule(jobs)
-    function = run_stack if isinstance(launcher, StackedConfig) else run_job
-    if function is None:
-        raise ValueError("launcher=stacked needs run_stack")
-    return _launch(schedule, launcher, function_reference(function), on_progress)
+    return _launch(Schedule(jobs), launcher, function_reference(run_job), on_progress)
 
 
 def _launch(schedule: Schedule, launcher: Launcher, function: bytes, on_progress: Progress) -> Iterator[JobResult]:

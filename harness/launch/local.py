@@ -14,14 +14,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import IO, Any
 
-from harness.config.schema import LocalConfig
+from harness.config.schema import LocalConfig, StackedConfig
 from harness.core.threads import BLAS_VARIABLES
 from harness.launch.jobs import Event, Job
 
@@ -53,7 +53,7 @@ def free_memory_gb() -> float:
     return free / 2**30
 
 
-def concurrency(config: LocalConfig, n_jobs: int) -> tuple[int, int]:
+def concurrency(config: LocalConfig | StackedConfig, n_jobs: int) -> tuple[int, int]:
     """(jobs at once, threads for each): one job a core as far as memory goes, and the cores shared out among them."""
     by_memory = int(free_memory_gb() / config.memory_gb)
     at_once = config.jobs or max(1, min(cores(), by_memory))
@@ -75,17 +75,14 @@ def kept_workers() -> Generator[None]:
         _kept = before
 
 
-class LocalPool:
+class LocalPool(AbstractContextManager):
     """A `Pool` of worker processes, none left behind when the context ends, but within `kept_workers`."""
 
-    def __init__(self, config: LocalConfig, function: bytes, n_jobs: int):
+    def __init__(self, config: LocalConfig | StackedConfig, function: bytes, n_jobs: int):
         self._size, self._threads = concurrency(config, n_jobs)
         self._grace, self._function = config.grace, function
         self._workers: list[_Worker] = []
         self._slots = list(range(self._size - 1, -1, -1))
-
-    def __enter__(self) -> "LocalPool":
-        return self
 
     def __exit__(self, *error: object) -> None:
         for worker in self._workers:
@@ -95,11 +92,14 @@ class LocalPool:
                 worker.end()
 
     def free(self) -> int:
-        return self._size - sum(worker.job is not None for worker in self._workers)
+        return self._size - self._busy()
+
+    def _busy(self) -> int:
+        return sum(worker.job is not None for worker in self._workers)
 
     def submit(self, jobs: Sequence[Job]) -> None:
         # Whoever leaves slots free had no other job that could run now: those that run share them.
-        share = max(1, self._size // max(1, self._size - self.free() + len(jobs)))
+        share = max(1, self._size // max(1, self._busy() + len(jobs)))
         for job in jobs:
             idle = next((worker for worker in self._workers if worker.job is None), None)
             if idle is None:

@@ -11,28 +11,25 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 
-from harness.config.identity import base_id
-from harness.config.parse import dump, parse
-from harness.config.schema import LocalConfig, StackedConfig
+from harness.config.parse import dump
+from harness.config.schema import StackedConfig
+from harness.core.groups import grouped
 from harness.launch.jobs import Event, Job
 from harness.launch.local import LocalPool
 
 
 def stack_key(job: Job) -> str:
     """Equal for jobs that can be stacked: alike but for their seeds."""
-    config = parse(job.run)
-    plain = dump(config)
+    plain = dump(job.config)
     plain["base"].pop("seed")
-    plain |= {"seed": None, "is_base": job.run_id == base_id(config)}
+    plain |= {"seed": None, "is_base": job.is_base}
     return json.dumps([plain, job.until, job.budgets], sort_keys=True)
 
 
 def group_into_stacks(jobs: Sequence[Job], most: int) -> list[Job]:
     """The jobs in stacks of at most `most`, each as one job that holds them."""
-    alike: dict[str, list[Job]] = {}
-    for job in jobs:
-        alike.setdefault(stack_key(job), []).append(job)
-    stacks = [group[i : i + most] for group in alike.values() for i in range(0, len(group), most)]
+    alike = grouped(jobs, stack_key).values()
+    stacks = [group[i : i + most] for group in alike for i in range(0, len(group), most)]
     return [_as_one(stack) for stack in stacks]
 
 
@@ -41,22 +38,14 @@ def _as_one(stack: Sequence[Job]) -> Job:
     return Job(f"stack-{name}", {"jobs": [asdict(job) for job in stack]}, stack[0].until)
 
 
-class StackedPool:
-    """A `Pool` that takes all jobs that are ready, stacks them, and hands the stacks to local processes."""
+class StackedPool(LocalPool):
+    """Takes all jobs that are ready, stacks them, and hands the stacks to its processes."""
 
     def __init__(self, config: StackedConfig, function: bytes, n_jobs: int):
-        inner = LocalConfig("local", config.jobs, config.threads, config.memory_gb, config.retries, config.grace)
-        self._pool = LocalPool(inner, function, n_jobs)
+        super().__init__(config, function, n_jobs)
         self._most, self._waiting = config.seeds, deque[Job]()
         self._stacks: dict[str, list[str]] = {}
         self._cancelled: list[Event] = []
-
-    def __enter__(self) -> "StackedPool":
-        self._pool.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._pool.__exit__(*error)
 
     def free(self) -> int:
         """All that are ready while nothing is under way: jobs that come one by one would make stacks of one."""
@@ -66,11 +55,11 @@ class StackedPool:
         for stack in group_into_stacks(jobs, self._most):
             self._stacks[stack.run_id] = [member["run_id"] for member in stack.run["jobs"]]
             self._waiting.append(stack)
-        while self._waiting and self._pool.free():
-            self._pool.submit([self._waiting.popleft()])
+        while self._waiting and super().free():
+            super().submit([self._waiting.popleft()])
 
     def poll(self) -> Iterable[Event]:
-        events = [mine for event in (*self._pool.poll(), *self._cancelled) for mine in self._of_members(event)]
+        events = [mine for event in (*super().poll(), *self._cancelled) for mine in self._of_members(event)]
         self._cancelled.clear()
         self.submit([])
         return events
@@ -87,4 +76,4 @@ class StackedPool:
         """Running stacks save and end; those that wait are cancelled."""
         self._cancelled += [Event(stack.run_id, "cancelled", "the launch was stopped") for stack in self._waiting]
         self._waiting.clear()
-        self._pool.stop()
+        super().stop()

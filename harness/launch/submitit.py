@@ -9,6 +9,7 @@ for it instead of queueing it twice. Run folders must lie on storage that all no
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ NO_LIMIT = 1_000_000  # Slurm keeps the queue: everything that may run is handed
 KILL_SECONDS = 30.0  # Slurm's own default between its SIGTERM and its SIGKILL (KillWait)
 
 
-class SubmititPool:
+class SubmititPool(AbstractContextManager):
     """A `Pool` of packs in Slurm's queue. With wait=false every job is `submitted`, and the launch returns at once."""
 
     def __init__(self, config: SubmititConfig, function: bytes, n_jobs: int):
@@ -42,9 +43,6 @@ class SubmititPool:
         self._later: list[tuple[Job, QueuedPack]] = []  # jobs, each queued once the pack has ended
         self._earlier = self._find_earlier()
         self._stopped_at: float | None = None
-
-    def __enter__(self) -> "SubmititPool":
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.stop()

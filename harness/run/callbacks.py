@@ -15,7 +15,7 @@ from harness.core.flops import Spent
 from harness.launch.jobs import Job
 from harness.run import diagnostics
 from harness.run.checkpoint import save_checkpoint, save_dump
-from harness.run.folder import Member, Stack
+from harness.run.folder import folder_of
 from harness.run.tracker import Tracker, open_tracker
 from harness.train.state import NonFinite, StepReport, TrainState
 
@@ -30,9 +30,11 @@ class StepCallbacks:
     Without `trackers`, of steps that are trained again, no row is written, and checkpoints lie in `replay`.
     """
 
-    def __init__(self, members: Stack, until: int, report: ReportRow, stop: Callable, trackers: Sequence[Tracker] = ()):
+    def __init__(
+        self, members: Sequence[Job], until: int, report: ReportRow, stop: Callable, trackers: Sequence[Tracker] = ()
+    ):
         self.members, self.until, self.report, self.stop, self.trackers = members, until, report, stop, trackers
-        self.checkpoints = [m.folder.checkpoints if trackers else m.folder.replay for m in members]
+        self.checkpoints = [f.checkpoints if trackers else f.replay for f in map(folder_of, members)]
         self.save = members[0].config.save
         self.saved = self.reported = monotonic()
         self.recent: list[list[dict[str, float]]] = [[] for _ in members]
@@ -50,7 +52,7 @@ class StepCallbacks:
         if now - self.reported >= SECONDS_BETWEEN_REPORTS or last:
             self.reported = now
             for member, row in zip(self.members, rows):
-                self.report(member.job, {"step": state.step, "until": self.until, **row})
+                self.report(member, {"step": state.step, "until": self.until, **row})
         self.diagnose(rows)
         if stopped:
             raise stopped
@@ -62,15 +64,15 @@ class StepCallbacks:
 
     def save_checkpoints(self, state: TrainState) -> None:
         for i, member in enumerate(self.members):
-            save_checkpoint(self.checkpoints[i], member.folder.run_id, state, self.save.keep, i)
-            member.folder.set_status("running", max(state.step, member.folder.status().get("step", 0)))
+            save_checkpoint(self.checkpoints[i], state, self.save.keep, i)
+            folder_of(member).set_reached(state.step)
 
     def end_run(self, state: TrainState, reason: str) -> None:
         """Before its last step, for good: no later job trains the run further."""
         self.save_checkpoints(state)
         for member in self.members:
-            member.folder.set_end(state.step, reason)
-            self.report(member.job, {"ended": f"ended at step {state.step} of {self.until}: {reason}"})
+            folder_of(member).set_end(state.step, reason)
+            self.report(member, {"ended": f"ended at step {state.step} of {self.until}: {reason}"})
 
     def diagnose(self, rows: Sequence[dict[str, float]]) -> None:
         for i, row in enumerate(rows):
@@ -79,12 +81,12 @@ class StepCallbacks:
                 problems = self.members[i].config.rl.problems
                 self.warn(self.members[i], diagnostics.during_rl(self.recent[i], problems))
 
-    def warn(self, member: Member, alarms: Mapping[str, str]) -> None:
+    def warn(self, member: Job, alarms: Mapping[str, str]) -> None:
         """Reports each alarm, a name with its text, once a run."""
         for name, text in alarms.items():
-            if (member.job.run_id, name) not in self.warned:
-                self.warned.add((member.job.run_id, name))
-                self.report(member.job, {"alarm": text})
+            if (member.run_id, name) not in self.warned:
+                self.warned.add((member.run_id, name))
+                self.report(member, {"alarm": text})
 
 
 def metrics_rows(spent: Sequence[Spent], step: StepReport) -> list[dict[str, float]]:
@@ -107,20 +109,20 @@ def compute_metrics(spent: Spent) -> dict[str, float]:
 
 
 @contextmanager
-def dump_on_nonfinite(members: Stack, state: TrainState) -> Generator[None]:
+def dump_on_nonfinite(members: Sequence[Job], state: TrainState) -> Generator[None]:
     """A non-finite loss or gradient ends the run with a dump of its step; the last checkpoint stays to go on from."""
     try:
         yield
     except NonFinite as error:
         for member in members:
-            where = save_dump(member.folder.path / "dump", member.folder.run_id, state, error)
+            where = save_dump(folder_of(member).path / "dump", state, error)
             error.add_note(f"Its batch and weights are in {where}. The last checkpoint is from before that step.")
         error.add_note("If it comes again there: lower optim.lr or optim.grad_clip, or raise schedule.warmup.")
         raise
 
 
 @contextmanager
-def open_trackers(members: Stack, report: ReportRow) -> Generator[list[Tracker]]:
+def open_trackers(members: Sequence[Job], report: ReportRow) -> Generator[list[Tracker]]:
     """A tracker for each member, under the labels that its run was first launched with. What fails in W&B is reported
     as an alarm: what a worker prints is not seen once its job has ended well."""
 
@@ -129,8 +131,10 @@ def open_trackers(members: Stack, report: ReportRow) -> Generator[list[Tracker]]
 
     with ExitStack() as stack:
         trackers = []
-        for job, config, folder in ((m.job, m.config, m.folder) for m in members):
+        for job, folder in ((job, folder_of(job)) for job in members):
             labels = {**folder.labels()[0], "name": name_of(folder.path)}
-            tracker = open_tracker(config.tracker, folder.path, folder.run_id, dump(config), labels, partial(warn, job))
+            tracker = open_tracker(
+                job.config.tracker, folder.path, job.run_id, dump(job.config), labels, partial(warn, job)
+            )
             trackers.append(stack.enter_context(tracker))
         yield trackers

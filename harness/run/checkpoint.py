@@ -57,7 +57,8 @@ def _write(folder: Path, files: dict[str, bytes], meta: dict[str, Any]) -> None:
     """All files in a new folder, or nothing: a crash leaves at most a folder that no reader looks at."""
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)
-    meta = {**meta, "schema": SCHEMA_VERSION, "hashes": {name: _hash(data) for name, data in files.items()}}
+    meta = {"run_id": folder.parents[1].name, **meta, "schema": SCHEMA_VERSION}
+    meta["hashes"] = {name: _hash(data) for name, data in files.items()}
     meta["hash"] = _hash_of(meta)
     for name, data in {**files, "meta.json": json.dumps(meta, indent=1).encode()}.items():
         write_whole(beside / name, data)
@@ -95,25 +96,20 @@ def _training(state: TrainState, member: int) -> bytes:
     return data.getvalue()
 
 
-def save_checkpoint(folder: Path, run_id: str, state: TrainState, keep: int, member: int = 0) -> None:
+def save_checkpoint(folder: Path, state: TrainState, keep: int, member: int = 0) -> None:
     """Everything that one run of a stack needs to go on exactly, at folder/step-…; the last `keep` stay."""
     files = {"policy.safetensors": _weights(state.policy, member), "training.pt": _training(state, member)}
-    _write(step_folder(folder, state.step), files, {"run_id": run_id, "spent": asdict(state.spent[member])})
+    _write(step_folder(folder, state.step), files, {"spent": asdict(state.spent[member])})
     for step in saved_steps(folder)[:-keep]:
         shutil.rmtree(step_folder(folder, step))
 
 
 def save_weights(
-    folder: Path,
-    run_id: str,
-    policy: Transformer,
-    spent: Spent,
-    member: int = 0,
-    about: Mapping[str, float] | None = None,
+    folder: Path, policy: Transformer, spent: Spent, member: int = 0, about: Mapping[str, float] | None = None
 ) -> None:
     """The policy of one run of a stack at a budget; written once. about: what else meta.json is to hold."""
     if not step_folder(folder, spent.step).is_dir():
-        meta = {**(about or {}), "run_id": run_id, "spent": asdict(spent)}
+        meta = {**(about or {}), "spent": asdict(spent)}
         _write(step_folder(folder, spent.step), {"policy.safetensors": _weights(policy, member)}, meta)
 
 
@@ -126,7 +122,7 @@ def read_meta(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _read(folder: Path, run_id: str) -> tuple[dict[str, bytes], dict[str, Any]]:
+def _read(folder: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Files and meta of a checkpoint. Raises UserError if it is damaged, of another run or of another schema."""
     try:
         meta = json.loads((folder / "meta.json").read_bytes())
@@ -144,7 +140,7 @@ def _read(folder: Path, run_id: str) -> tuple[dict[str, bytes], dict[str, Any]]:
             f"this version reads schema {SCHEMA_VERSION}",
             "train it again in another output folder (out=…), or go back to the version that wrote it",
         )
-    if meta["run_id"] != run_id:
+    if meta["run_id"] != (run_id := folder.parents[1].name):
         raise UserError(
             f"{folder} belongs to the run {meta['run_id']}",
             f"the run at hand is {run_id}; weights of one must not continue the other",
@@ -159,12 +155,9 @@ def _damaged(folder: Path, reason: str) -> UserError:
     )
 
 
-Source = tuple[Path, str]  # a folder of checkpoints, and the run that they must belong to
-
-
-def load_checkpoint(sources: Sequence[Source], state: TrainState, step: int) -> None:
-    """Fills `state`, a stack of as many runs as there are sources. Raises UserError as `_read` does."""
-    read = [_read(step_folder(folder, step), run_id) for folder, run_id in sources]
+def load_checkpoint(folders: Sequence[Path], state: TrainState, step: int) -> None:
+    """Fills `state`, a stack of as many runs as there are folders of checkpoints. Raises UserError as `_read` does."""
+    read = [_read(step_folder(folder, step)) for folder in folders]
     state.policy.load_state_dict(_stacked([load(files["policy.safetensors"]) for files, _ in read]))
     saved = [torch.load(io.BytesIO(files["training.pt"]), map_location="cpu", weights_only=True) for files, _ in read]
     entries = {i: _stacked([each["state"][i] for each in saved]) for i in saved[0]["state"]}
@@ -178,9 +171,9 @@ def load_checkpoint(sources: Sequence[Source], state: TrainState, step: int) -> 
     state.spent = tuple(Spent(**meta["spent"]) for _, meta in read)
 
 
-def load_weights(sources: Sequence[Source], policy: Transformer, step: int) -> tuple[Spent, ...]:
+def load_weights(folders: Sequence[Path], policy: Transformer, step: int) -> tuple[Spent, ...]:
     """Fills a stack of policies with weights at a budget; what each had spent by then. Raises as `_read` does."""
-    read = [_read(step_folder(folder, step), run_id) for folder, run_id in sources]
+    read = [_read(step_folder(folder, step)) for folder in folders]
     policy.load_state_dict(_stacked([load(files["policy.safetensors"]) for files, _ in read]))
     return tuple(Spent(**meta["spent"]) for _, meta in read)
 
@@ -208,7 +201,7 @@ def export_run(run: Path, step: int | None, out: Path) -> int:
         fix = f"did you mean {' or '.join(near)}?" if near else "name a folder of a run, such as outputs/runs/rl-…"
         raise UserError(f"run={run}", "there is no such folder", fix)
     step = kept_step(run, step)
-    files, meta = _read(step_folder(run / "budgets", step), run.name)
+    files, meta = _read(step_folder(run / "budgets", step))
     config = read_json(run / "config.json")
     if config is None:
         raise UserError(str(run), "holds no config.json", "launch the run again: it is then written anew")
@@ -219,7 +212,7 @@ def export_run(run: Path, step: int | None, out: Path) -> int:
     return step
 
 
-def save_dump(folder: Path, run_id: str, state: TrainState, error: NonFinite) -> Path:
+def save_dump(folder: Path, state: TrainState, error: NonFinite) -> Path:
     """What is needed to look into a step that gave no number: the whole stack's batch (batch.pt) and weights of what
     learns (policy.safetensors …), and meta.json with the tensor's name and the step. Returns its folder."""
     where = step_folder(folder, error.step)
@@ -229,6 +222,6 @@ def save_dump(folder: Path, run_id: str, state: TrainState, error: NonFinite) ->
         f"{name}.safetensors": save({key: weight.contiguous() for key, weight in model.state_dict().items()})
         for name, model in state.learners.items()
     }
-    meta = {"run_id": run_id, "seeds": state.seeds, "step": error.step, "tensor": error.tensor}
+    meta = {"seeds": state.seeds, "step": error.step, "tensor": error.tensor}
     _write(where, {**weights, "batch.pt": batch.getvalue()}, meta)
     return where

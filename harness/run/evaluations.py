@@ -1,5 +1,6 @@
 """Scores of a stack of runs at a budget: measured once, kept in each run's folder, summed up for people."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,10 +13,12 @@ from harness.config.schema import Config
 from harness.core.accuracy import accuracy
 from harness.core.files import read_json, write_hashed_json, write_jsonl
 from harness.core.flops import Spent
+from harness.core.groups import grouped
 from harness.core.samples import samples_path
 from harness.core.seeding import keys
 from harness.evaluate import Cell, CellResult, build_suite, cell_row, evaluate, problem_rows, with_thinking_limits
-from harness.run.folder import Member, RunFolder, Stack, run_folder
+from harness.launch.jobs import Job
+from harness.run.folder import RunFolder, folder_of, run_folder
 from harness.train.pretrain import document_loss, held_out_documents
 from harness.train.state import TrainState
 
@@ -31,10 +34,10 @@ def evaluation_suite(config: Config) -> tuple[Cell, ...]:
 
 
 def evaluate_budget(
-    members: Stack, suite: tuple[Cell, ...], state: TrainState, spent: Sequence[Spent]
+    members: Sequence[Job], suite: tuple[Cell, ...], state: TrainState, spent: Sequence[Spent]
 ) -> list[list[dict[str, Any]]]:
     """Each member's rows of the run table at this budget; from its file if the evaluation was made before."""
-    paths = [m.folder.evaluation(evaluation_id(m.config), spent[0].step) for m in members]
+    paths = [folder_of(m).evaluation(evaluation_id(m.config), spent[0].step) for m in members]
     known = [read_json(path) for path in paths]
     if not all(known):
         config = members[0].config.evaluation
@@ -56,7 +59,7 @@ def held_out_loss(config: Config, state: TrainState) -> list[dict[str, float]]:
 
 
 def _write_scores(
-    member: Member, scores: list[CellResult], rows: list[dict[str, Any]], spent: Spent, path: Path, backend: str
+    member: Job, scores: list[CellResult], rows: list[dict[str, Any]], spent: Spent, path: Path, backend: str
 ) -> dict[str, Any]:
     problems = [row for score in scores for row in problem_rows(score)]
     samples = [
@@ -64,7 +67,7 @@ def _write_scores(
          "prompt": s.cell.problems[0].prompt, "answer": s.cell.problems[0].answer, "completions": list(s.sample)}
         for s in scores
     ]  # fmt: skip
-    kept = samples_path(member.folder.path, spent.step)
+    kept = samples_path(folder_of(member).path, spent.step)
     if not kept.is_file():  # those of the first evaluation stay
         write_jsonl(kept, samples)
     made_by = {"code_version": code_version(), "backend": backend}
@@ -84,24 +87,20 @@ def kept_evaluations(config: Config) -> dict[int, dict[str, Any]]:
 def eval_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """eval/{task}/{mean@1, pass@k, majority@k}: means over a task's cells, each counting the same; and, where a task
     was scored in several settings, eval/{task}/{setting}/… of each."""
-    settings: dict[str, set[str]] = {}
-    for row in rows:
-        settings.setdefault(row["task"], set()).add(row["setting"])
+    settings = Counter(task for task, _ in {(row["task"], row["setting"]) for row in rows})
     values: list[tuple[str, float]] = []
     for row in rows:
         own = {"mean@1": accuracy(row)}
         own |= {name.replace("_at_", "@"): row[name] for name in row if name.startswith(("pass_at_", "majority_at_"))}
-        in_setting = [f"{row['task']}/{row['setting']}"] if len(settings[row["task"]]) > 1 else []
+        in_setting = [f"{row['task']}/{row['setting']}"] if settings[row["task"]] > 1 else []
         values += [(f"eval/{name}/{measure}", own[measure]) for name in (row["task"], *in_setting) for measure in own]
     return mean_by(values)
 
 
 def mean_by(values: Iterable[tuple[Key, float]]) -> dict[Key, float]:
     """Of (key, value) the mean of each key's values."""
-    found: dict[Key, list[float]] = {}
-    for key, value in values:
-        found.setdefault(key, []).append(value)
-    return {key: sum(own) / len(own) for key, own in found.items()}
+    by_key = grouped(values, lambda pair: pair[0])
+    return {key: sum(value for _, value in own) / len(own) for key, own in by_key.items()}
 
 
 def pooled_accuracy(config: Config, rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:

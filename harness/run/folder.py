@@ -16,15 +16,13 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.config.identity import base_id
 from harness.config.run_names import read_labels
-from harness.config.schema import Config
 from harness.core.files import damaged_copy, is_intact, read_json, remove_unfinished, write_hashed_json
 from harness.core.signals import Stopped
 from harness.launch.jobs import Job
@@ -35,7 +33,10 @@ class RunFolder:
     """The folder of one run."""
 
     path: Path
-    run_id: str
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
 
     @property
     def checkpoints(self) -> Path:
@@ -44,11 +45,6 @@ class RunFolder:
     @property
     def budgets(self) -> Path:
         return self.path / "budgets"
-
-    @property
-    def weights(self) -> tuple[Path, str]:
-        """Where its weights at budgets lie, and whose they must be."""
-        return self.budgets, self.run_id
 
     @property
     def replay(self) -> Path:
@@ -73,6 +69,10 @@ class RunFolder:
     def set_status(self, state: str, step: int, **more: Any) -> None:
         content = {"state": state, "step": step, "time": time.time(), **more}
         write_hashed_json(self.path / "status.json", content)
+
+    def set_reached(self, step: int) -> None:
+        """Of a run at work; a run never goes back."""
+        self.set_status("running", max(step, self.status().get("step", 0)))
 
     @property
     def end(self) -> int | None:
@@ -101,7 +101,11 @@ class RunFolder:
 
 
 def run_folder(out: str | Path, run_id: str) -> RunFolder:
-    return RunFolder(Path(out) / "runs" / run_id, run_id)
+    return RunFolder(Path(out) / "runs" / run_id)
+
+
+def folder_of(job: Job) -> RunFolder:
+    return run_folder(job.run["out"], job.run_id)
 
 
 @contextmanager
@@ -119,24 +123,3 @@ def record_outcome(folder: RunFolder) -> Generator[None]:
             folder.set_status(state, step, error=f"{type(error).__name__}: {error}")
             if state == "failed":
                 (folder.path / "traceback.txt").write_text(traceback.format_exc())
-
-
-@dataclass(frozen=True)
-class Member:
-    """One run of a stack."""
-
-    job: Job
-    config: Config
-    folder: RunFolder
-
-    @property
-    def is_base(self) -> bool:
-        return self.job.run_id == base_id(self.config)
-
-    @property
-    def budgets(self) -> list[int]:
-        """Those asked for that the run comes to."""
-        return [step for step in self.job.budgets if step == self.folder.within_end(step)]
-
-
-Stack = Sequence[Member]  # runs of one model, alike but for their seeds; often one

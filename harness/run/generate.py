@@ -64,7 +64,7 @@ class Policy:
             folder, step = folder.parent / base_id(config), None
         step = kept_step(folder, step)
         transformer = Transformer(config.model, 1, config.precision).to(torch.device(device))
-        load_weights([(folder / "budgets", folder.name)], transformer, step)
+        load_weights([folder / "budgets"], transformer, step)
         return Policy(name_of(folder), step, config, transformer.eval())
 
     def generate(

@@ -16,11 +16,12 @@ import torch
 
 from envs.vector import TextVectorEnv
 from harness.config.identity import base_id, evaluation_id
-from harness.config.parse import dump, parse
+from harness.config.parse import dump
 from harness.config.schema import Config, OptimConfig
 from harness.core.errors import attempt_all
 from harness.core.files import is_intact, write_hashed_json
 from harness.core.flops import Spent
+from harness.core.groups import grouped
 from harness.core.seeding import keys
 from harness.core.signals import defer_signals
 from harness.launch.jobs import Job
@@ -33,7 +34,7 @@ from harness.run.callbacks import ReportRow, StepCallbacks, compute_metrics, dum
 from harness.run.checkpoint import load_checkpoint, load_weights, save_weights, step_folder
 from harness.run.early_end import EarlyEnd, early_end, never
 from harness.run.evaluations import VERIFIED_ACCURACY, budget_metrics, evaluate_budget, evaluation_suite
-from harness.run.folder import Member, Stack, record_outcome, run_folder
+from harness.run.folder import folder_of, record_outcome, run_folder
 from harness.run.lock import hold_lock
 from harness.run.mixture import training_mixture
 from harness.run.remaining import RemainingWork, remaining_work
@@ -62,38 +63,35 @@ def backend_of(config: Config) -> Backend:
 
 
 def run_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Brings the job's run to step `job.until`, scored at `job.budgets`; what is done already is not done again."""
+    """Brings the job's run to step `job.until`, scored at `job.budgets`; what is done already is not done again. Of a
+    job whose `run` holds the jobs of a stack, these; rows then name their member."""
+    if "jobs" in job.run:
+        jobs = [job_from(fields) for fields in job.run["jobs"]]
+        return {"folders": run_stack(jobs, lambda member, row: report(row | {"member": member.run_id}))}
     return {"step": job.until, "folder": run_stack([job], lambda _, row: report(row))[0]}
-
-
-def run_stacked_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """What the stacked launcher calls: a job whose `run` holds the jobs of a stack; rows name their member."""
-    jobs = [job_from(fields) for fields in job.run["jobs"]]
-    return {"folders": run_stack(jobs, lambda member, row: report(row | {"member": member.run_id}))}
 
 
 def run_stack(jobs: Sequence[Job], report: ReportRow) -> list[str]:
     """Runs that are alike but for their seeds, each with the streams that it would have alone, in one model; those that
     lag are a stack of their own. One by one, to the bits of plain runs, if the backend does not batch seeds."""
-    if len(jobs) > 1 and not backend_of(parse(jobs[0].run)).batches_seeds:
+    if len(jobs) > 1 and not backend_of(jobs[0].config).batches_seeds:
         return [folder for one in attempt_all(lambda job: run_stack([job], report), jobs) for folder in one]
     with ExitStack() as stack:
-        members = [_open_member(job, stack) for job in jobs]
-        stack.enter_context(backend_of(members[0].config).num_threads(jobs[0].threads))
-        alike: dict[RemainingWork, list[Member]] = {}
-        for member in members:
-            alike.setdefault(remaining_work(member.job), []).append(member)
-        for work, group in alike.items():
+        for job in jobs:
+            _open(job, stack)
+        stack.enter_context(backend_of(jobs[0].config).num_threads(jobs[0].threads))
+        for work, group in grouped(jobs, remaining_work).items():
             _run_members(group, work, report)
-        for member in members:
-            step = member.folder.within_end(max(member.job.until, member.folder.status().get("step", 0)))
-            member.folder.set_status("done", step, metrics=metrics_record(member.folder.path))
-    return [str(member.folder.path) for member in members]
+        folders = [folder_of(job) for job in jobs]
+        for job, folder in zip(jobs, folders):
+            step = folder.within_end(max(job.until, folder.status().get("step", 0)))
+            folder.set_status("done", step, metrics=metrics_record(folder.path))
+    return [str(folder.path) for folder in folders]
 
 
-def _run_members(members: Stack, work: RemainingWork, report: ReportRow) -> None:
+def _run_members(members: Sequence[Job], work: RemainingWork, report: ReportRow) -> None:
     for member in members:  # a job that trains nothing leaves the configuration of the one that did
-        path = member.folder.path / "config.json"
+        path = folder_of(member).path / "config.json"
         if work.start < work.until or not is_intact(path):
             write_hashed_json(path, dump(member.config))
     if members[0].is_base:
@@ -105,16 +103,14 @@ def _run_members(members: Stack, work: RemainingWork, report: ReportRow) -> None
         _train_and_evaluate(members, work, report)
 
 
-def _open_member(job: Job, stack: ExitStack) -> Member:
-    config = parse(job.run)
-    folder = run_folder(config.out, job.run_id)
+def _open(job: Job, stack: ExitStack) -> None:
+    folder = folder_of(job)
     stack.enter_context(hold_lock(folder))
     stack.enter_context(record_outcome(folder))
     folder.remove_unfinished()
     check_metrics(folder.path, folder.status())
-    folder.set_status("running", folder.status().get("step", 0))
+    folder.set_reached(0)
     folder.add_labels(job.labels)
-    return Member(job, config, folder)
 
 
 def new_state(config: Config, optim: OptimConfig, seeds: tuple[int, ...]) -> TrainState:
@@ -126,12 +122,12 @@ def new_state(config: Config, optim: OptimConfig, seeds: tuple[int, ...]) -> Tra
     return TrainState(seeds, policy, make_optimizer(policy, optim), backend_of(config))
 
 
-def from_bases(members: Stack) -> TrainState:
+def from_bases(members: Sequence[Job]) -> TrainState:
     """Each member's pretrained base, where reference, reward model and critic begin too, and a fresh optimizer."""
     config = members[0].config
     state = new_state(config, config.optim, tuple(member.config.seed for member in members))
     bases = [run_folder(member.config.out, base_id(member.config)) for member in members]
-    load_weights([base.weights for base in bases], state.policy, config.base.steps)
+    load_weights([base.budgets for base in bases], state.policy, config.base.steps)
     if config.algo.kl != "none":
         state.reference = copy.deepcopy(state.policy).requires_grad_(False)
     if config.reward.model is not None:
@@ -141,28 +137,28 @@ def from_bases(members: Stack) -> TrainState:
     return state
 
 
-def first_state(members: Stack) -> TrainState:
+def first_state(members: Sequence[Job]) -> TrainState:
     """Where the members' training begins: at their bases or, of runs that are pretrained, at initialisation."""
     if members[0].config.objective == "pretraining":
         return _pretraining_state(members)
     return from_bases(members)
 
 
-def _pretraining_state(members: Stack) -> TrainState:
+def _pretraining_state(members: Sequence[Job]) -> TrainState:
     config = members[0].config
     return new_state(config, config.base.optim, tuple(member.config.base.seed for member in members))
 
 
-def _resume(members: Stack, state: TrainState, start: int) -> None:
+def _resume(members: Sequence[Job], state: TrainState, start: int) -> None:
     """Loads the checkpoint of step `start` (0: none) and drops the rows of metrics after it, which a process that was
     killed had written; their steps are trained again."""
     if start > 0:
-        load_checkpoint([(m.folder.checkpoints, m.folder.run_id) for m in members], state, start)
+        load_checkpoint([folder_of(m).checkpoints for m in members], state, start)
     for member in members:
-        cut_back(member.folder.path, start if start > 0 else -1)
+        cut_back(folder_of(member).path, start if start > 0 else -1)
 
 
-def _pretrain(members: Stack, work: RemainingWork, report: ReportRow) -> None:
+def _pretrain(members: Sequence[Job], work: RemainingWork, report: ReportRow) -> None:
     """Bases, trained to their last step, whose weights are kept."""
     config = members[0].config
     state = _pretraining_state(members)
@@ -176,20 +172,20 @@ def _pretrain(members: Stack, work: RemainingWork, report: ReportRow) -> None:
         while state.step < work.until:
             callbacks.after_step(state, pretrain_step(config.base, state, corpus, teacher), lambda _: None)
     for i, member in enumerate(members):
-        last = [row["train/loss"] for row in read_metrics(member.folder.path)[-20:]]
+        last = [row["train/loss"] for row in read_metrics(folder_of(member).path)[-20:]]
         about = {"loss": sum(last) / len(last)} if last else {}
-        save_weights(member.folder.budgets, member.folder.run_id, state.policy, state.spent[i], i, about)
+        save_weights(folder_of(member).budgets, state.policy, state.spent[i], i, about)
 
 
-def _import(folder: str, members: Stack, state: TrainState) -> None:
+def _import(folder: str, members: Sequence[Job], state: TrainState) -> None:
     """An exported policy in the place of a pretrained base; what it had cost is not known to this run."""
     weights = read_folder(Path(folder), state.policy.state_dict(), members[0].config.model)
     state.policy.load_state_dict(weights)
     for member in members:
-        save_weights(member.folder.budgets, member.folder.run_id, state.policy, Spent(step=member.job.until))
+        save_weights(folder_of(member).budgets, state.policy, Spent(step=member.until))
 
 
-def _train_and_evaluate(members: Stack, work: RemainingWork, report: ReportRow) -> None:
+def _train_and_evaluate(members: Sequence[Job], work: RemainingWork, report: ReportRow) -> None:
     """Training as the objective has it, scored at each budget as it passes; budgets passed before are scored from their
     weights, or by a replay of the steps before them where no weights were kept."""
     if work.missing_weights:
@@ -197,26 +193,26 @@ def _train_and_evaluate(members: Stack, work: RemainingWork, report: ReportRow) 
     if work.start < work.until:
         state = first_state(members)
         _resume(members, state, work.start)
-        budgets = [step for step in members[0].job.budgets if step > work.start or work.start == 0]
+        budgets = [step for step in members[0].budgets if step > work.start or work.start == 0]
         with open_trackers(members, report) as trackers, defer_signals() as stop, dump_on_nonfinite(members, state):
             callbacks = StepCallbacks(members, work.until, report, synchronised_stop(stop), trackers)
             _train(callbacks, state, budgets, early_end(members[0].config))
     _evaluate_kept_weights(members)
 
 
-def _retrain_for_weights(members: Stack, work: RemainingWork, report: ReportRow) -> None:
+def _retrain_for_weights(members: Sequence[Job], work: RemainingWork, report: ReportRow) -> None:
     """Trains again, beside the run, for weights at budgets that it passed without keeping them. Of the run's own files
     only weights and scores at these budgets are written."""
     state, start = first_state(members), work.retrain_from
     if start > 0:
-        folders = [(m.folder.checkpoints, m.folder.replay) for m in members]  # its own, or of an interrupted replay
-        kept = [own if step_folder(own, start).is_dir() else replay for own, replay in folders]
-        load_checkpoint(list(zip(kept, (m.folder.run_id for m in members))), state, start)
+        both = [(f.checkpoints, f.replay) for f in map(folder_of, members)]  # its own, or of an interrupted replay
+        kept = [own if step_folder(own, start).is_dir() else replay for own, replay in both]
+        load_checkpoint(kept, state, start)
     with defer_signals() as stop, dump_on_nonfinite(members, state):
         callbacks = StepCallbacks(members, max(work.missing_weights), report, synchronised_stop(stop))
         _train(callbacks, state, work.missing_weights, never)
     for member in members:
-        shutil.rmtree(member.folder.replay, ignore_errors=True)
+        shutil.rmtree(folder_of(member).replay, ignore_errors=True)
 
 
 def _train(callbacks: StepCallbacks, state: TrainState, budgets: Sequence[int], ends: EarlyEnd) -> None:
@@ -229,9 +225,9 @@ def _train(callbacks: StepCallbacks, state: TrainState, budgets: Sequence[int], 
 
     def keep(state: TrainState) -> None:
         for i, member in enumerate(members):
-            save_weights(member.folder.budgets, member.folder.run_id, state.policy, state.spent[i], i)
+            save_weights(folder_of(member).budgets, state.policy, state.spent[i], i)
         scores = evaluate_budget(members, suite, state, state.spent)
-        metrics = [budget_metrics(m.config, m.folder, rows) for m, rows in zip(members, scores)]
+        metrics = [budget_metrics(m.config, folder_of(m), rows) for m, rows in zip(members, scores)]
         callbacks.log([compute_metrics(spent) | own for spent, own in zip(state.spent, metrics)])
         if state.step == 0 and config.objective != "pretraining":
             for member, own in zip(members, metrics):
@@ -257,27 +253,28 @@ def _train(callbacks: StepCallbacks, state: TrainState, budgets: Sequence[int], 
         callbacks.end_run(state, reason)
 
 
-def _are_scored(members: Stack, step: int) -> bool:
-    return all(is_intact(m.folder.evaluation(evaluation_id(m.config), step)) for m in members)
+def _are_scored(members: Sequence[Job], step: int) -> bool:
+    return all(is_intact(folder_of(m).evaluation(evaluation_id(m.config), step)) for m in members)
 
 
-def _evaluate_kept_weights(members: Stack) -> None:
+def _evaluate_kept_weights(members: Sequence[Job]) -> None:
     """Scores at budgets that still have none, from the weights kept there."""
-    missing, config = [step for step in members[0].budgets if not _are_scored(members, step)], members[0].config
+    config, end = members[0].config, folder_of(members[0]).within_end(members[0].until)
+    missing = [step for step in members[0].budgets if step <= end and not _are_scored(members, step)]
     if not missing:
         return
     state = new_state(config, config.optim, tuple(member.config.seed for member in members))
     suite = evaluation_suite(config)
     for step in missing:
-        spent = load_weights([member.folder.weights for member in members], state.policy, step)
+        spent = load_weights([folder_of(member).budgets for member in members], state.policy, step)
         evaluate_budget(members, suite, state, spent)
 
 
-def _evaluate_frozen(members: Stack, report: ReportRow) -> None:
+def _evaluate_frozen(members: Sequence[Job], report: ReportRow) -> None:
     """The frozen arm: the base, scored afresh at each budget. Its spread is the noise of the measurement. Budgets that
     have a row of metrics keep it."""
-    state, suite, budgets = from_bases(members), evaluation_suite(members[0].config), members[0].job.budgets
-    logged = [{row[STEP] for row in read_metrics(member.folder.path)} for member in members]
+    state, suite, budgets = from_bases(members), evaluation_suite(members[0].config), members[0].budgets
+    logged = [{row[STEP] for row in read_metrics(folder_of(member).path)} for member in members]
     is_new = any(set(budgets) - steps for steps in logged)
     with open_trackers(members, report) if is_new else nullcontext([]) as trackers, defer_signals() as stop:
         for step in budgets:
@@ -285,10 +282,10 @@ def _evaluate_frozen(members: Stack, report: ReportRow) -> None:
             scores = evaluate_budget(members, suite, state, spent)
             for i, (member, tracker) in enumerate(zip(members, trackers)):
                 if step not in logged[i]:
-                    metrics = budget_metrics(member.config, member.folder, scores[i])
+                    metrics = budget_metrics(member.config, folder_of(member), scores[i])
                     tracker.log(compute_metrics(spent[i]) | metrics)
             for member in members:
-                member.folder.set_status("running", max(step, member.folder.status().get("step", 0)))
-                report(member.job, {"step": step, "until": member.job.until})
+                folder_of(member).set_reached(step)
+                report(member, {"step": step, "until": member.until})
             if stopped := stop():
                 raise stopped

@@ -9,7 +9,7 @@ from rich.table import Table
 from harness.config.run_names import name_of, runs_by_name
 from harness.core.errors import UserError
 from harness.run.folder import RunFolder
-from harness.run.lock import is_locked
+from harness.run.lock import run_state
 
 
 def list_runs(match: str, out: str) -> Table:
@@ -22,9 +22,9 @@ def list_runs(match: str, out: str) -> Table:
     for column in ("run", "id", "state", "step", "arms"):
         table.add_column(column, no_wrap=column != "arms", justify="right" if column == "step" else "left")
     for name, path in sorted((name_of(path), path) for path in found):
-        run = RunFolder(path, path.name)
+        run = RunFolder(path)
         arms = dict.fromkeys(str(labels.get("arm", "")) for labels in run.labels())
-        table.add_row(name, run.run_id, _state(run), str(run.status().get("step", 0)), ", ".join(arms))
+        table.add_row(name, run.run_id, run_state(run), str(run.status().get("step", 0)), ", ".join(arms))
     return table
 
 
@@ -32,11 +32,3 @@ def least_width(table: Table) -> int:
     """Columns of text that the table needs for its longest words: narrower, a console would cut names off."""
     wide = Console(width=10_000)
     return Measurement.get(wide, wide.options, table).minimum
-
-
-def _state(run: RunFolder) -> str:
-    """A run with status running whose lock no process holds was killed: it is stopped."""
-    if is_locked(run):
-        return "running"
-    state = run.status().get("state", "to do")
-    return "stopped" if state == "running" else state

@@ -35,41 +35,33 @@ def _process_start(pid: int) -> str:
     return ""
 
 
-def _machine() -> dict[str, str]:
-    """Where a process number means what it means here; "" for what the system does not tell."""
+def lock_content(os_lock: bool) -> dict[str, Any]:
+    """What run.lock says of this process. host, boot, pid_namespace: where its number means what it means here; "" for
+    what the system does not tell. os_lock: whether it holds the folder's lock of the operating system."""
     here = {"host": socket.gethostname(), "boot": "", "pid_namespace": ""}
     with suppress(OSError):
         here["boot"] = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     with suppress(OSError):
         here["pid_namespace"] = os.readlink("/proc/self/ns/pid")
-    return here
-
-
-def lock_content(os_lock: bool) -> dict[str, Any]:
-    """What run.lock says of this process. os_lock: whether it holds the folder's lock of the operating system."""
     pid = os.getpid()
-    return {**_machine(), "pid": pid, "started": _process_start(pid), "os_lock": os_lock, "heartbeat": time.time()}
+    return {**here, "pid": pid, "started": _process_start(pid), "os_lock": os_lock, "heartbeat": time.time()}
 
 
 def _is_alive(owner: Mapping[str, Any], os_lock: bool) -> bool:
     """Whether the process that wrote run.lock still works. os_lock: whether this process holds the folder's lock."""
-    here = _machine()  # locks of older versions name their host alone
-    same_machine = owner["host"] == here["host"] and owner.get("boot", here["boot"]) == here["boot"]
-    if same_machine and os_lock and owner.get("os_lock"):
+    here = lock_content(os_lock)
+    same_machine = (owner["host"], owner["boot"]) == (here["host"], here["boot"])
+    if same_machine and os_lock and owner["os_lock"]:
         return False  # it would hold it
-    if same_machine and owner.get("pid_namespace", here["pid_namespace"]) == here["pid_namespace"]:
-        return _process_lives(owner["pid"], owner["started"])
-    return abs(time.time() - owner["heartbeat"]) < STALE_SECONDS  # one far in the future was written by a wrong clock
-
-
-def _process_lives(pid: int, started: str) -> bool:
+    if not same_machine or owner["pid_namespace"] != here["pid_namespace"]:
+        return abs(time.time() - owner["heartbeat"]) < STALE_SECONDS  # one far in the future is of a wrong clock
     try:
-        os.kill(pid, 0)
+        os.kill(owner["pid"], 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         pass
-    return pid != os.getpid() and started == _process_start(pid)
+    return owner["pid"] != here["pid"] and owner["started"] == _process_start(owner["pid"])
 
 
 @contextmanager
@@ -98,8 +90,8 @@ def _owner(path: Path) -> dict[str, Any] | None:
     """What run.lock says; None if there is none, or it cannot be read: half written by a process that was killed."""
     try:
         owner = json.loads(path.read_bytes())
-        return {name: owner[name] for name in ("host", "pid", "started", "heartbeat")} | owner
-    except (OSError, ValueError, KeyError, TypeError):
+        return owner if owner.keys() >= lock_content(os_lock=False).keys() else None
+    except (OSError, ValueError, AttributeError):
         return None
 
 
@@ -110,6 +102,15 @@ def is_locked(folder: RunFolder) -> bool:
         return False
     with _os_lock(folder.path) as held:
         return held is False or (owner is not None and _is_alive(owner, bool(held)))
+
+
+def run_state(folder: RunFolder) -> str:
+    """done, running, failed, stopped or to do. A run with status running whose lock no process holds was killed: it is
+    stopped."""
+    if is_locked(folder):
+        return "running"
+    state = folder.status().get("state", "to do")
+    return "stopped" if state == "running" else state
 
 
 def _refuse(folder: RunFolder, owner: Mapping[str, Any] | None) -> UserError:

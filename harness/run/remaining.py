@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-from harness.config.identity import base_id, evaluation_id
-from harness.config.parse import parse
+from harness.config.identity import evaluation_id
 from harness.core.files import damaged_copy, is_intact
 from harness.launch.jobs import Job
 from harness.run.checkpoint import saved_steps, step_folder
-from harness.run.folder import RunFolder, run_folder
+from harness.run.folder import RunFolder, folder_of
 from harness.run.tracker import STEP, check_metrics, read_metrics
 
 
@@ -55,18 +54,17 @@ def _logged_step(folder: RunFolder) -> int:
 def remaining_work(job: Job) -> RemainingWork:
     """What the job still takes. Nothing that its run has is ever trained or measured anew in the run's own folder; of a
     run that rl.stop_at has ended, nothing beyond its end is asked."""
-    config = parse(job.run)
-    folder = run_folder(config.out, job.run_id)
+    folder = folder_of(job)
     checkpoints, damaged = saved_steps(folder.checkpoints), folder.lacks_damaged_file()
     check_metrics(folder.path, folder.status())
     newest = max(checkpoints, default=0)
-    if job.run_id == base_id(config):
+    if job.is_base:
         kept = step_folder(folder.budgets, job.until).is_dir()
         return RemainingWork(job.until if kept else newest, job.until, base_weights=not kept, damaged=damaged)
-    which, until = evaluation_id(config), folder.within_end(job.until)
+    which, until = evaluation_id(job.config), folder.within_end(job.until)
     evaluate = tuple(step for step in job.budgets if step <= until and not is_intact(folder.evaluation(which, step)))
     damaged |= any(damaged_copy(folder.evaluation(which, step)).exists() for step in evaluate)
-    if config.objective == "frozen":
+    if job.config.objective == "frozen":
         return RemainingWork(job.until, job.until, evaluate, damaged=damaged)
     start = until if reached_step(folder) >= until else newest
     until = max(until, _logged_step(folder)) if start < until else until

@@ -42,12 +42,11 @@ def launch_on_all_ranks(jobs: Sequence[Job], on_progress: Progress) -> Iterator[
 
 def _run(job: Job, on_progress: Progress) -> None:
     from harness.config.identity import base_id
-    from harness.config.parse import parse
     from harness.run.job import run_job
     from harness.train.distributed import all_gather
 
-    config = parse(job.run)
-    alone = job.run_id == base_id(config) or config.objective in ("pretraining", "frozen")
+    config = job.config
+    alone = job.is_base or config.objective in ("pretraining", "frozen")
     if is_main_process():
         if not alone:
             all_gather(None)  # the others have copied

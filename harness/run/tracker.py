@@ -49,7 +49,7 @@ def open_tracker(
 ) -> Generator[Tracker]:
     """The tracker of one run: appends to its metrics.jsonl; the W&B run has id `run_id` and ends with the context.
 
-    `labels`: study (the W&B group), arm (its job_type), name, tags; they are part of its configuration too.
+    `labels`: study (the W&B group), arm (its job_type), name; they are part of its configuration too.
     W&B gets a table of samples with each row of scores and, if the configuration asks for them, the weights when the
     run ends well. Its first failure is given to `warn`, and training goes on without it.
     """

@@ -79,7 +79,7 @@ def _start(
         group=config.group or labels.get("study"),
         job_type=labels.get("arm"),
         notes=config.notes,
-        tags=sorted({*config.tags, *labels.get("tags", ())}),
+        tags=sorted({*config.tags}),
         config={**run_config, "labels": dict(labels), "code_version": code_version()},
         settings=wandb.Settings(
             silent=True,

@@ -7,7 +7,6 @@ from envs.base import Task
 from harness.config.schema import Config
 from harness.core.seeding import keys
 from harness.evaluate import build_suite, evaluate, with_thinking_limits
-from harness.run.folder import Member, run_folder
 from harness.run.job import from_bases, run_job
 from harness.study.expand import base_jobs
 from harness.train.pretrain import corpus_of
@@ -24,7 +23,7 @@ def measure_base_accuracy(config: Config, show: Print) -> dict[str, Any]:
         run_job(
             job, lambda row: show(f"pretraining: step {row['step']:,} of {base.steps:,}") if "step" in row else None
         )
-    state = from_bases([Member(jobs[-1], config, run_folder(config.out, jobs[-1].run_id))])
+    state = from_bases(jobs[-1:])
     tasks = {}
     for task in corpus_of(base).tasks:
         tasks[task.name] = _cells(config, state, task)

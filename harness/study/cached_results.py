@@ -1,18 +1,16 @@
 """Results that a study's tables hold already, so that their runs need neither folders nor weights.
 
 The tables are the study's own, or those of a folder that `reuse` names, committed or copied from another machine. A run
-counts as finished at a budget where they hold its scores under the same identity of run and of evaluation. Identities
-of another version cannot be compared: then runs are matched by the labels in manifest.json.
+counts as finished at a budget where they hold its scores under the same identity of run and of evaluation.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from harness.config.identity import SCHEMA_VERSION
 from harness.config.roles import LONGER
-from harness.config.schema.study import arm_variants
 from harness.core.errors import UserError
 from harness.core.flops import Spent
 from harness.study.table_files import read_manifest
@@ -94,15 +92,6 @@ class CachedResults:
 EMPTY = CachedResults()
 
 
-class RunLabels(NamedTuple):
-    """What names a run of a study whatever the version of identities. overrides: those of its variant of the arm."""
-
-    arm: str
-    overrides: tuple[str, ...]
-    seed: int
-    base_seed: int
-
-
 def _own(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"task": row["task"].removesuffix(LONGER)}
 
@@ -131,28 +120,13 @@ def read_cached_results(folder: Path) -> CachedResults:
     )
 
 
-def read_reused_results(folder: Path, wanted: Mapping[RunLabels, tuple[str, str]]) -> CachedResults:
-    """The results of `folder` under the (run_id, evaluation_id) that `wanted` gives to labels, where its manifest was
-    written under another version of identities; else under its own. Raises UserError if it holds no tables."""
+def read_reused_results(folder: Path) -> CachedResults:
+    """As `read_cached_results`. Raises UserError where there are none that can be compared with today's runs."""
     manifest, found = read_manifest(folder), read_cached_results(folder)
     if manifest is None or not found.runs:
         reason = "it holds no manifest.json with table.parquet and problems.parquet"
         raise UserError(f"reuse={folder}", reason, "name the folder of a study, such as docs/results/transfer")
-    if manifest.get("identity_version", 1) == SCHEMA_VERSION:
-        return found
-    runs = {}
-    for labels, old in _labelled_runs(manifest):
-        if labels in wanted and old in found.runs:
-            run_id, which = wanted[labels]
-            runs[run_id] = replace(found.runs[old], evaluation_id=which)
-    return CachedResults(runs)
-
-
-def _labelled_runs(manifest: Mapping[str, Any]) -> Iterator[tuple[RunLabels, str]]:
-    """(labels, run_id) of each run of a manifest, which lists an arm's runs variant by variant."""
-    for arm, changes in manifest["study"]["arms"].items():
-        runs = [run for run in manifest["runs"] if run["arm"] == arm]
-        variants = arm_variants(changes)
-        each = len(runs) // len(variants)
-        for i, run in enumerate(runs[: each * len(variants)]):
-            yield RunLabels(arm, variants[i // each], run["seed"], run["base_seed"]), run["run_id"]
+    if (other := manifest.get("identity_version", 1)) != SCHEMA_VERSION:
+        reason = f"its runs have identities of version {other}, and this is version {SCHEMA_VERSION}"
+        raise UserError(f"reuse={folder}", reason, "use the version of the package that wrote it")
+    return found

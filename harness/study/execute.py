@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,8 +13,8 @@ from harness.core.errors import UserError, headline
 from harness.core.files import is_unchanged, read_json, sha256, write_hashed_json
 from harness.launch.jobs import Job, JobResult, Progress
 from harness.launch.launch import launch, max_parallel_jobs
-from harness.run.folder import run_folder
-from harness.run.job import run_job, run_stacked_job
+from harness.run.folder import folder_of
+from harness.run.job import run_job
 from harness.run.torchrun import is_main_process, launch_on_all_ranks, started_by_torchrun
 from harness.study.expand import ExpandedStudy, is_done, pending_jobs
 from harness.study.measure_check import may_be_refused, refuse_out_of_reach, require_measurable
@@ -68,7 +67,7 @@ def run_missing(
 def _launch(jobs: Sequence[Job], config: Config, on_progress: Progress) -> Iterator[JobResult]:
     if started_by_torchrun():
         return launch_on_all_ranks(jobs, on_progress)
-    return launch(jobs, config.launcher, run_job, on_progress, run_stacked_job)
+    return launch(jobs, config.launcher, run_job, on_progress)
 
 
 def print_failures(results: Sequence[JobResult], console: Console) -> None:
@@ -79,7 +78,7 @@ def print_failures(results: Sequence[JobResult], console: Console) -> None:
         console.print(error, markup=False, highlight=False)
         if any(line.strip() not in error for line in printed):
             console.print("the end of what it printed:", *printed, sep="\n", markup=False, highlight=False)
-        console.print(f"folder: {run_folder(r.job.run['out'], r.job.run_id).path}", highlight=False)
+        console.print(f"folder: {folder_of(r.job).path}", highlight=False)
 
 
 def _failed(results: Sequence[JobResult]) -> list[JobResult]:
@@ -190,11 +189,14 @@ def report_study(study: ExpandedStudy, overrides: Sequence[str], console: Consol
     """Tables, verdicts and report of what a study has measured so far, and their summary on the console; all of it in
     W&B too, if that is the tracker. The analysis of a table that has not changed is not made again."""
     from harness.analysis.report.terminal import terminal_summary
+    from harness.analysis.verdict.primary import typed_primary
 
     others, notice = runs_left_out(study), notice_of(study)
     folder = write_tables(study)
-    found = _cached_analysis(folder, study) or _run_analysis(folder, study, overrides, notice)
-    console.print(terminal_summary(found["verdicts"], found["transfer"], found["primary"]))
+    if not _is_analysed(folder, study):
+        _analyse(folder, study, overrides, notice)
+    verdicts, transfer, primary = (read_json(folder / f"{name}.json") for name in ("verdicts", "transfer", "primary"))
+    console.print(terminal_summary(verdicts, transfer, typed_primary(primary) if primary else None))
     if notice:
         console.print(f"[bold yellow]{notice}[/]", highlight=False)
     if others:
@@ -203,25 +205,21 @@ def report_study(study: ExpandedStudy, overrides: Sequence[str], console: Consol
 
 
 def notice_of(study: ExpandedStudy) -> str:
-    """What a reader of the report must know first; "" if there is nothing."""
-    return " ".join(filter(None, (unfinished_notice(study), ended_notice(study))))
+    """What a reader of the report must know first, of runs that are missing or were ended; "" if there is nothing."""
+    parts, runs, missing = [], len({entry.run_id for entry in study.entries}), missing_runs(study)
+    if missing:
+        parts.append(f"{missing} of {runs} runs are not done: this covers what was measured so far.")
+    if ends := {e.run_id: end for e in study.entries if (end := ended_step(study, e)) is not None}:
+        count = f"{len(ends)} of {runs} runs, the first at step {min(ends.values())}"
+        parts.append(
+            f"rl.stop_at ended {count}: they are missing beyond, and each arm is analysed up to its first end."
+        )
+    return " ".join(parts)
 
 
-def ended_notice(study: ExpandedStudy) -> str:
-    """How many runs rl.stop_at ended; "" if none."""
-    ends = {e.run_id: end for e in study.entries if (end := ended_step(study, e)) is not None}
-    if not ends:
-        return ""
-    runs = len({entry.run_id for entry in study.entries})
-    count = f"{len(ends)} of {runs} runs, the first at step {min(ends.values())}"
-    return f"rl.stop_at ended {count}: they are missing beyond, and each arm is analysed up to its first end."
-
-
-def unfinished_notice(study: ExpandedStudy) -> str:
-    """The first line of a half-finished study's report; "" if the study is finished."""
-    runs = [job for job in study.jobs if not job.is_base]
-    missing = sum(not is_done(job, study.cached) for job in runs)
-    return f"{missing} of {len(runs)} runs are not done: this covers what was measured so far." if missing else ""
+def missing_runs(study: ExpandedStudy) -> int:
+    """How many of the study's runs are not done."""
+    return sum(not (job.is_base or is_done(job, study.cached)) for job in study.jobs)
 
 
 def _fingerprint(folder: Path, study: ExpandedStudy) -> str:
@@ -232,35 +230,30 @@ def _fingerprint(folder: Path, study: ExpandedStudy) -> str:
     return hashlib.blake2b(b"".join(parts)).hexdigest()
 
 
-def _cached_analysis(folder: Path, study: ExpandedStudy) -> dict[str, Any] | None:
-    """The analysis in the folder, if it was made whole from these tables by this code and is so still."""
-    from harness.analysis.verdict.primary import typed_primary
-
+def _is_analysed(folder: Path, study: ExpandedStudy) -> bool:
+    """Whether the analysis in the folder was made whole from these tables by this code and is so still."""
     record = read_json(folder / "analysis.json")
     if not isinstance(record, dict) or record["made_from"] != _fingerprint(folder, study):
-        return None  # one of an older version is a fingerprint alone
-    intact = [is_unchanged(folder / name, expected) for name, expected in record["files"].items()]
-    if not all(intact):
-        return None
-    found = {name: read_json(folder / f"{name}.json") for name in ("verdicts", "transfer", "primary")}
-    return found | {"primary": typed_primary(found["primary"]) if "primary.json" in record["files"] else None}
+        return False  # one of an older version is a fingerprint alone
+    intact = [is_unchanged(folder / name, expected) for name, expected in record["files"].items()]  # damage of each
+    return all(intact)
 
 
-def _run_analysis(folder: Path, study: ExpandedStudy, overrides: Sequence[str], notice: str) -> dict[str, Any]:
+def _analyse(folder: Path, study: ExpandedStudy, overrides: Sequence[str], notice: str) -> None:
     from harness.analysis.data.options import default_options
     from harness.analysis.data.registered import study_options
     from harness.analysis.report.analyze import write_analysis
     from harness.tracking.publish import publish
 
-    (folder / "analysis.json").unlink(missing_ok=True)
+    for name in ("analysis.json", "primary.json"):
+        (folder / name).unlink(missing_ok=True)
     options = default_options(**study_options(folder))
     reach = [one.record() for one in reach_of(study.entries, study.cached) if one.cells]
     context = report_context(study, overrides) | {"notice": notice, "reach": reach}
-    found = write_analysis(folder, folder, options, context=context, unfinished=bool(unfinished_notice(study)))
+    found = write_analysis(folder, folder, options, context=context, unfinished=missing_runs(study) > 0)
     tracker = study.entries[0].config.tracker
     if isinstance(tracker, WandbTracker):
         publish(tracker, folder, study.config.name, found["verdicts"], found["transfer"])
     written = [*ANALYSED, *(["primary.json"] if found["primary"] else [])]
     hashes = {name: sha256((folder / name).read_bytes()) for name in written}
     write_hashed_json(folder / "analysis.json", {"made_from": _fingerprint(folder, study), "files": hashes})
-    return found

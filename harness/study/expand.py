@@ -14,7 +14,7 @@ from harness.config.schema.study import Overrides
 from harness.core.errors import UserError
 from harness.launch.jobs import Job
 from harness.run.remaining import remaining_work
-from harness.study.cached_results import EMPTY, CachedResults, RunLabels, read_cached_results, read_reused_results
+from harness.study.cached_results import EMPTY, CachedResults, read_cached_results, read_reused_results
 from harness.study.size import limited_run, limited_study
 
 # What configs/study.yaml adds to configs/train.yaml.
@@ -24,7 +24,7 @@ Compose = Callable[[Sequence[str]], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Entry:
-    """One run under one label. Two arms, or two studies, may share a run. overrides: those of its variant of the arm.
+    """One run under one label. Two studies may share a run. overrides: those of its variant of the arm.
     before_rl: measured at budget 0 alone."""
 
     arm: str
@@ -39,10 +39,6 @@ class Entry:
     @property
     def run_id(self) -> str:
         return run_id(self.config)
-
-    @property
-    def labels(self) -> RunLabels:
-        return RunLabels(self.arm, self.overrides, self.config.seed, self.config.base.seed)
 
     @property
     def replicate(self) -> tuple[str, int]:
@@ -89,21 +85,8 @@ def expand(compose: Compose, overrides: Sequence[str]) -> ExpandedStudy:
     container = compose(overrides)
     if several := container.get("studies"):
         raise UserError(f"studies={list(several)}", "this is a list of studies", "choose one of them: study=NAME")
-    study, entries = _expanded(compose, overrides)
-    reuse = container.get("reuse")
-    if reuse is None:
-        return ExpandedStudy(study, entries)
-    # Labels do not hold the user's overrides: they name only runs that the study's own file gives.
-    _, shipped = _expanded(compose, [text for text in overrides if text.startswith("study=")])
-    same = {(entry.run_id, evaluation_id(entry.config)) for entry in shipped}
-    wanted = {e.labels: ids for e in entries if (ids := (e.run_id, evaluation_id(e.config))) in same}
-    return ExpandedStudy(study, entries, reuse, read_reused_results(Path(reuse), wanted))
-
-
-def _expanded(compose: Compose, overrides: Sequence[str]) -> tuple[StudyConfig, tuple[Entry, ...]]:
-    composed = compose(overrides)
-    size = parse_size(composed.get("size", {}))
-    study = limited_study(parse_study(composed["study"]), size)
+    reuse, size = container.get("reuse"), parse_size(container.get("size", {}))
+    study = limited_study(parse_study(container["study"]), size)
     entries = []
     for arm in study.arms:
         for changes in study.variants(arm):
@@ -123,7 +106,7 @@ def _expanded(compose: Compose, overrides: Sequence[str]) -> tuple[StudyConfig, 
     if all(entry.config.objective == "frozen" for entry in entries):
         # A frozen run stands at the budgets of a trained one. Without any it has but one place: before RL.
         entries = [replace(entry, before_rl=True) for entry in entries]
-    return study, tuple(entries)
+    return ExpandedStudy(study, tuple(entries), reuse, read_reused_results(Path(reuse)) if reuse else EMPTY)
 
 
 def _distinct(entries: Iterable[Entry]) -> list[Entry]:
@@ -201,7 +184,7 @@ def base_jobs(config: Config, labels: Mapping[str, Any]) -> list[Job]:
 def _check_shared(entry: Entry, shared: Job) -> None:
     """A run is evaluated one way in a study. Raises UserError where two arms would have it scored in two."""
     other = shared.labels["arm"]
-    if evaluation_id(entry.config) != evaluation_id(parse(shared.run)):
+    if evaluation_id(entry.config) != evaluation_id(shared.config):
         raise UserError(
             f"arms {other} and {entry.arm} are the same run, evaluated differently",
             "a study scores a run once: with one list of tasks and one set of evaluation settings",
@@ -217,7 +200,7 @@ def is_done(job: Job, cached: CachedResults = EMPTY) -> bool:
         return True
     end = cached.end(job.run_id)
     within = {step for step in job.budgets if end is None or step <= end}
-    is_cached = not job.is_base and within <= cached.steps(job.run_id, evaluation_id(parse(job.run)))
+    is_cached = not job.is_base and within <= cached.steps(job.run_id, evaluation_id(job.config))
     return is_cached and not work.only_mends
 
 

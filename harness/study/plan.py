@@ -14,13 +14,10 @@ from envs.registry import select
 from harness.analysis.data.options import default_options
 from harness.analysis.stats.formatting import format_hours, format_power
 from harness.analysis.verdict.power import Design, reachable_verdicts
-from harness.config.identity import base_id
-from harness.config.parse import parse
 from harness.config.roles import roles_of
 from harness.config.schema import Config, LocalConfig, StackedConfig
 from harness.core.seeding import keys
 from harness.core.types import SampleRequest
-from harness.evaluate import small_cells
 from harness.launch.jobs import Job
 from harness.launch.local import cores
 from harness.policy.backends.backend import choose_backend
@@ -78,9 +75,9 @@ def measured_rates(config: Config) -> Rates:
 
 def cost(job: Job, rates: Rates) -> Cost:
     """What a job still takes, at these rates."""
-    config, work = parse(job.run), remaining_work(job)
+    config, work = job.config, remaining_work(job)
     n, weights = parameter_count(config.model, embedding=False), parameter_count(config.model) * BYTES_PER_WEIGHT
-    if job.run_id == base_id(config):
+    if job.is_base:
         tokens, synthetic = _document_tokens(config, work.steps), config.base.synthetic
         sampled = tokens * (1 - synthetic.original_share) if synthetic else 0.0  # more where a filter drops many
         seconds = OVERHEAD_FACTOR * n * (6 * tokens / rates.update + 2 * sampled / rates.sampling)
@@ -117,7 +114,7 @@ def _document_tokens(config: Config, steps: int) -> float:
 
 def plan_table(jobs: Sequence[Job], pending: Sequence[Job], parallel: int, notes: Mapping[str, str]) -> RichTable:
     """The derived numbers that a launch starts with; notes: more rows, by name."""
-    config = parse(jobs[0].run)
+    config = jobs[0].config
     rates = measured_rates(config)
     costs = [cost(job, rates) for job in pending]
     bases = [c.seconds for c in costs if c.is_base]
@@ -126,7 +123,7 @@ def plan_table(jobs: Sequence[Job], pending: Sequence[Job], parallel: int, notes
     here_alone = isinstance(config.launcher, LocalConfig | StackedConfig) and device_of(config).type == "cpu"
     busy = min(parallel, cores()) if here_alone else parallel
     seconds = (max(bases, default=0) if len(bases) <= busy else sum(bases) / busy) + sum(runs) / busy
-    need, here = max(least_memory_gb(parse(job.run)) for job in pending or jobs), memory_here_gb(config)
+    need, here = max(least_memory_gb(job.config) for job in pending or jobs), memory_here_gb(config)
     where = "a thread" if device_of(config).type == "cpu" else "of the GPU"
     table = RichTable(show_header=False, box=None, padding=(0, 2))
     rows = {
@@ -142,8 +139,6 @@ def plan_table(jobs: Sequence[Job], pending: Sequence[Job], parallel: int, notes
     rows |= notes
     backend, reason = choose_backend(config.backend, config.model, config.precision, device_of(config))
     rows["backend"] = f"{backend.name}: {reason}"
-    if few := few_problems(config):
-        rows["few problems"] = few
     for name, value in rows.items():
         table.add_row(name, value)
     return table
@@ -152,14 +147,6 @@ def plan_table(jobs: Sequence[Job], pending: Sequence[Job], parallel: int, notes
 def format_gb(gb: float) -> str:
     """Gigabytes, or megabytes where they are fewer than one: 2.4 GB, 7 MB."""
     return f"{gb:,.1f} GB" if gb >= 1 else f"{max(1, gb * 1e3):.0f} MB"
-
-
-def few_problems(config: Config, most: int = 4) -> str:
-    """Which tasks and difficulties have fewer held-out problems than asked; "" if none has."""
-    small = small_cells(evaluation_suite(config), config.evaluation.problems)
-    named = list(dict.fromkeys(f"{cell.task} {cell.difficulty}: {len(cell.problems)}" for cell in small))
-    more = f" and {len(named) - most} more" if len(named) > most else ""
-    return f"{', '.join(named[:most])}{more} (of {config.evaluation.problems} asked)" if named else ""
 
 
 def plan_notes(study: ExpandedStudy) -> dict[str, str]:

@@ -3,6 +3,7 @@
 On a terminal the lines move; elsewhere (a log file) a plain line is printed now and then.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -38,24 +39,20 @@ class ProgressView:
     """Shows the progress of `jobs`; a context manager. `update` takes rows from workers, `finish` each job's result."""
 
     def __init__(self, jobs: Sequence[Job], console: Console):
-        self.console, self.jobs = console, jobs
-        self.live = console.is_terminal
+        self.console, self.live = console, console.is_terminal
         self.steps = {job.run_id: 0 for job in jobs}
-        self.total = sum(job.until for job in jobs)
         self.printed = time.monotonic()
-        # When rows began to come, and the steps then done: start-up is no rate.
-        self.first: tuple[float, int] | None = None
         self.bars = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
-            TextColumn("{task.fields[brief]}"), TimeElapsedColumn(), TimeRemainingColumn(),
-            console=console, disable=not self.live, transient=True,
+            TextColumn("{task.fields[brief]}"), TimeElapsedColumn(), TimeRemainingColumn(), console=console,
+            disable=not self.live, transient=True, get_time=time.monotonic, speed_estimate_period=math.inf,
         )  # fmt: skip
+        self.all = self.bars.add_task(f"all {len(jobs)} jobs", total=sum(job.until for job in jobs), brief="steps")
         self.lines: dict[str, Any] = {}
         self.alarms: dict[str, str] = {}  # the text of each and the job that it came from first
 
     def __enter__(self) -> "ProgressView":
         self.bars.start()
-        self.all = self.bars.add_task(f"all {len(self.jobs)} jobs", total=self.total, brief="steps")
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -91,18 +88,9 @@ class ProgressView:
             self.console.print(f"[bold {colour}]{result.status}[/] {message}", highlight=False)
 
     def _update_total(self, line: str, always: bool = False) -> None:
-        done, now = sum(self.steps.values()), time.monotonic()
-        self.first = self.first or (now, done)
-        self.bars.update(self.all, completed=done)
-        if not self.live and (always or now - self.printed > SECONDS_BETWEEN_PLAIN_LINES):
-            self.printed = now
-            share = f"{done / max(self.total, 1):4.0%}"
-            self.console.print(f"{share}  {line}{self._time_left(done, now)}", highlight=False)
-
-    def _time_left(self, done: int, now: float) -> str:
-        """The time left at the pace since the first row; nothing before that pace has been measured for a while."""
-        began, before = self.first or (now, done)
-        elapsed, steps = now - began, done - before
-        if elapsed < SECONDS_BETWEEN_PLAIN_LINES or steps <= 0 or done >= self.total:
-            return ""
-        return f"  (about {format_hours(elapsed / steps * (self.total - done) / 3600)} left)"
+        self.bars.update(self.all, completed=sum(self.steps.values()))
+        if not self.live and (always or time.monotonic() - self.printed > SECONDS_BETWEEN_PLAIN_LINES):
+            self.printed, whole = time.monotonic(), self.bars.tasks[0]
+            seconds = whole.time_remaining  # at the pace since the first row: start-up is no rate
+            left = f"  (about {format_hours(seconds / 3600)} left)" if seconds else ""
+            self.console.print(f"{whole.percentage:3.0f}%  {line}{left}", highlight=False)

@@ -4,6 +4,7 @@ A cell in which no completion is right gives no reward, so no group carries sign
 Successes are those of the evaluations at budget 0, where the study has them, else of a probe of the bases there are.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from harness.config.identity import base_id, evaluation_id
 from harness.config.roles import roles_of
 from harness.config.schema import Config
 from harness.core.files import read_json
-from harness.core.groups import signal_share
+from harness.core.groups import grouped, signal_share
 from harness.core.seeding import keys
 from harness.evaluate import Cell, cell_row, evaluate
 from harness.run.checkpoint import load_weights, step_folder
@@ -33,19 +34,13 @@ MOST_NAMED = 3  # of the bases that are not pretrained yet
 STYLES = {"out of reach": "red", "solved": "green", "within reach": ""}
 
 
-class CellName(NamedTuple):
-    """task as the run table has it: " longer" follows where the difficulty is only evaluated."""
+class CellReach(NamedTuple):
+    """A cell before RL: `correct` of `completions` completions. arm: the first that evaluates it; its role is there.
+    task as the run table has it: " longer" follows where the difficulty is only evaluated."""
 
     task: str
     difficulty: int
     setting: str
-
-
-@dataclass(frozen=True)
-class CellReach:
-    """A cell before RL: `correct` of `completions` completions. arm: the first that evaluates it; its role is there."""
-
-    name: CellName
     arm: str
     role: str
     correct: int
@@ -80,60 +75,49 @@ class Reach:
     def record(self) -> dict[str, Any]:
         """Plain, for JSON and the report."""
         cells = [
-            {**asdict(cell), **cell.name._asdict(), "success": cell.success, "state": cell.state,
-             "signal": signal_share(cell.success, self.group_size)}
+            cell._asdict()
+            | {"success": cell.success, "state": cell.state, "signal": signal_share(cell.success, self.group_size)}
             for cell in self.cells
-        ]  # fmt: skip
+        ]
         return {**asdict(self), "cells": cells, "sentences": reach_sentences(self)}
 
 
 def reach_of(entries: Sequence[Entry], cached: CachedResults = EMPTY) -> list[Reach]:
     """One Reach for each kind of base that RL runs of `entries` start from; the group size is its first arm's."""
-    kinds: dict[str, list[Entry]] = {}
-    for entry in entries:
-        if entry.config.objective == "rl" and not entry.before_rl:
-            kinds.setdefault(_without_seed(entry.config), []).append(entry)
-    models = [alike[0].config.model.name for alike in kinds.values()]
-    return [_reach_of_kind(alike, cached, models.count(alike[0].config.model.name) > 1) for alike in kinds.values()]
+    with_rl = [entry for entry in entries if entry.config.objective == "rl" and not entry.before_rl]
+    kinds = grouped(with_rl, lambda entry: base_id(replace(entry.config, base=replace(entry.config.base, seed=0))))
+    models = Counter(alike[0].config.model.name for alike in kinds.values())
+    found = []
+    for alike in kinds.values():
+        model, there = alike[0].config.model.name, _bases_there(alike)
+        cells, source = _measured(alike, cached, there.keys()), "evaluated at budget 0"
+        if there and not cells:
+            cells, source = _probe(alike, list(there.values())), f"a probe of {len(there)} of its bases"
+        elif not cells:
+            source = "no base is pretrained yet"
+        policy = f"{model} of arm {alike[0].arm}" if models[model] > 1 else model
+        found.append(Reach(policy, source, alike[0].config.rl.group_size, cells))
+    return found
 
 
-def _without_seed(config: Config) -> str:
-    return base_id(replace(config, base=replace(config.base, seed=0)))
-
-
-def _reach_of_kind(entries: Sequence[Entry], cached: CachedResults, named_by_arm: bool) -> Reach:
-    first = entries[0]
-    policy = f"{first.config.model.name} of arm {first.arm}" if named_by_arm else first.config.model.name
-    there = _bases_there(entries)
-    measured = _measured(entries, cached, there.keys())
-    cells, source = measured, "evaluated at budget 0"
-    if there and not measured:
-        cells, source = _probe(entries, list(there.values())), f"a probe of {len(there)} of its bases"
-    elif not measured:
-        source = "no base is pretrained yet"
-    return Reach(policy, source, first.config.rl.group_size, tuple(cells))
-
-
-def _pooled(counts: Iterable[CellReach]) -> list[CellReach]:
+def _pooled(counts: Iterable[CellReach]) -> tuple[CellReach, ...]:
     """Summed over each cell; the first arm and role count."""
-    found: dict[CellName, CellReach] = {}
-    for one in counts:
-        known = found.get(one.name, replace(one, correct=0, completions=0))
-        summed = {name: getattr(known, name) + getattr(one, name) for name in ("correct", "completions")}
-        found[one.name] = replace(known, **summed)
-    return list(found.values())
+    return tuple(
+        own[0]._replace(correct=sum(one.correct for one in own), completions=sum(one.completions for one in own))
+        for own in grouped(counts, lambda one: one[:3]).values()
+    )
 
 
 def _counts(entry: Entry, rows: Iterable[Mapping[str, Any]]) -> Iterator[CellReach]:
     role_and_task = roles_of(entry.config)
     for row in rows:
         role, task = role_and_task(row["task"], row["difficulty"])
-        name = CellName(task, row["difficulty"], row["setting"])
-        yield CellReach(name, entry.arm, role, row["n_correct"], row["n_problems"] * row["k"])
+        counts = row["n_correct"], row["n_problems"] * row["k"]
+        yield CellReach(task, row["difficulty"], row["setting"], entry.arm, role, *counts)
 
 
-def _measured(entries: Sequence[Entry], cached: CachedResults, there: Set[str]) -> list[CellReach]:
-    """From evaluations at budget 0; [] unless every arm has one, on each of its bases that is `there`. Arms that share
+def _measured(entries: Sequence[Entry], cached: CachedResults, there: Set[str]) -> tuple[CellReach, ...]:
+    """From evaluations at budget 0; () unless every arm has one, on each of its bases that is `there`. Arms that share
     base and seed drew the same completions there, which count once."""
     counts: dict[tuple, CellReach] = {}
     wanted = {entry.arm: set[str]() for entry in entries}
@@ -143,9 +127,9 @@ def _measured(entries: Sequence[Entry], cached: CachedResults, there: Set[str]) 
         wanted[entry.arm] |= {base} & there
         for count in _counts(entry, _rows_before_rl(entry, cached)):
             evaluated.setdefault(entry.arm, set()).add(base)
-            counts.setdefault((count.name, replicate), count)
+            counts.setdefault((count[:3], replicate), count)
     complete = all(wanted[arm] <= evaluated.get(arm, set()) != set() for arm in wanted)
-    return _pooled(counts.values()) if complete else []
+    return _pooled(counts.values()) if complete else ()
 
 
 def _rows_before_rl(entry: Entry, cached: CachedResults) -> Sequence[Mapping[str, Any]]:
@@ -164,7 +148,7 @@ def _bases_there(entries: Sequence[Entry]) -> dict[str, Config]:
     }
 
 
-def _probe(entries: Sequence[Entry], bases: Sequence[Config]) -> list[CellReach]:
+def _probe(entries: Sequence[Entry], bases: Sequence[Config]) -> tuple[CellReach, ...]:
     """Few problems of the validation split, so that what is planned by them is not what is reported."""
     settings = replace(
         bases[0].evaluation,
@@ -185,7 +169,7 @@ def _probe(entries: Sequence[Entry], bases: Sequence[Config]) -> list[CellReach]
     seeds = tuple(config.base.seed for config in bases)
     state = new_state(bases[0], bases[0].optim, seeds)
     sources = [run_folder(config.out, base_id(config)) for config in bases]
-    load_weights([folder.weights for folder in sources], state.policy, bases[0].base.steps)
+    load_weights([folder.budgets for folder in sources], state.policy, bases[0].base.steps)
     some = [cells[i] for i in by_thinking]
     results = evaluate(state.backend, state.policy, some, settings, keys("evaluation", seeds, 0))
     of_cell = dict(zip(by_thinking, zip(*results)))  # each cell's, of every base
@@ -200,23 +184,20 @@ def out_of_reach(cells: Iterable[CellReach]) -> list[CellReach]:
 
 def reach_sentences(reach: Reach) -> list[str]:
     """What is out of reach and what is solved, named."""
-    groups: dict[tuple[str, str], list[CellReach]] = {}
-    for cell in reach.cells:
-        groups.setdefault((cell.arm, cell.role), []).append(cell)
     sentences = []
-    for (arm, role), cells in groups.items():
+    for (arm, role), cells in grouped(reach.cells, lambda cell: (cell.arm, cell.role)).items():
         where = "" if arm == reach.cells[0].arm else f" of arm {arm}"
         sentences += _sentences_of(f"{role} tasks{where}", cells)
     return sentences or ["Every cell is within reach, and none is solved."] * bool(reach.cells)
 
 
 def _sentences_of(what: str, cells: Sequence[CellReach]) -> Iterator[str]:
-    tasks, dead = {cell.name.task for cell in cells}, out_of_reach(cells)
-    whole = tasks - {cell.name.task for cell in cells if cell.correct}
+    tasks, dead = {cell.task for cell in cells}, out_of_reach(cells)
+    whole = tasks - {cell.task for cell in cells if cell.correct}
     if whole:
-        names = cell_names([cell for cell in dead if cell.name.task in whole])
+        names = cell_names([cell for cell in dead if cell.task in whole])
         yield f"{len(whole)} of {len(tasks)} {what} are out of reach, no completion right: {names}."
-    if rest := [cell for cell in dead if cell.name.task not in whole]:
+    if rest := [cell for cell in dead if cell.task not in whole]:
         yield f"Out of reach{' too' * bool(whole)}: {counted(len(rest), 'cell')} of {what}: {cell_names(rest)}."
     if solved := [cell for cell in cells if cell.state == "solved"]:
         yield f"Solved ({SOLVED:.0%} right or more): {counted(len(solved), 'cell')} of {what}: {cell_names(solved)}."
@@ -224,14 +205,12 @@ def _sentences_of(what: str, cells: Sequence[CellReach]) -> Iterator[str]:
 
 def cell_names(cells: Sequence[CellReach]) -> str:
     """The cells by task, with their difficulties and settings: "gcd.worded (1, 3 to 5)"."""
-    tasks: dict[str, dict[str, list[int]]] = {}
-    for cell in cells:
-        tasks.setdefault(cell.name.task, {}).setdefault(cell.name.setting, []).append(cell.name.difficulty)
-    found = {
-        task: ", ".join(f"{spans(each)} {setting}".strip() for setting, each in by_setting.items())
-        for task, by_setting in tasks.items()
-    }
-    return ", ".join(f"{task} ({each})" for task, each in found.items())
+    names = []
+    for task, own in grouped(cells, lambda cell: cell.task).items():
+        settings = grouped(own, lambda cell: cell.setting).items()
+        each = (f"{spans(cell.difficulty for cell in some)} {setting}".strip() for setting, some in settings)
+        names.append(f"{task} ({', '.join(each)})")
+    return ", ".join(names)
 
 
 def spans(numbers: Iterable[int]) -> str:
@@ -261,11 +240,12 @@ def reach_table(reach: Reach) -> RenderableType:
     counted = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
     title = f"success before RL of {reach.policy} ({reach.source}; {counted} completions a cell)"
     table = RichTable(box=None, padding=(0, 1), pad_edge=False)
-    difficulties = sorted({cell.name.difficulty for cell in reach.cells})
+    difficulties = sorted({cell.difficulty for cell in reach.cells})
     table.add_column("difficulty")
     for difficulty in difficulties:
         table.add_column(str(difficulty), justify="right")
-    for label, by_difficulty in _by_task(reach):
+    for label, own in grouped(reach.cells, _label).items():
+        by_difficulty = {cell.difficulty: cell for cell in own}
         cells = [by_difficulty.get(difficulty) for difficulty in difficulties]
         table.add_row(label, *(_success(cell) for cell in cells))
         if any(cell and cell.role == "verified" for cell in cells):
@@ -274,13 +254,9 @@ def reach_table(reach: Reach) -> RenderableType:
     return Group(Text(title), table, *(Text(sentence) for sentence in reach_sentences(reach)))
 
 
-def _by_task(reach: Reach) -> Iterator[tuple[str, dict[int, CellReach]]]:
-    rows: dict[str, dict[int, CellReach]] = {}
-    for cell in reach.cells:
-        setting = f", {cell.name.setting}" if cell.name.setting else ""
-        label = f"{cell.name.task}{setting}" + (" (unverified)" if cell.role == "unverified" else "")
-        rows.setdefault(label, {})[cell.name.difficulty] = cell
-    yield from rows.items()
+def _label(cell: CellReach) -> str:
+    setting = f", {cell.setting}" if cell.setting else ""
+    return f"{cell.task}{setting}" + (" (unverified)" if cell.role == "unverified" else "")
 
 
 def _success(cell: CellReach | None) -> Text:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from harness.config.parse import parse
 from harness.config.schema import Config
 from harness.core.errors import UserError
 from harness.launch.jobs import Job
@@ -57,7 +56,7 @@ def memory_here_gb(config: Config) -> float | None:
 def require_memory(jobs: Sequence[Job]) -> None:
     """Raises UserError where the largest policy among `jobs`, as often as it would run at once, does not fit into this
     machine's memory."""
-    largest = max((parse(job.run) for job in jobs), key=least_memory_gb)
+    largest = max((job.config for job in jobs), key=least_memory_gb)
     need, here = least_memory_gb(largest), memory_here_gb(largest)
     at_once = max_parallel_jobs(largest.launcher, len(jobs))
     if here is None or need * at_once <= here:
@@ -82,7 +81,7 @@ def has_amx() -> bool:
 def require_fast_precision(jobs: Sequence[Job]) -> None:
     """Raises UserError where a job of `jobs` would compute in bf16 on this machine's CPU and it has no AMX, unless the
     job names its backend."""
-    for config in (parse(job.run) for job in jobs):
+    for config in (job.config for job in jobs):
         is_here = config.launcher.name in ("local", "stacked")
         if config.precision != "bf16" or config.backend != "auto" or not is_here:
             continue

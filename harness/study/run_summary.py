@@ -11,6 +11,7 @@ from harness.config.identity import run_id
 from harness.config.roles import ROLES, roles_of
 from harness.config.schema import Config
 from harness.core.accuracy import accuracy
+from harness.core.groups import grouped
 from harness.core.samples import Sample, before_and_after
 from harness.run.evaluations import kept_evaluations, mean_by, pooled_accuracy
 from harness.run.folder import run_folder
@@ -22,9 +23,8 @@ TASKS_SHOWN = 3  # of each role
 
 def first_and_last(config: Config) -> dict[int, Rows]:
     """Step -> rows of the run table at the first and the last step that were measured; {} if none was."""
-    found = kept_evaluations(config)
-    measured = list(found)
-    return {step: found[step]["rows"] for step in sorted({*measured[:1], *measured[-1:]})}
+    found = {step: content["rows"] for step, content in kept_evaluations(config).items()}
+    return {step: found[step] for step in dict.fromkeys([*found][:1] + [*found][-1:])}
 
 
 def accuracy_table(config: Config) -> RichTable:
@@ -69,9 +69,9 @@ def samples_table(config: Config) -> RichTable | None:
     steps = list(first_and_last(config))
     if len(steps) < 2 or steps[0] != 0:
         return None
-    role_and_task, by_task = roles_of(config), {}
-    for pair in before_and_after(run_folder(config.out, run_id(config)).path, steps[1]):
-        by_task.setdefault(role_and_task(pair[0].task, pair[0].difficulty), []).append(pair)
+    role_and_task = roles_of(config)
+    found = before_and_after(run_folder(config.out, run_id(config)).path, steps[1])
+    by_task = grouped(found, lambda pair: role_and_task(pair[0].task, pair[0].difficulty))
     table = RichTable(
         title="the same problems before RL and after it, most frequent completion (✓: the expected answer)",
         title_justify="left",

@@ -12,8 +12,8 @@ from harness.core.errors import headline
 from harness.launch.jobs import Job
 from harness.launch.launch import max_parallel_jobs
 from harness.run.checkpoint import saved_steps, step_folder
-from harness.run.folder import RunFolder, run_folder
-from harness.run.lock import is_locked
+from harness.run.folder import folder_of
+from harness.run.lock import is_locked, run_state
 from harness.run.remaining import reached_step
 from harness.study.cached_results import EMPTY, CachedResults
 from harness.study.expand import ExpandedStudy, is_done
@@ -22,23 +22,14 @@ from harness.study.progress import job_name
 
 
 def job_state(job: Job, cached: CachedResults = EMPTY) -> tuple[str, int, str]:
-    """(done, running, failed, stopped or to do; step reached; what went wrong, in a line). A run with status
-    running whose lock no process holds was killed: it is stopped."""
-    folder = run_folder(job.run["out"], job.run_id)
-    status = folder.status()
-    step = min(job.until, reached_step(folder))
+    """(state as `run_state`, step reached, what went wrong in a line). A run that was done with less is stopped."""
+    folder = folder_of(job)
     if is_done(job, cached):
         return "done", folder.within_end(job.until), ""
-    if is_locked(folder):
-        return "running", step, ""
-    if status.get("state") == "failed":
-        return "failed", step, _error(folder)
-    return ("stopped" if status or step else "to do"), step, ""
-
-
-def _error(folder: RunFolder) -> str:
-    path = folder.path / "traceback.txt"
-    return headline(path.read_text()) if path.is_file() else str(folder.status().get("error", ""))
+    state, step = run_state(folder), min(job.until, reached_step(folder))
+    if state == "failed":
+        return state, step, headline(folder.status()["error"])
+    return ("stopped" if state == "done" or (step and state == "to do") else state), step, ""
 
 
 def study_states(study: ExpandedStudy) -> tuple[str, list[tuple[Job, str, int, str]]]:
@@ -74,7 +65,7 @@ def prune(jobs: Sequence[Job]) -> tuple[int, int]:
     that no budget of `jobs` needs. Returns (folders deleted, bytes freed)."""
     doomed: list[Path] = []
     for job in jobs:
-        folder = run_folder(job.run["out"], job.run_id)
+        folder = folder_of(job)
         if not is_done(job) or is_locked(folder) or folder.status().get("state") != "done":
             continue
         doomed += [step_folder(folder.checkpoints, step) for step in saved_steps(folder.checkpoints)[:-1]]

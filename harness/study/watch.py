@@ -17,7 +17,7 @@ from harness.analysis.report.report_page import ROLES, render_page, role_series
 from harness.analysis.report.sections import curves_section
 from harness.core.errors import UserError
 from harness.launch.jobs import Job
-from harness.run.folder import run_folder
+from harness.run.folder import folder_of
 from harness.run.tracker import read_metrics
 from harness.study.expand import ExpandedStudy
 from harness.study.progress import job_name
@@ -49,7 +49,7 @@ class Watcher:
 
     def measured(self) -> int:
         """Scores that the study's runs have, each a run at a budget."""
-        folders = [run_folder(job.run["out"], job.run_id).path for job in self.study.jobs]
+        folders = [folder_of(job).path for job in self.study.jobs]
         return sum(1 for folder in folders for _ in folder.glob("evaluations/*/step-*.json"))
 
     def state(self) -> str:
@@ -98,7 +98,7 @@ def runs_table(study: ExpandedStudy) -> str:
 
 
 def _accuracy(job: Job) -> str:
-    logged = [row["train/accuracy"] for row in read_metrics(run_folder(job.run["out"], job.run_id).path)[-3:] if
+    logged = [row["train/accuracy"] for row in read_metrics(folder_of(job).path)[-3:] if
               row.get("train/accuracy") is not None]  # fmt: skip
     return f"{logged[-1]:.3f}" if logged else ""
 

@@ -14,7 +14,7 @@ from harness.launch.launch import launch
 from harness.launch.stacked import group_into_stacks, stack_key
 from harness.run.checkpoint import step_folder
 from harness.run.folder import run_folder
-from harness.run.job import run_job, run_stack, run_stacked_job
+from harness.run.job import run_job, run_stack
 from harness.run.tracker import read_metrics
 from tests.policy.conftest import needs_compiler
 from tests.toys import base_job, rl_job, tiny, train
@@ -92,7 +92,7 @@ def test_the_launcher_stacks_what_is_ready_and_reports_each_run(tmp_path, monkey
     launcher = StackedConfig("stacked", 8, 1, 1, 1.0, 0, 5.0)
     jobs = [*bases(configs), *(replace(rl_job(c), needs=(base_id(c),), run=dump(c)) for c in configs)]
     seen = set()
-    results = list(launch(jobs, launcher, run_job, lambda job, row: seen.add(job.run_id), run_stacked_job))
+    results = list(launch(jobs, launcher, run_job, lambda job, row: seen.add(job.run_id)))
     assert {r.job.run_id: r.status for r in results} == {job.run_id: "done" for job in jobs}, results[0].error
     assert seen >= {run_id(c) for c in configs}
 

@@ -1,6 +1,7 @@
 """Checkpoints come back to the bit, or not at all."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,8 +37,9 @@ def trained_state(step=5):
 @pytest.fixture
 def saved(tmp_path):
     state = trained_state()
-    save_checkpoint(tmp_path, "run-1", state, keep=2)
-    return tmp_path, state
+    folder = tmp_path / "run-1" / "checkpoints"
+    save_checkpoint(folder, state, keep=2)
+    return folder, state
 
 
 def files(folder):
@@ -47,7 +49,7 @@ def files(folder):
 def test_weights_optimizer_and_counts_come_back_to_the_bit(saved):
     folder, state = saved
     other = toy_state(1)
-    load_checkpoint([(folder, "run-1")], other, 5)
+    load_checkpoint([folder], other, 5)
     assert other.spent == state.spent
     assert all(torch.equal(a, b) for a, b in zip(other.policy.parameters(), state.policy.parameters()))
     assert len(other.past_weights) == 2
@@ -60,19 +62,19 @@ def test_weights_optimizer_and_counts_come_back_to_the_bit(saved):
 
 def test_the_last_ones_are_kept(tmp_path):
     for step in (1, 2, 3, 10):
-        save_checkpoint(tmp_path, "run-1", trained_state(step), keep=2)
+        save_checkpoint(tmp_path, trained_state(step), keep=2)
     assert saved_steps(tmp_path) == [3, 10]
     assert saved_steps(tmp_path / "nowhere") == []
 
 
 def test_weights_of_a_budget_are_written_once(tmp_path):
     state = trained_state()
-    save_weights(tmp_path, "run-1", state.policy, state.spent[0])
+    save_weights(tmp_path, state.policy, state.spent[0])
     before = files(tmp_path)
-    save_weights(tmp_path, "run-1", toy_state(1).policy, state.spent[0])
+    save_weights(tmp_path, toy_state(1).policy, state.spent[0])
     assert files(tmp_path) == before
     other = toy_state(2)
-    assert load_weights([(tmp_path, "run-1")], other.policy, 5) == state.spent
+    assert load_weights([tmp_path], other.policy, 5) == state.spent
     assert all(torch.equal(a, b) for a, b in zip(other.policy.parameters(), state.policy.parameters()))
 
 
@@ -91,7 +93,7 @@ def test_any_damage_is_said_and_nothing_is_lost(saved, name, how):
     before, state = files(folder), toy_state(1)
     weights = [w.detach().clone() for w in state.policy.parameters()]
     with pytest.raises(UserError, match=r"is damaged.*\n.*rm -r"):
-        load_checkpoint([(folder, "run-1")], state, 5)
+        load_checkpoint([folder], state, 5)
     assert files(folder) == before
     assert all(torch.equal(a, b) for a, b in zip(weights, state.policy.parameters()))
 
@@ -101,7 +103,7 @@ def test_a_meta_file_of_another_kind_is_damage_too(saved, content):
     folder, _ = saved
     (step_folder(folder, 5) / "meta.json").write_text(content)
     with pytest.raises(UserError, match="is damaged"):
-        load_checkpoint([(folder, "run-1")], toy_state(1), 5)
+        load_checkpoint([folder], toy_state(1), 5)
 
 
 def test_a_count_that_was_edited_is_noticed(saved):
@@ -111,21 +113,23 @@ def test_a_count_that_was_edited_is_noticed(saved):
     meta["spent"]["tokens"] += 1
     path.write_text(json.dumps(meta))
     with pytest.raises(UserError, match=r"meta\.json does not match its hash"):
-        load_checkpoint([(folder, "run-1")], toy_state(1), 5)
+        load_checkpoint([folder], toy_state(1), 5)
 
 
 def test_a_foreign_checkpoint_is_refused(saved):
     folder, _ = saved
+    other = folder.parent.with_name("run-2") / "checkpoints"
+    shutil.copytree(folder, other)
     with pytest.raises(UserError, match="belongs to the run run-1"):
-        load_checkpoint([(folder, "run-2")], toy_state(1), 5)
+        load_checkpoint([other], toy_state(1), 5)
 
 
 def test_a_checkpoint_of_another_schema_is_refused_with_a_way_out(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "SCHEMA_VERSION", 0)
-    save_checkpoint(tmp_path, "run-1", trained_state(), keep=2)
+    save_checkpoint(tmp_path, trained_state(), keep=2)
     monkeypatch.undo()
     with pytest.raises(UserError, match=r"written by schema 0(?s:.*)out="):
-        load_checkpoint([(tmp_path, "run-1")], toy_state(1), 5)
+        load_checkpoint([tmp_path], toy_state(1), 5)
 
 
 @pytest.mark.parametrize("fails_at", ["policy.safetensors", "training.pt", "meta.json", "rename"])
@@ -146,9 +150,9 @@ def test_a_crash_while_saving_leaves_the_checkpoint_before(saved, fails_at, monk
     if fails_at == "rename":
         monkeypatch.setattr(Path, "rename", crash)
     with pytest.raises(OSError):  # noqa: PT011  (of the kinds above)
-        save_checkpoint(folder, "run-1", trained_state(9), keep=1)
+        save_checkpoint(folder, trained_state(9), keep=1)
     monkeypatch.undo()
     assert saved_steps(folder) == [5]
-    load_checkpoint([(folder, "run-1")], toy_state(1), 5)
-    save_checkpoint(folder, "run-1", trained_state(9), keep=1)
+    load_checkpoint([folder], toy_state(1), 5)
+    save_checkpoint(folder, trained_state(9), keep=1)
     assert saved_steps(folder) == [9]

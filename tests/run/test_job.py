@@ -24,7 +24,7 @@ from harness.policy.backends import native
 from harness.run import job as run_module
 from harness.run.checkpoint import saved_steps, step_folder
 from harness.run.evaluations import evaluation_suite
-from harness.run.folder import Member, run_folder
+from harness.run.folder import run_folder
 from harness.run.job import from_bases, run_job
 from harness.run.remaining import remaining_work
 from harness.run.tracker import read_metrics
@@ -216,7 +216,7 @@ def test_a_new_evaluation_of_a_done_run_trains_nothing(whole, tmp_path, monkeypa
 
 def test_the_size_of_evaluation_chunks_changes_nothing(whole):
     config = tiny("rl.steps=6", out=whole.parent.parent)
-    state = from_bases([Member(rl_job(config), config, run_folder(config.out, run_id(config)))])
+    state = from_bases([rl_job(config)])
     table = []
     for size in (1, 8, 20, 10_000):
         settings = replace(config.evaluation, batch_size=size)

@@ -112,15 +112,6 @@ def test_a_process_of_another_machine_is_alive_while_it_beats(folder, where, age
     raises_in_use(folder) if age == 0.0 else taken_over(folder)
 
 
-def test_locks_of_older_versions_are_understood(folder, holder, os_locks):
-    """They name host, process, its start and a heartbeat alone."""
-    old = {name: read_json(folder.path / "run.lock")[name] for name in ("host", "pid", "started", "heartbeat")}
-    write_json(folder.path / "run.lock", old)
-    raises_in_use(folder)
-    end(holder)
-    taken_over(folder)
-
-
 UNSHARE = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
@@ -180,7 +171,7 @@ from harness.run.lock import hold_lock
 {locks}
 while time.time() < {time.time() + 3}: pass
 try:
-    with hold_lock(RunFolder(Path({str(folder.path)!r}), "run-1")):
+    with hold_lock(RunFolder(Path({str(folder.path)!r}))):
         time.sleep(2)
         print("held")
 except UserError:

@@ -18,7 +18,7 @@ from harness.run.tracker import METRICS, cut_back, open_tracker, read_metrics
 from tests.wandb_files import wandb_runs, wandb_tracker
 
 NONE = NoTracker("none")
-LABELS = {"study": "quick", "arm": "true_reward", "tags": ["verified"], "seed_group": 3, "name": "quick-true_reward-s1"}
+LABELS = {"study": "quick", "arm": "true_reward", "seed_group": 3, "name": "quick-true_reward-s1"}
 
 
 def log_rows(run_dir, rows, config=NONE, run_id="run-1"):
@@ -105,7 +105,7 @@ def test_w_and_b_mirrors_every_row_with_the_axes_of_the_design(tmp_path, offline
     assert run["rows"] == read_metrics(tmp_path) == [row(1), row(2)]
     assert (run["id"], run["group"], run["job_type"]) == ("run-1", "quick", "true_reward")
     assert run["name"] == "quick-true_reward-s1"
-    assert run["tags"] == ["toy", "verified"]
+    assert run["tags"] == ["toy"]
     assert (run["config"]["optim"], run["config"]["seed"]) == ({"lr": 1e-4}, 1)
     assert (run["config"]["labels"], run["config"]["code_version"]) == (LABELS, code_version())
     assert run["commit"] == subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()

@@ -4,7 +4,7 @@ import torch
 
 from harness.config.identity import base_id, run_id
 from harness.run.checkpoint import load_weights
-from harness.run.folder import Member, run_folder
+from harness.run.folder import run_folder
 from harness.run.job import new_state, run_job, run_stack
 from harness.run.teacher import load_teacher
 from harness.run.tracker import read_metrics
@@ -64,8 +64,8 @@ def test_a_fresh_policy_is_pretrained_on_what_the_base_before_it_wrote(tmp_path)
     before, after = (new_state(each, each.optim, (0,)) for each in config.generations)
     assert not torch.equal(before.policy.embedding, after.policy.embedding)  # an initialisation of its own
     base = run_folder(tmp_path, jobs[0].run_id)
-    load_weights([(base.budgets, base.run_id)], before.policy, config.base.steps)
-    teacher = load_teacher([Member(jobs[1], config, run_folder(tmp_path, jobs[1].run_id))], after)
+    load_weights([base.budgets], before.policy, config.base.steps)
+    teacher = load_teacher([jobs[1]], after)
     own = zip(teacher.policies[0].parameters(), before.policy.parameters(), strict=True)
     assert all(torch.equal(*pair) for pair in own)
 

@@ -14,7 +14,6 @@ from harness.study.execute import run_study
 from harness.study.measure_check import refuse_out_of_reach
 from harness.study.reach import (
     PROBE_PROBLEMS,
-    CellName,
     CellReach,
     Reach,
     cell_names,
@@ -43,7 +42,7 @@ def run(found):
 
 
 def cell(task, difficulty, correct, role="verified", arm="true_reward"):
-    return CellReach(CellName(task, difficulty, ""), arm, role, correct, 100)
+    return CellReach(task, difficulty, "", arm, role, correct, 100)
 
 
 def test_the_share_of_groups_with_signal_is_that_of_all_groups_that_could_be_drawn():
@@ -98,7 +97,7 @@ def test_every_variant_of_an_arm_is_probed(tmp_path):
     found = registered(tmp_path, "verified", arms={"true_reward": variants}, seeds=(0,))
     run_job(found.jobs[0], silent)
     (reach,) = reach_of(found.entries)
-    assert {cell.name.difficulty for cell in reach.of_first_arm("verified")} == {1, 2}
+    assert {cell.difficulty for cell in reach.of_first_arm("verified")} == {1, 2}
 
 
 def test_a_base_that_failed_is_tried_once_and_its_rl_is_skipped(tmp_path, monkeypatch):
@@ -137,7 +136,7 @@ def test_a_quarter_of_the_cells_may_be_out_of_reach(tmp_path):
 def test_difficulties_in_a_row_are_named_as_a_span():
     cells = [cell("a", d, 0, "verified") for d in (6, 4, 5, 1, 2)]
     assert cell_names(cells) == "a (1, 2, 4 to 6)"
-    thinking = [CellReach(CellName("a", d, "thinking 8"), "x", "verified", 0, 4) for d in (1, 2, 3)]
+    thinking = [CellReach("a", d, "thinking 8", "x", "verified", 0, 4) for d in (1, 2, 3)]
     assert cell_names(thinking) == "a (1 to 3 thinking 8)"
 
 
@@ -181,8 +180,8 @@ def test_successes_that_the_study_has_measured_are_counted_once_for_all_arms(tmp
     expected = {(task, role): (correct, n) for task, role, correct, n in counts.rows()}
     by_task: dict = {}
     for c in one.cells:
-        correct, n = by_task.get((c.name.task, c.role), (0, 0))
-        by_task[c.name.task, c.role] = correct + c.correct, n + c.completions
+        correct, n = by_task.get((c.task, c.role), (0, 0))
+        by_task[c.task, c.role] = correct + c.correct, n + c.completions
     assert by_task == expected
     assert ("toy.symbolic longer", "unverified") in by_task
 
@@ -215,5 +214,5 @@ def test_all_bases_that_are_not_pretrained_yet_share_one_line(unknown, named):
 
 
 def test_a_success_below_one_in_a_hundred_is_not_shown_as_none():
-    reach = Reach("nano", "probe", 8, (CellReach(CellName("a", 1, ""), "x", "verified", 1, 999),))
+    reach = Reach("nano", "probe", 8, (CellReach("a", 1, "", "x", "verified", 1, 999),))
     assert "<.01" in printed(lambda console: console.print(reach_table(reach)))

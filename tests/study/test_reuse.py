@@ -1,6 +1,5 @@
 """A study runs what its own folder lacks; results of another folder count only where the user names it."""
 
-import json
 import shutil
 
 import polars as pl
@@ -30,25 +29,6 @@ def committed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("docs") / "results"
     shutil.move(write_tables(found), folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def old(committed):
-    """As if identities had changed since the tables were written: none of their ids is one of today."""
-    other = committed.parent / "old"
-    shutil.copytree(committed, other)
-    manifest = json.loads((other / "manifest.json").read_text())
-    assert manifest.pop("identity_version") == cached_results.SCHEMA_VERSION
-    del manifest["files"], manifest["sha256"]
-    for run in manifest["runs"]:
-        run["run_id"] = "old-" + run["run_id"]
-    (other / "manifest.json").write_text(json.dumps(manifest))
-    for name in ("table", "problems"):
-        frame = pl.read_parquet(other / f"{name}.parquet")
-        frame.with_columns(pl.concat_str(pl.lit("old-"), "run_id").alias("run_id")).write_parquet(
-            other / f"{name}.parquet"
-        )
-    return other
 
 
 def test_results_of_another_folder_count_only_if_the_user_names_it(committed, tmp_path):
@@ -100,26 +80,10 @@ def test_reused_results_are_written_into_the_output_folder_alone(committed, tmp_
         assert new.select(sorted(new.columns)).equals(old.select(sorted(old.columns)))
 
 
-def test_results_under_identities_of_another_version_are_matched_by_their_labels(committed, old, tmp_path, monkeypatch):
-    """Variants of an arm, seeds and arms stay apart: the numbers are those of the runs under today's ids."""
-    by_id = study(tmp_path, VARIANTS, reuse=str(committed)).reused
+def test_results_under_identities_of_another_version_cannot_be_reused(committed, tmp_path, monkeypatch):
     monkeypatch.setattr(cached_results, "SCHEMA_VERSION", 99)
-    found = study(tmp_path, VARIANTS, reuse=str(old)).reused
-    assert found.runs.keys() == by_id.runs.keys()
-    for run_id, mine in found.runs.items():
-        other = by_id.runs[run_id]
-        assert mine.evaluation_id == other.evaluation_id
-        for one, two in ((mine.table, other.table), (mine.problems, other.problems)):
-            assert one.drop("run_id").equals(two.drop("run_id"))
-
-
-def test_labels_do_not_match_what_the_user_changed(old, tmp_path, monkeypatch):
-    monkeypatch.setattr(cached_results, "SCHEMA_VERSION", 99)
-    # A base and the runs; those of the frozen arm do not depend on the optimizer.
-    for user, n in (["optim.weight_decay=0.3"], 1 + 4), (["evaluation.samples=8"], 1 + 6):
-        assert len(study(tmp_path, VARIANTS, user=user, reuse=str(old)).pending()) == n
-    more = study(tmp_path, VARIANTS | {"other": ["reward=random_reward"]}, reuse=str(old))
-    assert {job.labels["arm"] for job in more.pending()} == {"base", "other"}
+    with pytest.raises(UserError, match="identities of version 2, and this is version 99"):
+        study(tmp_path, VARIANTS, reuse=str(committed))
 
 
 def test_a_folder_without_tables_cannot_be_reused(tmp_path):

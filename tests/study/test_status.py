@@ -30,9 +30,7 @@ def test_each_state_is_told(done):
     assert job_state(rl_job(other)) == ("to do", 0, "")
     folder = run_folder(other.out, run_id(other))
     folder.path.mkdir()
-    folder.set_status("failed", 2, error="ValueError: no")
-    traceback = "Traceback (most recent call last):\n  File f\n    f()\nValueError: no such thing\nA note on it.\n"
-    (folder.path / "traceback.txt").write_text(traceback)
+    folder.set_status("failed", 2, error="ValueError: no such thing")
     assert job_state(rl_job(other)) == ("failed", 2, "ValueError: no such thing")
     with hold_lock(folder):
         assert job_state(rl_job(other))[0] == "running"

@@ -1,6 +1,6 @@
 """The section `study` of configs/study.yaml."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import field
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
@@ -95,7 +95,8 @@ class StudyConfig:
 
     def variants(self, arm: str) -> tuple[Overrides, ...]:
         """The arm's lists of overrides, one for each run of a seed."""
-        return arm_variants(self.arms[arm])
+        several = tuple(tuple(each) for each in self.arms[arm] if not isinstance(each, str))
+        return several or (tuple(each for each in self.arms[arm] if isinstance(each, str)),)
 
 
 @schema(frozen=True, config=FORBID_EXTRA)
@@ -106,9 +107,3 @@ class StudySize:
     name: str | None = None
     replicates: PositiveInt | None = None
     at_most: Mapping[str, Any] = field(default_factory=dict)
-
-
-def arm_variants(changes: Sequence[str] | Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
-    """An arm's lists of overrides, one for each run of a seed."""
-    several = tuple(tuple(each) for each in changes if not isinstance(each, str))
-    return several or (tuple(each for each in changes if isinstance(each, str)),)
