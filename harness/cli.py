@@ -108,6 +108,13 @@ def _is_console() -> bool:
     return Path(sys.argv[0]).stem == CONSOLE
 
 
+def command_line(name: str) -> str:
+    """How to start the command `name` beside the one that runs: by the console command, or as a script."""
+    started_as = Path(sys.argv[0])
+    is_script = started_as.parent.name == "scripts"
+    return f"python {started_as.with_name(f'{name}.py')}" if is_script else f"rl-scaling {name}"
+
+
 def _run_with_hydra(body: Body, config_name: str, config_module: str) -> None:
     """Calls body(config). Errors that the user can fix are raised after Hydra has ended: it would add its own lines."""
     errors: list[UserError | ValidationError] = []

@@ -78,6 +78,11 @@ def with_thinking_limits(suite: Sequence[Cell], limits: Sequence[int | None]) ->
     return tuple(replace(cell, thinking=limit) for limit in limits for cell in suite)
 
 
+def small_cells(suite: Sequence[Cell], asked: int) -> list[Cell]:
+    """Cells with fewer problems than asked."""
+    return [cell for cell in suite if len(cell.problems) < asked]
+
+
 def _identities(problems: Sequence[Problem], samples: int) -> torch.Tensor:
     """What names a problem's stream: its task and content, so that arms with other lists of tasks draw alike."""
     names = (f"{p.task}\n{p.content}\n{p.prompt}".encode() for p in problems)

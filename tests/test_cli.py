@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hydra.errors import HydraException
 
+from harness.cli import command_line
 from harness.config.hints import from_validation, unknown_setting_error
 from harness.config.overrides import explain, hydra_with
 from harness.core.errors import UserError, headline, nearest
@@ -60,6 +61,19 @@ def test_settings_of_a_study_file_that_is_not_global_get_its_first_line(inner):
     message = str(unknown_setting_error(f"study.{inner}", known))
     assert f"write {inner}; in the file of a study, `# @package _global_` must be the first line" in message
     assert "_global_" not in str(unknown_setting_error("study.sed", known))
+
+
+@pytest.mark.parametrize(
+    ("started_as", "line"),
+    [
+        ("scripts/train.py", "python scripts/ask.py"),
+        ("/bin/rl-scaling", "rl-scaling ask"),
+        ("-c", "rl-scaling ask"),
+    ],
+)
+def test_another_command_is_started_as_this_one_was(started_as, line, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [started_as])
+    assert command_line("ask") == line
 
 
 def test_a_name_from_another_trainer_gets_ours():

@@ -22,6 +22,7 @@ from harness.evaluate import (
     majority_votes,
     pass_at_k,
     problem_rows,
+    small_cells,
 )
 from harness.policy.backends.eager import pad_rows
 from harness.policy.logprobs import token_logprobs
@@ -113,10 +114,11 @@ def test_problems_are_fixed_held_out_and_shared_by_the_contexts_of_a_skill():
     assert contents(suite[1]) != contents(build_suite(TASKS, (2,), tiny("evaluation.seed=1").evaluation)[0])
 
 
-def test_a_difficulty_with_fewer_problems_than_asked_gives_all_it_has():
+def test_a_difficulty_with_fewer_problems_than_asked_gives_all_it_has_and_is_named():
     suite = build_suite(TASKS[:1], (1, 2), tiny("evaluation.problems=100").evaluation)
-    assert [len(cell.problems) for cell in suite if cell.difficulty > 1] == [100]
-    assert 20 < len(suite[0].problems) < 100
+    (small,) = small_cells(suite, 100)
+    assert small.difficulty == 1
+    assert 20 < len(small.problems) < 100
 
 
 def test_a_grader_scores_what_no_verifier_checks_and_is_not_called_otherwise(monkeypatch):

@@ -1,6 +1,6 @@
 """`rl-scaling train`."""
 
-from harness.cli import app
+from harness.cli import app, command_line
 
 
 def train(containers) -> list:
@@ -30,7 +30,26 @@ def train(containers) -> list:
     if len(configs) == 1 and (samples := samples_table(configs[0])):
         console.print(samples)
     console.print(f"run folders: {configs[0].out}/runs", highlight=False)
+    for line in next_commands(configs):
+        console.print(line, highlight=False, soft_wrap=True)
     return _objectives(entries, results, require_done)
+
+
+def next_commands(configs) -> list[str]:
+    """What to start after a run or a sweep; nothing before its first run has a folder."""
+    from harness.config.identity import run_id
+    from harness.run.folder import run_folder
+
+    first = configs[0]
+    folder = run_folder(first.out, run_id(first)).path
+    if not folder.is_dir():
+        return []
+    runs = folder if len(configs) == 1 else f"'{first.name}-*' outputs={first.out}" if first.name else folder.parent
+    return [
+        f"next: {command_line('ask')} run={folder}   # what it answers, before RL and after",
+        f"      {command_line('analyze')} runs={runs} out={first.out}/analysis   # its curves, in a page",
+        f"      {command_line('runs')} out={first.out}   # the names of all runs",
+    ]
 
 
 def _objectives(entries, results, require_done) -> list:

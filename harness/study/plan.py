@@ -18,6 +18,7 @@ from harness.config.roles import roles_of
 from harness.config.schema import Config, LocalConfig, StackedConfig
 from harness.core.seeding import keys
 from harness.core.types import SampleRequest
+from harness.evaluate import small_cells
 from harness.launch.jobs import Job
 from harness.launch.local import cores
 from harness.policy.backends.backend import choose_backend
@@ -139,6 +140,8 @@ def plan_table(jobs: Sequence[Job], pending: Sequence[Job], parallel: int, notes
     rows |= notes
     backend, reason = choose_backend(config.backend, config.model, config.precision, device_of(config))
     rows["backend"] = f"{backend.name}: {reason}"
+    if few := few_problems(config):
+        rows["few problems"] = few
     for name, value in rows.items():
         table.add_row(name, value)
     return table
@@ -147,6 +150,14 @@ def plan_table(jobs: Sequence[Job], pending: Sequence[Job], parallel: int, notes
 def format_gb(gb: float) -> str:
     """Gigabytes, or megabytes where they are fewer than one: 2.4 GB, 7 MB."""
     return f"{gb:,.1f} GB" if gb >= 1 else f"{max(1, gb * 1e3):.0f} MB"
+
+
+def few_problems(config: Config, most: int = 4) -> str:
+    """Which tasks and difficulties have fewer held-out problems than asked; "" if none has."""
+    small = small_cells(evaluation_suite(config), config.evaluation.problems)
+    named = list(dict.fromkeys(f"{cell.task} {cell.difficulty}: {len(cell.problems)}" for cell in small))
+    more = f" and {len(named) - most} more" if len(named) > most else ""
+    return f"{', '.join(named[:most])}{more} (of {config.evaluation.problems} asked)" if named else ""
 
 
 def plan_notes(study: ExpandedStudy) -> dict[str, str]:

@@ -6,7 +6,10 @@ from dataclasses import replace
 import pytest
 from omegaconf import OmegaConf
 
+from harness.commands.train import next_commands
+from harness.config.identity import run_id
 from harness.core.errors import UserError
+from harness.run.folder import run_folder
 from harness.run.tracker import read_metrics
 from harness.study.sweep import changed_settings, objective_metric_value, refuse_tuning_on_test, sweep_arms
 from tests.test_cli import run
@@ -28,6 +31,17 @@ def test_of_a_changed_choice_only_the_name_is_said_unless_more_was_changed():
     assert sweep_arms(configs)[3] == "algo=grpo optim=muon"
     *_, last = sweep_arms([*configs, tiny("optim=muon", "optim.weight_decay=0.5")])
     assert last.endswith("optim=muon optim.weight_decay=0.5")
+
+
+def test_after_a_sweep_the_page_of_all_its_runs_is_offered(tmp_path):
+    single = tiny("name=rates", out=tmp_path)
+    assert next_commands([single]) == []
+    folder = run_folder(single.out, run_id(single)).path
+    folder.mkdir(parents=True)
+    assert f"runs={folder} " in next_commands([single])[1]
+    assert f"runs='rates-*' outputs={tmp_path} " in next_commands([single, single])[1]
+    unnamed = tiny(out=tmp_path)
+    assert f"runs={folder.parent} " in next_commands([unnamed, unnamed])[1]
 
 
 def test_the_objective_is_the_metric_asked_for_at_the_last_budget(tmp_path):
