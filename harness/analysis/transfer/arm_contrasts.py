@@ -57,7 +57,7 @@ def _at_gain(verified: Array, unverified: Array, target: float) -> Array:
     return (1 - share) * whole[:, k - 1] + share * whole[:, k]
 
 
-def matrix(table: Table, arms: dict[str, Grid], control: str | None, options: Options) -> dict[str, Any]:
+def matrix(table: Table, arms: dict[str, Grid], options: Options) -> dict[str, Any]:
     """Change by family evaluated, for each arm that learns from true rewards: rows are what it was trained on.
 
     Columns are families by the role that their tasks have for the real arm (their own role where it lacks them).
@@ -75,17 +75,17 @@ def matrix(table: Table, arms: dict[str, Grid], control: str | None, options: Op
         columns: dict[tuple[str, str], list[str]] = {}
         for _, task, family, role in own.rows():
             columns.setdefault((family, real.get(task, role)), []).append(task)
-        cells = [_cell(arms, arm, control, *column, tasks, options) for column, tasks in columns.items()]
+        cells = [_cell(arms, arm, *column, tasks, options) for column, tasks in columns.items()]
         if trained:
             rows.append({"arm": arm, "trained": trained, "evaluated": [cell for cell in cells if cell]})
     return {"rows": rows, "several_trained_sets": len({tuple(row["trained"]) for row in rows}) > 1}
 
 
 def _cell(
-    arms: dict[str, Grid], arm: str, control: str | None, family: str, role: str, tasks: list[str], options: Options
+    arms: dict[str, Grid], arm: str, family: str, role: str, tasks: list[str], options: Options
 ) -> dict[str, Any] | None:
     """One cell of the matrix; None where the arm was not evaluated there before and after."""
-    found = (align_arms(arms, tasks, arm, control) if control else None) or align_arms(arms, tasks, arm)
+    found = align_arms(arms, tasks, arm, options.primary_control) or align_arms(arms, tasks, arm)
     if found is None:
         return None
     change = found[0].change - (found[1].change if len(found) > 1 else 0.0)

@@ -18,19 +18,17 @@ MID_RANGE = (0.1, 0.9)
 ROLES = ("verified", "unverified")
 
 
-def slope_ratio(
-    table: Table, tasks: Mapping[str, Sequence[str]], size: int | None, options: Options
-) -> dict[str, Any] | None:
+def slope_ratio(table: Table, tasks: Mapping[str, Sequence[str]], options: Options) -> dict[str, Any] | None:
     """Slope per decade of the unverified tasks of the real arm over that of the verified, over middling cells; None
     where a role has none. judged_on: the split that chose the cells, None where it is the one measured."""
     if not all(tasks[role] for role in ROLES):
         return None
-    whole = arm_grids(table, size, by=CELL)[options.real_arm]
+    whole = arm_grids(table, by=CELL)[options.real_arm]
     both = align_pair(whole, whole)
     if both is None or len(both[0].x) < 2:
         return None
     grid = both[0]
-    cells, judged_on = mid_range_cells(table, options.real_arm, size)
+    cells, judged_on = mid_range_cells(table, options.real_arm)
     each = np.einsum("nkt,k->nt", grid.values, slope_weights(np.log10(grid.x)))
     slopes = dict(zip(grid.columns, base_means(each, grid.units, options.min_bases).T))
     by_role = {}
@@ -51,7 +49,7 @@ def slope_ratio(
     }
 
 
-def mid_range_cells(table: Table, arm: str, size: int | None) -> tuple[set[tuple], str | None]:
+def mid_range_cells(table: Table, arm: str) -> tuple[set[tuple], str | None]:
     """The cells of an arm whose accuracy, beyond guessing, lies within MID_RANGE on average over RL, and the split that
     selects them: another than the one measured, where the table has one, since a cell that noise lifted over the edge
     would be kept for its noise. A cell that the other split lacks is not kept."""
@@ -61,7 +59,6 @@ def mid_range_cells(table: Table, arm: str, size: int | None) -> tuple[set[tuple
         judged_on = "validation" if "validation" in splits else str(splits[0])
         rows = table.others.filter(pl.col("split") == judged_on)
     rows = rows.filter((pl.col("arm") == arm) & (pl.col("x") > 0))
-    rows = rows if size is None else rows.filter(pl.col("model_params") == size)
     guess = pl.lit(0.0)
     if "guess_rate" in rows.columns:
         guess = pl.col("guess_rate").cast(pl.Float64).fill_null(0.0).clip(0.0, 0.99)
