@@ -14,12 +14,9 @@ from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
 from harness.analysis.stats.contrasts import LEVEL, add_holm, fieller_ratio, mean_record, two_way_record
 from harness.analysis.stats.intervals import estimate
-from harness.analysis.transfer.arm_contrasts import contrasts, matched_verified_gain, matrix
+from harness.analysis.transfer.arm_contrasts import ROLES, contrasts, matched_verified_gain, matrix, slope_ratio
 from harness.analysis.transfer.problems import gain_new_problems, sharpening
 from harness.analysis.transfer.sentences import missing, sentences
-from harness.analysis.transfer.slope_ratio import slope_ratio
-
-ROLES = ("verified", "unverified")
 
 
 def transfer_report(table: Table, options: Options) -> dict[str, Any]:
