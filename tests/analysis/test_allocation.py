@@ -1,4 +1,4 @@
-"""Allocation: the gain of each decade is the planted one, by measurement and by the laws."""
+"""Allocation: planted optima come back with their intervals, and what the data do not identify is called so."""
 
 import json
 
@@ -13,6 +13,52 @@ from harness.analysis.stats.allocation import allocation, marginal_gain
 from tests.analysis.study_tables import study_frame, study_table
 
 OPTIONS = default_options()
+BUDGETS = 10.0 ** np.arange(9, 13)
+
+
+def row(run: str, arm: str, base: int, seed: int, x: float, accuracy: float, **more) -> dict:
+    problems = 20_000
+    return {"run_id": run, "arm": arm, "seed": seed, "base_id": f"b{base}", "task": "t", "role": "verified", "x": x,
+            "n_problems": problems, "k": 1, "n_correct": round(float(accuracy) * problems), "model_params": 10**5,
+            **more}  # fmt: skip
+
+
+def bases(b_pretraining: float, b_rl: float, tokens: tuple[float, ...] = (1e4, 1e5, 1e6, 1e4, 1e5, 1e6)):
+    """Bases of different pretraining, each trained by RL; accuracy is the plane plus a wobble per base."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for base, amount in enumerate(tokens):
+        level = 0.4 + b_pretraining * np.log10(amount / 1e5) + 0.003 * rng.normal()
+        rows += [
+            row(f"r{base}", "true_reward", base, base, x, level + b_rl * np.log10(x / 1e10) + 0.001 * rng.normal(),
+                flops=x, pretrain_tokens=int(amount))
+            for x in BUDGETS
+        ]  # fmt: skip
+    return check_table(pl.DataFrame(rows))
+
+
+def test_the_best_split_is_the_share_of_the_planted_slopes():
+    found = allocation(bases(0.06, 0.03), OPTIONS)["pretraining_or_rl"]
+    assert found["identified"], found["reason"]
+    share = found["share_of_flops_for_rl"]
+    assert share["low"] < 1 / 3 < share["high"]
+    assert share["value"] == pytest.approx(1 / 3, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("table", "why"),
+    [
+        (bases(0.06, 0.03, tokens=(1e5,) * 6), "1 pretraining budgets"),
+        (bases(0.0, 0.03), "pretraining is not clearly above 0"),
+        (bases(0.06, 0.03, tokens=(1, 10, 100) * 2), "outside the splits"),
+        (study_table(), "lacks pretrain_tokens"),
+    ],
+    ids=["one budget", "no slope", "far away", "no column"],
+)
+def test_a_split_that_the_data_do_not_show_is_not_identified(table, why):
+    found = allocation(table, OPTIONS)["pretraining_or_rl"]
+    assert not found["identified"]
+    assert why in found["reason"]
 
 
 def test_measured_decades_are_the_planted_slope_and_laws_agree_on_a_line():
@@ -26,9 +72,8 @@ def test_measured_decades_are_the_planted_slope_and_laws_agree_on_a_line():
     assert line["low"] < slope < line["high"]
 
 
-def test_both_roles_of_a_study_have_a_record_in_strict_json():
-    found = allocation(study_table(), OPTIONS)
+def test_a_study_of_one_base_records_what_is_lacking_in_strict_json():
+    found = allocation(check_table(study_frame()), OPTIONS)
     json.dumps(found, allow_nan=False)
+    assert not found["pretraining_or_rl"]["identified"]
     assert set(found["marginal_gain"]) == {"verified", "unverified"}
-    others = study_frame().filter(pl.col("arm") != "true_reward")
-    assert allocation(check_table(others), OPTIONS) == {"marginal_gain": {}}

@@ -183,9 +183,9 @@ def provenance_section(data: Table, context: Mapping[str, Any]) -> Section:
     return Section("provenance", "Commands and versions", html)
 
 
-def allocation_section(found: Record) -> Section | None:
-    """The gain of each decade of x, and what each law predicts of the next; None where no role has budgets."""
-    parts = []
+def allocation_section(found: Record) -> Section:
+    """The gain of the next decade, and the best split of a budget, or why it is not identified."""
+    parts = [paragraphs([_split_sentence(found["pretraining_or_rl"])])]
     for role, gains in found["marginal_gain"].items():
         rows = [
             [f"{format_significant(one['from'])} to {format_significant(one['to'])}", "measured", *_gain(one["gain"])]
@@ -193,8 +193,15 @@ def allocation_section(found: Record) -> Section | None:
         ]
         rows += [["the next", name, *_gain(one | {"mean": one["gain"]})] for name, one in gains["next_decade"].items()]
         parts.append(html_table(f"Gain of each decade of x, {role} tasks.", ["decade", "by", "gain", "95%"], rows, 2))
-    return Section("allocation", "Where the next FLOP should go", "".join(parts)) if parts else None
+    return Section("allocation", "Where the next FLOP should go", "".join(parts))
 
 
 def _gain(record: Record) -> list[str]:
     return [format_number(record["mean"], sign=True), record_interval(record)]
+
+
+def _split_sentence(found: Record) -> str:
+    if not found["identified"]:
+        return f"Pretraining or RL: not identified; {found['reason']}."
+    share = found["share_of_flops_for_rl"]
+    return f"Pretraining or RL: {share['value']:.0%} for RL ({share['low']:.0%} to {share['high']:.0%}) is best."

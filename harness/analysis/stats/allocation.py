@@ -1,10 +1,16 @@
-"""Where the next FLOP should go: the gain of each decade of RL that was measured, and of the next."""
+"""Where the next FLOP should go: marginal gain per decade, and pretraining or RL.
+
+Where the data do not identify the second, `reason` names what they lack; it is claimed only inside the range that was
+measured.
+"""
 
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from harness.analysis.data.curves import Curves, base_mean_curves, curves, has_budgets
+from harness.analysis.data.grids import ACCURACY, Array
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
 from harness.analysis.stats.contrasts import mean_record
@@ -13,16 +19,23 @@ from harness.analysis.stats.fitting import fit
 from harness.analysis.stats.intervals import jackknife_t
 from harness.analysis.stats.laws import LAWS
 
-FEWEST = 3  # replicates to resample
+FEWEST = 3  # pretraining budgets, and clusters to resample
 
 
 def allocation(table: Table, options: Options) -> dict[str, Any]:
-    """`marginal_gain` of the real arm by role, as strict JSON."""
+    """Records `marginal_gain` (by role) and `pretraining_or_rl` of the real arm, as strict JSON."""
     real = options.real_arm
-    largest = table.sizes(real)[-1] if real in table.arms else None
+    if real not in table.arms:
+        return {"marginal_gain": {}, "pretraining_or_rl": not_identified(f"no arm {real}")}
+    largest = table.sizes(real)[-1]
     roles = [role for role in ("verified", "unverified") if has_budgets(table, real, table.tasks(real, role), largest)]
     gains = {role: marginal_gain(curves(table, real, role=role, size=largest), options) for role in roles}
-    return {"marginal_gain": gains}
+    return {"marginal_gain": gains, "pretraining_or_rl": pretraining_or_rl(table, options)}
+
+
+def not_identified(reason: str) -> dict[str, Any]:
+    """The record of a quantity that the data do not identify."""
+    return {"identified": False, "reason": reason}
 
 
 def marginal_gain(c: Curves, options: Options) -> dict[str, Any]:
@@ -58,3 +71,57 @@ def _next_decade(c: Curves) -> dict[str, dict[str, Any]]:
         if low <= whole <= high:
             predicted[name] |= {"low": float(low), "high": float(high)}
     return predicted
+
+
+def pretraining_or_rl(table: Table, options: Options) -> dict[str, Any]:
+    """Share of FLOPs for RL that maximises accuracy on verified tasks at a fixed total.
+
+    Accuracy is taken as a + b_p log10(pretraining FLOPs) + b_r log10(RL FLOPs), the tangent plane of any smooth law;
+    under a fixed sum its maximum lies at the share b_r / (b_p + b_r), whatever the total. Bases are left out one by
+    one.
+    """
+    needed = ("pretrain_tokens", "flops")
+    lacking = [name for name in needed if name not in table.frame.columns or table.frame[name].null_count()]
+    if lacking or table.frame["model_params"].null_count():
+        return not_identified(f"the table lacks {', '.join(lacking) or 'model_params'}")
+    points = _base_points(table, options)
+    spent = np.unique(points["pretraining"].round(6))
+    clusters = points["base_id"].unique().sort().to_list()
+    if len(spent) < FEWEST:
+        return not_identified(
+            f"{len(spent)} pretraining budgets; {FEWEST} or more bases of different pretraining would identify it"
+        )
+    whole = plane_slopes(points)
+    each = np.array([plane_slopes(points.filter(pl.col("base_id") != base)) for base in clusters])
+    slopes = {}
+    for name, slope, left_out in zip(("pretraining", "rl"), whole, each.T):
+        low, high = jackknife_t(float(slope), left_out)
+        slopes[name] = {"slope": float(slope), "low": low, "high": high}
+    flat = [name for name, one in slopes.items() if one["low"] <= 0]
+    if flat or (each <= 0).any():
+        reason = f"the slope along {' and '.join(flat) or 'an axis'} is not clearly above 0"
+        return not_identified(reason) | {"slopes": slopes}
+    odds = np.log10(whole[1] / whole[0])
+    low, high = jackknife_t(float(odds), np.log10(each[:, 1] / each[:, 0]))
+    seen = (points["rl"] - points["pretraining"]).to_numpy()
+    if not seen.min() <= odds <= seen.max():
+        return not_identified("the optimum lies outside the splits that were measured") | {"slopes": slopes}
+    share = {name: float(1 / (1 + 10.0**-value)) for name, value in (("value", odds), ("low", low), ("high", high))}
+    return {"identified": True, "reason": "", "share_of_flops_for_rl": share, "slopes": slopes}
+
+
+def _base_points(table: Table, options: Options) -> pl.DataFrame:
+    """One row per base and budget > 0: log10 FLOPs of pretraining and RL, pooled verified accuracy."""
+    rows = table.frame.filter((pl.col("arm") == options.real_arm) & (pl.col("role") == "verified") & (pl.col("x") > 0))
+    pretraining = (6.0 * pl.col("model_params") * pl.col("pretrain_tokens").cast(pl.Float64)).log10()
+    rl = pl.col("flops").cast(pl.Float64).log10()
+    key, means = ["base_id", "model_params", "x"], pl.col("pretraining", "rl", "accuracy").mean()
+    cells = rows.select(*key, "task", pretraining=pretraining, rl=rl, accuracy=ACCURACY)
+    return cells.group_by(*key, "task").agg(means).group_by(key).agg(means).sort(key)
+
+
+def plane_slopes(points: pl.DataFrame) -> Array:
+    """Least-squares slopes [2] of accuracy on log10 FLOPs of pretraining and RL, bases counting equally."""
+    weight = (1.0 / points.select(pl.len().over("base_id")).to_series()).sqrt().to_numpy()
+    design = np.column_stack([np.ones(len(points)), points["pretraining"], points["rl"]])
+    return np.linalg.lstsq(design * weight[:, None], points["accuracy"].to_numpy() * weight, rcond=None)[0][1:]
