@@ -9,7 +9,7 @@ import pytest
 from harness.analysis.data.curves import curves
 from harness.analysis.data.options import default_options
 from harness.analysis.data.table import check_table
-from harness.analysis.stats.allocation import allocation, marginal_gain
+from harness.analysis.stats.allocation import allocation, marginal_gain, quadratic_peak, within_rl
 from tests.analysis.study_tables import study_frame, study_table
 
 OPTIONS = default_options()
@@ -72,8 +72,44 @@ def test_measured_decades_are_the_planted_slope_and_laws_agree_on_a_line():
     assert line["low"] < slope < line["high"]
 
 
-def test_a_study_of_one_base_records_what_is_lacking_in_strict_json():
+def grid_of_settings(noise: float = 0.003):
+    """Nine settings of problems a step and group size; accuracy peaks at 32 problems and groups of 8."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for problems in (8, 32, 128):
+        for group in (2, 8, 32):
+            for seed in range(4):
+                away = np.log10(problems / 32) ** 2 + np.log10(group / 8) ** 2
+                for x in BUDGETS:
+                    accuracy = 0.5 + 0.03 * np.log10(x / 1e12) - 0.1 * away + noise * rng.normal()
+                    rows.append(row(f"{problems}-{group}-{seed}", f"p{problems}g{group}", 0, seed, x, accuracy,
+                                    problems_per_step=problems, group_size=group, completions=int(x)))  # fmt: skip
+    return check_table(pl.DataFrame(rows))
+
+
+def test_the_best_group_size_and_problems_a_step_are_found_at_matched_completions():
+    found = within_rl(grid_of_settings(), OPTIONS)
+    assert found["identified"], found["reason"]
+    assert found["best"]["problems_per_step"]["low"] < 32 < found["best"]["problems_per_step"]["high"]
+    assert found["best"]["group_size"]["low"] < 8 < found["best"]["group_size"]["high"]
+
+
+def test_settings_are_matched_at_their_completions_where_what_a_step_costs_differs_by_seed():
+    by_x = grid_of_settings().frame
+    number = pl.col("x").rank("dense").over("arm").cast(pl.Int64)
+    spread = by_x.with_columns(step=number, x=pl.col("x") * (1 + 0.01 * pl.col("seed")))
+    assert within_rl(check_table(spread), OPTIONS)["best"] == within_rl(check_table(by_x), OPTIONS)["best"]
+
+
+def test_a_surface_without_a_peak_inside_the_range_has_no_optimum():
+    u = np.linspace(0, 1, 5)[:, None]
+    assert quadratic_peak(u, (u[:, 0] - 0.4) ** 2) is None
+    assert quadratic_peak(u, -((u[:, 0] - 3) ** 2)) is None
+    assert quadratic_peak(u, -((u[:, 0] - 0.4) ** 2)) == pytest.approx([0.4])
+
+
+def test_a_study_of_one_setting_records_what_is_lacking_in_strict_json():
     found = allocation(check_table(study_frame()), OPTIONS)
     json.dumps(found, allow_nan=False)
-    assert not found["pretraining_or_rl"]["identified"]
+    assert not found["within_rl"]["identified"]
     assert set(found["marginal_gain"]) == {"verified", "unverified"}

@@ -185,7 +185,7 @@ def provenance_section(data: Table, context: Mapping[str, Any]) -> Section:
 
 def allocation_section(found: Record) -> Section:
     """The gain of the next decade, and the best split of a budget, or why it is not identified."""
-    parts = [paragraphs([_split_sentence(found["pretraining_or_rl"])])]
+    parts = [paragraphs([_split_sentence(found["pretraining_or_rl"]), _settings_sentence(found["within_rl"])])]
     for role, gains in found["marginal_gain"].items():
         rows = [
             [f"{format_significant(one['from'])} to {format_significant(one['to'])}", "measured", *_gain(one["gain"])]
@@ -205,3 +205,12 @@ def _split_sentence(found: Record) -> str:
         return f"Pretraining or RL: not identified; {found['reason']}."
     share = found["share_of_flops_for_rl"]
     return f"Pretraining or RL: {share['value']:.0%} for RL ({share['low']:.0%} to {share['high']:.0%}) is best."
+
+
+def _settings_sentence(found: Record) -> str:
+    if not found["identified"]:
+        return f"Problems, group size or steps: not identified; {found['reason']}."
+    words = [
+        f"{name} {one['value']:.0f} ({one['low']:.0f} to {one['high']:.0f})" for name, one in found["best"].items()
+    ]
+    return f"Problems, group size or steps: best at {', '.join(words)}."

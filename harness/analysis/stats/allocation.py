@@ -1,36 +1,44 @@
-"""Where the next FLOP should go: marginal gain per decade, and pretraining or RL.
+"""Where the next FLOP should go: marginal gain per decade, pretraining or RL, problems, group size or steps.
 
-Where the data do not identify the second, `reason` names what they lack; it is claimed only inside the range that was
-measured.
+Each answer is a record with `identified`; where the data do not identify it, `reason` names what they lack. Optima
+are claimed only inside the range that was measured.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from harness.analysis.data.curves import Curves, base_mean_curves, curves, has_budgets
-from harness.analysis.data.grids import ACCURACY, Array
+from harness.analysis.data.grids import ACCURACY, Array, Grid, arm_grids
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
+from harness.analysis.data.table_checks import budget_column
 from harness.analysis.stats.contrasts import mean_record
 from harness.analysis.stats.covariance import mean_curve
 from harness.analysis.stats.fitting import fit
 from harness.analysis.stats.intervals import jackknife_t
 from harness.analysis.stats.laws import LAWS
 
-FEWEST = 3  # pretraining budgets, and clusters to resample
+FACTORS = ("problems_per_step", "group_size")  # steps are what is left of the budget
+FEWEST = 3  # levels of a factor, and clusters to resample
 
 
 def allocation(table: Table, options: Options) -> dict[str, Any]:
-    """Records `marginal_gain` (by role) and `pretraining_or_rl` of the real arm, as strict JSON."""
+    """Records `marginal_gain` (by role), `pretraining_or_rl` and `within_rl` of the real arm, as strict JSON."""
     real = options.real_arm
     if real not in table.arms:
-        return {"marginal_gain": {}, "pretraining_or_rl": not_identified(f"no arm {real}")}
+        lacking = not_identified(f"no arm {real}")
+        return {"marginal_gain": {}, "pretraining_or_rl": lacking, "within_rl": lacking}
     largest = table.sizes(real)[-1]
     roles = [role for role in ("verified", "unverified") if has_budgets(table, real, table.tasks(real, role), largest)]
     gains = {role: marginal_gain(curves(table, real, role=role, size=largest), options) for role in roles}
-    return {"marginal_gain": gains, "pretraining_or_rl": pretraining_or_rl(table, options)}
+    return {
+        "marginal_gain": gains,
+        "pretraining_or_rl": pretraining_or_rl(table, options),
+        "within_rl": within_rl(table, options),
+    }
 
 
 def not_identified(reason: str) -> dict[str, Any]:
@@ -125,3 +133,80 @@ def plane_slopes(points: pl.DataFrame) -> Array:
     weight = (1.0 / points.select(pl.len().over("base_id")).to_series()).sqrt().to_numpy()
     design = np.column_stack([np.ones(len(points)), points["pretraining"], points["rl"]])
     return np.linalg.lstsq(design * weight[:, None], points["accuracy"].to_numpy() * weight, rcond=None)[0][1:]
+
+
+def within_rl(table: Table, options: Options) -> dict[str, Any]:
+    """Best problems a step and group size, at the largest number of completions that every setting reached.
+
+    Arms whose runs are unfinished are left out. A quadratic in the logs of the factors that vary (3 levels or more) is
+    fitted to accuracy on verified tasks, with seeds left out one by one. Steps are what is left of the completions.
+    """
+    columns = [name for name in FACTORS if name in table.frame.columns]
+    varied = [name for name in columns if table.frame[name].drop_nulls().n_unique() >= FEWEST]
+    if not varied or "completions" not in table.frame.columns:
+        return not_identified(f"no arms that vary {' or '.join(FACTORS)} over 3 levels with a column completions")
+    settings, values = _settings(table, varied, options)
+    f = len(varied)
+    if len(values) < FEWEST or values.shape[1] <= 1 + f + f * (f + 1) // 2:  # as many terms has a full quadratic
+        return not_identified(f"{values.shape[1]} settings and {len(values)} shared seeds are too few for {f} factors")
+    best = quadratic_peak(settings, values.mean(axis=0))
+    each = [quadratic_peak(settings, np.delete(values, i, axis=0).mean(axis=0)) for i in range(len(values))]
+    if best is None or any(one is None for one in each):
+        return not_identified("accuracy has no peak inside the settings that were measured")
+    left_out = np.stack([one for one in each if one is not None])
+    found = {}
+    for j, name in enumerate(varied):
+        low, high = jackknife_t(float(best[j]), left_out[:, j])
+        inside = bool(settings[:, j].min() <= low and high <= settings[:, j].max())
+        found[name] = {"value": float(10 ** best[j]), "low": float(10**low), "high": float(10**high), "inside": inside}
+    identified = all(one["inside"] for one in found.values())
+    reason = "" if identified else "an interval reaches beyond the settings that were measured"
+    return {"identified": identified, "reason": reason, "best": found}
+
+
+def _settings(table: Table, varied: Sequence[str], options: Options) -> tuple[Array, Array]:
+    """log10 factors of each setting [M, F] and accuracy [n, M] of the seeds they share, at matched completions. Arms
+    that draw no groups have no factors and are left out."""
+    draws = ~pl.col("arm").is_in(options.controls) & (pl.col("role") == "verified")
+    rows = table.frame.filter(draws & pl.all_horizontal(pl.col(varied).is_not_null()))
+    arms: Mapping[str, Grid] = arm_grids(Table(rows, None, table.source, table.notes))
+    factors = {arm: rows.filter(pl.col("arm") == arm).select(varied).unique() for arm in arms}
+    whole = {arm: g for arm, g in arms.items() if factors[arm].height == 1 and np.isfinite(g.values).all()}
+    spent = {arm: _completions(rows, grid) for arm, grid in whole.items()}
+    most = min((values[-1] for values in spent.values()), default=0.0)
+    units = sorted(set.intersection(*(set(grid.units) for grid in whole.values()))) if whole else []
+    columns = np.empty((len(units), len(whole)))
+    for j, (arm, grid) in enumerate(whole.items()):
+        pooled = grid.at(units, grid.budgets).values.mean(axis=2)
+        columns[:, j] = [np.interp(np.log(most), np.log(spent[arm]), row) for row in pooled]
+    logs = [np.log10(np.array(factors[arm].row(0), dtype=float)) for arm in whole]
+    return np.array(logs).reshape(-1, len(varied)), columns
+
+
+def _completions(rows: pl.DataFrame, grid: Grid) -> Array:
+    """[K] mean completions of an arm at its budgets, which are steps where every row has one (x may differ by seed)."""
+    key = budget_column(rows)
+    own = rows.filter(pl.col("arm") == grid.arm).with_columns(pl.col(key, "completions").cast(pl.Float64))
+    return np.array([own.filter(pl.col(key).is_close(at))["completions"].mean() for at in grid.budgets])
+
+
+def quadratic_peak(settings: Array, values: Array) -> Array | None:
+    """Where a full quadratic through values [M] at settings [M, F] has its maximum, [F]; None unless it is one, inside
+    the settings' range."""
+    m, f = settings.shape
+    centre = settings.mean(axis=0)
+    u = settings - centre
+    pairs = [(i, j) for i in range(f) for j in range(i, f)]
+    design = np.column_stack([np.ones(m), u, *(u[:, i] * u[:, j] for i, j in pairs)])
+    if np.linalg.matrix_rank(design) < design.shape[1]:
+        return None
+    coefficients = np.linalg.lstsq(design, values, rcond=None)[0]
+    hessian = np.zeros((f, f))
+    for (i, j), value in zip(pairs, coefficients[1 + f :]):
+        hessian[i, j] += value
+        hessian[j, i] += value
+    if np.linalg.eigvalsh(hessian).max() >= 0:
+        return None
+    top = centre - np.linalg.solve(hessian, coefficients[1 : 1 + f])
+    inside = (settings.min(axis=0) <= top) & (top <= settings.max(axis=0))
+    return top if inside.all() else None
