@@ -107,10 +107,9 @@ def strength_of(primary: PrimaryRecord | None, transfer: Mapping[str, Any]) -> f
 def verified_grids(table: Table, real: str) -> dict[str, Grid]:
     """Of each arm, its largest model, on the verified tasks of the real arm (or its own, where it lacks these)."""
     found, wanted = {}, table.tasks(real, "verified")
-    for arm in table.arms:
-        grid = arm_grids(table, table.sizes(arm)[-1]).get(arm)
-        tasks = wanted if grid and set(wanted) <= set(grid.columns) else []
-        if grid and (tasks := tasks or table.tasks(arm, "verified")):
+    for arm, grid in arm_grids(table.largest()).items():
+        shared = wanted if set(wanted) <= set(grid.columns) else []
+        if tasks := shared or table.tasks(arm, "verified"):
             found[arm] = grid.select(tasks)
     return found
 

@@ -53,9 +53,10 @@ class ConvertConfig:
 
 @dataclass(frozen=True)
 class Reading:
-    """One mean over one evaluation set. `tokens`: of training so far; None where the log does not say. `k`: completions
-    of each problem; None likewise. `error`: how far rounding may have moved the mean."""
+    """One mean of a score over one evaluation set. `tokens`: of training so far; None where the log does not say. `k`:
+    completions of each problem; None likewise. `error`: how far rounding may have moved the mean."""
 
+    score: str
     step: int
     task: str
     mean: float
@@ -69,7 +70,13 @@ def convert(config: ConvertConfig) -> list[dict[str, Any]]:
     path = Path(config.log)
     if not path.is_file():
         raise UserError(f"log={path}", "there is no such file", "name the log of one run")
-    readings = list({"trl": trl_readings, "verl": verl_readings}[config.source](path, config.score))
+    every = list((trl_readings if config.source == "trl" else verl_readings)(path))
+    readings = [r for r in every if r.score == config.score]
+    if not readings:
+        near = nearest(config.score, known := {r.score for r in every}) or sorted(known)
+        hint = "was eval_strategy on?" if config.source == "trl" else "was trainer.test_freq set?"
+        fix = f"it has: {', '.join(near)}" if known else hint
+        raise UserError(f"score={config.score}", f"{path} holds no evaluation of it", fix)
     roles = {**dict.fromkeys(config.unverified, "unverified"), **dict.fromkeys(config.verified, "verified")}
     _check_roles(config, roles, {r.task for r in readings})
     return [_row(config, roles[r.task], r) for r in readings if r.task in roles]
@@ -122,44 +129,31 @@ def count_of(reading: Reading, completions: int) -> int:
     return count
 
 
-def trl_readings(path: Path, score: str) -> Iterator[Reading]:
-    """The evaluations in a trainer_state.json. Raises UserError if it is none, or has no such score."""
+def trl_readings(path: Path) -> Iterator[Reading]:
+    """The evaluations in a trainer_state.json. Raises UserError if it is none."""
     try:
         history = json.loads(path.read_text())["log_history"]
     except (ValueError, KeyError, TypeError) as error:
         fix = "give the trainer_state.json that lies in a checkpoint folder"
         raise UserError(f"log={path}", f"it is no trainer state ({type(error).__name__}: {error})", fix) from None
-    name = f"eval_rewards/{score}/mean"
-    evaluations = [row for row in history if "eval_reward" in row]
-    if not any(name in row for row in evaluations):
-        known = {key.split("/")[1] for row in evaluations for key in row if key.startswith("eval_rewards/")}
-        raise _no_such(path, score, known, "was eval_strategy on?")
-    for row in evaluations:
-        if name in row:  # only loss and times name the evaluation set (TRL 1.16)
-            (found,) = (match for key in row if (match := re.fullmatch(r"eval_(?:(.+)_)?runtime", key)))
-            yield Reading(row["step"], found[1] or "eval", row[name], row.get("eval_num_tokens"), None, EXACT)
+    for row in (row for row in history if "eval_reward" in row):
+        # only loss and times name the evaluation set (TRL 1.16)
+        (found,) = (match for key in row if (match := re.fullmatch(r"eval_(?:(.+)_)?runtime", key)))
+        for key, mean in row.items():
+            if match := re.fullmatch("eval_rewards/(.+)/mean", key):
+                yield Reading(match[1], row["step"], found[1] or "eval", mean, row.get("eval_num_tokens"), None, EXACT)
 
 
-def verl_readings(path: Path, score: str) -> Iterator[Reading]:
-    """The validations in a log of verl. Raises UserError if it holds none of this variable."""
-    steps = list(_verl_steps(path))
-    name = re.compile(rf"val-(?:core|aux)/(.+)/{re.escape(score)}/mean@(\d+)")
-    any_name = re.compile(r"val-(?:core|aux)/.+/([^/]+)/mean@\d+")
-    if not any(name.fullmatch(key) for _, data, _ in steps for key in data):
-        known = {match[1] for _, data, _ in steps for key in data if (match := any_name.fullmatch(key))}
-        raise _no_such(path, score, known, "was trainer.test_freq set?")
+def verl_readings(path: Path) -> Iterator[Reading]:
+    """The validations in a log of verl."""
+    name = re.compile(r"val-(?:core|aux)/(.+)/([^/]+)/mean@(\d+)")
     tokens: float | None = 0.0
-    for step, data, error in steps:
+    for step, data, error in _verl_steps(path):
         spent = data.get("perf/total_num_tokens", 0.0 if step == 0 else None)
         tokens = None if tokens is None or spent is None else tokens + spent
         for key, value in data.items():
             if match := name.fullmatch(key):
-                yield Reading(step, match[1], value, tokens, int(match[2]), error)
-
-
-def _no_such(path: Path, score: str, known: set[str], hint: str) -> UserError:
-    fix = f"it has: {', '.join(nearest(score, known) or sorted(known))}" if known else hint
-    return UserError(f"score={score}", f"{path} holds no evaluation of it", fix)
+                yield Reading(match[2], step, match[1], value, tokens, int(match[3]), error)
 
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")

@@ -8,7 +8,7 @@ from harness.analysis.data.table import check_table
 from harness.analysis.report.gain_charts import heat_maps
 from harness.analysis.report.gain_maps import factor_figures, gain_by_factors
 from harness.analysis.report.law_section import hidden_predictions, law_parameters
-from harness.analysis.transfer.pass_at_k import pass_curves
+from harness.analysis.transfer.problems import pass_curves
 from tests.analysis.pages import chart_rows, layers
 from tests.analysis.study_tables import study_frame
 

@@ -71,7 +71,7 @@ def test_a_fall_after_a_rise_changes_nothing():
     dipped = [0.0, 0.0, 0.5, 1.0, 0.3]
     x = [0, 1, 10, 100, 1000]
     assert rise(x, values, 1.0) == rise(x, dipped, 1.0)
-    assert rise(x, values, 1.0).decades == pytest.approx(1.6)
+    assert rise(x, values, 1.0)["decades"] == pytest.approx(1.6)
 
 
 def test_a_table_without_soft_metrics_is_refused_with_the_fix():

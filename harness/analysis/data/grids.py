@@ -50,14 +50,11 @@ class Grid:
         return self.values[:, -1] - self.before
 
 
-def arm_grids(
-    table: Table, size: int | None = None, value: pl.Expr = ACCURACY, by: Sequence[str] = ("task",)
-) -> dict[str, Grid]:
+def arm_grids(table: Table, value: pl.Expr = ACCURACY, by: Sequence[str] = ("task",)) -> dict[str, Grid]:
     """Each arm's grid of a measure; a column is the plain mean of its cells. Arms evaluated at budget 0 only, as a base
     policy may be, are left out."""
-    rows = table.frame if size is None else table.frame.filter(pl.col("model_params") == size)
-    budget = pl.col(budget_column(rows)).cast(pl.Float64)
-    cells = rows.with_columns(budget.alias("budget"), value.cast(pl.Float64).alias("value"))
+    budget = pl.col(budget_column(table.frame)).cast(pl.Float64)
+    cells = table.frame.with_columns(budget.alias("budget"), value.cast(pl.Float64).alias("value"))
     means = cells.group_by("arm", "base_id", "seed", "budget", *by, maintain_order=True).agg(
         pl.col("x").mean(),
         pl.when(pl.col("value").is_null().any()).then(None).otherwise(pl.col("value").mean()).alias("value"),

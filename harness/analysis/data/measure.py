@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from harness.analysis.data.difficulty_times import FEWEST_DIFFICULTIES, difficulty_exponents
-from harness.analysis.data.grids import ACCURACY, Array, Unit, base_means
+from harness.analysis.data.grids import ACCURACY, Array, base_means
 from harness.analysis.data.rise import rise_decades
 from harness.analysis.data.table import Table
 from harness.analysis.data.table_checks import CELL, TableError, budget_column, typed_problems
@@ -47,30 +47,27 @@ def measure_values(table: Table, measure: Measure, min_bases: int) -> MeasureVal
     frame = with_metric(table, measure.metric)
     base = "base_seed" if "base_seed" in frame.columns and not frame["base_seed"].null_count() else "base_id"
     frame = frame.with_columns(pl.col(base).cast(pl.String).alias("base"))
-    terms, notes = [], []
-    for term in (*measure.terms, *measure.per):
+    columns, notes = [], []
+    for i, term in enumerate((*measure.terms, *measure.per)):
         values, own = _term_values(frame, term, measure, table.source)
-        terms.append(values)
+        columns.append(values.rename({"value": f"term {i}"}))
         notes += own
-    if not all(terms):  # of a metric that no replicate of some arm has, such as an exponent of what is not solved
+    if any(map(pl.DataFrame.is_empty, columns)):  # such as of an exponent of what is not solved
         return MeasureValues(np.empty(0), np.empty(0) if measure.per else None, "seeds", tuple(dict.fromkeys(notes)))
-    units = sorted(set.intersection(*(set(values) for values in terms)))
-    if not units:
+    known = pl.concat(columns, how="align").sort("base", "seed")
+    shared = known.drop_nulls()
+    if shared.is_empty():
         fix = "run the arms with the same seeds; bases are paired by the column base_seed, else by base_id"
         raise TableError("the registered measure", "its arms share no seed", fix)
-    known = set().union(*terms)
-    if lost := sorted(seed for base, seed in known - set(units)):
+    if lost := sorted(known.join(shared, on=["base", "seed"], how="anti")["seed"]):
         notes.append(f"{len(lost)} of {len(known)} replicates left out, which not every arm has there: seeds {lost}")
-
-    def total(some: Sequence[MeasureTerm], found: Sequence[dict[Unit, float]]) -> Array:
-        columns = [[term.weight * values[unit] for unit in units] for term, values in zip(some, found)]
-        return base_means(np.array(columns).sum(axis=0), units, min_bases)
-
-    split = len(measure.terms)
-    numerator = total(measure.terms, terms[:split])
-    denominator = total(measure.per, terms[split:]) if measure.per else None
+    units = shared.select("base", "seed").rows()
+    weighted = shared.drop("base", "seed").to_numpy() * [term.weight for term in (*measure.terms, *measure.per)]
+    numerator, denominator = (
+        base_means(part.sum(axis=1), units, min_bases) for part in np.split(weighted, [len(measure.terms)], axis=1)
+    )
     unit = "bases" if len(numerator) < len(units) else "seeds"
-    return MeasureValues(numerator, denominator, unit, tuple(dict.fromkeys(notes)))
+    return MeasureValues(numerator, denominator if measure.per else None, unit, tuple(dict.fromkeys(notes)))
 
 
 def with_metric(table: Table, metric: str) -> pl.DataFrame:
@@ -107,15 +104,16 @@ def _with_pass_all(table: Table, k: int) -> pl.DataFrame:
 
 def _term_values(
     frame: pl.DataFrame, term: MeasureTerm, measure: Measure, source: str
-) -> tuple[dict[Unit, float], list[str]]:
-    """The mean over the term's cells at each replicate that has all of them, or a metric of its curve, and notes."""
+) -> tuple[pl.DataFrame, list[str]]:
+    """By base and seed the mean over the term's cells of each replicate that has all of them, or a metric of its curve;
+    and notes."""
     (rows, notes), unit = _rows_of_arm(frame, term, source), ["base", "seed"]
     if measure.metric in CURVE_METRICS:
         of_curves, lacks = CURVE_METRICS[measure.metric]
         found, replicates = of_curves(rows), rows.select(unit).n_unique()
         if lacking := replicates - len(found):
             notes.append(f"arm {term.arm}: {lacking} of {replicates} replicates {lacks} and are left out")
-        return {(base, seed): value for base, seed, value in found.rows()}, notes
+        return found, notes
     rows = _at(rows, term)
     if gaps := rows["value"].null_count():
         fix = "choose the tasks that have it, or another metric"
@@ -125,8 +123,7 @@ def _term_values(
     if lacking := rows.select(unit).n_unique() - complete.select(unit).n_unique():
         notes.append(f"arm {term.arm}: {lacking} replicates lack some of its {whole} cells and are left out")
     alike = complete if measure.alike == "cells" else complete.group_by(*unit, "task").agg(pl.col("value").mean())
-    mean = alike.group_by(unit).agg(pl.col("value").mean())
-    return {(base, seed): value for base, seed, value in mean.select(*unit, "value").rows()}, notes
+    return alike.group_by(unit).agg(pl.col("value").mean()), notes
 
 
 def _rows_of_arm(frame: pl.DataFrame, term: MeasureTerm, source: str) -> tuple[pl.DataFrame, list[str]]:

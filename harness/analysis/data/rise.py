@@ -1,7 +1,6 @@
 """Over how many decades of training a curve rises, from a tenth to nine tenths of its rise."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -12,26 +11,16 @@ from harness.analysis.data.crossing import crossing
 LOW, HIGH = 0.1, 0.9  # shares of a rise
 
 
-@dataclass(frozen=True)
-class Rise:
-    """x at which the LOW and the HIGH share of a rise are passed; None where that is before the first budget above 0
-    or after the last one."""
-
-    low: float | None
-    high: float | None
-
-    @property
-    def decades(self) -> float | None:
-        """Between the two; None where one of them is not known."""
-        return None if self.low is None or self.high is None else float(np.log10(self.high / self.low))
-
-
-def rise(x: Sequence[float], values: Sequence[float], best: float) -> Rise:
-    """Of the running maximum of values at ascending x, from the first of them to `best`, linear in log10 x."""
+def rise(x: Sequence[float], values: Sequence[float], best: float) -> dict[str, float | None]:
+    """x_low and x_high, where the running maximum of values at ascending x passes the LOW and the HIGH share of its
+    rise from the first of them to `best`, linear in log10 x, and the decades between; None where that is before the
+    first budget above 0 or after the last."""
     start, highest, above = values[0], np.maximum.accumulate(values), np.asarray(x) > 0
     z = np.log10(np.asarray(x)[above])
     ends = [crossing(z, highest[above], start + share * (best - start)) for share in (LOW, HIGH)]
-    return Rise(*(float(10**end) if np.isfinite(end) else None for end in ends))
+    low, high = (float(10**end) if np.isfinite(end) else None for end in ends)
+    decades = None if low is None or high is None else float(np.log10(high / low))
+    return {"x_low": low, "x_high": high, "decades": decades}
 
 
 def rise_decades(rows: pl.DataFrame, end: float | None = None) -> pl.DataFrame:
@@ -44,7 +33,7 @@ def rise_decades(rows: pl.DataFrame, end: float | None = None) -> pl.DataFrame:
     for (base, seed), own in curves.group_by("base", "seed", maintain_order=True):
         values = isotonic_regression(own["value"].to_numpy()).x
         best = values[-1] if end is None else end
-        decades = rise(own["x"].to_list(), values, best).decades if best > values[0] else None
+        decades = rise(own["x"].to_list(), values, best)["decades"] if best > values[0] else None
         if decades is not None:
             found.append((base, seed, decades))
     schema = {"base": rows.schema["base"], "seed": rows.schema["seed"], "value": pl.Float64}

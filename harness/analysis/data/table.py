@@ -4,7 +4,7 @@ No row is left out without a note that counts it.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -48,6 +48,17 @@ class Table:
     def sizes(self, arm: str) -> list[int | None]:
         """Parameter counts of the policies of an arm, ascending; [None] where the table has none."""
         return self.frame.filter(pl.col("arm") == arm)["model_params"].unique().sort().to_list()
+
+    def of_size(self, size: int | None) -> "Table":
+        """The rows of policies with so many parameters; all where it is None."""
+        own = pl.lit(True) if size is None else pl.col("model_params") == size
+        others = None if self.others is None else self.others.filter(own)
+        return replace(self, frame=self.frame.filter(own), others=others)
+
+    def largest(self) -> "Table":
+        """The rows of each arm's largest policies."""
+        largest = pl.col("model_params").eq_missing(pl.col("model_params").max().over("arm"))
+        return replace(self, frame=self.frame.filter(largest))
 
     def tasks(self, arm: str, role: str | None = None) -> list[str]:
         """Tasks evaluated for an arm (in a role, if given), sorted."""

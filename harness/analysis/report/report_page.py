@@ -31,7 +31,7 @@ from harness.analysis.report.training_section import samples_section, training_s
 from harness.analysis.report.transfer_section import transfer_section
 from harness.analysis.report.verdict_cards import answer_cards
 from harness.analysis.stats.formatting import Record, format_count
-from harness.analysis.transfer.pass_at_k import pass_curves
+from harness.analysis.transfer.problems import pass_curves
 from harness.core.files import write_whole
 
 ROLES = ("verified", "unverified")

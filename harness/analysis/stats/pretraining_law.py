@@ -113,37 +113,22 @@ def minimise(value_and_gradient: Objective, theta: np.ndarray, steps: int = 400)
         active, direction, descent = active[going], direction[going], descent[going]
         if not len(active):
             break
-        new_theta, new_value, new_gradient, lower = _descend(
-            value_and_gradient, active, theta[active], value[active], direction, descent
-        )
-        active = active[lower]
-        step, change = (new_theta - theta[active]), (new_gradient - gradient[active])
+        start, before, length = theta[active], value[active], np.ones(len(active))
+        new_theta = start + direction
+        new_value, new_gradient = value_and_gradient(new_theta, active)
+        for _ in range(30):
+            short = np.flatnonzero(~(new_value <= before + 1e-4 * length * descent))
+            if not len(short):
+                break
+            length[short] /= 2
+            new_theta[short] = start[short] + length[short, None] * direction[short]
+            new_value[short], new_gradient[short] = value_and_gradient(new_theta[short], active[short])
+        lower = new_value < before
+        active, new_theta, new_gradient = active[lower], new_theta[lower], new_gradient[lower]
+        step, change = new_theta - theta[active], new_gradient - gradient[active]
         inverse[active] = _bfgs_update(inverse[active], step, change)
-        theta[active], value[active], gradient[active] = new_theta, new_value, new_gradient
+        theta[active], value[active], gradient[active] = new_theta, new_value[lower], new_gradient
     return theta, value
-
-
-def _descend(
-    value_and_gradient: Objective,
-    active: np.ndarray,
-    theta: np.ndarray,
-    value: np.ndarray,
-    direction: np.ndarray,
-    descent: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Points, values and gradients along the directions, for those where Armijo holds, and the mask of those."""
-    length = np.ones(len(theta))
-    new_theta = theta + direction
-    new_value, new_gradient = value_and_gradient(new_theta, active)
-    for _ in range(30):
-        short = np.flatnonzero(~(new_value <= value + 1e-4 * length * descent))
-        if not len(short):
-            break
-        length[short] /= 2
-        new_theta[short] = theta[short] + length[short, None] * direction[short]
-        new_value[short], new_gradient[short] = value_and_gradient(new_theta[short], active[short])
-    lower = new_value < value
-    return new_theta[lower], new_value[lower], new_gradient[lower], lower
 
 
 def _bfgs_update(inverse: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:

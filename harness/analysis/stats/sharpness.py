@@ -46,11 +46,9 @@ def rises(curves: pl.DataFrame) -> list[dict[str, Any]]:
         x = own["x"].to_list()
         for metric, best in BEST.items():
             values = own[metric].to_list()
-            found = rise(x, values, best)
             first = next((value for at, value in zip(x, values) if at > 0), values[0])
             reached = {"start": values[0], "highest": max(values), "first_gain": first - values[0]}
-            where = {"x_low": found.low, "x_high": found.high, "decades": found.decades}
-            records.append(dict(zip(REPLICATE, key)) | {"metric": metric} | reached | where)
+            records.append(dict(zip(REPLICATE, key)) | {"metric": metric} | reached | rise(x, values, best))
     return records
 
 

@@ -20,7 +20,7 @@ def before_after_rows(
     minus the control's, paired by replicate, None where they share no replicate or not all of the tasks."""
     rows = []
     for size in sorted({size for arm in table.arms for size in table.sizes(arm)}, key=lambda size: size or 0):
-        built = arm_grids(table, size)
+        built = arm_grids(table.of_size(size))
         for arm, grid in built.items():
             named = [task for task in grid.columns if any(fnmatchcase(task, pattern) for pattern in patterns)]
             tasks = named if patterns else table.tasks(arm, role)

@@ -37,12 +37,13 @@ def breadth(table: Table, real_arm: str, control: str) -> dict[str, Any]:
     whole = verified.select(pl.coalesce("family", "task")).n_unique()
     found: dict[str, Any] = {"families": whole, "held_out": held_out, "modes": {}}
     left_out = _left_out(table, cells, held_out)
+    with_real = cells | {(order, whole): real_arm for order in left_out}
     for mode in MODES:
-        values = _changes(arms, cells, real_arm, whole, dict.fromkeys(left_out, held_out), mode)
+        values = _changes(arms, with_real, whole, dict.fromkeys(left_out, held_out), mode)
         by_task = {task: _slope({k: v[..., [j]] for k, v in values.items()}) for j, task in enumerate(held_out)}
         found["modes"][mode] = _summary(values) | {"slope_by_task": by_task}
     modes = MODES if all(left_out.values()) else ()
-    summaries = {mode: _summary(_changes(arms, cells, None, whole, left_out, mode)) for mode in modes}
+    summaries = {mode: _summary(_changes(arms, cells, whole, left_out, mode)) for mode in modes}
     found["left_out"] = summaries or None
     both = align_arms(arms, held_out, real_arm, control)
     found["over_control"] = mean_record((both[0].change - both[1].change).mean(1)) if both else None
@@ -57,17 +58,11 @@ def _left_out(table: Table, cells: Mapping[tuple, str], held_out: list[str]) -> 
 
 
 def _changes(
-    arms: Mapping[str, Grid],
-    cells: Mapping[tuple, str],
-    real_arm: str | None,
-    whole: int,
-    tasks: Mapping[int, list[str]],
-    mode: str,
+    arms: Mapping[str, Grid], cells: Mapping[tuple, str], whole: int, tasks: Mapping[int, list[str]], mode: str
 ) -> dict[int, Array]:
     """Change since before RL on each order's tasks, {families: [seeds, orders, tasks]}, or, where orders differ in the
     number of tasks, the mean of these; over the seeds that all arms have."""
-    names = [*cells.values(), *([real_arm] if real_arm else [])]
-    units = sorted(set.intersection(*(set(arms[arm].units) for arm in names)))
+    units = sorted(set.intersection(*(set(arms[arm].units) for arm in cells.values())))
     orders, sizes = (sorted(set(labels)) for labels in zip(*cells))
     if lacking := [(o, k) for o in orders for k in sizes if (o, k) not in cells]:
         raise TableError(f"orders and numbers of families are not crossed: no arm for order, families = {lacking[0]}")
@@ -75,17 +70,13 @@ def _changes(
 
     def change(arm: str, families: int, order: int) -> Array:
         grid = arms[arm].select(tasks[order])
-        rows = [grid.units.index(unit) for unit in units]
         step = grid.budgets[-1] * (families / whole if mode == "dose" else 1)
         if step not in grid.budgets:
             raise TableError(f"arm {arm} was not evaluated at step {step:g}, where the dose of a family is the same")
-        found = (grid.values[:, list(grid.budgets).index(step)] - grid.before)[rows]
+        found = grid.at(units, np.array([step])).change
         return found if alike else found.mean(1, keepdims=True)
 
-    values = {k: np.stack([change(cells[o, k], k, o) for o in orders], axis=1) for k in sizes}
-    if real_arm:
-        values[whole] = np.stack([change(real_arm, whole, o) for o in orders], axis=1)
-    return values
+    return {k: np.stack([change(cells[o, k], k, o) for o in orders], axis=1) for k in sizes}
 
 
 def _summary(values: Mapping[int, Array]) -> dict[str, Any]:

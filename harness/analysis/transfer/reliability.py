@@ -11,13 +11,13 @@ import polars as pl
 from harness.analysis.data.grids import Array, base_means
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
-from harness.analysis.data.table_checks import CELL, budget_column, typed_problems
+from harness.analysis.data.table_checks import CELL
 from harness.analysis.stats.contrasts import mean_record
+from harness.analysis.transfer.problems import scored_problems
 
 BINS = 10  # of confidence, equally wide
 CONFIDENT = 0.75  # share of the completions from which an answer counts as confident
 FEWEST_SAMPLES = 3  # completions of a problem, below which a most frequent answer says little
-NEEDED = {"run_id", "x", "task", "k", "n_correct", "n_majority", "majority_correct"}
 MEASURES = ("mean", "all", "any", "confidence", "majority", "brier", "ece", "ece_floor", "confident_wrong")
 UNIT = ("base_id", "seed")
 
@@ -31,7 +31,7 @@ def reliability(table: Table, options: Options) -> list[dict]:
     `ece`: expected calibration error in ten bins; `confident_wrong`: share of problems whose most frequent answer has a
     confidence of at least .75 and is wrong.
     """
-    scored = scored_problems(table)
+    scored = answered_problems(table)
     if scored.is_empty():
         return []
     by_task = _by_task(scored)
@@ -44,19 +44,13 @@ def reliability(table: Table, options: Options) -> list[dict]:
     return sorted(records, key=lambda record: table.arms.index(record["arm"]))
 
 
-def scored_problems(table: Table) -> pl.DataFrame:
+def answered_problems(table: Table) -> pl.DataFrame:
     """A row per run, budget and problem that has a most frequent answer, with the run's labels and each measure that is
     a mean over problems; of each arm's largest policies. Empty where there are none."""
-    problems = table.problems
-    if problems is None or not set(problems.columns) >= NEEDED:
-        return pl.DataFrame()
-    problems = typed_problems(problems.drop_nulls(["n_majority"]).filter(pl.col("k") >= FEWEST_SAMPLES))
-    largest = pl.col("model_params").eq_missing(pl.col("model_params").max().over("arm"))
-    key = budget_column(table.frame)
-    labels = table.frame.filter(largest).with_columns(pl.col(key).cast(pl.Float64).alias("budget"))
-    joined = problems.select(*NEEDED, *CELL[1:]).join(
-        labels.select("run_id", "x", *CELL, "arm", "role", *UNIT, "budget"), on=["run_id", "x", *CELL]
-    )
+    problems = scored_problems(table.largest(), "n_majority", "majority_correct")
+    if problems.is_empty():
+        return problems
+    joined = problems.drop_nulls(["n_majority"]).filter(pl.col("k") >= FEWEST_SAMPLES)
     confidence, right = pl.col("n_majority") / pl.col("k"), pl.col("majority_correct").cast(pl.Float64)
     return joined.with_columns(
         (pl.col("n_correct") / pl.col("k")).alias("mean"),

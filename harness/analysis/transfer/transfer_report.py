@@ -14,13 +14,9 @@ from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
 from harness.analysis.stats.contrasts import LEVEL, add_holm, fieller_ratio, mean_record, two_way_record
 from harness.analysis.stats.intervals import estimate
-from harness.analysis.transfer.arm_contrasts import contrasts, matched_verified_gain, matrix
-from harness.analysis.transfer.paired_problems import gain_new_problems
-from harness.analysis.transfer.pass_at_k import sharpening
+from harness.analysis.transfer.arm_contrasts import ROLES, contrasts, matched_verified_gain, matrix, slope_ratio
+from harness.analysis.transfer.problems import gain_new_problems, sharpening
 from harness.analysis.transfer.sentences import missing, sentences
-from harness.analysis.transfer.slope_ratio import slope_ratio
-
-ROLES = ("verified", "unverified")
 
 
 def transfer_report(table: Table, options: Options) -> dict[str, Any]:
@@ -29,13 +25,13 @@ def transfer_report(table: Table, options: Options) -> dict[str, Any]:
     What the table does not contain is None, and named in `missing`.
     """
     sizes = table.sizes(options.real_arm) if options.real_arm in table.arms else [None]
-    reports = {size: _of_size(table, options, size) for size in sizes}
+    reports = {size: _of_size(table.of_size(size), options, size) for size in sizes}
     whole = reports[sizes[-1]]
     return whole if len(sizes) == 1 else whole | {"by_size": {str(size): one for size, one in reports.items()}}
 
 
 def _of_size(table: Table, options: Options, size: int | None) -> dict[str, Any]:
-    arms = arm_grids(table, size)
+    arms = arm_grids(table)
     tasks = {role: table.tasks(options.real_arm, role) if options.real_arm in arms else [] for role in ROLES}
     control = options.primary_control if options.primary_control in arms else None
     report: dict[str, Any] = {
@@ -45,21 +41,19 @@ def _of_size(table: Table, options: Options, size: int | None) -> dict[str, Any]
         "margin": options.transfer_margin,
         "level": LEVEL,
         "missing": missing(table, arms, tasks, options),
-        **{role: _role(table, arms, tasks[role], control, options) for role in ROLES},
-        "slope_ratio": slope_ratio(table, tasks, size, options),
+        **{role: _role(table, arms, tasks[role], options) for role in ROLES},
+        "slope_ratio": slope_ratio(table, tasks, options),
         "contrasts": contrasts(arms, tasks["unverified"], options),
         "matched_verified_gain": matched_verified_gain(arms, tasks, options),
-        "matrix": matrix(table, arms, control, options),
-        "sharpening": sharpening(table, tasks, control, size, options),
+        "matrix": matrix(table, arms, options),
+        "sharpening": sharpening(table, tasks, options),
     }
     return report | {"sentences": sentences(report)}
 
 
-def _role(
-    table: Table, arms: dict[str, Grid], tasks: list[str], control: str | None, options: Options
-) -> dict[str, Any] | None:
+def _role(table: Table, arms: dict[str, Grid], tasks: list[str], options: Options) -> dict[str, Any] | None:
     """Before, after and gains of one role's tasks, each and pooled; None where the real arm was not evaluated so."""
-    both = align_arms(arms, tasks, options.real_arm, control) if control else None
+    both = align_arms(arms, tasks, options.real_arm, options.primary_control)
     found = both or align_arms(arms, tasks, options.real_arm)
     if found is None:
         return None
@@ -83,7 +77,7 @@ def _role(
             "interquartile_mean": interquartile_mean(values),
             "no_transfer_p": estimate(pooled).p_equivalent(options.transfer_margin),
         },
-        "direct": _direct(arms, list(real.columns), control, options),
+        "direct": _direct(arms, list(real.columns), options),
         "x": float(real.x[-1]),
         "budget": float(real.budgets[-1]),
         "n_replicates": len(values),
@@ -113,22 +107,21 @@ def _family(table: Table, task: str) -> str | None:
     return names[0] if len(names) else None
 
 
-def _direct(arms: dict[str, Grid], tasks: list[str], control: str | None, options: Options) -> dict[str, Any] | None:
+def _direct(arms: dict[str, Grid], tasks: list[str], options: Options) -> dict[str, Any] | None:
     """Ratio of the gain to that of RL on the targets themselves, and the share of the way from base to there.
 
     The ratio subtracts the control above and below; the share subtracts nothing. None without a direct arm.
     """
-    names = (options.real_arm, options.direct_arm, *((control,) if control else ()))
-    found = align_arms(arms, tasks, *names)
+    controls = [options.primary_control] * (options.primary_control in arms)
+    found = align_arms(arms, tasks, options.real_arm, options.direct_arm, *controls)
     if found is None:
         return None
-    drift = found[2].change if control else np.zeros_like(found[0].change)
-    parts = (found[0].change, found[1].change, drift)
-    real, direct, drift = (base_means(part, found[0].units, options.min_bases) for part in parts)
-    ratio = fieller_ratio((real - drift).mean(1), (direct - drift).mean(1))
-    narrow = fieller_ratio((real - drift).mean(1), (direct - drift).mean(1), level=0.9)
+    real, direct, *drifts = (base_means(grid.change, found[0].units, options.min_bases) for grid in found)
+    drift = drifts[0] if drifts else 0.0
+    gains = (real - drift).mean(1), (direct - drift).mean(1)
+    ratio, narrow = fieller_ratio(*gains), fieller_ratio(*gains, level=0.9)
     return {
-        "gain_of_direct": mean_record((direct - drift).mean(1)),
+        "gain_of_direct": mean_record(gains[1]),
         "ratio": ratio.record(),
         "within_share_margin": narrow.inside(options.transfer_margin_share) if narrow.value is not None else None,
         "share_of_gap": fieller_ratio(real.mean(1), direct.mean(1)).record(),

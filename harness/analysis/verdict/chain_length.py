@@ -20,6 +20,7 @@ from harness.analysis.data.difficulty_times import is_difficulty, threshold_time
 from harness.analysis.data.grids import Array, Grid, arm_grids, base_means
 from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
+from harness.analysis.data.table_checks import CELL
 from harness.analysis.stats.contrasts import fieller_ratio, mean_record
 from harness.analysis.stats.slopes import slope_weights
 from harness.config.roles import LONGER
@@ -45,12 +46,8 @@ class Chains:
 
 def chain_lengths(table: Table, options: Options) -> list[dict]:
     """One record per arm (its largest policies), task and setting with at least four numeric difficulties."""
-    found, largest = [], {arm: table.sizes(arm)[-1] for arm in table.arms}
-    grids = {size: arm_grids(table, size, by=("task", "difficulty", "setting")) for size in set(largest.values())}
-    for arm in table.arms:
-        grid = grids[largest[arm]].get(arm)
-        if grid is None:
-            continue
+    found = []
+    for arm, grid in arm_grids(table.largest(), by=CELL).items():
         for task, setting in dict.fromkeys((c[0].removesuffix(LONGER), c[2]) for c in grid.columns):
             chains = _chains(table, grid, task, setting, options.min_bases)
             if chains is not None:

@@ -79,31 +79,24 @@ def primary_record(table: Table, registered: Registered, min_bases: int) -> Prim
     """The registered measure of a table. Raises TableError where the table cannot give it."""
     measure = registered.measure
     values = measure_values(table, measure, min_bases)
-    effect, low, high, notes = _estimate(values)
-    answer = answer_to(low, high, measure.margin, measure.yes_if)
-    n, seeds, hours, words = len(values.numerator), None, None, ""
-    if answer == "undecided":
-        seeds = n_needed(effect, low, high, measure.margin, n)
-        arms = list(dict.fromkeys(term.arm for term in (*measure.terms, *measure.per)))
-        each = hours_of_replicate(table.frame.filter(pl.col("arm").is_in(arms)))
-        hours = None if seeds is None or each is None else (seeds - n) * each
-        words = _what_would_decide(seeds, hours, values.unit)
-    return PrimaryRecord(
-        registered.study,
-        registered.question,
-        answer,
-        _stable(effect),
-        _stable(low),
-        _stable(high),
+    found, notes = _estimate(values)
+    effect, low, high, n = (found[name] for name in ("mean", "low", "high", "n"))
+    seeds = n_needed(effect, low, high, measure.margin, n)
+    arms = list(dict.fromkeys(term.arm for term in (*measure.terms, *measure.per)))
+    each = hours_of_replicate(table.frame.filter(pl.col("arm").is_in(arms)))
+    hours = None if seeds is None or each is None else (seeds - n) * each
+    return interval_answer(
+        {"mean": _stable(effect), "low": _stable(low), "high": _stable(high), "n": n},
         measure.margin,
         measure.yes_if,
-        measure.metric,
-        n,
-        values.unit,
-        words,
-        seeds,
-        _stable(hours),
-        (*values.notes, *notes),
+        _what_would_decide(seeds, hours, values.unit),
+        study=registered.study,
+        question=registered.question,
+        metric=measure.metric,
+        unit=values.unit,
+        seeds_needed=seeds,
+        hours_needed=_stable(hours),
+        notes=(*values.notes, *notes),
     )
 
 
@@ -112,21 +105,21 @@ def _stable(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.10g}")
 
 
-def _estimate(values: MeasureValues) -> tuple[float | None, float | None, float | None, list[str]]:
-    """Effect, low and high, and the reason where there are none."""
+def _estimate(values: MeasureValues) -> tuple[Record, list[str]]:
+    """mean, low, high and n, and the reason where there are none."""
     if not len(values.numerator):
-        return None, None, None, ["no replicate has the measure"]
-    if values.denominator is not None:
-        ratio = fieller_ratio(values.numerator, values.denominator)
-        return ratio.value, ratio.low, ratio.high, [f"no ratio: {ratio.reason}"] * bool(ratio.reason)
-    record = mean_record(values.numerator)
-    return record["mean"], record["low"], record["high"], []
+        return {"mean": None, "low": None, "high": None, "n": 0}, ["no replicate has the measure"]
+    if values.denominator is None:
+        return mean_record(values.numerator), []
+    ratio = fieller_ratio(values.numerator, values.denominator)
+    found = {"mean": ratio.value, "low": ratio.low, "high": ratio.high, "n": len(values.numerator)}
+    return found, [f"no ratio: {ratio.reason}"] * bool(ratio.reason)
 
 
 def n_needed(effect: float | None, low: float | None, high: float | None, margin: float, n: int) -> int | None:
     """Replicates at which an interval that covers the margin would end at it: n times (half width / distance)^2; None
-    where no number would do, or none is known."""
-    if effect is None or low is None or high is None or effect == margin:
+    where it does not cover it, where no number would do, or none is known."""
+    if effect is None or low is None or high is None or effect == margin or not low <= margin <= high:
         return None
     half = effect - low if effect > margin else high - effect
     return max(n + 1, ceil(n * (half / (effect - margin)) ** 2))
