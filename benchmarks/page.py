@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from benchmarks import curves, growth, memory, rl, sampling, starts
+from benchmarks import curves, growth, memory, rl, sampling
 
 # Each module has `measure(progress)` and `section(measured)`.
 PARTS: dict[str, ModuleType] = {
-    part.__name__.rpartition(".")[2]: part for part in (rl, curves, sampling, memory, growth, starts)
+    part.__name__.rpartition(".")[2]: part for part in (rl, curves, sampling, memory, growth)
 }
 
 

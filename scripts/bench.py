@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-USAGE = "usage: python scripts/bench.py part=all|rl|curves|sampling|memory|growth|starts|envs [threads=N]\n"
+USAGE = "usage: python scripts/bench.py part=all|rl|curves|sampling|memory|growth|envs [threads=N]\n"
 USAGE += "       python scripts/bench.py part=gpu [minutes=10] [device=cuda|cpu]"
 
 

@@ -1,23 +1,9 @@
-"""Advice for a setting that does not exist: its new name if it had another, the nearest names, and what names from
-other trainers are called here."""
+"""Advice for a setting that does not exist: the nearest names, and what names from other trainers are called here."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from harness.core.dotted import flatten
 from harness.core.errors import UserError, nearest
-
-# Names that settings had -> those that they have. A name stands for all that is below it.
-OLD_KEYS = {
-    "base.worked": "base.scratchpad_share",
-    "base.wrong_answers": "base.label_noise",
-    "tasks.longer": "tasks.held_out_difficulties",
-    "rl.lag": "rl.off_policy_steps",
-    "sampling.max_tokens": "sampling.max_new_tokens",
-    "reward.learned.noise": "reward.model.label_noise",
-    "reward.learned": "reward.model",
-    "evaluation.rows": "evaluation.batch_size",
-}
 
 # Names that people bring from TRL, verl, OpenRLHF and others -> what they are here.
 ELSEWHERE = {
@@ -49,26 +35,8 @@ ELSEWHERE = {
 _CHOSEN_BY_NAME = ("launcher", "tracker")
 
 
-def new_key(key: str) -> str | None:
-    """The name that a renamed setting has now; None for a setting that was not renamed."""
-    for old, new in OLD_KEYS.items():
-        if key == old or key.startswith(f"{old}."):
-            return new + key.removeprefix(old)
-    return None
-
-
-def refuse_old_keys(container: Mapping[str, Any]) -> None:
-    """Raises UserError, with the new names, where a container, such as an old config.json, has renamed settings."""
-    renamed = {key: new for key in flatten(container) if (new := new_key(key))}
-    if renamed:
-        fix = "\n  ".join(f"write {new} instead of {old}" for old, new in renamed.items())
-        raise UserError(", ".join(renamed), "settings that were renamed", fix)
-
-
 def unknown_setting_error(key: str, known: Iterable[str]) -> UserError:
     """The error for a setting `key` that is none of the dotted names `known`."""
-    if new := new_key(key):
-        return UserError(key, "this setting was renamed", f"write {new}")
     known = list(known)
     if inner := _below_study(key, known):
         fix = f"write {inner}; in the file of a study, `# @package _global_` must be the first line"

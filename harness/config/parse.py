@@ -6,7 +6,6 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from harness.config.hints import refuse_old_keys
 from harness.config.schema import Config, StudyConfig, StudySize
 from harness.config.validate import check, check_study
 from harness.core.errors import UserError
@@ -19,10 +18,8 @@ _SIZE = TypeAdapter(dict[str, StudySize])
 def parse(container: Mapping[str, Any]) -> Config:
     """A composed, resolved container as a checked Config; imports the modules that it names in `imports`.
 
-    Raises UserError for an old key and for a combination that cannot work, pydantic's ValidationError for a value
-    outside its type.
+    Raises UserError for a combination that cannot work, pydantic's ValidationError for a value outside its type.
     """
-    refuse_old_keys(container)
     config = _CONFIG.validate_python(container)
     for module in config.imports:
         _import(module)

@@ -32,7 +32,7 @@ def per_seed(x: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, x, 0.0).flatten(1).sum(1)
 
 
-def _weighted(x: Tensor, inputs: "LossInputs | ValueInputs") -> Tensor:
+def _weighted(x: Tensor, inputs: LossInputs) -> Tensor:
     return per_seed(x if inputs.weight is None else x * inputs.weight[..., None], inputs.mask)
 
 
@@ -125,24 +125,3 @@ def regularisers(inputs: LossInputs, config: AlgoConfig) -> tuple[Tensor, dict[s
     if inputs.entropy is not None:
         total = total - config.entropy_bonus * _weighted(inputs.entropy, inputs)
     return total, metrics
-
-
-@dataclass(frozen=True)
-class ValueInputs:
-    """All [S, R, T], but for the weight."""
-
-    values: Tensor  # of the current critic, with gradient
-    old_values: Tensor  # of the critic before the step's first update
-    returns: Tensor
-    mask: Tensor  # bool: tokens that take part
-    weight: Tensor | None = None  # [S, R], as the policy's
-
-
-def value_loss(inputs: ValueInputs, clip: float | None) -> tuple[Tensor, dict[str, Tensor]]:
-    """½ (value - return)²; with a clip the larger of that and the same for the value clipped to within `clip` of the
-    value before the step (Engstrom et al., arXiv 2005.12729, section 3)."""
-    error = (inputs.values - inputs.returns) ** 2
-    if clip is not None:
-        clipped = inputs.old_values + (inputs.values - inputs.old_values).clamp(-clip, clip)
-        error = torch.maximum(error, (clipped - inputs.returns) ** 2)
-    return 0.5 * _weighted(error, inputs), {"value_loss": 0.5 * per_seed(error.detach(), inputs.mask)}

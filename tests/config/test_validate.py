@@ -1,7 +1,5 @@
 """Mistakes that are found before any compute is spent, each with its reason and a fix."""
 
-import json
-
 import pytest
 import torch
 from hydra import initialize_config_module
@@ -11,9 +9,8 @@ from pydantic_core import ValidationError
 import harness.config.validate as validate
 import harness.core.registry as registry
 from harness.config.compose import Composer
-from harness.config.hints import OLD_KEYS, from_validation, new_key, unknown_setting_error
+from harness.config.hints import from_validation
 from harness.config.parse import dump, parse, parse_study
-from harness.core.dotted import flatten
 from harness.core.errors import UserError
 from tests.toys import CONFIGS, container, tiny
 
@@ -144,44 +141,6 @@ def test_a_device_that_is_not_there_is_refused_where_jobs_run_on_this_machine(mo
     tiny("device=cuda")
 
 
-@pytest.mark.parametrize(("old", "new"), OLD_KEYS.items())
-def test_a_renamed_setting_is_refused_with_its_new_name(old, new):
-    assert f"write {new}" in str(unknown_setting_error(old, ["seed"]))
-    if old != "reward.learned":
-        assert new in flatten(container("reward=learned_reward"))
-    whole = container()
-    section, name = old.split(".")[0], old.split(".", 1)[1].split(".")
-    whole[section] |= {name[0]: {name[1]: 0.1} if len(name) > 1 else 1}
-    with pytest.raises(UserError, match=f"write {new} instead of {old}"):
-        parse(whole)
-
-
-def test_an_old_configuration_is_refused_with_all_new_names_at_once():
-    """A config.json from before the names changed."""
-    whole = json.loads(json.dumps(dump(tiny("reward=learned_reward"))))
-    for old, new in sorted(OLD_KEYS.items(), reverse=True):
-        rename(whole, new, old)
-    with pytest.raises(UserError) as error:
-        parse(whole)
-    for old in set(OLD_KEYS) - {"reward.learned"}:
-        assert f"write {new_key(old)} instead of {old}" in str(error.value)
-    assert "write reward.model.lr instead of reward.learned.lr" in str(error.value)
-
-
-def rename(whole, new, old):
-    """Moves a setting back to the name that it had."""
-    *path, last = new.split(".")
-    branch = whole
-    for name in path:
-        branch = branch.get(name, {})
-    if last in branch:
-        *path, name = old.split(".")
-        value, target = branch.pop(last), whole
-        for each in path:
-            target = target.setdefault(each, {})
-        target[name] = {**target.get(name, {}), **value} if isinstance(value, dict) else value
-
-
 def test_what_is_registered_from_outside_is_accepted_and_checked_by_its_traits(monkeypatch):
     for name in ("ALGORITHM_TRAITS", "REWARD_TRAITS"):
         traits = dict(getattr(registry, name))
@@ -233,7 +192,6 @@ def test_a_study_that_cannot_be_meant_is_refused(changes, expected):
     [
         ("algo=nope", "(?s)algo=nope: there is no such choice.*There are: cispo"),
         ("study.arms={}", r"(?s)study\.arms=\{\}: mappings are merged.*~study\.arms\.NAME"),
-        ("rl.lag=2", r"write rl\.off_policy_steps"),
         ("rl.stepz=3", r"did you mean rl\.steps"),
     ],
 )
