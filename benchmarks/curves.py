@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.ours import composed, stepper
 from benchmarks.peer import grpo_trainer, require_trl
-from benchmarks.timing import table
+from benchmarks.timing import markdown, table
 from envs.base import Correctness, Problem
 from envs.registry import get
 from harness.analysis.stats.intervals import estimate
@@ -106,15 +106,12 @@ def section(measured: dict[str, Any]) -> str:
     for label, curve in (curves | {"apart": curves["ours"] - curves["TRL"]}).items():
         first, last = curve[:, :part].mean(1), curve[:, -part:].mean(1)
         rows.append([label, _told(first), _told(last), _told(last - first)])
-    lines = [
-        "## What the two learn",
-        "",
-        f"Accuracy of the completions trained on, fp32, {steps} steps of {measured['problems']} problems x 8, means",
-        f"over {seeds} seeds with 95% intervals: `{' '.join(measured['settings'])}`.",
-        "",
-        *table(("", f"first {part} steps", f"last {part} steps", "gain"), rows),
-    ]
-    return "\n".join(lines)
+    text = (
+        f"Accuracy of the completions trained on, fp32, {steps} steps of {measured['problems']} problems x 8, means "
+        f"over {seeds} seeds with 95% intervals: `{' '.join(measured['settings'])}`."
+    )
+    columns = ("", f"first {part} steps", f"last {part} steps", "gain")
+    return markdown("## What the two learn", text, table(columns, rows))
 
 
 def _told(values: np.ndarray) -> str:

@@ -23,7 +23,7 @@ from rich.console import Console
 from scipy.stats import theilslopes
 
 from benchmarks.ours import composed
-from benchmarks.timing import table
+from benchmarks.timing import markdown, table
 from harness.config.compose import Composer
 from harness.config.identity import base_id, run_id
 from harness.config.parse import dump
@@ -154,7 +154,7 @@ def section(samples: Sequence[Sample], what: str) -> str:
         name = names.get(field.name, field.name)
         rows.append((name, f"{t.first:.4g}", f"{t.last:.4g}", growth, "yes" if t.is_flat else "no"))
     columns = ("", "first fifth", "last fifth", "growth by slope (95%)", "flat")
-    return "\n".join([f"{at[-1]:,} {what}, {len(samples)} samples:", "", *table(columns, rows)])
+    return markdown(f"{at[-1]:,} {what}, {len(samples)} samples:", table(columns, rows))
 
 
 def main(arguments: Sequence[str]) -> None:
