@@ -57,13 +57,8 @@ def measure(progress: Callable[[str], None], settings: Sequence[str] = SETTINGS,
             own = replace(config, seed=seed)
             found["ours"].append(_ours(own))
             found["TRL"].append(_peers(own))
-            progress(f"seed {seed}: " + ", ".join(f"{side} {_quarters(found[side][-1])}" for side in SIDES))
+            progress(f"seed {seed}: " + ", ".join(f"{side} {np.mean(found[side][-1]):.3f}" for side in SIDES))
     return {"settings": list(settings), "problems": config.rl.problems, "accuracy": found}
-
-
-def _quarters(curve: Sequence[float]) -> str:
-    part = len(curve) // SHARE
-    return f"{np.mean(curve[:part]):.3f} to {np.mean(curve[-part:]):.3f}"
 
 
 def _at_base(config: Config) -> TrainState:

@@ -110,6 +110,11 @@ class VerifierResults:
     correctness: Tensor  # [B] int64, an envs.base.Correctness
     well_formed: Tensor  # [B] bool; False where it was not requested
 
+    @property
+    def scorable(self) -> Tensor:
+        """[B] bool."""
+        return self.correctness != int(Correctness.UNSCORABLE)
+
 
 @dataclass(frozen=True)
 class RewardInputs:
@@ -184,8 +189,3 @@ class Batch:
         rows = slice(groups.start * group_size, groups.stop * group_size)
         by_row = {name: x[:, rows] for name, x in tensors_of(self).items() if name not in shared | by_group.keys()}
         return replace(self, **by_group, **by_row)
-
-
-def scorable(results: VerifierResults) -> Tensor:
-    """[B] bool."""
-    return results.correctness != int(Correctness.UNSCORABLE)

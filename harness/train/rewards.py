@@ -13,9 +13,9 @@ from torch import Tensor
 from envs.base import Correctness, Problem
 from envs.registry import get
 from harness.config.schema import AlgoConfig, Config, RewardConfig
-from harness.core.registry import RewardTraits, register_traits
+from harness.core.registry import RewardTraits, register
 from harness.core.seeding import Key, uniforms
-from harness.core.types import RewardInputs, Rewards, Rollouts, StopReason, VerifierResults, scorable
+from harness.core.types import RewardInputs, Rewards, Rollouts, StopReason, VerifierResults
 from harness.policy.tokenizer import ANSWER, encode
 from harness.train.reward_model import predicted_reward
 from harness.train.state import TrainState
@@ -24,7 +24,7 @@ from harness.train.state import TrainState
 def correctness(inputs: RewardInputs) -> Tensor:
     """[B]: 1 correct, 0 wrong, NaN unscorable."""
     reward = (inputs.results.correctness == int(Correctness.CORRECT)).float()
-    return reward.masked_fill(~scorable(inputs.results), float("nan"))
+    return reward.masked_fill(~inputs.results.scorable, float("nan"))
 
 
 def _row_uniforms(rollouts: Rollouts, keys: Sequence[Key]) -> Tensor:
@@ -36,7 +36,7 @@ def _row_uniforms(rollouts: Rollouts, keys: Sequence[Key]) -> Tensor:
 
 def _scored(reward: Tensor, inputs: RewardInputs) -> Rewards:
     """This reward of each row, [B], but for those that are unscorable."""
-    reward = reward.masked_fill(~scorable(inputs.results), float("nan"))
+    reward = reward.masked_fill(~inputs.results.scorable, float("nan"))
     return Rewards(base=reward, outcome=reward)
 
 
@@ -160,10 +160,7 @@ REWARDS: dict[str, Callable[[RewardInputs], Rewards]] = {
 def register_reward(name: str, reward: Callable[[RewardInputs], Rewards], traits: RewardTraits) -> None:
     """Makes reward.name=<name> valid (docs/tutorials/own-reward.md). `traits` are what a configuration is checked by.
     Raises ValueError for a name that is taken."""
-    if REWARDS.get(name, reward) != reward:
-        raise ValueError(f"there is a reward {name!r} already: choose another name")
-    register_traits(name, traits)
-    REWARDS[name] = reward
+    register(REWARDS, name, reward, traits)
 
 
 def reward_inputs(
