@@ -48,7 +48,7 @@ def critic_loss(state: TrainState, part: Batch, algo: AlgoConfig) -> tuple[Tenso
     critic = state.critic
     if critic is None or algo.critic is None or part.values is None or part.returns is None:
         return torch.zeros_like(part.denominator), {}
-    values = critic.logits(state.backend.completion_hidden(critic, part.sequences))[..., VALUE]
+    values = critic.logits(state.backend.completion_hidden(critic, part))[..., VALUE]
     return value_loss(values, part.values, part.returns, part, algo.critic.value_clip)
 
 
@@ -61,8 +61,8 @@ def value_loss(
     if clip is not None:
         clipped = old_values + (values - old_values).clamp(-clip, clip)
         error = torch.maximum(error, (clipped - returns) ** 2)
-    loss = 0.5 * per_seed(error * part.weight[..., None], part.loss_mask)
-    return loss, {"value_loss": 0.5 * per_seed(error.detach(), part.loss_mask)}
+    loss = 0.5 * per_seed(error * part.weight[..., None], part.mask)
+    return loss, {"value_loss": 0.5 * per_seed(error.detach(), part.mask)}
 
 
 def value_metrics(scored: ScoredRollouts) -> dict[str, Tensor]:

@@ -110,7 +110,7 @@ def value_inputs() -> Any:
     old = torch.tensor([[[0.5, 0.4, 0.6], [0.0, 0.1, 1.0]]])
     returns = torch.tensor([[[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]])
     mask = torch.tensor([[[True, True, True], [True, True, False]]])
-    return values, old, returns, SimpleNamespace(loss_mask=mask, weight=torch.tensor([[1.0, 0.5]]))
+    return values, old, returns, SimpleNamespace(mask=mask, weight=torch.tensor([[1.0, 0.5]]))
 
 
 def test_the_value_loss_by_hand():
@@ -139,7 +139,7 @@ def test_the_clipped_value_loss_by_hand():
 @pytest.mark.parametrize("clip", [None, 0.2])
 def test_what_stands_at_masked_places_never_counts(poison, clip):
     values, old, returns, part = value_inputs()
-    poisoned = (x.masked_fill(~part.loss_mask, poison) for x in (old, returns))
+    poisoned = (x.masked_fill(~part.mask, poison) for x in (old, returns))
     clean, dirty = value_loss(values, old, returns, part, clip), value_loss(values, *poisoned, part, clip)
     assert torch.equal(clean[0], dirty[0])
 
@@ -183,7 +183,7 @@ def test_microbatching_does_not_change_the_critics_gradient(micro_batch):
 
 def test_padding_does_not_change_the_critics_gradient():
     batch, _, _ = scored_batch()
-    names = ("completions", "loss_mask", "sampler_logprobs", "advantages", "prompts", "values", "returns")
+    names = ("completions", "mask", "sampler_logprobs", "advantages", "prompts", "values", "returns")
     wide = {name: torch.nn.functional.pad(getattr(batch, name), (0, 5)) for name in names}
     assert_same(critic_gradients(replace(batch, **wide)), critic_gradients(batch))
 
@@ -220,7 +220,7 @@ def test_at_first_nothing_is_expected_and_values_in_the_update_are_those_of_the_
     assert loss.item() < 1e-9
     off = replace(batch, returns=batch.returns + 1)
     assert critic_loss(state, off, config.algo)[1]["value_loss"].item() == pytest.approx(
-        0.5 * batch.loss_mask.sum().item(), rel=1e-5
+        0.5 * batch.mask.sum().item(), rel=1e-5
     )
     assert set(metrics) == {"value_loss"}
 
