@@ -1,4 +1,4 @@
-"""Of the accuracy of a cell."""
+"""The accuracy of a row of a run table."""
 
 from typing import Any
 
@@ -6,9 +6,3 @@ from typing import Any
 def accuracy(row: Any) -> Any:
     """Share of all completions that are right, of a row's counts; of a frame or of expressions a column."""
     return row["n_correct"] / (row["n_problems"] * row["k"])
-
-
-def signal_share(success: float, group_size: int) -> float:
-    """Share of groups that hold both right and wrong completions, 1 - q^G - (1 - q)^G: the others have zero advantage.
-    q is the same for all problems of a cell: where they differ, it is an upper bound."""
-    return 1.0 - success**group_size - (1.0 - success) ** group_size

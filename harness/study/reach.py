@@ -16,8 +16,8 @@ from harness.analysis.stats.formatting import counted
 from harness.config.identity import base_id, evaluation_id
 from harness.config.roles import roles_of
 from harness.config.schema import Config
-from harness.core.accuracy import signal_share
 from harness.core.files import read_json
+from harness.core.groups import signal_share
 from harness.core.seeding import keys
 from harness.evaluate import Cell, cell_row, evaluate
 from harness.run.checkpoint import load_weights, step_folder

@@ -5,8 +5,8 @@ import itertools
 import polars as pl
 import pytest
 
-from harness.core.accuracy import signal_share
 from harness.core.errors import UserError
+from harness.core.groups import signal_share
 from harness.launch.jobs import JobResult
 from harness.run.job import run_job
 from harness.study import execute

@@ -12,7 +12,7 @@ from harness.analysis.data.arrays import Array
 from harness.analysis.data.curves import Curves
 from harness.analysis.data.difficulty_times import FEWEST_DIFFICULTIES, THRESHOLD, gamma, is_difficulty, threshold_times
 from harness.analysis.stats.contrasts import mean_record
-from harness.core.accuracy import signal_share
+from harness.core.groups import signal_share
 
 
 def difficulty_scaling(parts: Mapping[tuple, Curves]) -> list[dict]:
