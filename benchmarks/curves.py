@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.ours import composed, stepper
 from benchmarks.peer import grpo_trainer, require_trl
-from benchmarks.timing import table
+from benchmarks.timing import markdown, table
 from envs.base import Correctness, Problem
 from envs.registry import get
 from harness.analysis.stats.intervals import estimate
@@ -56,13 +56,8 @@ def measure(progress: Callable[[str], None], settings: Sequence[str] = SETTINGS,
             own = replace(config, seed=seed)
             found["ours"].append(_ours(own))
             found["TRL"].append(_peers(own))
-            progress(f"seed {seed}: " + ", ".join(f"{side} {_quarters(found[side][-1])}" for side in SIDES))
+            progress(f"seed {seed}: " + ", ".join(f"{side} {np.mean(found[side][-1]):.3f}" for side in SIDES))
     return {"settings": list(settings), "problems": config.rl.problems, "accuracy": found}
-
-
-def _quarters(curve: Sequence[float]) -> str:
-    part = len(curve) // SHARE
-    return f"{np.mean(curve[:part]):.3f} to {np.mean(curve[-part:]):.3f}"
 
 
 def _at_base(config: Config) -> TrainState:
@@ -105,15 +100,12 @@ def section(measured: dict[str, Any]) -> str:
     for label, curve in (curves | {"apart": curves["ours"] - curves["TRL"]}).items():
         first, last = curve[:, :part].mean(1), curve[:, -part:].mean(1)
         rows.append([label, _told(first), _told(last), _told(last - first)])
-    lines = [
-        "## What the two learn",
-        "",
-        f"Accuracy of the completions trained on, fp32, {steps} steps of {measured['problems']} problems x 8, means",
-        f"over {seeds} seeds with 95% intervals: `{' '.join(measured['settings'])}`.",
-        "",
-        *table(("", f"first {part} steps", f"last {part} steps", "gain"), rows),
-    ]
-    return "\n".join(lines)
+    text = (
+        f"Accuracy of the completions trained on, fp32, {steps} steps of {measured['problems']} problems x 8, means "
+        f"over {seeds} seeds with 95% intervals: `{' '.join(measured['settings'])}`."
+    )
+    columns = ("", f"first {part} steps", f"last {part} steps", "gain")
+    return markdown("## What the two learn", text, table(columns, rows))
 
 
 def _told(values: np.ndarray) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.ours import composed, stepper
-from benchmarks.timing import table
+from benchmarks.timing import markdown, table
 from envs.base import Problem, Task
 from envs.code.sandbox import Sandbox
 from envs.mixture import Mixture
@@ -98,27 +98,23 @@ def measure(progress: Callable[[str], None]) -> dict[str, Any]:
 def page(measured: dict[str, Any]) -> str:
     """The Markdown page."""
     step, rates = measured["step"], measured["sandbox"]
-    written = f"Written by `python scripts/bench.py part=envs`. Drawing {PROBLEMS} problems of all difficulties and"
     columns, rows = ("task", "drawing, ms", "verifying, ms", "share of a step", "under the goal"), []
     for name, (drawing, verifying) in measured["tasks"].items():
         share = (drawing + verifying) / step
         cells = (f"{drawing * 1e3:.1f}", f"{verifying * 1e3:.1f}", f"{share:.1%}", "yes" if share < GOAL else "no")
         rows.append((name, *cells))
-    lines = [
-        "# What the environments cost",
-        "",
-        written,
-        f"verifying {PROBLEMS * GROUP} completions, every second episode right, as a share of one RL step of the micro",
-        f"policy ({step:.2f} s, completions of at most six tokens). The step holds a full update: with an entropy",
-        "bonus every group takes part, as where all carry signal; a step that leaves out zero-advantage groups",
-        f"costs less. Medians of {ROUNDS} rounds, in CPU time of one thread, timed in turn in one run. Goal: under",
-        f"{GOAL:.0%} for every family that runs no programs.",
-        "",
-        f"Sandbox: {statistics.median(rates):,.0f} short programs a second and worker, none of them from the cache",
-        f"({rates[0]:,.0f} to {rates[-1]:,.0f} in {len(rates)} rounds). Wall clock: while other processes wait for the",
-        "cores it measures them rather than the sandbox, and the highest rate is the most accurate. Code families",
-        "wait for it; the table holds the host's share of theirs.",
-        "",
-        *table(columns, rows),
-    ]
-    return "\n".join(lines) + "\n"
+    of_tasks = (
+        f"Written by `python scripts/bench.py part=envs`. Drawing {PROBLEMS} problems of all difficulties and "
+        f"verifying {PROBLEMS * GROUP} completions, every second episode right, as a share of one RL step of the micro "
+        f"policy ({step:.2f} s, completions of at most six tokens). The step holds a full update: with an entropy "
+        "bonus every group takes part, as where all carry signal; a step that leaves out zero-advantage groups costs "
+        f"less. Medians of {ROUNDS} rounds, in CPU time of one thread, timed in turn in one run. Goal: under "
+        f"{GOAL:.0%} for every family that runs no programs."
+    )
+    of_sandbox = (
+        f"Sandbox: {statistics.median(rates):,.0f} short programs a second and worker, none of them from the cache "
+        f"({rates[0]:,.0f} to {rates[-1]:,.0f} in {len(rates)} rounds). Wall clock: while other processes wait for the "
+        "cores it measures them rather than the sandbox, and the highest rate is the most accurate. Code families wait "
+        "for it; the table holds the host's share of theirs."
+    )
+    return markdown("# What the environments cost", of_tasks, of_sandbox, table(columns, rows)) + "\n"

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.timing import table
+from benchmarks.timing import markdown, table
 from harness.core.errors import UserError
 from harness.core.files import write_whole
 
@@ -110,18 +110,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def page(known: dict[str, Any]) -> str:
     """The Markdown page: one table a card."""
-    lines = [
-        "# Speed on a GPU",
-        "",
-        "Written by `python scripts/bench.py part=gpu`; figures: bench_gpu.json beside it.",
-    ]
+    head = "Written by `python scripts/bench.py part=gpu`; figures: bench_gpu.json beside it."
+    blocks = [markdown("# Speed on a GPU", head)]
     for card, found in known.items():
-        lines += ["", f"## {card}", "", f"torch {found['torch']}, CUDA {found['cuda']}, {found['minutes']:g} minutes."]
+        about = f"torch {found['torch']}, CUDA {found['cuda']}, {found['minutes']:g} minutes."
         if card == REHEARSAL:
-            lines.append("Toy sizes: no figure here says anything about a GPU.")
+            about += " Toy sizes: no figure here says anything about a GPU."
         rows = [_row(part, record, card == REHEARSAL) for part, record in found["parts"].items()]
-        lines += ["", *table(("measure", "goal", "measured", ""), rows)]
-    return "\n".join(lines) + "\n"
+        blocks.append(markdown(f"## {card}", about, table(("measure", "goal", "measured", ""), rows)))
+    return "\n\n".join(blocks) + "\n"
 
 
 def _row(part: str, record: dict[str, Any], is_rehearsal: bool) -> tuple[str, ...]:

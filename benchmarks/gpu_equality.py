@@ -67,7 +67,7 @@ def _outputs(backend: Backend, shape: Shape, device: str) -> dict[str, Tensor]:
     corpora = [[np.arange(16, 16 + n) for n in range(4, 4 + 2 * shape.tokens, 3)] for _ in SEEDS]
     for _ in range(CALLS):
         drawn = backend.sample(policy, request)
-        logprobs, _ = backend.completion_logprobs(policy, batch.sequences, 1.0)
+        logprobs, _ = backend.completion_logprobs(policy, batch, 1.0)
         (part, *_) = backend.microbatches(policy, batch, 0)
         _, grads = backend.gradients(policy, "update", partial(gradients, state, config, weights), part)
     loss = torch.stack([backend.document_loss(policy, one) for one in backend.document_batches(policy, corpora)])
@@ -91,7 +91,7 @@ def random_batch(config: Config, shape: Shape, seeds: int = len(SEEDS)) -> Batch
             prompts=request.prompts,
             prompt_length=request.length,
             completions=torch.randint(16, 112, size, generator=rng),
-            loss_mask=torch.ones(size, dtype=torch.bool),
+            mask=torch.ones(size, dtype=torch.bool),
             sampler_logprobs=torch.full(size, -float(np.log(112))),
             advantages=torch.randn((*size[:2], 1), generator=rng).expand(size),
             weight=torch.ones(size[:2]),

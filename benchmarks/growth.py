@@ -10,7 +10,7 @@ import altair as alt
 import torch
 
 from benchmarks.ours import Shape, Stepper, config_of, stepper
-from benchmarks.timing import CEILING, ROUNDS, in_turn, median, products, table
+from benchmarks.timing import CEILING, ROUNDS, in_turn, markdown, median, products, table
 from envs.registry import TASKS
 from harness.analysis.report.chart_style import Chart, arm_channels, inline, log_x, only
 from harness.analysis.report.figures import Figure, write_figures
@@ -99,18 +99,13 @@ def section(measured: dict[str, Any]) -> str:
         costs = [(point["x"], *_beside_its_flops(curve, point)) for point in curve["points"]]
         cells = (f"{x:,}: {seconds:.3g} ({seconds / ideal:.1f}x)" for x, seconds, ideal in costs)
         rows.append((name, curve["label"], "; ".join(cells)))
-    lines = [
-        "## Growth",
-        "",
-        f"Seconds a step, no filter, {measured['threads']} threads, medians, and how many times the time that its",
-        "FLOPs would take at the machine's ceiling. Where the cost grows no faster than the FLOPs, that factor does",
-        "not rise. Completions of untrained policies end by chance after some 100 tokens, whatever their limit.",
-        "",
-        f"![seconds a step as each quantity grows]({IMAGE})",
-        "",
-        *table(("", "what is the same", "seconds a step, by the quantity (and over the ceiling)"), rows),
-    ]
-    return "\n".join(lines)
+    text = (
+        f"Seconds a step, no filter, {measured['threads']} threads, medians, and how many times the time that its "
+        "FLOPs would take at the machine's ceiling. Where the cost grows no faster than the FLOPs, that factor does "
+        "not rise. Completions of untrained policies end by chance after some 100 tokens, whatever their limit."
+    )
+    columns = ("", "what is the same", "seconds a step, by the quantity (and over the ceiling)")
+    return markdown("## Growth", text, f"![seconds a step as each quantity grows]({IMAGE})", table(columns, rows))
 
 
 def _beside_its_flops(curve: dict[str, Any], point: dict[str, Any]) -> tuple[float, float]:

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.ours import Shape, config_of, stepper
 from benchmarks.peer import Peer, require_trl
-from benchmarks.timing import Work, table
+from benchmarks.timing import Work, markdown, table
 from harness.core.errors import UserError
 from harness.launch.worker import keep_freed_memory
 
@@ -63,12 +63,8 @@ def section(measured: dict[str, Any]) -> str:
         [label, *(f"{megabytes:,.0f}" for megabytes in (own["before"], own["peak"], own["peak"] - own["before"]))]
         for label, own in held
     ]
-    lines = [
-        "## Memory",
-        "",
-        f"Peak resident megabytes of {STEPS} steps, fp32: `{measured['model']}`, {measured['rows']} completions of",
-        f"{measured['tokens']} tokens after prompts of as many; before the first step the libraries and the weights.",
-        "",
-        *table(("", "before", "peak", "the steps' own"), rows),
-    ]
-    return "\n".join(lines)
+    text = (
+        f"Peak resident megabytes of {STEPS} steps, fp32: `{measured['model']}`, {measured['rows']} completions of "
+        f"{measured['tokens']} tokens after prompts of as many; before the first step the libraries and the weights."
+    )
+    return markdown("## Memory", text, table(("", "before", "peak", "the steps' own"), rows))

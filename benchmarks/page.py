@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from benchmarks import curves, growth, memory, rl, sampling, starts
+from benchmarks.timing import markdown
 
 # Each module has `measure(progress)` and `section(measured)`.
 PARTS: dict[str, ModuleType] = {
@@ -43,18 +44,16 @@ def cpu_label() -> str:
 
 def text(known: dict[str, dict[str, Any]]) -> str:
     """The Markdown page of {CPU: {part: record}}."""
-    head = [
-        "# Speed",
-        "",
-        "Written by `python scripts/bench.py part=all` (or one part after the other), which adds to the CPUs below the",
-        "one that it runs on. Whatever is compared was timed in turn within one run, round after round; ratios hold",
-        "where times do not, for machines differ and are shared. The peer is TRL's GRPOTrainer on the same weights as",
-        "a stock Llama, the same task, batch and dtype, without gradient checkpointing, in a process whose allocator",
-        "keeps what is freed, as ours does. Untrained policies write random text, whose verdicts need no skill",
-        "(benchmarks/task.py). All numbers: docs/reference/bench.json; what they mean for the goals:",
-        "[speed.md](../explanation/speed.md).",
-    ]
-    blocks = ["\n".join(head)]
+    head = (
+        "Written by `python scripts/bench.py part=all` (or one part after the other), which adds to the CPUs below the "
+        "one that it runs on. Whatever is compared was timed in turn within one run, round after round; ratios hold "
+        "where times do not, for machines differ and are shared. The peer is TRL's GRPOTrainer on the same weights as "
+        "a stock Llama, the same task, batch and dtype, without gradient checkpointing, in a process whose allocator "
+        "keeps what is freed, as ours does. Untrained policies write random text, whose verdicts need no skill "
+        "(benchmarks/task.py). All numbers: docs/reference/bench.json; what they mean for the goals: "
+        "[speed.md](../explanation/speed.md)."
+    )
+    blocks = [markdown("# Speed", head)]
     for cpu, parts in known.items():
         blocks.append(f"## {cpu}")
         blocks += [_section(cpu, part, parts[part]) for part in PARTS if part in parts]

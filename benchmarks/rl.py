@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.ours import SHAPES, THINKING, PlainBackend, Shape, config_of, stepper
 from benchmarks.peer import PEERS, peers, require_trl
-from benchmarks.timing import CEILING, ROUNDS, Work, in_turn, median, products, table
+from benchmarks.timing import CEILING, ROUNDS, Work, in_turn, markdown, median, products, table
 from harness.policy.transformer import parameter_count
 
 OURS = {
@@ -79,20 +79,14 @@ def section(measured: dict[str, Any]) -> str:
     labels = [_label(one) for one in shapes]
     times = [[label, *(f"{m[name]:.3g}" if name in m else "" for name in names)] for label, m in zip(labels, medians)]
     ratios = [[label, *_ratios(one, m)] for label, one, m in zip(labels, shapes, medians)]
-    return "\n".join(
-        [
-            "## A step of RL",
-            "",
-            f"Seconds a step of 256 completions (32 problems x 8), GRPO, {measured['threads']} threads, medians. Half",
-            "of the problems give no signal, but for *no filter* and *plain*, where all do. *Plain* computes each",
-            "prompt once a completion and packs nothing. TRL's best is the quickest of its columns. Prompts have as",
-            "many tokens as completions, but for *32 + 64*: 64 of thinking after 32.",
-            "",
-            *table(("policy, tokens", *names), times),
-            "",
-            *table(("policy, tokens", *RATIOS), ratios),
-        ]
+    text = (
+        f"Seconds a step of 256 completions (32 problems x 8), GRPO, {measured['threads']} threads, medians. Half of "
+        "the problems give no signal, but for *no filter* and *plain*, where all do. *Plain* computes each prompt "
+        "once a completion and packs nothing. TRL's best is the quickest of its columns. Prompts have as many tokens "
+        "as completions, but for *32 + 64*: 64 of thinking after 32."
     )
+    tables = table(("policy, tokens", *names), times), table(("policy, tokens", *RATIOS), ratios)
+    return markdown("## A step of RL", text, *tables)
 
 
 def _label(one: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.ours import SHAPES, Shape, as_in_a_run, config_of, request_of
 from benchmarks.peer import generate, require_trl
-from benchmarks.timing import ROUNDS, Work, in_turn, median, table
+from benchmarks.timing import ROUNDS, Work, in_turn, markdown, median, table
 from harness.core.seeding import keys
 from harness.policy.backends.backend import choose_backend
 from harness.policy.transformer import Transformer
@@ -46,12 +46,9 @@ def section(measured: dict[str, Any]) -> str:
         ratios = (min(theirs) / min(ours), theirs[0] / ours[0])
         label = f"{one['model']}, {one['tokens']}"
         rows.append([label, *(f"{found[n]:.3g}" for n in names), *(f"{ratio:.1f}x" for ratio in ratios)])
-    lines = [
-        "## Sampling alone",
-        "",
-        "Seconds for 256 completions (32 prompts x 8, up to so many tokens) of an untrained policy,",
-        f"{measured['threads']} threads, medians, beside Hugging Face's generate; best against best, and in fp32.",
-        "",
-        *table(("policy, tokens", *names, "best against best", "fp32"), rows),
-    ]
-    return "\n".join(lines)
+    text = (
+        "Seconds for 256 completions (32 prompts x 8, up to so many tokens) of an untrained policy, "
+        f"{measured['threads']} threads, medians, beside Hugging Face's generate; best against best, and in fp32."
+    )
+    columns = ("policy, tokens", *names, "best against best", "fp32")
+    return markdown("## Sampling alone", text, table(columns, rows))

@@ -6,7 +6,6 @@ over many studies launched one after the other by one process.
 A soak writes into a new folder of the system's temporary one and removes it. Needs /proc.
 """
 
-import dataclasses
 import os
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from rich.console import Console
 from scipy.stats import theilslopes
 
 from benchmarks.ours import composed
-from benchmarks.timing import table
+from benchmarks.timing import markdown, table
 from harness.config.compose import Composer
 from harness.config.identity import base_id, run_id
 from harness.config.parse import dump
@@ -53,17 +52,8 @@ STUDY = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A process after so many steps or launches: what it holds, and the seconds that one took since the sample before
-    (of its own CPU for steps, by the clock for launches)."""
-
-    at: int
-    memory_mb: float
-    descriptors: int
-    threads: int
-    children: int
-    seconds: float
+# What a process holds `at` so many steps or launches, and the seconds that one took since the sample before.
+Sample = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -107,7 +97,10 @@ class Watch:
         memory = int((process / "statm").read_text().split()[1]) * PAGE_MB
         counts = (len(os.listdir(process / name)) for name in ("fd", "task"))
         children = sum(len(path.read_text().split()) for path in process.glob("task/*/children"))
-        self.samples.append(Sample(at, memory, *counts, children, (now - self._then) / max(1, at - self._at)))
+        seconds = (now - self._then) / max(1, at - self._at)
+        values = (at, memory, *counts, children, seconds)
+        names = ("at", "memory, MB", "descriptors", "threads", "children", "seconds each")
+        self.samples.append(dict(zip(names, values)))
         self._at, self._then = at, now
         if len(self.samples) % 20 == 0:
             print(self.samples[-1], file=sys.stderr, flush=True)
@@ -124,7 +117,7 @@ def soak_steps(steps: int, out: Path, settings: Sequence[str] = NANO) -> list[Sa
     watch, every = Watch(time.process_time), max(1, steps // SAMPLES)
 
     def report(row: dict[str, Any]) -> None:
-        if "step" in row and row["step"] >= (watch.samples[-1].at if watch.samples else 0) + every:
+        if "step" in row and row["step"] >= (watch.samples[-1]["at"] if watch.samples else 0) + every:
             watch.take(row["step"])
 
     run_job(run, report)
@@ -146,15 +139,13 @@ def soak_launches(launches: int, out: Path, settings: Sequence[str] = STUDY) -> 
 
 def section(samples: Sequence[Sample], what: str) -> str:
     """A Markdown table of the trends of `samples`."""
-    at, rows = [sample.at for sample in samples], []
-    names = {"memory_mb": "memory, MB", "seconds": "seconds each"}
-    for field in dataclasses.fields(Sample)[1:]:
-        t = trend(at, [getattr(sample, field.name) for sample in samples])
+    at, rows = [sample["at"] for sample in samples], []
+    for name in list(samples[0])[1:]:
+        t = trend(at, [sample[name] for sample in samples])
         growth = f"{t.growth:+.4g} ({t.low:+.4g} to {t.high:+.4g})"
-        name = names.get(field.name, field.name)
         rows.append((name, f"{t.first:.4g}", f"{t.last:.4g}", growth, "yes" if t.is_flat else "no"))
     columns = ("", "first fifth", "last fifth", "growth by slope (95%)", "flat")
-    return "\n".join([f"{at[-1]:,} {what}, {len(samples)} samples:", "", *table(columns, rows)])
+    return markdown(f"{at[-1]:,} {what}, {len(samples)} samples:", table(columns, rows))
 
 
 def main(arguments: Sequence[str]) -> None:

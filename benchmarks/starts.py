@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.ours import SHAPES, Shape, config_of, stepper
-from benchmarks.timing import table
+from benchmarks.timing import markdown, table
 from harness.policy.backends.backend import Backend
 from harness.policy.backends.cuda_graphs import CudaGraphsBackend
 from harness.policy.backends.eager import EagerBackend
@@ -47,14 +47,11 @@ def section(measured: Sequence[dict[str, Any]]) -> str:
         [f"{one['model']}, {one['tokens']}, {one['seeds']}", *(f"{one[path][what]:,}" for what, path in counts)]
         for one in measured
     ]
-    lines = [
-        "## What a GPU would be asked",
-        "",
-        "Operations that a step starts one by one, and looks at a number, for which the CPU waits, on the plain",
-        "path and with what a GPU records (cuda_graphs.py), counted on a CPU. A replay counts as one start,",
-        "with the copies to and from it. Not counted: some ten small copies, of problems and keys to the GPU and of",
-        "what the step's rows of metrics say back, when its work is done. No time was measured: no GPU was at hand.",
-        "",
-        *table(("policy, tokens, stacked seeds", "starts, plain", "recorded", "looks, plain", "recorded"), rows),
-    ]
-    return "\n".join(lines)
+    text = (
+        "Operations that a step starts one by one, and looks at a number, for which the CPU waits, on the plain path and "
+        "with what a GPU records (cuda_graphs.py), counted on a CPU. A replay counts as one start, with the copies to "
+        "and from it. Not counted: some ten small copies, of problems and keys to the GPU and of what the step's rows of "
+        "metrics say back, when its work is done. No time was measured: no GPU was at hand."
+    )
+    columns = ("policy, tokens, stacked seeds", "starts, plain", "recorded", "looks, plain", "recorded")
+    return markdown("## What a GPU would be asked", text, table(columns, rows))

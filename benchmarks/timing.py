@@ -1,6 +1,7 @@
 """Work timed in turn: machines differ and are shared, so only ratios of one run are quoted. And their tables."""
 
 import statistics
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -65,7 +66,13 @@ def median(seconds: Mapping[str, list[float]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table."""
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
     lines = ["".join(f"| {cell} " if cell else "| " for cell in cells) + "|" for cells in (columns, *rows)]
-    return [lines[0], "|---" * len(columns) + "|", *lines[1:]]
+    return "\n".join([lines[0], "|---" * len(columns) + "|", *lines[1:]])
+
+
+def markdown(heading: str, *blocks: str) -> str:
+    """A Markdown section; the lines of paragraphs are broken."""
+    broken = [each if each[0] in "|!" else textwrap.fill(each, 116, break_on_hyphens=False) for each in blocks]
+    return "\n\n".join([heading, *broken])

@@ -5,7 +5,7 @@ seed, one device and one update a step, with the plainest code. Left out, and wh
 
 - a KL to a reference, an entropy bonus, a critic, clipping of the ratio: with one update a step the ratio is 1, so that
   clipping never acts; harness/train/losses.py, critic.py
-- several turns, scratchpads and process rewards: harness/train/rollout.py, process_reward.py
+- several turns, scratchpads and process rewards: harness/train/rollout.py, rewards.py
 - stacked seeds, several ranks, micro-batches, groups of zero advantage left out (here they are computed, and add
   nothing), each prompt computed once for its group (here once a row): harness/train/batch.py, update.py
 - checkpoints, evaluation, tracking: harness/run/

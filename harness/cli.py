@@ -21,16 +21,15 @@ from omegaconf import DictConfig
 from pydantic_core import ValidationError
 from yaml import YAMLError
 
-from harness.config.hints import from_validation
-from harness.config.overrides import (
+from harness.config.compose import (
     config_folder_among,
     explain,
-    flags_first,
+    flags_and_overrides,
     hydra_with,
     known_settings,
-    overrides_among,
     refuse_run_dir,
 )
+from harness.config.hints import from_validation
 from harness.core.errors import UserError, as_write_error
 from harness.core.signals import raise_on_signals
 from harness.core.threads import BLAS_VARIABLES
@@ -67,11 +66,11 @@ def _run(body: Body, config_name: str, config_module: str) -> int:
         os.environ.setdefault(name, "1")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them and leaving
     raise_on_signals()
-    overrides, folder = overrides_among(sys.argv[1:]), None
+    (flags, overrides), folder = flags_and_overrides(sys.argv[1:]), None
     try:
         refuse_run_dir(overrides)
         folder = config_folder_among(sys.argv[1:])
-        sys.argv[1:] = flags_first(sys.argv[1:])
+        sys.argv[1:] = flags + overrides
         _run_with_hydra(body, config_name, config_module)
     except UserError as error:
         return print_error(error)

@@ -10,8 +10,8 @@ import pytest
 from hydra.errors import HydraException
 
 from harness.cli import command_line
+from harness.config.compose import explain, hydra_with
 from harness.config.hints import from_validation, unknown_setting_error
-from harness.config.overrides import explain, hydra_with
 from harness.core.errors import UserError, headline, nearest
 
 

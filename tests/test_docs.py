@@ -21,8 +21,7 @@ from harness.analysis.verdict.primary import PrimaryRecord
 from harness.analysis.verdict.record import VerdictRecord
 from harness.commands.ask import settings_of, split_arguments
 from harness.commands.main import COMMANDS, summary
-from harness.config.compose import Composer, plain
-from harness.config.overrides import config_folder_among, hydra_with, overrides_among
+from harness.config.compose import Composer, config_folder_among, flags_and_overrides, hydra_with, plain
 from harness.config.parse import parse
 from harness.study.expand import expand
 from scripts.config_page import config_page
@@ -60,7 +59,7 @@ def names(found: list[Command]):
 
 def jobs(command: Command) -> list[list[str]]:
     """The overrides of each job of a command: more than one with -m."""
-    overrides = overrides_among(command.arguments)
+    _, overrides = flags_and_overrides(command.arguments)
     if app(command) == "ask":
         overrides, prompts = split_arguments(overrides, settings_of("ask"))
         assert prompts or overrides

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from harness.cli import app, print_error
-from harness.config.overrides import flags_among
+from harness.config.compose import flags_and_overrides
 from harness.core.errors import UserError, nearest
 
 
@@ -13,7 +13,7 @@ def split_arguments(arguments: Sequence[str], known: Iterable[str]) -> tuple[lis
     probably a misspelt setting."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     known, settings, prompts = set(known), [], []
-    flags = flags_among(arguments[:end])
+    flags, _ = flags_and_overrides(arguments[:end])
     for argument in arguments[:end]:
         key, _, value = argument.partition("=")
         if (key in known and value) or argument in flags:

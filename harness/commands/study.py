@@ -20,8 +20,7 @@ def main(container) -> None:
     from hydra.core.hydra_config import HydraConfig
     from rich.console import Console
 
-    from harness.config.compose import Composer
-    from harness.config.overrides import flags_among
+    from harness.config.compose import Composer, flags_and_overrides
     from harness.launch.local import kept_workers
     from harness.run.torchrun import is_main_process
     from harness.study.expand import expand
@@ -36,7 +35,7 @@ def main(container) -> None:
     names = matching_studies(container.studies)
     logged = not (container.plan or container.status or container.prune)
     if logged and container.studies_at_once > 1 < len(names):
-        command = [*program("study"), *flags_among(sys.argv[1:])]
+        command = [*program("study"), *flags_and_overrides(sys.argv[1:])[0]]
         status = run_in_parts(names, command, overrides, container.studies_at_once)
         names = unfinished(names, compose, overrides) if status else []
         if not names:

@@ -18,6 +18,7 @@ import hashlib
 import importlib
 import json
 import subprocess
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
@@ -26,13 +27,15 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from envs.registry import select
-from harness.config.exported import origin_of
 from harness.config.roles import phases_of
-from harness.config.schema import Config, CorpusOptions
+from harness.config.schema import Config, CorpusOptions, ModelConfig
+from harness.core.errors import UserError
 
 # Part of every identity: raise it when the same configuration would give other weights.
 SCHEMA_VERSION = 2
 
+# Parts of a model's configuration that its function does not depend on.
+_NO_SHAPE = ("name", "init_std", "base_width")
 _CONFIG = TypeAdapter(Config)
 _ROOT = Path(__file__).parents[2]
 
@@ -66,6 +69,31 @@ def _names(patterns: tuple[str, ...]) -> list[str]:
 def _values(config: Config) -> dict[str, Any]:
     """The plain container that identities are made of: all values but those at a default of their type."""
     return _CONFIG.dump_python(config, mode="json", exclude_defaults=True)
+
+
+def read_origin(folder: Path) -> dict[str, Any] | None:
+    """What made an exported policy (harness/policy/export.py), as its config.json says; None if it does not."""
+    try:
+        return json.loads((folder / "config.json").read_text()).get("rl_scaling")
+    except (OSError, ValueError):
+        return None
+
+
+def origin_of(folder: Path, config: ModelConfig) -> dict[str, Any]:
+    """What made an exported folder. Raises UserError if it is foreign, or of another shape than `config`."""
+    origin = read_origin(folder)
+    if origin is None:
+        raise UserError(
+            f"base.folder={folder}",
+            "it was not exported from here: config.json, if there is one, has no section rl_scaling, and the tokens of "
+            "another model are not those of the tasks",
+            "export one with: python scripts/export.py run=… out=…",
+        )
+    here, there = asdict(config), origin["model"]
+    wrong = [f"model.{k}={there.get(k)}" for k in here if k not in _NO_SHAPE and here[k] != there.get(k)]
+    if wrong:
+        raise UserError(f"base.folder={folder}", "it holds a model of another shape", "set " + " ".join(wrong))
+    return origin
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from envs.base import Task
 from envs.registry import UnknownTask, select
 from harness.config import task_checks
 from harness.config.conflicts import check_conflicts
-from harness.config.exported import origin_of
+from harness.config.identity import origin_of
 from harness.config.run_names import BASE_ARM
 from harness.config.schema import Config, StudyConfig
 from harness.core.errors import UserError, nearest

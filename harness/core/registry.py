@@ -47,11 +47,10 @@ REWARD_TRAITS: dict[str, RewardTraits] = {
 }
 
 
-def register_traits(name: str, traits: AlgorithmTraits | RewardTraits) -> None:
-    """Makes algo.name=`name` or reward.name=`name` valid. Repeating it changes nothing; raises ValueError for other
-    traits."""
-    is_algorithm = isinstance(traits, AlgorithmTraits)
-    known: dict[str, Any] = ALGORITHM_TRAITS if is_algorithm else REWARD_TRAITS
-    if known.setdefault(name, traits) != traits:
-        what = "an algorithm" if is_algorithm else "a reward"
-        raise ValueError(f"{what} {name!r} is registered already, with other traits: choose another name")
+def register(table: dict[str, Any], name: str, item: Any, traits: AlgorithmTraits | RewardTraits) -> None:
+    """Adds an algorithm or a reward to its table, and its traits to theirs: algo.name=`name` or reward.name=`name` is
+    then valid. Repeating it changes nothing; raises ValueError where something else has the name."""
+    known: dict[str, Any] = ALGORITHM_TRAITS if isinstance(traits, AlgorithmTraits) else REWARD_TRAITS
+    if table.get(name, item) != item or known.get(name, traits) != traits:
+        raise ValueError(f"{name!r} is registered already, as something else: choose another name")
+    table[name], known[name] = item, traits

@@ -110,6 +110,11 @@ class VerifierResults:
     correctness: Tensor  # [B] int64, an envs.base.Correctness
     well_formed: Tensor  # [B] bool; False where it was not requested
 
+    @property
+    def scorable(self) -> Tensor:
+        """[B] bool."""
+        return self.correctness != int(Correctness.UNSCORABLE)
+
 
 @dataclass(frozen=True)
 class RewardInputs:
@@ -144,18 +149,14 @@ class GroupedCompletions:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Groups ready for the update: each prompt once, and its completions.
+class Batch(GroupedCompletions):
+    """Groups ready for the update; `mask` is that of the loss.
 
-    Rows that only pad a seed with fewer groups have loss_mask 0. `denominator` [S] and `loss_tokens` [S] count all
+    Rows that only pad a seed with fewer groups have mask 0. `denominator` [S] and `loss_tokens` [S] count all
     scorable rows *before* zero-advantage groups were left out, so that leaving one out equals masking it; the loss is
     divided by the first, metrics per token by the second.
     """
 
-    prompts: Tensor  # [S, P, T] right-padded
-    prompt_length: Tensor  # [S, P]
-    completions: Tensor  # [S, R, C]
-    loss_mask: Tensor  # [S, R, C] bool
     sampler_logprobs: Tensor  # [S, R, C]
     advantages: Tensor  # [S, R, C]
     weight: Tensor  # [S, R]: weight of each token of a row in the loss
@@ -165,10 +166,6 @@ class Batch:
     ref_logprobs: Tensor | None = None  # [S, R, C], of the frozen reference
     values: Tensor | None = None  # [S, R, C], of the critic before the step
     returns: Tensor | None = None  # [S, R, C], its targets
-
-    @property
-    def sequences(self) -> GroupedCompletions:
-        return GroupedCompletions(self.prompts, self.prompt_length, self.completions, self.loss_mask)
 
     @property
     def n_groups(self) -> int:
@@ -184,8 +181,3 @@ class Batch:
         rows = slice(groups.start * group_size, groups.stop * group_size)
         by_row = {name: x[:, rows] for name, x in tensors_of(self).items() if name not in shared | by_group.keys()}
         return replace(self, **by_group, **by_row)
-
-
-def scorable(results: VerifierResults) -> Tensor:
-    """[B] bool."""
-    return results.correctness != int(Correctness.UNSCORABLE)

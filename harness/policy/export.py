@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from harness.config.exported import origin_of, read_origin
+from harness.config.identity import origin_of, read_origin
 from harness.config.schema import ModelConfig
 from harness.core.errors import UserError
 from harness.policy.tokenizer import BOS, EOS, PAD, TURN, VOCAB_SIZE, decode

@@ -71,16 +71,6 @@ def completion_hidden(policy: Transformer, grouped: GroupedCompletions, pack: bo
     return hidden[:, context[0].numel() :].unflatten(1, (rows, c))
 
 
-def completion_logprobs(
-    policy: Transformer, hidden: Tensor, grouped: GroupedCompletions, temperature: float, with_entropy: bool
-) -> tuple[Tensor, Tensor | None]:
-    """log p of each completion token of the mask, [S, R, C], 0 elsewhere, from the `completion_hidden` states; and, if
-    requested, the entropy of each token's distribution."""
-    logits = policy.logits(hidden)
-    logprobs = torch.where(grouped.mask, selective_log_softmax(logits, grouped.completions, temperature), 0.0)
-    return logprobs, entropy_from_logits(logits, temperature) if with_entropy else None
-
-
 def _packing(policy: Transformer, real: Tensor, mask: Tensor) -> Packing | None:
     """The tokens to compute of prompts, real [S, P, T], and of completions, mask [S, R, C]; None if that is all."""
     needed = mask.flip(-1).cummax(-1).values.flip(-1)

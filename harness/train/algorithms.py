@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.config.schema import Config
-from harness.core.registry import ALGORITHM_TRAITS, AlgorithmTraits, register_traits
+from harness.core.registry import ALGORITHM_TRAITS, AlgorithmTraits, register
 from harness.core.types import Rollouts, VerifierResults
 from harness.train import advantages, losses
 from harness.train.rollout import gold_rollouts, rollout
@@ -38,10 +38,7 @@ ALGORITHMS: dict[str, Algorithm] = {
 def register_algorithm(name: str, algorithm: Algorithm, traits: AlgorithmTraits) -> None:
     """Makes algo.name=<name> valid (docs/tutorials/own-reward.md). `traits` are what a configuration is checked by.
     Raises ValueError for a name that is taken."""
-    if ALGORITHMS.get(name, algorithm) != algorithm:
-        raise ValueError(f"there is an algorithm {name!r} already: choose another name")
-    register_traits(name, traits)
-    ALGORITHMS[name] = algorithm
+    register(ALGORITHMS, name, algorithm, traits)
 
 
 def flops_per_token(config: Config) -> int:

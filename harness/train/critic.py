@@ -15,7 +15,7 @@ from harness.config.schema import AlgoConfig, OptimConfig
 from harness.core.types import Batch, Rollouts
 from harness.train.advantages import masked_mean
 from harness.train.batch import ScoredRollouts
-from harness.train.losses import ValueInputs, value_loss
+from harness.train.losses import per_seed
 from harness.train.optim import parameter_groups
 from harness.train.state import TrainState
 
@@ -48,9 +48,21 @@ def critic_loss(state: TrainState, part: Batch, algo: AlgoConfig) -> tuple[Tenso
     critic = state.critic
     if critic is None or algo.critic is None or part.values is None or part.returns is None:
         return torch.zeros_like(part.denominator), {}
-    values = critic.logits(state.backend.completion_hidden(critic, part.sequences))[..., VALUE]
-    inputs = ValueInputs(values, part.values, part.returns, part.loss_mask, part.weight)
-    return value_loss(inputs, algo.critic.value_clip)
+    values = critic.logits(state.backend.completion_hidden(critic, part))[..., VALUE]
+    return value_loss(values, part.values, part.returns, part, algo.critic.value_clip)
+
+
+def value_loss(
+    values: Tensor, old_values: Tensor, returns: Tensor, part: Batch, clip: float | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """½ (value - return)², all [S, R, C], old_values those before the step; with a clip the larger of that and the
+    same for the value clipped to within `clip` of the old one (Engstrom et al., arXiv 2005.12729, section 3)."""
+    error = (values - returns) ** 2
+    if clip is not None:
+        clipped = old_values + (values - old_values).clamp(-clip, clip)
+        error = torch.maximum(error, (clipped - returns) ** 2)
+    loss = 0.5 * per_seed(error * part.weight[..., None], part.mask)
+    return loss, {"value_loss": 0.5 * per_seed(error.detach(), part.mask)}
 
 
 def value_metrics(scored: ScoredRollouts) -> dict[str, Tensor]:

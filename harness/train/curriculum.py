@@ -32,7 +32,7 @@ from harness.config.schema import Config, TasksConfig
 from harness.config.task_checks import POOL_FIX
 from harness.core.errors import UserError
 from harness.core.seeding import Key
-from harness.core.types import VerifierResults, scorable
+from harness.core.types import VerifierResults
 from harness.train.state import TrainState
 
 TARGET_STD = 0.2  # in success
@@ -124,7 +124,7 @@ def problem_id(problem: Problem) -> tuple[str, int]:
 
 def pass_rates(problems: Sequence[Problem], results: VerifierResults) -> list[float]:
     """Of each problem the share of its scorable completions that are correct; NaN where there is none."""
-    correct, valid = (x.view(len(problems), -1).sum(1).tolist() for x in (results.correctness == 1, scorable(results)))
+    correct, valid = (x.view(len(problems), -1).sum(1).tolist() for x in (results.correctness == 1, results.scorable))
     return [c / v if v else float("nan") for c, v in zip(correct, valid)]
 
 

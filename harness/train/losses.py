@@ -32,7 +32,7 @@ def per_seed(x: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, x, 0.0).flatten(1).sum(1)
 
 
-def _weighted(x: Tensor, inputs: "LossInputs | ValueInputs") -> Tensor:
+def _weighted(x: Tensor, inputs: LossInputs) -> Tensor:
     return per_seed(x if inputs.weight is None else x * inputs.weight[..., None], inputs.mask)
 
 
@@ -99,19 +99,13 @@ def likelihood(inputs: LossInputs, config: AlgoConfig) -> tuple[Tensor, dict[str
     return -_weighted(inputs.advantages * inputs.logprobs, inputs), _metrics(clipped, inputs)
 
 
-def _k2_term(inputs: LossInputs, difference: Tensor) -> Tensor:
-    """½ d², weighted by a ratio without gradient: the expected gradient is that of KL(policy | reference), since
-    E[d ∇log p] is; the value is only close."""
-    return _importance(inputs).detach() * 0.5 * difference**2
-
-
-def _k3_term(inputs: LossInputs, difference: Tensor) -> Tensor:
-    """k3 under the ratio *with* its gradient: value and expected gradient are those of KL(policy | reference). Without
-    the ratio's gradient it would be that of the other direction (DeepSeek-V3.2, arXiv 2512.02556, section 3.1)."""
-    return _importance(inputs) * k3(-difference)
-
-
-KL_TERMS = {"k2": _k2_term, "k3": _k3_term}
+def _kl_term(inputs: LossInputs, difference: Tensor, form: str) -> Tensor:
+    """Of a token whose log-probability exceeds the reference's by d; its expected gradient is that of KL(policy |
+    reference). k2: ½ d², weighted by a ratio without gradient, for E[d ∇log p] is that gradient; the value is only
+    close. k3 under the ratio *with* its gradient, whose value is right too; without the ratio's gradient it would be
+    the gradient of the other direction (DeepSeek-V3.2, arXiv 2512.02556, section 3.1)."""
+    ratio = _importance(inputs)
+    return ratio.detach() * 0.5 * difference**2 if form == "k2" else ratio * k3(-difference)
 
 
 def regularisers(inputs: LossInputs, config: AlgoConfig) -> tuple[Tensor, dict[str, Tensor]]:
@@ -120,29 +114,8 @@ def regularisers(inputs: LossInputs, config: AlgoConfig) -> tuple[Tensor, dict[s
     if inputs.ref_logprobs is not None:
         difference = torch.where(inputs.mask, inputs.logprobs - inputs.ref_logprobs, 0.0).clamp(-20, 20)
         metrics["ref_kl"] = per_seed(k3(-difference.detach()), inputs.mask)
-        if config.kl in KL_TERMS:
-            total = total + config.kl_coefficient * _weighted(KL_TERMS[config.kl](inputs, difference), inputs)
+        if config.kl in ("k2", "k3"):  # k1 is in the reward
+            total = total + config.kl_coefficient * _weighted(_kl_term(inputs, difference, config.kl), inputs)
     if inputs.entropy is not None:
         total = total - config.entropy_bonus * _weighted(inputs.entropy, inputs)
     return total, metrics
-
-
-@dataclass(frozen=True)
-class ValueInputs:
-    """All [S, R, T], but for the weight."""
-
-    values: Tensor  # of the current critic, with gradient
-    old_values: Tensor  # of the critic before the step's first update
-    returns: Tensor
-    mask: Tensor  # bool: tokens that take part
-    weight: Tensor | None = None  # [S, R], as the policy's
-
-
-def value_loss(inputs: ValueInputs, clip: float | None) -> tuple[Tensor, dict[str, Tensor]]:
-    """½ (value - return)²; with a clip the larger of that and the same for the value clipped to within `clip` of the
-    value before the step (Engstrom et al., arXiv 2005.12729, section 3)."""
-    error = (inputs.values - inputs.returns) ** 2
-    if clip is not None:
-        clipped = inputs.old_values + (inputs.values - inputs.old_values).clamp(-clip, clip)
-        error = torch.maximum(error, (clipped - inputs.returns) ** 2)
-    return 0.5 * _weighted(error, inputs), {"value_loss": 0.5 * per_seed(error.detach(), inputs.mask)}

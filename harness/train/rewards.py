@@ -3,18 +3,20 @@
 The arms of a study differ here and nowhere else: the same problems, the same sampling streams, another reward.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from envs.base import Correctness, Problem
+from envs.registry import get
 from harness.config.schema import AlgoConfig, Config, RewardConfig
-from harness.core.registry import RewardTraits, register_traits
+from harness.core.registry import RewardTraits, register
 from harness.core.seeding import Key, uniforms
-from harness.core.types import RewardInputs, Rewards, Rollouts, StopReason, VerifierResults, scorable
-from harness.train.process_reward import line_rewards
+from harness.core.types import RewardInputs, Rewards, Rollouts, StopReason, VerifierResults
+from harness.policy.tokenizer import ANSWER, encode
 from harness.train.reward_model import predicted_reward
 from harness.train.state import TrainState
 
@@ -22,7 +24,7 @@ from harness.train.state import TrainState
 def correctness(inputs: RewardInputs) -> Tensor:
     """[B]: 1 correct, 0 wrong, NaN unscorable."""
     reward = (inputs.results.correctness == int(Correctness.CORRECT)).float()
-    return reward.masked_fill(~scorable(inputs.results), float("nan"))
+    return reward.masked_fill(~inputs.results.scorable, float("nan"))
 
 
 def _row_uniforms(rollouts: Rollouts, keys: Sequence[Key]) -> Tensor:
@@ -34,7 +36,7 @@ def _row_uniforms(rollouts: Rollouts, keys: Sequence[Key]) -> Tensor:
 
 def _scored(reward: Tensor, inputs: RewardInputs) -> Rewards:
     """This reward of each row, [B], but for those that are unscorable."""
-    reward = reward.masked_fill(~scorable(inputs.results), float("nan"))
+    reward = reward.masked_fill(~inputs.results.scorable, float("nan"))
     return Rewards(base=reward, outcome=reward)
 
 
@@ -83,10 +85,43 @@ def learned_reward(inputs: RewardInputs) -> Rewards:
     return _scored(inputs.predicted_reward, inputs)
 
 
+def _characters(ids: Iterable[int]) -> str:
+    """One character an id, special ids too, so that indices into the text are indices into the row."""
+    return "".join(map(chr, ids))
+
+
+LINE_BREAK = _characters(encode("\n"))
+# A line's reward is a multiple of 1 / RESOLUTION: sums are then the same in any order, and completions with the same
+# lines have exactly equal rewards, as a zero-advantage group needs.
+RESOLUTION = 2**20
+
+
+def line_rewards(rollouts: Rollouts, problems: Sequence[Problem], thinking: int | None) -> Tensor | None:
+    """[B, T]: the rewards of the lines of each scratchpad; None for a policy without scratchpads.
+
+    A line is correct if the gold scratchpad has the same one at that place: each of its n lines is worth 1/n, at the
+    line's last token, so that a line cannot be rewarded twice and all of them are worth 1. Where many ways lead to the
+    answer (countdown, say) only the task's own counts. A row without ANSWER has no scratchpad; nor has a task of
+    several turns.
+    """
+    if thinking is None:
+        return None
+    gold = [_characters(encode(get(p.task).scratchpad(p))).split(LINE_BREAK) for p in problems]
+    rewards = np.zeros(rollouts.ids.shape, dtype=np.float32)
+    extents = zip(rollouts.prompt_length.tolist(), rollouts.length.tolist())
+    for i, (row, ids, (start, end)) in enumerate(zip(rewards, rollouts.ids.tolist(), extents)):
+        expected_lines = gold[i // rollouts.group_size]
+        scratchpad, has_answer, _ = _characters(ids[start:end]).partition(chr(ANSWER))
+        for line, expected in zip(scratchpad.split(LINE_BREAK) if has_answer else (), expected_lines):
+            if line and line == expected:
+                row[start + len(line) - 1] = round(RESOLUTION / len(expected_lines)) / RESOLUTION
+            start += len(line) + 1
+    return torch.from_numpy(rewards).to(rollouts.ids.device)
+
+
 def process_reward(inputs: RewardInputs) -> Rewards:
-    """The true reward, and as much again for the correct lines of a scratchpad, each where it ends
-    (process_reward.py); after process supervision (arXiv 2211.14275, 2305.20050), with the gold scratchpad in the
-    place of a judge."""
+    """The true reward, and as much again for the correct lines of a scratchpad, each where it ends; after process
+    supervision (arXiv 2211.14275, 2305.20050), with the gold scratchpad in the place of a judge."""
     assert inputs.line_rewards is not None
     reward = correctness(inputs)
     return Rewards(base=reward + inputs.line_rewards.sum(1), outcome=reward, token=inputs.line_rewards)
@@ -125,10 +160,7 @@ REWARDS: dict[str, Callable[[RewardInputs], Rewards]] = {
 def register_reward(name: str, reward: Callable[[RewardInputs], Rewards], traits: RewardTraits) -> None:
     """Makes reward.name=<name> valid (docs/tutorials/own-reward.md). `traits` are what a configuration is checked by.
     Raises ValueError for a name that is taken."""
-    if REWARDS.get(name, reward) != reward:
-        raise ValueError(f"there is a reward {name!r} already: choose another name")
-    register_traits(name, traits)
-    REWARDS[name] = reward
+    register(REWARDS, name, reward, traits)
 
 
 def reward_inputs(

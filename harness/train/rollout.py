@@ -1,7 +1,8 @@
 """Rollouts: prompts from the environment, completions from the policy, until every episode has ended."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from envs.registry import get
 from envs.vector import TextVectorEnv
 from harness.config.schema import Config
 from harness.core.seeding import Key, uniforms
-from harness.core.types import Rollouts, SampleRequest, StopReason, VerifierResults
+from harness.core.types import Rollouts, SampleRequest, StopReason, VerifierResults, tensors_of
 from harness.policy.backends.backend import Backend
 from harness.policy.backends.eager import pad_rows
 from harness.policy.tokenizer import ANSWER, PAD, answer_texts, encode_completion, encode_prompt, encode_reply
@@ -55,43 +56,30 @@ def training_sampling(cfg: Config, mixture: Mixture) -> SamplingParams:
     )
 
 
-@dataclass
-class _Episodes:
-    """The episodes so far, [B, capacity], right-padded."""
+def _begin(prompts: Tensor, length: Tensor, capacity: int, seeds: int, group_size: int) -> Rollouts:
+    """Rows [B, capacity] that hold their prompts [B, T], right-padded, length [B]."""
+    shape, device = (len(prompts), capacity), prompts.device
+    return Rollouts(
+        ids=pad(prompts, (0, capacity - prompts.shape[1]), value=PAD),
+        loss_mask=torch.zeros(shape, dtype=torch.bool, device=device),
+        sampler_logprobs=torch.zeros(shape, device=device),
+        turn=torch.zeros(shape, dtype=torch.int64, device=device),
+        length=length,
+        prompt_length=length,
+        stop_reason=torch.zeros_like(length),
+        seeds=seeds,
+        group_size=group_size,
+    )
 
-    ids: Tensor
-    loss_mask: Tensor
-    logprobs: Tensor
-    turn: Tensor
-    length: Tensor
-    prompt_length: Tensor
 
-    @staticmethod
-    def begin(prompts: Tensor, length: Tensor, capacity: int) -> "_Episodes":
-        """prompts [B, T] right-padded, length [B]."""
-        shape, device = (len(prompts), capacity), prompts.device
-        return _Episodes(
-            ids=pad(prompts, (0, capacity - prompts.shape[1]), value=PAD),
-            loss_mask=torch.zeros(shape, dtype=torch.bool, device=device),
-            logprobs=torch.zeros(shape, device=device),
-            turn=torch.zeros(shape, dtype=torch.int64, device=device),
-            length=length,
-            prompt_length=length,
-        )
-
-    def append(
-        self, ids: Tensor, count: Tensor, turn: int, sampled: Tensor | None = None, logprobs: Tensor | None = None
-    ) -> None:
-        """Appends the first count[b] of ids[b] [B, C]; of a policy's tokens also which it sampled, and logprobs."""
-        source = torch.arange(self.ids.shape[1], device=ids.device) - self.length[:, None]
-        new = (source >= 0) & (source < count[:, None])
-        source = source.clamp(0, ids.shape[1] - 1)
-        self.ids = self.ids.where(~new, ids.gather(1, source))
-        self.turn = self.turn.masked_fill(new, turn)
-        if sampled is not None and logprobs is not None:
-            self.loss_mask = self.loss_mask.where(~new, sampled.gather(1, source))
-            self.logprobs = self.logprobs.where(~new, logprobs.gather(1, source))
-        self.length = self.length + count
+def _append(rollouts: Rollouts, count: Tensor, turn: int, **columns: Tensor) -> Rollouts:
+    """Each row b with the first count[b] of `columns` [B, C] at its end; those that are not given stay 0 there."""
+    source = torch.arange(rollouts.ids.shape[1], device=count.device) - rollouts.length[:, None]
+    new = (source >= 0) & (source < count[:, None])
+    longer: dict[str, Any] = {"turn": rollouts.turn.masked_fill(new, turn), "length": rollouts.length + count}
+    for name, x in columns.items():
+        longer[name] = getattr(rollouts, name).where(~new, x.gather(1, source.clamp(0, x.shape[1] - 1)))
+    return replace(rollouts, **longer)
 
 
 def _pad(rows: Sequence[np.ndarray], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -102,7 +90,7 @@ def _pad(rows: Sequence[np.ndarray], device: torch.device) -> tuple[Tensor, Tens
 
 
 def _request(
-    episodes: _Episodes, sampling: SamplingParams, keys: tuple[Key, ...], rows: Tensor, turn: int, active: Tensor
+    episodes: Rollouts, sampling: SamplingParams, keys: tuple[Key, ...], rows: Tensor, turn: int, active: Tensor
 ) -> SampleRequest:
     """One completion of every active row. In the first turn the rows of a group share a prompt. rows [B / S] name the
     streams of one seed's rows."""
@@ -144,13 +132,14 @@ def rollout(
     prompt_ids, prompt_length = (x.repeat_interleave(g, dim=0) for x in prompts)
     one_turn = sampling.max_turns == 1
     capacity = prompt_ids.shape[1] + sampling.max_new_tokens if one_turn else policy.config.context
-    episodes = _Episodes.begin(prompt_ids, prompt_length, capacity)
+    episodes = _begin(prompt_ids, prompt_length, capacity, s, g)
     active = torch.ones(len(prompt_ids), dtype=torch.bool, device=device)
     overlong, stop_reason = torch.zeros_like(active), torch.zeros_like(prompt_length)
     for turn in range(sampling.max_turns):
         drawn = backend.sample(policy, _request(episodes, sampling, keys, rows, turn, active))
         ids, length = drawn.ids.flatten(0, 1), drawn.length.flatten()
-        episodes.append(ids, length, turn, drawn.sampled.flatten(0, 1), drawn.logprobs.flatten(0, 1))
+        sampled, logprobs = drawn.sampled.flatten(0, 1), drawn.logprobs.flatten(0, 1)
+        episodes = _append(episodes, length, turn, ids=ids, loss_mask=sampled, sampler_logprobs=logprobs)
         stop_reason = torch.where(active, drawn.stop_reason.flatten(), stop_reason)
         answers = answer_texts(ids.cpu().numpy(), length.cpu().numpy())
         texts, _, terminations, truncations, infos = env.step(answers)
@@ -161,9 +150,11 @@ def rollout(
         fits = episodes.length + reply_length + sampling.max_new_tokens <= capacity
         overlong |= active & ~fits
         active &= fits
-        episodes.append(replies, reply_length * active, turn + 1)
+        episodes = _append(episodes, reply_length * active, turn + 1, ids=replies)
     stop_reason = stop_reason.masked_fill(overlong, int(StopReason.LENGTH))
-    return _rollouts(episodes, stop_reason, s, g), _results(infos, overlong)
+    used = int(episodes.length.max())
+    columns: dict[str, Any] = {name: x[:, :used] for name, x in tensors_of(episodes).items() if x.dim() == 2}
+    return replace(episodes, **columns, stop_reason=stop_reason), _results(infos, overlong)
 
 
 def _results(infos: dict[str, np.ndarray], overlong: Tensor) -> VerifierResults:
@@ -171,22 +162,6 @@ def _results(infos: dict[str, np.ndarray], overlong: Tensor) -> VerifierResults:
     correctness = torch.from_numpy(np.asarray(infos["correctness"], dtype=np.int64)).to(overlong.device)
     well_formed = torch.from_numpy(np.asarray(infos["well_formed"], dtype=bool)).to(overlong.device)
     return VerifierResults(correctness.masked_fill(overlong, int(Correctness.WRONG)), well_formed & ~overlong)
-
-
-def _rollouts(episodes: _Episodes, stop_reason: Tensor, seeds: int, group_size: int) -> Rollouts:
-    """Without the columns that no row uses."""
-    used = int(episodes.length.max())
-    return Rollouts(
-        ids=episodes.ids[:, :used],
-        loss_mask=episodes.loss_mask[:, :used],
-        sampler_logprobs=episodes.logprobs[:, :used],
-        turn=episodes.turn[:, :used],
-        length=episodes.length,
-        prompt_length=episodes.prompt_length,
-        stop_reason=stop_reason,
-        seeds=seeds,
-        group_size=group_size,
-    )
 
 
 def gold_scratchpad(problem: Problem, thinking: int | None) -> str | None:
@@ -217,6 +192,6 @@ def gold_rollouts(
     if sampling.thinking is not None:
         mask &= (position != sampling.thinking) | (ids != ANSWER)  # there the sampler would force it
     logprobs = backend.token_logprobs(policy, ids.unflatten(0, (s, -1)), sampling.temperature).flatten(0, 1)
-    episodes = _Episodes(ids, mask, logprobs * mask, torch.zeros_like(ids), length, prompt_length)
-    stop_reason = torch.full_like(length, int(StopReason.STOP))
-    return _rollouts(episodes, stop_reason, s, 1), _results(infos, torch.zeros_like(length, dtype=torch.bool))
+    turn, stop_reason = torch.zeros_like(ids), torch.full_like(length, int(StopReason.STOP))
+    rollouts = Rollouts(ids, mask, logprobs * mask, turn, length, prompt_length, stop_reason, s, 1)
+    return rollouts, _results(infos, torch.zeros_like(length, dtype=torch.bool))

@@ -50,10 +50,10 @@ def gradients(
 def losses(state: TrainState, part: Batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     """Policy loss and metrics of a micro-batch, sums over its tokens, [S] each."""
     logprobs, entropy = state.backend.completion_logprobs(
-        state.policy, part.sequences, cfg.sampling.temperature, with_entropy=cfg.algo.entropy_bonus > 0
+        state.policy, part, cfg.sampling.temperature, with_entropy=cfg.algo.entropy_bonus > 0
     )
     inputs = LossInputs(
-        logprobs, part.sampler_logprobs, part.advantages, part.loss_mask, part.weight, part.ref_logprobs, entropy
+        logprobs, part.sampler_logprobs, part.advantages, part.mask, part.weight, part.ref_logprobs, entropy
     )
     policy_loss, metrics = ALGORITHMS[cfg.algo.name].loss(inputs, cfg.algo)
     regularisation, more = regularisers(inputs, cfg.algo)

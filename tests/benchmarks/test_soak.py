@@ -27,9 +27,9 @@ def test_a_leaked_descriptor_is_found():
 @pytest.mark.slow
 def test_a_short_soak_samples_a_run_and_launches_that_leave_no_process_behind(tmp_path):
     samples = soak_steps(40, tmp_path / "steps")
-    assert [sample.at for sample in samples] == sorted({sample.at for sample in samples})
-    assert samples[-1].at == 40
+    assert [sample["at"] for sample in samples] == sorted({sample["at"] for sample in samples})
+    assert samples[-1]["at"] == 40
     assert len(samples) <= SAMPLES
     assert "| descriptors |" in section(samples, "steps")
     launched = soak_launches(2, tmp_path / "launches")
-    assert [(sample.at, sample.children) for sample in launched] == [(1, 0), (2, 0)]
+    assert [(sample["at"], sample["children"]) for sample in launched] == [(1, 0), (2, 0)]

@@ -7,9 +7,8 @@ from hydra import compose
 from hydra.errors import HydraException
 
 from harness import load_study
-from harness.config.compose import Composer, plain
+from harness.config.compose import Composer, config_folder_among, explain, flags_and_overrides, hydra_with, plain
 from harness.config.hints import unknown_setting_error
-from harness.config.overrides import config_folder_among, explain, flags_first, hydra_with
 from harness.config.parse import parse
 from harness.core.errors import UserError
 from harness.study.expand import expand
@@ -84,7 +83,8 @@ def test_a_folder_that_is_not_there_is_named(arguments):
 
 
 def test_flags_may_stand_between_settings():
-    assert flags_first(["a=1", "--config-dir", "d", "b=2", "-m"]) == ["--config-dir", "d", "-m", "a=1", "b=2"]
+    given = ["a=1", "--config-dir", "d", "b=2", "-m"]
+    assert flags_and_overrides(given) == (["--config-dir", "d", "-m"], ["a=1", "b=2"])
 
 
 @pytest.mark.slow

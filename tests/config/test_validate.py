@@ -185,18 +185,18 @@ def test_what_is_registered_from_outside_is_accepted_and_checked_by_its_traits(m
         for module in (registry, validate):
             monkeypatch.setattr(module, name, traits)
     traits = registry.AlgorithmTraits("batch", scales=("none", "batch"))
-    registry.register_traits("mine", traits)
-    registry.register_traits("mine", traits)  # a module that is imported twice
-    registry.register_traits("mine", registry.RewardTraits(needs_scratchpad=True))
+    registry.register({}, "mine", None, traits)
+    registry.register({}, "mine", None, traits)  # a module that is imported twice
+    registry.register({}, "mine", None, registry.RewardTraits(needs_scratchpad=True))
     assert tiny("algo.name=mine", "rl.group_size=1").algo.name == "mine"
     with pytest.raises(UserError, match="none or batch"):
         tiny("algo.name=mine", "algo.scale=group")
     with pytest.raises(UserError, match=r"reward=mine with sampling\.thinking=0"):
         tiny("reward.name=mine")
     with pytest.raises(ValueError, match="registered already"):
-        registry.register_traits("mine", registry.AlgorithmTraits(needs_critic=True))
+        registry.register({}, "mine", None, registry.AlgorithmTraits(needs_critic=True))
     with pytest.raises(ValueError, match="registered already"):
-        registry.register_traits("true_reward", registry.RewardTraits(needs_model=True))
+        registry.register({}, "true_reward", None, registry.RewardTraits(needs_model=True))
 
 
 @pytest.mark.parametrize(("group", "traits"), [("algo", registry.ALGORITHM_TRAITS), ("reward", registry.REWARD_TRAITS)])

@@ -190,7 +190,7 @@ def real_groups(parts):
     """Prompts of the groups that are trained on, in order."""
     prompts = []
     for part in parts:
-        trained = part.loss_mask.unflatten(1, (part.n_groups, -1)).flatten(2).any(-1)[0]
+        trained = part.mask.unflatten(1, (part.n_groups, -1)).flatten(2).any(-1)[0]
         rows = zip(part.prompts[0, trained], part.prompt_length[0, trained].tolist())
         prompts += [tuple(ids[:n].tolist()) for ids, n in rows]
     return prompts
@@ -207,7 +207,7 @@ def test_microbatches_hold_all_groups_in_order(backend, groups, tokens_of_a_pass
             assert len(real_groups(parts)) > 0 or count == 1
             assert real_groups(parts) == real_groups([batch])
             assert all(torch.equal(part.denominator, batch.denominator) for part in parts)
-            assert sum(part.loss_mask.sum() for part in parts) == batch.loss_mask.sum()
+            assert sum(part.mask.sum() for part in parts) == batch.mask.sum()
             if groups:
                 assert all(part.n_groups <= groups for part in parts)
                 assert all(part.n_groups == groups for part in parts[:-1])

@@ -147,7 +147,7 @@ def our_loss(name, given, spread, **changes):
     )
     (batch,) = training_batches(scored, config, tiny().optim, LONGEST, ())
     inputs = LossInputs(
-        policy[None], batch.sampler_logprobs, batch.advantages, batch.loss_mask, batch.weight, batch.ref_logprobs
+        policy[None], batch.sampler_logprobs, batch.advantages, batch.mask, batch.weight, batch.ref_logprobs
     )
     of_policy, metrics = ALGORITHMS[name].loss(inputs, config)
     loss = (of_policy + regularisers(inputs, config)[0]) / batch.denominator

@@ -3,6 +3,8 @@
 import copy
 import math
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -12,8 +14,7 @@ from harness.policy.backends.eager import EagerBackend
 from harness.train.advantages import gae, token_returns
 from harness.train.algorithms import ALGORITHMS
 from harness.train.batch import ScoredRollouts, training_batches
-from harness.train.critic import add_critic, critic_loss, token_values, value_metrics
-from harness.train.losses import ValueInputs, value_loss
+from harness.train.critic import add_critic, critic_loss, token_values, value_loss, value_metrics
 from harness.train.update import update
 from tests.toys import algo, tiny, toy_state
 from tests.train.test_rl import GROUPS, assert_same, reward_table, steps
@@ -96,24 +97,24 @@ def test_advantages_do_not_reduce_over_seeds():
     torch.testing.assert_close(together[:2], alone)
 
 
-def value_inputs():
-    """Values, what they were and what they should be; [1, 2, 3]."""
+def value_inputs() -> Any:
+    """Values, what they were and what they should be, [1, 2, 3], and mask and weight of a batch."""
     values = torch.tensor([[[0.5, 0.9, 0.2], [0.0, 0.4, 1.0]]]).requires_grad_()
     old = torch.tensor([[[0.5, 0.4, 0.6], [0.0, 0.1, 1.0]]])
     returns = torch.tensor([[[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]])
     mask = torch.tensor([[[True, True, True], [True, True, False]]])
-    return ValueInputs(values, old, returns, mask, torch.tensor([[1.0, 0.5]]))
+    return values, old, returns, SimpleNamespace(mask=mask, weight=torch.tensor([[1.0, 0.5]]))
 
 
 def test_the_value_loss_by_hand():
     """Halved squares: (.25 + .01 + .64)/2 and, at half the weight, (0 + .16)/2."""
     given = value_inputs()
-    loss, metrics = value_loss(given, None)
+    loss, metrics = value_loss(*given, None)
     assert loss.item() == pytest.approx(0.45 + 0.5 * 0.08)
     assert metrics["value_loss"].item() == pytest.approx(0.45 + 0.08)
     loss.sum().backward()
     expected = torch.tensor([[[-0.5, -0.1, -0.8], [0.0, 0.2, 0.0]]])
-    torch.testing.assert_close(given.values.grad, expected)
+    torch.testing.assert_close(given[0].grad, expected)
 
 
 def test_the_clipped_value_loss_by_hand():
@@ -121,22 +122,19 @@ def test_the_clipped_value_loss_by_hand():
     The larger square counts: .16 of .01 and .16, .64 of .64 and .36, .16 of .16 and .09. Where the held one counts,
     nothing pulls any more."""
     given = value_inputs()
-    loss, _ = value_loss(given, 0.2)
+    loss, _ = value_loss(*given, 0.2)
     assert loss.item() == pytest.approx(0.5 * (0.25 + 0.16 + 0.64) + 0.5 * 0.5 * 0.16)
     loss.sum().backward()
-    torch.testing.assert_close(given.values.grad, torch.tensor([[[-0.5, 0.0, -0.8], [0.0, 0.2, 0.0]]]))
+    torch.testing.assert_close(given[0].grad, torch.tensor([[[-0.5, 0.0, -0.8], [0.0, 0.2, 0.0]]]))
 
 
 @pytest.mark.parametrize("poison", [NAN, math.inf])
 @pytest.mark.parametrize("clip", [None, 0.2])
 def test_what_stands_at_masked_places_never_counts(poison, clip):
-    clean = value_inputs()
-    dirty = replace(
-        clean,
-        returns=clean.returns.masked_fill(~clean.mask, poison),
-        old_values=clean.old_values.masked_fill(~clean.mask, poison),
-    )
-    assert torch.equal(value_loss(clean, clip)[0], value_loss(dirty, clip)[0])
+    values, old, returns, part = value_inputs()
+    poisoned = (x.masked_fill(~part.mask, poison) for x in (old, returns))
+    clean, dirty = value_loss(values, old, returns, part, clip), value_loss(values, *poisoned, part, clip)
+    assert torch.equal(clean[0], dirty[0])
 
 
 # ---- inside the step
@@ -178,7 +176,7 @@ def test_microbatching_does_not_change_the_critics_gradient(micro_batch):
 
 def test_padding_does_not_change_the_critics_gradient():
     batch, _, _ = scored_batch()
-    names = ("completions", "loss_mask", "sampler_logprobs", "advantages", "prompts", "values", "returns")
+    names = ("completions", "mask", "sampler_logprobs", "advantages", "prompts", "values", "returns")
     wide = {name: torch.nn.functional.pad(getattr(batch, name), (0, 5)) for name in names}
     assert_same(critic_gradients(replace(batch, **wide)), critic_gradients(batch))
 
@@ -215,7 +213,7 @@ def test_at_first_nothing_is_expected_and_values_in_the_update_are_those_of_the_
     assert loss.item() < 1e-9
     off = replace(batch, returns=batch.returns + 1)
     assert critic_loss(state, off, config.algo)[1]["value_loss"].item() == pytest.approx(
-        0.5 * batch.loss_mask.sum().item(), rel=1e-5
+        0.5 * batch.mask.sum().item(), rel=1e-5
     )
     assert set(metrics) == {"value_loss"}
 

@@ -11,8 +11,7 @@ from harness.policy.tokenizer import ANSWER, encode, encode_completion, encode_p
 from harness.train import rewards as rewards_module
 from harness.train.advantages import leave_one_out, reward_to_go
 from harness.train.metrics import rollout_metrics
-from harness.train.process_reward import RESOLUTION, line_rewards
-from harness.train.rewards import process_reward
+from harness.train.rewards import RESOLUTION, line_rewards, process_reward
 from tests.run.test_job import rows
 from tests.toys import algo, tiny, train
 from tests.train.toy_rollouts import CORRECT, UNSCORABLE, WRONG, hand_made, zero_advantage

@@ -69,7 +69,7 @@ def assert_same(a, b):
 def test_padding_does_not_change_the_gradient():
     (batch,) = batches(toy_state(0))
     wide = {}
-    for name in ("completions", "loss_mask", "sampler_logprobs", "advantages", "prompts"):
+    for name in ("completions", "mask", "sampler_logprobs", "advantages", "prompts"):
         wide[name] = torch.nn.functional.pad(getattr(batch, name), (0, 5))
     wide["completions"][..., -5:] = 99  # ids never say what is padding
     assert_same(gradients(replace(batch, **wide)), gradients(batch))
@@ -121,9 +121,9 @@ def test_the_sampled_stop_token_takes_gradient():
     with torch.no_grad():
         state.policy.head[:, :, 2] += 0.6  # EOS, often
     (batch,) = batches(state)
-    stops = (batch.completions == 2) & batch.loss_mask
+    stops = (batch.completions == 2) & batch.mask
     assert stops.any()
-    only = replace(batch, loss_mask=stops, advantages=torch.ones_like(batch.advantages))
+    only = replace(batch, mask=stops, advantages=torch.ones_like(batch.advantages))
     config = tiny("optim.grad_clip=1e9")
     update(state, replace(only, advantages=only.advantages.float()), config)
     assert state.policy.head.grad.abs().max() > 0
@@ -162,7 +162,7 @@ def test_each_aggregation_is_the_mean_that_is_named(aggregation, denominator):
     """Against plain loops over rows: a token's share of the loss, whatever was left out or padded."""
     settings = [f"algo.aggregation={aggregation}", f"algo.denominator={denominator}"]
     (batch,) = batches(toy_state(0), keep_zero=True, settings=settings)
-    length, r = batch.loss_mask[0].sum(1).tolist(), reward_table().flatten()
+    length, r = batch.mask[0].sum(1).tolist(), reward_table().flatten()
     signal = [g for g in range(GROUPS) if len({x for x in r.view(GROUPS, G)[g].tolist() if x == x}) > 1]
     groups = range(GROUPS) if denominator == "all" else signal
     rows = [i for i in range(GROUPS * G) if r[i] == r[i] and i // G in groups]

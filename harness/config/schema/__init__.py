@@ -18,7 +18,6 @@ from harness.config.schema.execution import (
     TrackerConfig,
     WandbTracker,
 )
-from harness.config.schema.model import ModelConfig
 from harness.config.schema.run import Config, EvaluationConfig, TasksConfig, WeightDistribution
 from harness.config.schema.study import Preregistration, StudyConfig, StudySize
 from harness.config.schema.training import (
@@ -26,6 +25,7 @@ from harness.config.schema.training import (
     BaseConfig,
     CorpusOptions,
     CriticConfig,
+    ModelConfig,
     OptimConfig,
     RewardConfig,
     RewardModelConfig,

@@ -15,7 +15,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass as schema
 
-from harness.config.schema.model import FORBID_EXTRA
+from harness.config.schema.training import FORBID_EXTRA
 
 
 @schema(frozen=True, config=FORBID_EXTRA)

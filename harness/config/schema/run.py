@@ -7,10 +7,11 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from pydantic.dataclasses import dataclass as schema
 
 from harness.config.schema.execution import LauncherConfig, SaveConfig, TrackerConfig
-from harness.config.schema.model import FORBID_EXTRA, ModelConfig
 from harness.config.schema.training import (
+    FORBID_EXTRA,
     AlgoConfig,
     BaseConfig,
+    ModelConfig,
     OptimConfig,
     RewardConfig,
     RLConfig,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass as schema
 
-from harness.config.schema.model import FORBID_EXTRA
+from harness.config.schema.training import FORBID_EXTRA
 
 Overrides = tuple[str, ...]
 # Metrics of a whole curve, not of a row:

@@ -151,6 +151,6 @@ def _pad_batch(batch: Batch, context: int) -> Batch:
             return x
         extra = more if name in by_group else more * (rows // groups)
         filler = x[:, -1:].expand(-1, extra, *x.shape[2:])
-        return torch.cat((x, torch.zeros_like(filler) if name == "loss_mask" else filler), dim=1)
+        return torch.cat((x, torch.zeros_like(filler) if name == "mask" else filler), dim=1)
 
     return replace(batch, **{name: padded(name, x) for name, x in tensors_of(batch).items()})

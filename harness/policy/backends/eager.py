@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from harness.core.types import Batch, Completions, GroupedCompletions, SampleRequest
-from harness.policy.logprobs import completion_hidden, completion_logprobs, token_logprobs
+from harness.policy.logprobs import completion_hidden, entropy_from_logits, selective_log_softmax, token_logprobs
 from harness.policy.sampler import sample
 from harness.policy.tokenizer import PAD
 from harness.policy.transformer import Transformer
@@ -63,7 +63,9 @@ class EagerBackend:
         self, policy: Transformer, grouped: GroupedCompletions, temperature: float, with_entropy: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         """log p of the masked completion tokens, [S, R, C], 0 elsewhere; with the entropy at each, if requested."""
-        return completion_logprobs(policy, self.completion_hidden(policy, grouped), grouped, temperature, with_entropy)
+        logits = policy.logits(self.completion_hidden(policy, grouped))
+        logprobs = selective_log_softmax(logits, grouped.completions, temperature).where(grouped.mask, 0.0)
+        return logprobs, entropy_from_logits(logits, temperature) if with_entropy else None
 
     def document_batches(self, policy: Transformer, corpora: Sequence[Sequence[np.ndarray]]) -> list[Any]:
         """Each seed's documents, [S] lists of token ids, as the batches of one pass each, in this backend's layout;

@@ -7,10 +7,10 @@ which everything here is tested equal.
 
 import ctypes
 import functools
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,31 +89,28 @@ def has_avx512() -> bool:
 
 
 @dataclass(frozen=True)
-class _ForwardArgs:
-    """Arguments of a forward pass. `save`: whether it saves activations for the backward pass."""
+class _Pass:
+    """A forward pass over packed tokens: to the log-probabilities of `target`, or without one to hidden states. `save`:
+    whether it saves activations for the backward pass."""
 
     handle: PolicyHandle
     ids: Tensor
     spans: Spans
     save: bool
+    target: Tensor | None
+    temperature: float
 
-    def seeds(self) -> Iterator[tuple[int, Any, Any]]:
-        """Each seed, and its C structs of the policy and of the tokens."""
+    @property
+    def name(self) -> str:
+        return "hidden" if self.target is None else "logprobs"
+
+    def seeds(self) -> Iterator[tuple[int, tuple[Any, ...]]]:
+        """Each seed, and the first arguments of the C's functions: policy, tokens, and what is wanted of them."""
         n, r = self.ids.shape[1], self.spans.rows.shape[1]
         for i, policy in enumerate(self.handle.seeds):
-            tensors = (self.ids[i], self.spans.position[i], self.spans.rows[i])
-            yield i, policy, CTokens(n, r, *map(data_pointer, tensors))
-
-    def empty_saved(self) -> Tensor:
-        """An uninitialised buffer for the saved activations, [S, bytes]."""
-        size = call_int("saved_bytes", self.handle.seeds[0], self.ids.shape[1], int(self.save))
-        return torch.empty((len(self.ids), size), dtype=torch.uint8)
-
-
-def _forward_args(policy: Transformer, weights: Sequence[Tensor], ids: Tensor, spans: Spans) -> _ForwardArgs:
-    _check_ids(policy, ids)
-    save = torch.is_grad_enabled() and any(x.requires_grad for x in weights)
-    return _ForwardArgs(policy_handle(policy, weights), ids.long().contiguous(), spans, save)
+            tokens = CTokens(n, r, *map(data_pointer, (self.ids[i], self.spans.position[i], self.spans.rows[i])))
+            wanted = () if self.target is None else (self.target[i], ctypes.c_float(self.temperature))
+            yield i, (policy, tokens, *wanted)
 
 
 def _check_ids(policy: Transformer, ids: Tensor) -> None:
@@ -125,70 +122,50 @@ def _check_ids(policy: Transformer, ids: Tensor) -> None:
         raise ValueError(f"tokens [{len(ids)}, ...] on {ids.device} for {policy.seeds} policies on the CPU")
 
 
-def _empty_gradients(weights: Sequence[Tensor]) -> tuple[list[Tensor], Callable[[int], Any]]:
-    """Uninitialised gradients of these weights, and the C struct of one seed's."""
-    grads = [torch.empty_like(x) for x in weights]
-
-    def seed_gradients(seed: int) -> Any:
-        embedding, head, final_norm, *layers = seed_pointers(grads, seed)
-        return CGradients(embedding, head, final_norm, pointer_array(layers))
-
-    return grads, seed_gradients
-
-
-class _Hidden(torch.autograd.Function):
+class _Run(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, args: _ForwardArgs, *weights: Tensor) -> Tensor:
-        out, saved = weights[0].new_empty((*args.ids.shape, weights[0].shape[-1])), args.empty_saved()
-        for i, policy, tokens in args.seeds():
-            call("hidden_forward", policy, tokens, saved[i], int(args.save), out[i])
-        ctx.args = args
+    def forward(ctx: Any, of: _Pass, *weights: Tensor) -> Tensor:
+        width = weights[0].shape[-1:] if of.target is None else ()
+        out = weights[0].new_empty((*of.ids.shape, *width))
+        size = call_int("saved_bytes", of.handle.seeds[0], of.ids.shape[1], int(of.save))
+        saved = torch.empty((len(of.ids), size), dtype=torch.uint8)
+        for i, given in of.seeds():
+            call(f"{of.name}_forward", *given, saved[i], int(of.save), out[i])
+        ctx.of = of
         ctx.save_for_backward(saved, *weights)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> Any:
-        (saved, *weights), g = ctx.saved_tensors, g.contiguous()
-        grads, seed_gradients = _empty_gradients(weights)
-        for i, policy, tokens in ctx.args.seeds():
-            call("hidden_backward", policy, tokens, saved[i], g[i], seed_gradients(i))
-        return None, grads[0], None, None, *grads[3:]
+        of, (saved, *weights), g = ctx.of, ctx.saved_tensors, g.contiguous()
+        grads = [torch.empty_like(x) for x in weights]
+        for i, given in of.seeds():
+            embedding, head, final_norm, *layers = seed_pointers(grads, i)
+            out = CGradients(embedding, head, final_norm, pointer_array(layers))
+            call(f"{of.name}_backward", *given, saved[i], g[i], out)
+        if of.target is None:  # then head and final norm take no part
+            return None, grads[0], None, None, *grads[3:]
+        return None, *grads
 
 
-class _TokenLogprobs(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, args: _ForwardArgs, target: Tensor, temperature: float, *weights: Tensor) -> Tensor:
-        out, saved = weights[0].new_empty(target.shape), args.empty_saved()
-        c_temperature = ctypes.c_float(temperature)
-        for i, policy, tokens in args.seeds():
-            call("logprobs_forward", policy, tokens, target[i], c_temperature, saved[i], int(args.save), out[i])
-        ctx.args = args, target, c_temperature
-        ctx.save_for_backward(saved, *weights)
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> Any:
-        (args, target, temperature), (saved, *weights), g = ctx.args, ctx.saved_tensors, g.contiguous()
-        grads, seed_gradients = _empty_gradients(weights)
-        for i, policy, tokens in args.seeds():
-            call("logprobs_backward", policy, tokens, target[i], temperature, saved[i], g[i], seed_gradients(i))
-        return None, None, None, *grads
+def _run(policy: Transformer, ids: Tensor, spans: Spans, target: Tensor | None = None, temperature: float = 1.0) -> Any:
+    _check_ids(policy, ids)
+    weights = policy_weights(policy)
+    save = torch.is_grad_enabled() and any(x.requires_grad for x in weights)
+    handle = policy_handle(policy, weights)
+    return _Run.apply(_Pass(handle, ids.long().contiguous(), spans, save, target, temperature), *weights)
 
 
 def hidden(policy: Transformer, ids: Tensor, spans: Spans) -> Tensor:
     """Packed tokens ids [S, N] -> [S, N, width], normalised, before the head."""
-    weights = policy_weights(policy)
-    return cast(Tensor, _Hidden.apply(_forward_args(policy, weights, ids, spans), *weights))
+    return _run(policy, ids, spans)
 
 
 def token_logprobs(policy: Transformer, ids: Tensor, spans: Spans, target: Tensor, temperature: float) -> Tensor:
     """log p(target) [S, N] after each of the packed tokens ids [S, N] at this temperature; 0, and no logits computed,
     where a target is negative."""
-    weights = policy_weights(policy)
-    args = _forward_args(policy, weights, ids, spans)
-    return cast(Tensor, _TokenLogprobs.apply(args, target.long().contiguous(), temperature, *weights))
+    return _run(policy, ids, spans, target.long().contiguous(), temperature)
 
 
 @dataclass(frozen=True)
