@@ -48,10 +48,11 @@ def section(measured: Sequence[dict[str, Any]]) -> str:
         for one in measured
     ]
     text = (
-        "Operations that a step starts one by one, and looks at a number, for which the CPU waits, on the plain path "
-        "and with what a GPU records (cuda_graphs.py), counted on a CPU. A replay counts as one start, with the copies to "
-        "and from it. Not counted: some ten small copies, of problems and keys to the GPU and of what the step's rows "
-        "of metrics say back, when its work is done. No time was measured: no GPU was at hand."
+        "Operations that a step starts one by one, and looks at a number, for which the CPU waits, on the "
+        "plain path and with what a GPU records (cuda_graphs.py), counted on a CPU. A replay counts as one "
+        "start, with the copies and from it. Not counted: some ten small copies, of problems and keys to the "
+        "GPU and of what the step's rows of metrics say back, when its work is done. No time was measured: no "
+        "GPU was at hand."
     )
     columns = ("policy, tokens, stacked seeds", "starts, plain", "recorded", "looks, plain", "recorded")
     return markdown("## What a GPU would be asked", text, table(columns, rows))
