@@ -50,7 +50,7 @@ def section(measured: Sequence[dict[str, Any]]) -> str:
     text = (
         "Operations that a step starts one by one, and looks at a number, for which the CPU waits, on the "
         "plain path and with what a GPU records (cuda_graphs.py), counted on a CPU. A replay counts as one "
-        "start, with the copies and from it. Not counted: some ten small copies, of problems and keys to the "
+        "start, with the copies to and from it. Not counted: some ten small copies, of problems and keys to the "
         "GPU and of what the step's rows of metrics say back, when its work is done. No time was measured: no "
         "GPU was at hand."
     )
