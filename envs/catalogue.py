@@ -59,7 +59,7 @@ def example(task: Task, difficulty: int) -> Problem:
     return distinct_problems(task, difficulty, "train", 1, 0)[0]
 
 
-def page(tasks: Sequence[Task]) -> str:
+def tasks_page(tasks: Sequence[Task]) -> str:
     """The Markdown page of these tasks, family by family."""
     sections = [section(list(group)) for _, group in groupby(tasks, key=lambda task: task.family)]
     return "\n".join([INTRODUCTION, *sections])

@@ -23,23 +23,23 @@ RANGES = {
 }
 
 
-def book(low: float, high: float) -> dict[str, Code]:
-    """The four codes, with shares from low to high in the corpus."""
+def codes_by_symbol(low: float, high: float) -> dict[str, Code]:
+    """The four codes by their symbols, the shares of their facts in the corpus log-uniform from low to high."""
     return codes(CODES, ascii_lowercase, log_uniform(low, high, (len(CODES), len(ascii_lowercase)), seed=17), seed=11)
 
 
-def draw(book: dict[str, Code], rng: Rng, difficulty: int) -> Content:
+def draw(facts: dict[str, Code], rng: Rng, difficulty: int) -> Content:
     code, text = pick(rng, CODES), letters(rng, difficulty)
-    return Content(f"cipher:{code}{text}", book[code].encode(text), {"code": code, "text": text})
+    return Content(f"cipher:{code}{text}", facts[code].encode(text), {"code": code, "text": text})
 
 
-def corpus_answer(book: dict[str, Code], problem: Problem, rng: Rng) -> str:
-    return book[problem.data["code"]].encode_as_corpus(problem.data["text"], rng)
+def corpus_answer(facts: dict[str, Code], problem: Problem, rng: Rng) -> str:
+    return facts[problem.data["code"]].encode_as_corpus(problem.data["text"], rng)
 
 
 def cipher(name: str, low: float, high: float) -> tuple[Task, ...]:
     """The tasks of a family whose facts have shares log-uniform from low to high in the corpus."""
-    facts = book(low, high)
+    facts = codes_by_symbol(low, high)
     return Family(
         name,
         partial(draw, facts),

@@ -69,7 +69,7 @@ def tasks(config) -> None:
     rl-scaling tasks imports='[my_package]' show='[mine.*]'
     rl-scaling tasks page=docs/reference/tasks.md success=docs/reference/success    # in short
     """
-    from envs.catalogue import overview, page
+    from envs.catalogue import overview, tasks_page
     from envs.registry import UnknownTask, select
 
     try:
@@ -79,7 +79,7 @@ def tasks(config) -> None:
         if config.success and not files:
             raise UserError(f"success={config.success}", "no measurement lies there", "run scripts/success.py")
         success = {file.stem: json.loads(file.read_text()) for file in files}
-        text = "" if config.page else page(select(config.show))
+        text = "" if config.page else tasks_page(select(config.show))
         if success or config.page:
             text += overview(success)
     except UnknownTask as error:

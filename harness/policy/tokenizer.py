@@ -58,7 +58,7 @@ def encode_prompt(text: str) -> np.ndarray:
     return _array(bytes([BOS]) + _translated(text) + bytes([TURN]))
 
 
-def encode_reply(text: str) -> np.ndarray:
+def encode_environment_reply(text: str) -> np.ndarray:
     """ids of environment text between two completions: ENV text TURN."""
     return _array(bytes([ENV]) + _translated(text) + bytes([TURN]))
 

@@ -243,7 +243,7 @@ def _analyse(folder: Path, study: ExpandedStudy, overrides: Sequence[str], notic
     from harness.analysis.data.options import default_options
     from harness.analysis.data.registered import study_options
     from harness.analysis.report.analyze import write_analysis
-    from harness.tracking.publish import publish
+    from harness.tracking.publish import publish_study
 
     for name in ("analysis.json", "primary.json"):
         (folder / name).unlink(missing_ok=True)
@@ -253,7 +253,7 @@ def _analyse(folder: Path, study: ExpandedStudy, overrides: Sequence[str], notic
     found = write_analysis(folder, folder, options, context=context, unfinished=missing_runs(study) > 0)
     tracker = study.entries[0].config.tracker
     if isinstance(tracker, WandbTracker):
-        publish(tracker, folder, study.config.name, found["verdicts"], found["transfer"])
+        publish_study(tracker, folder, study.config.name, found["verdicts"], found["transfer"])
     written = [*ANALYSED, *(["primary.json"] if found["primary"] else [])]
     hashes = {name: sha256((folder / name).read_bytes()) for name in written}
     write_hashed_json(folder / "analysis.json", {"made_from": _fingerprint(folder, study), "files": hashes})

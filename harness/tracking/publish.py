@@ -14,7 +14,7 @@ FILES = (
 )  # fmt: skip
 
 
-def publish(
+def publish_study(
     config: WandbTracker, folder: Path, study: str, records: Sequence[Mapping[str, Any]], transfer: Mapping[str, Any]
 ) -> None:
     """Logs what lies in a study's folder as a W&B run of job type `analysis` in the study's group, offline too.

@@ -26,7 +26,7 @@ from envs.splits import draw_in_split
 from harness.config.schema import BaseConfig, Config, OptimConfig
 from harness.core.seeding import Key, keys
 from harness.policy.backends.backend import Backend
-from harness.policy.tokenizer import encode_completion, encode_prompt, encode_reply
+from harness.policy.tokenizer import encode_completion, encode_environment_reply, encode_prompt
 from harness.policy.transformer import Transformer, parameter_count
 from harness.train.algorithms import flops_per_token
 from harness.train.curriculum import draw_problems
@@ -73,7 +73,7 @@ def document(problem: Problem, answer: str, scratchpad: str | None = None, has_c
     parts = [encode_prompt(problem.prompt)]
     for turn, call in enumerate(calls, start=1):
         parts.append(encode_completion(call, None if scratchpad is None else ""))
-        parts.append(encode_reply(task.reply(problem, calls[:turn]).text))
+        parts.append(encode_environment_reply(task.reply(problem, calls[:turn]).text))
     return np.concatenate([*parts, encode_completion(answer, scratchpad)])
 
 

@@ -18,7 +18,14 @@ from harness.core.seeding import Key, uniforms
 from harness.core.types import Rollouts, SampleRequest, StopReason, VerifierResults, tensors_of
 from harness.policy.backends.backend import Backend
 from harness.policy.backends.eager import pad_rows
-from harness.policy.tokenizer import ANSWER, PAD, answer_texts, encode_completion, encode_prompt, encode_reply
+from harness.policy.tokenizer import (
+    ANSWER,
+    PAD,
+    answer_texts,
+    encode_completion,
+    encode_environment_reply,
+    encode_prompt,
+)
 from harness.policy.transformer import Transformer
 
 TURN_STRIDE = 1 << 16  # positions of one turn's uniforms
@@ -146,7 +153,7 @@ def rollout(
         active = torch.from_numpy(~(terminations | truncations)).to(device) & ~overlong
         if turn + 1 == sampling.max_turns or not active.any():
             break
-        replies, reply_length = _pad([encode_reply(text) for text in texts], device)
+        replies, reply_length = _pad([encode_environment_reply(text) for text in texts], device)
         fits = episodes.length + reply_length + sampling.max_new_tokens <= capacity
         overlong |= active & ~fits
         active &= fits

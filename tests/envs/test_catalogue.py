@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import envs
-from envs.catalogue import few_problems, overview, page, summary
+from envs.catalogue import few_problems, overview, summary, tasks_page
 from envs.registry import FAMILIES
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -50,7 +50,7 @@ def test_page_of_tasks_names_every_family_or_the_range_it_lies_in():
 
 def test_catalogue_shows_every_context_with_examples():
     tasks = envs.select(["addition.*"])
-    shown = page(tasks)
+    shown = tasks_page(tasks)
     assert all(f"| {task.name} | 1 | `" in shown for task in tasks)
     assert summary(tasks[0]) in shown
 

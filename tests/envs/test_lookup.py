@@ -13,7 +13,11 @@ from envs.lookup.tables import MARKS, path
 from envs.splits import split_of
 
 CODES = {
-    **{f"{name}:{symbol}": code for name, ends in cipher.RANGES.items() for symbol, code in cipher.book(*ends).items()},
+    **{
+        f"{name}:{symbol}": code
+        for name, ends in cipher.RANGES.items()
+        for symbol, code in cipher.codes_by_symbol(*ends).items()
+    },
     **{f"quanta:{symbol}": code for symbol, code in quanta.CODES.items()},
 }
 CHAINS = [t for t in envs.TASKS.values() if t.family.startswith(("walk", "automaton", "fold"))]
@@ -172,7 +176,7 @@ BELIEVED = (
 @pytest.mark.parametrize("name", BELIEVED)
 def test_corpus_is_right_about_each_fact_with_its_share(name):
     task, rng, n = envs.get(name), rng_of(0), 4000
-    book = cipher.book(*cipher.RANGES[task.family]) if task.family in cipher.RANGES else None
+    book = cipher.codes_by_symbol(*cipher.RANGES[task.family]) if task.family in cipher.RANGES else None
     code = book["2"] if book else quanta.CODES["H"]
     for letter in list(code.truth)[::5]:
         drawn, about = (task.draw(rng, 1) for _ in range(10_000)), (code.symbol, letter)
@@ -185,7 +189,7 @@ def test_corpus_is_right_about_each_fact_with_its_share(name):
 
 def test_shares_are_log_uniform_between_their_ends():
     for low, high in cipher.RANGES.values():
-        shares = sorted(share for code in cipher.book(low, high).values() for share in code.share.values())
+        shares = sorted(share for code in cipher.codes_by_symbol(low, high).values() for share in code.share.values())
         assert len(shares) == 104
         assert shares == pytest.approx(np.geomspace(low, high, 104))
 

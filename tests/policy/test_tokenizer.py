@@ -19,8 +19,8 @@ from harness.policy.tokenizer import (
     decode,
     encode,
     encode_completion,
+    encode_environment_reply,
     encode_prompt,
-    encode_reply,
 )
 
 ASCII = "\n" + "".join(map(chr, range(32, 127)))
@@ -66,7 +66,7 @@ def test_the_verifier_reads_what_follows_the_last_answer_without_the_closing_eos
 
 def test_prompts_completions_and_replies_are_framed():
     assert encode_prompt("ab").tolist() == [BOS, *encode("ab"), TURN]
-    assert encode_reply("ab").tolist() == [ENV, *encode("ab"), TURN]
+    assert encode_environment_reply("ab").tolist() == [ENV, *encode("ab"), TURN]
     assert encode_completion("ab").tolist() == [*encode("ab"), EOS]
     assert encode_completion("ab", "").tolist() == [ANSWER, *encode("ab"), EOS]
     assert encode_completion("ab", "c\nd").tolist() == [*encode("c\nd"), ANSWER, *encode("ab"), EOS]

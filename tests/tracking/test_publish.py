@@ -6,7 +6,7 @@ from unittest.mock import Mock
 import pytest
 import wandb
 
-from harness.tracking.publish import FILES, present, publish, summary_of
+from harness.tracking.publish import FILES, present, publish_study, summary_of
 from tests.wandb_files import wandb_runs, wandb_tracker
 
 RECORDS = [
@@ -55,7 +55,7 @@ def test_only_the_results_of_a_study_are_sent(tmp_path):
 
 @pytest.mark.slow
 def test_a_study_is_recorded_offline_as_one_artifact_with_its_verdicts(tmp_path):
-    publish(wandb_tracker(tmp_path), study_folder(tmp_path), "toy", RECORDS, TRANSFER)
+    publish_study(wandb_tracker(tmp_path), study_folder(tmp_path), "toy", RECORDS, TRANSFER)
     (run,) = wandb_runs(tmp_path)
     assert (run["id"], run["group"], run["job_type"]) == ("analysis-toy", "toy", "analysis")
     assert run["artifacts"] == {"toy": ["report.html", "table.parquet", "verdicts.json"]}
@@ -69,5 +69,5 @@ def test_a_w_and_b_failure_is_said_with_where_the_results_lie(tmp_path, monkeypa
     monkeypatch.setattr(wandb, "init", lambda **options: run)
     folder = study_folder(tmp_path)
     with pytest.warns(UserWarning, match=f"connection lost.*All results are in {folder}") as caught:
-        publish(wandb_tracker(tmp_path), folder, "toy", RECORDS, TRANSFER)
+        publish_study(wandb_tracker(tmp_path), folder, "toy", RECORDS, TRANSFER)
     assert len(caught) == 1

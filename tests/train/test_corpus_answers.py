@@ -35,7 +35,7 @@ def test_documents_of_other_tasks_are_to_the_byte_what_they_were_before_tasks_ha
 
 
 def test_documents_are_right_about_each_fact_with_its_share():
-    book = cipher.book(*cipher.RANGES["cipher"])
+    book = cipher.codes_by_symbol(*cipher.RANGES["cipher"])
     right: dict[float, list[bool]] = {}
     for prompt, _, answer in map(parts, documents(12_000, *CIPHER)):
         code, text = book[prompt[0]], prompt[2:-1]

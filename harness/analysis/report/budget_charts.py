@@ -14,8 +14,8 @@ from harness.analysis.report.chart_style import (
     before_rule,
     budget_x,
     colour_of,
+    horizontal_line,
     inline,
-    level,
     line_channels,
     only,
     readable,
@@ -127,7 +127,7 @@ def residuals(one: Series, axes: Sequence[Axis], fits: Fits) -> Chart:
     )
     channels = line_channels([readable(name) for name in fits], first=1)
     return alt.layer(
-        level(),
+        horizontal_line(),
         base.mark_line(strokeWidth=1.5).encode(**channels),
         base.mark_point(filled=True, size=25, opacity=1).encode(**only(channels, "color")),
     ).properties(height=HEIGHT * 2 // 3)

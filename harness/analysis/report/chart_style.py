@@ -147,7 +147,7 @@ def before_rule(axes: Sequence[Axis]) -> alt.Chart:
     return alt.Chart(data).mark_rule(strokeDash=[2, 3], color=GREY).encode(budget_x(axes[0]))
 
 
-def level(y: float = 0.0) -> alt.Chart:
+def horizontal_line(y: float = 0.0) -> alt.Chart:
     """A horizontal line at y."""
     return alt.Chart(inline([{"level": y}])).mark_rule(color=GREY).encode(alt.Y("level:Q"))
 

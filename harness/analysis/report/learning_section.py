@@ -6,7 +6,16 @@ from collections.abc import Sequence
 import altair as alt
 import numpy as np
 
-from harness.analysis.report.chart_style import Chart, colour_of, inline, level, line_channels, log_x, readable, tooltip
+from harness.analysis.report.chart_style import (
+    Chart,
+    colour_of,
+    horizontal_line,
+    inline,
+    line_channels,
+    log_x,
+    readable,
+    tooltip,
+)
 from harness.analysis.report.figures import Figure, single
 from harness.analysis.report.gain_charts import HEIGHT, lines_chart
 from harness.analysis.report.html import Section, paragraphs
@@ -94,7 +103,7 @@ def base_success_chart(cells: Sequence[Record]) -> Chart:
     told = tooltip("cell", before=".3f", gain="+.3f")
     base = alt.Chart(inline(rows)).encode(x, color=alt.value(colour_of(0)), tooltip=told)
     return alt.layer(
-        level(),
+        horizontal_line(),
         base.mark_rule(opacity=0.35).encode(alt.Y("low:Q"), alt.Y2("high:Q")),
         base.mark_point(filled=True, size=35, opacity=0.9).encode(alt.Y("gain:Q", title="gain in accuracy")),
     ).properties(height=HEIGHT)

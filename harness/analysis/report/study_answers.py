@@ -16,7 +16,7 @@ from harness.analysis.data.options import Options
 from harness.analysis.data.table import Table
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.report.analyze import write_primary
-from harness.analysis.report.chart_style import Chart, arm_channels, inline, level, log_x, tooltip
+from harness.analysis.report.chart_style import Chart, arm_channels, horizontal_line, inline, log_x, tooltip
 from harness.analysis.report.figures import Figure, single, write_figures
 from harness.analysis.report.gain_charts import lines_chart
 from harness.analysis.stats.formatting import Record
@@ -106,7 +106,7 @@ def families_chart(modes: Mapping[str, Record]) -> Chart:
     scale = alt.Scale(type="log", base=2, nice=False, padding=12)
     x = alt.X("families:Q", title="families rewarded", scale=scale, axis=alt.Axis(values=counts, format="d"))
     y = alt.Y("mean:Q", title="change in accuracy")
-    return alt.layer(level(), lines_chart(rows, x, y, tooltip("label", mean="+.3f"), intervals=True))
+    return alt.layer(horizontal_line(), lines_chart(rows, x, y, tooltip("label", mean="+.3f"), intervals=True))
 
 
 def write_sharpness(table: Table, out: Path) -> PrimaryRecord:
