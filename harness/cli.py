@@ -126,6 +126,7 @@ def _run_with_hydra(body: Body, config_name: str, config_module: str) -> None:
             errors.append(error)
         return None
 
+    os.environ["HYDRA_MAIN_MODULE"] = config_name  # what Hydra calls the application
     hydra.main(version_base="1.3", config_path=f"pkg://{config_module}", config_name=config_name)(keeping_errors)()
     if errors:
         raise errors[0]

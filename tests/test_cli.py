@@ -174,6 +174,10 @@ def test_a_run_leaves_no_folders_of_hydra(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_help_calls_the_application_by_its_command():
+    assert run("--help").stdout.startswith("toy is powered by Hydra")
+
+
 def test_a_sweep_hands_over_all_its_configurations_at_once():
     printed = run("-m", "seed=1,2", "optim=adam,muon").stdout
     assert printed.count("all at once") == 1

@@ -1,4 +1,4 @@
-"""`rl-scaling ask`."""
+"""`rl-scaling ask`: what a policy answers."""
 
 import sys
 from collections.abc import Iterable, Sequence

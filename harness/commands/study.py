@@ -1,4 +1,4 @@
-"""`rl-scaling study`."""
+"""`rl-scaling study`: runs, plans and reports studies."""
 
 import sys
 from functools import partial

@@ -1,4 +1,4 @@
-"""`rl-scaling train`."""
+"""`rl-scaling train`: one run or a sweep."""
 
 from harness.cli import app, command_line
 

@@ -72,7 +72,7 @@ def _values(config: Config) -> dict[str, Any]:
 
 
 def read_origin(folder: Path) -> dict[str, Any] | None:
-    """What made an exported policy (harness/policy/export.py), as its config.json says; None if it does not."""
+    """What made an exported policy: the section rl_scaling of its config.json (harness/policy/export.py), or None."""
     try:
         return json.loads((folder / "config.json").read_text()).get("rl_scaling")
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Groups: values by a key, and what follows from the size of a group of completions of one problem."""
+"""Values by a key (`grouped`), and what follows from the size of a group of completions of one problem."""
 
 from collections.abc import Callable, Iterable
 from typing import TypeVar

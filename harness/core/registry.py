@@ -52,5 +52,6 @@ def register(table: dict[str, Any], name: str, item: Any, traits: AlgorithmTrait
     then valid. Repeating it changes nothing; raises ValueError where something else has the name."""
     known: dict[str, Any] = ALGORITHM_TRAITS if isinstance(traits, AlgorithmTraits) else REWARD_TRAITS
     if table.get(name, item) != item or known.get(name, traits) != traits:
-        raise ValueError(f"{name!r} is registered already, as something else: choose another name")
+        kind = "algorithm" if known is ALGORITHM_TRAITS else "reward"
+        raise ValueError(f"{kind} {name!r} is registered already, with another function or traits: choose another name")
     table[name], known[name] = item, traits

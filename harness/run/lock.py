@@ -37,7 +37,7 @@ def _process_start(pid: int) -> str:
 
 def lock_content(os_lock: bool) -> dict[str, Any]:
     """What run.lock says of this process. host, boot, pid_namespace: where its number means what it means here; "" for
-    what the system does not tell. os_lock: whether it holds the folder's lock of the operating system."""
+    what the system does not have. os_lock: whether it holds the folder's lock of the operating system."""
     here = {"host": socket.gethostname(), "boot": "", "pid_namespace": ""}
     with suppress(OSError):
         here["boot"] = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -114,7 +114,7 @@ def read_cached_results(folder: Path) -> CachedResults:
         return {part["run_id"][0]: part for part in whole.partition_by("run_id", maintain_order=True)}
 
     table, problems = by_run("table", ["step"]), by_run("problems", ["x", "problem"])
-    measured = [(run["run_id"], run) for run in manifest["runs"] if run["run_id"] in table]
+    measured = [(run["run_id"], run) for run in manifest["runs"] if run["run_id"] in table.keys() & problems.keys()]
     return CachedResults(
         {i: CachedRun(run["evaluation_id"], table[i], problems[i], run.get("ended_step")) for i, run in measured}
     )

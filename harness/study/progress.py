@@ -91,6 +91,7 @@ class ProgressView:
         self.bars.update(self.all, completed=sum(self.steps.values()))
         if not self.live and (always or time.monotonic() - self.printed > SECONDS_BETWEEN_PLAIN_LINES):
             self.printed, whole = time.monotonic(), self.bars.tasks[0]
-            seconds = whole.time_remaining  # at the pace since the first row: start-up is no rate
+            # At the pace since rows came, for start-up is no rate; of a few seconds the pace says little.
+            seconds = whole.time_remaining if (whole.elapsed or 0.0) > SECONDS_BETWEEN_PLAIN_LINES else None
             left = f"  (about {format_hours(seconds / 3600)} left)" if seconds else ""
             self.console.print(f"{whole.percentage:3.0f}%  {line}{left}", highlight=False)

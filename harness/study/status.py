@@ -28,13 +28,13 @@ def job_state(job: Job, cached: CachedResults = EMPTY) -> tuple[str, int, str]:
         return "done", folder.within_end(job.until), ""
     state, step = run_state(folder), min(job.until, reached_step(folder))
     if state == "failed":
-        return state, step, headline(folder.status()["error"])
+        return state, step, headline(folder.status().get("error", ""))
     return ("stopped" if state == "done" or (step and state == "to do") else state), step, ""
 
 
 def study_states(study: ExpandedStudy) -> tuple[str, list[tuple[Job, str, int, str]]]:
-    """The counts of states in a line, and of each job what `job_state` says. A base that no run needs is "not needed":
-    what is listed as to do is what a launch does."""
+    """The counts of states in a line, and of each job what `job_state` returns. A base that no run needs is "not
+    needed": what is listed as to do is what a launch does."""
     pending = {job.run_id for job in study.pending()}
     states = []
     for job in study.jobs:
@@ -47,7 +47,7 @@ def study_states(study: ExpandedStudy) -> tuple[str, list[tuple[Job, str, int, s
 def status_table(study: ExpandedStudy) -> RichTable:
     """One line a job, and in the title the counts and the time left at the speed measured now."""
     title, states = study_states(study)
-    if left := study.pending():
+    if left := [job for job, state, *_ in states if state not in ("done", "not needed")]:
         config = study.entries[0].config
         rates = measured_rates(config)
         seconds = sum(cost(job, rates).seconds for job in left) / max_parallel_jobs(config.launcher, len(left))

@@ -3,8 +3,10 @@
 import json
 import re
 
+import polars as pl
 import pytest
 
+from harness.analysis.data.table import check_table
 from harness.analysis.data.table_checks import TableError
 from harness.analysis.report.compare import compare, pooled_curves
 from harness.analysis.report.compare_charts import end_line, end_maps, group_curves, places_of
@@ -137,6 +139,24 @@ def test_an_arm_of_a_table_is_a_group_of_its_replicates():
     assert len(real.runs) > 1
     assert (curve["low"] < curve["high"]).any()
     assert set(real.runs[0].metrics) > {"eval/verified/mean@1", "eval/unverified/mean@1"}
+
+
+def test_a_replicate_that_was_not_evaluated_in_a_role_is_compared_in_the_others(tmp_path):
+    frame = study_frame().filter((pl.col("seed") > 0) | (pl.col("role") == "verified"))
+    frame.write_parquet(tmp_path / "table.parquet")
+    first = arms_of(check_table(frame), "study")[0]
+    assert "eval/verified/mean@1" in first.metrics
+    assert "eval/unverified/mean@1" not in first.metrics
+    assert compare([tmp_path], tmp_path / "out").is_file()
+
+
+def test_a_metric_that_is_no_number_now_and_then_keeps_its_numbers(tmp_path):
+    write_run(tmp_path / "a", 1.0)
+    path = tmp_path / "a" / "metrics.jsonl"
+    path.write_text(path.read_text() + json.dumps({"compute/step": 6, "train/loss": "n/a", "train/ended": True}) + "\n")
+    (run,) = load_runs(tmp_path)
+    assert len(run.metrics["train/loss"]) == 5
+    assert run.metrics["train/ended"]["value"].to_list() == [1.0]
 
 
 def test_only_axes_that_every_line_has_are_offered_and_step_0_has_its_place(tmp_path):

@@ -56,7 +56,7 @@ def test_the_longer_side_of_a_heat_map_stands_upright():
 
 
 def test_pass_at_k_is_the_unbiased_estimate():
-    table = check_table(study_frame(seeds=2, budgets=(0, 4)).filter(pl.col("arm") == "true_reward"))
+    table = check_table(study_frame(seeds=2, budgets=(0, 2, 4)).filter(pl.col("arm") == "true_reward"))
     runs = table.frame.select("run_id", "x", "task").unique()
     correct = pl.when(pl.col("x") > 0).then(2).otherwise(1)  # of 4
     problems = runs.with_columns(problem=pl.lit("p"), k=pl.lit(4), n_correct=correct, setting=pl.lit(""))
@@ -65,6 +65,8 @@ def test_pass_at_k_is_the_unbiased_estimate():
     assert [found["verified", "before RL", k] for k in (1, 2, 4)] == pytest.approx([1 / 4, 1 / 2, 1])
     assert [found["unverified", "after RL", k] for k in (1, 2, 4)] == pytest.approx([1 / 2, 1 - 1 / 6, 1])
     assert pass_curves(table, "true_reward", None) == []
+    before = problems.filter(pl.col("x") < problems["x"].max())  # of what was scored later nothing is known
+    assert pass_curves(check_table(table.frame, before), "true_reward", None) == []
 
 
 def test_a_line_predicts_hidden_budgets_of_a_line_and_the_last_value_does_not():

@@ -263,6 +263,15 @@ def test_in_a_browser_a_long_command_and_path_are_broken_and_not_scrolled(tmp_pa
 
 
 @in_browser
+def test_a_browser_too_old_for_the_figures_is_told_where_they_lie(tmp_path):
+    page = report_of(one_family(), tmp_path / "out")
+    page.write_text(page.read_text().replace("<script>", "<script>delete window.DecompressionStream;", 1))
+    with opened(page, tmp_path / "profile") as (view, complaints):
+        assert view.locator("main > p").first.text_content().endswith("lie as PNG and PDF in the folder figures.")
+        assert complaints == []
+
+
+@in_browser
 @pytest.mark.parametrize("width", [390, 1280])
 def test_in_a_browser_names_that_look_like_markup_are_drawn_whole(tmp_path, width):
     names = {"true_reward": "true_reward", "frozen": "$a_b^2$ <!--<script>alert(1)", "shuffled_within_group": "x" * 40}

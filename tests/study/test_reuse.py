@@ -1,5 +1,6 @@
 """A study runs what its own folder lacks; results of another folder count only where the user names it."""
 
+import json
 import shutil
 
 import polars as pl
@@ -8,6 +9,7 @@ from hydra import initialize_config_module
 
 from harness.config.compose import Composer
 from harness.core.errors import UserError
+from harness.core.files import read_json
 from harness.study import cached_results
 from harness.study.execute import run_study
 from harness.study.expand import expand
@@ -47,6 +49,19 @@ def test_reused_scores_never_pass_for_those_of_another_evaluation(committed, tmp
     write_tables(begun)
     left = {job.run_id for job in study(tmp_path, VARIANTS, user=other, reuse=str(committed)).pending()}
     assert {entry.run_id for entry in begun.entries[1:]} <= left
+
+
+def test_a_run_whose_problems_are_missing_counts_as_not_measured(committed, tmp_path):
+    folder = shutil.copytree(committed, tmp_path / "damaged")
+    problems = pl.read_parquet(folder / "problems.parquet")
+    lost = problems["run_id"][0]
+    problems.filter(pl.col("run_id") != lost).write_parquet(folder / "problems.parquet")
+    manifest = read_json(folder / "manifest.json")  # as older versions wrote it, without hashes of the tables
+    (folder / "manifest.json").write_text(
+        json.dumps({k: v for k, v in manifest.items() if k not in ("files", "sha256")})
+    )
+    pending = {job.run_id for job in study(tmp_path / "out", VARIANTS, reuse=str(folder)).pending() if not job.is_base}
+    assert pending == {lost}
 
 
 def test_own_tables_with_fewer_steps_do_not_hide_reused_ones(committed, tmp_path):

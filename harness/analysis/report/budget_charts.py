@@ -136,7 +136,7 @@ def residuals(one: Series, axes: Sequence[Axis], fits: Fits) -> Chart:
 def cell_panel(series: Sequence[Series], axes: Sequence[Axis]) -> Chart:
     """A small multiple: the mean of each cell of one task, without seeds."""
     rows = mean_rows(series).drop("low", "high").rename({"accuracy": "value"})
-    return value_curves(rows, axes, arm_channels([one.label for one in series]), alt.Scale(domain=[0, 1]))
+    return value_curves(rows, axes, line_channels([one.label for one in series]), alt.Scale(domain=[0, 1]))
 
 
 def value_curves(
@@ -148,11 +148,14 @@ def value_curves(
     y = alt.Y("value:Q", title=None, scale=scale, axis=alt.Axis(format="~g", tickCount=5))
     x, told = budget_x(axes[0], titled=banded), tooltip("label", value=".4~g")
     base = drawn(rows, axes).encode(x, channels["color"], tooltip=told)
-    later = base.transform_filter(alt.datum[axes[0].name] > axes[0].gap)
+    is_later = alt.datum[axes[0].name] > axes[0].zero * 1.0001
+    later, before = base.transform_filter(is_later), base.transform_filter(~is_later)
     # Clipped: steps before the first budget lie left of where the policy before RL is drawn.
     lines = later.mark_line(strokeWidth=1.8, clip=True).encode(y, channels["strokeDash"])
-    points = base.mark_point(filled=True, size=14, clip=True).encode(y)
+    points = later.mark_point(filled=True, size=14, clip=True).encode(y)
+    start = before.mark_point(filled=False, size=28, clip=True).encode(y)
     if not banded:
-        return alt.layer(lines, points).properties(height=PANEL_HEIGHT)
-    band = later.mark_area(opacity=0.16).encode(alt.Y("low:Q", scale=scale, title=None), alt.Y2("high:Q"))
-    return alt.layer(before_rule(axes), band, lines, points).properties(height=PANEL_HEIGHT + 20)
+        return alt.layer(lines, points, start).properties(height=PANEL_HEIGHT)
+    ends = (alt.Y("low:Q", scale=scale, title=None), alt.Y2("high:Q"))
+    band, spread = later.mark_area(opacity=0.16).encode(*ends), before.mark_rule(opacity=0.5).encode(*ends)
+    return alt.layer(before_rule(axes), band, lines, points, spread, start).properties(height=PANEL_HEIGHT + 20)

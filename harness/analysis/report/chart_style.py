@@ -153,7 +153,7 @@ def horizontal_line(y: float = 0.0) -> alt.Chart:
 
 
 def tooltip(*names: str, **formats: str) -> list[alt.Tooltip]:
-    """What a mark says: names as they are, and numbers in their formats."""
+    """The tooltip of a mark: names as they are, and numbers in their formats."""
     words = [alt.Tooltip(f"{name}:N") for name in names]
     return words + [alt.Tooltip(f"{name}:Q", format=form) for name, form in formats.items()]
 

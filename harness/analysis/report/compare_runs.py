@@ -59,9 +59,10 @@ def run_folder(path: Path) -> Run:
     rows = metrics_rows(path)
     if not rows:
         raise TableError(f"{path / 'metrics.jsonl'} has no rows yet: let the run log at least once")
-    frame = pl.DataFrame(rows, infer_schema_length=None).cast({pl.selectors.numeric(): pl.Float64})
+    numbers = [{k: float(v) for k, v in row.items() if isinstance(v, int | float)} for row in rows]
+    frame = pl.DataFrame(numbers, infer_schema_length=None)
     axes = {name: f"compute/{name}" for name in AXES if f"compute/{name}" in rows[0]}
-    names = frame.select(pl.selectors.float() - pl.selectors.starts_with("compute/")).columns
+    names = frame.select(~pl.selectors.starts_with("compute/")).columns
     metrics = {name: frame.select(value=name, **axes).drop_nulls("value") for name in names}
     return Run(name_of(path), metrics, flatten(read_json(path / "config.json") or {}))
 
@@ -77,7 +78,7 @@ def arms_of(data: Table, name: str) -> list[Run]:
             known = {metric: one for metric, one in drawn.items() if one is not None}
             label = f"{name}: {arm}" + (f", {size:,} parameters" if len(data.sizes(arm)) > 1 else "")
             for seed in next(iter(known.values())).runs["seed"].unique(maintain_order=True) if known else ():
-                metrics = {metric: _line(one, seed) for metric, one in known.items()}
+                metrics = {metric: line for metric, one in known.items() if (line := _line(one, seed)).height}
                 found.append(Run(f"{label}, {seed}", metrics, {"arm": label}))
     return found
 

@@ -28,6 +28,7 @@ def transfer_section(transfer: Record, passes: Sequence[Record]) -> Section:
         direct_table(transfer),
         contrast_table(transfer),
         {"transfer_matrix": matrix_figure(transfer)},
+        matrix_table(transfer),
         {"pass_at_k": pass_figure(passes) if passes else None},
         sharpening_table(transfer["sharpening"]),
     )
@@ -50,6 +51,29 @@ def matrix_figure(transfer: Record) -> Figure | None:
         heat_maps(panels),
         columns=2,
     )
+
+
+def matrix_table(transfer: Record) -> str:
+    """Trained families by evaluated family and role."""
+    rows = transfer["matrix"]["rows"]
+    columns = list(dict.fromkeys((cell["family"], cell["role"]) for row in rows for cell in row["evaluated"]))
+    if not columns:
+        return ""
+    body = []
+    for row in rows:
+        found = {(cell["family"], cell["role"]): cell for cell in row["evaluated"]}
+        trained = row["trained"] if len(row["trained"]) <= 4 else [f"{len(row['trained'])} families"]
+        body.append([row["arm"], ", ".join(trained), *(_matrix_cell(found.get(column)) for column in columns)])
+    header = ["arm", "trained on", *(f"{family} ({role})" for family, role in columns)]
+    caption = "Gain by family evaluated; * marks 95% intervals off 0, † changes with no control to subtract."
+    return html_table(caption, header, body, 2)
+
+
+def _matrix_cell(cell: Record | None) -> str:
+    if cell is None:
+        return "–"
+    gain = cell["gain"]
+    return format_number(gain["mean"], sign=True) + "*" * is_clear(gain) + "†" * (not cell["corrected"])
 
 
 def pass_figure(rows: Sequence[Record]) -> Figure:

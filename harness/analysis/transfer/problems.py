@@ -1,4 +1,4 @@
-"""What the counts of each problem tell: contrasts paired by problem, and pass@k and coverage before and after RL.
+"""What the counts of each problem show: contrasts paired by problem, and pass@k and coverage before and after RL.
 
 Does RL teach, or make what the policy could already do more likely (arXiv 2504.13837: pass@1 may rise while pass@k at
 large k does not)?
@@ -29,7 +29,8 @@ def scored_problems(table: Table, *columns: str) -> pl.DataFrame:
     if table.problems is None or not {*needed} - {*CELL[1:]} <= set(table.problems.columns):
         return pl.DataFrame()
     budget = pl.col(budget_column(table.frame)).cast(pl.Float64).alias("budget")
-    labels = table.frame.select("run_id", "x", "task", "arm", "role", "base_id", "seed", budget).unique()
+    last = (pl.col("x") == pl.col("x").max().over("run_id")).alias("is_last")
+    labels = table.frame.select("run_id", "x", "task", "arm", "role", "base_id", "seed", budget, last).unique()
     problems = typed_problems(table.problems).select(needed)
     return problems.join(labels, on=["run_id", "x", "task"], maintain_order="left")
 
@@ -149,8 +150,7 @@ def pass_curves(table: Table, arm: str, size: int | None) -> list[dict[str, Any]
     own = problems.filter(pl.col("arm") == arm) if len(problems) else problems
     if own.is_empty():
         return []
-    last = pl.col("x") == pl.col("x").max().over("run_id")
-    scored = own.filter((pl.col("x") == 0) | last).filter(pl.col("k") == pl.col("k").max())
+    scored = own.filter((pl.col("x") == 0) | pl.col("is_last")).filter(pl.col("k") == pl.col("k").max())
     n = int(scored["k"][0])
     chances = [(c, 2**i, 1 - comb(n - c, 2**i) / comb(n, 2**i)) for i in range(n.bit_length()) for c in range(n + 1)]
     passes = scored.join(pl.DataFrame(chances, ["n_correct", "at", "chance"], orient="row"), on="n_correct")

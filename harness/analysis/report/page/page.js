@@ -96,4 +96,9 @@ async function start() {
   addEventListener("resize", later);
   await drawAll();
 }
-start();
+start().catch((error) => {
+  const note = document.createElement("p");
+  note.textContent = `This browser cannot draw the figures (${error.message}): a newer one does. Those of a study lie as PNG and PDF in the folder figures.`;
+  document.querySelector("main").prepend(note);
+  document.body.dataset.drawn = "none";
+});
