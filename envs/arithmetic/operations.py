@@ -1,5 +1,7 @@
 """Sums, differences, products, quotients and remainders, worked by the written methods."""
 
+from collections.abc import Iterator
+
 from envs.base import Problem, unscorable
 from envs.contexts import Content, Family
 from envs.draw import Rng, integer, number, pick
@@ -116,13 +118,19 @@ def draw_division(rng: Rng, difficulty: int) -> Content:
     return Content(f"division:{a},{b}", f"{a // b} r {a % b}", {"a": a, "b": b})
 
 
+def long_division(dividend: int, divisor: int) -> Iterator[tuple[int, int]]:
+    """(number brought down, what is left of it) for each digit of the dividend from the left."""
+    rest = 0
+    for digit in str(dividend):
+        down = 10 * rest + int(digit)
+        rest = down % divisor
+        yield down, rest
+
+
 def worked_division(problem: Problem) -> str:
     """Long division: for each digit of a, the number brought down, its quotient digit and what is left."""
-    b, rest, lines = problem.data["b"], 0, []
-    for digit in str(problem.data["a"]):
-        down = 10 * rest + int(digit)
-        rest = down % b
-        lines.append(f"{down}/{b}={down // b} r {rest}")
+    a, b = problem.data["a"], problem.data["b"]
+    lines = [f"{down}/{b}={down // b} r {rest}" for down, rest in long_division(a, b)]
     return "\n".join([*lines, problem.answer])
 
 
@@ -154,14 +162,9 @@ def draw_modular(rng: Rng, difficulty: int) -> Content:
 
 def worked_modular(problem: Problem) -> str:
     """The product, then its digits from the left, reduced as they come."""
-    b, m, rest = problem.data["b"], problem.data["m"], 0
-    product = problem.data["a"] * b
-    lines = [f"{problem.data['a']}*{b}={product}"]
-    for digit in str(product):
-        down = 10 * rest + int(digit)
-        rest = down % m
-        lines.append(f"{down} mod {m}={rest}")
-    return "\n".join([*lines, problem.answer])
+    a, b, m = (problem.data[name] for name in "abm")
+    lines = [f"{down} mod {m}={rest}" for down, rest in long_division(a * b, m)]
+    return "\n".join([f"{a}*{b}={a * b}", *lines, problem.answer])
 
 
 MODULAR = Family(

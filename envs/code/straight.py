@@ -5,6 +5,11 @@ from envs.base import Problem, unscorable
 from envs.contexts import Content, Family
 from envs.draw import Rng, integer, pick
 
+ASSERTION_WORDS = (  # of the families that ask whether a program's last line holds
+    "Does the assertion hold, yes or no?\n{text}",
+    "{text}\nWill this run without error?",
+    "Is the last line true?\n{text}",
+)
 LARGEST = 999
 LONGEST_LINE = len("for i in range(4):a+=b")
 State = dict[str, int]
@@ -92,11 +97,7 @@ CHECK = Family(
     "check",
     draw_check,
     symbolic="{text}\npasses?",
-    worded=(
-        "Does the assertion hold, yes or no?\n{text}",
-        "{text}\nWill this run without error?",
-        "Is the last line true?\n{text}",
-    ),
+    worded=ASSERTION_WORDS,
     widths=lambda d: {"text": longest(d) + len("assert a==-1004"), "answer": 3},
     difficulty_meaning="statements after the two assignments",
     answer_format=r"yes|no",

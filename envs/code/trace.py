@@ -10,6 +10,7 @@ from functools import partial
 from itertools import permutations
 
 from envs.base import Problem, Task, unscorable
+from envs.code.straight import ASSERTION_WORDS
 from envs.contexts import Content, Family
 from envs.draw import Rng, integer, pick
 
@@ -134,11 +135,7 @@ TRACE_CHECK = Family(
     "trace_check",
     draw_check,
     symbolic="{text}\npasses?",
-    worded=(
-        "Does the assertion hold, yes or no?\n{text}",
-        "{text}\nWill this run without error?",
-        "Is the last line true?\n{text}",
-    ),
+    worded=ASSERTION_WORDS,
     widths=lambda d: {"text": longest(d) + len("assert a==0"), "answer": 3},
     difficulty_meaning="lines before the assertion",
     answer_format=r"yes|no",

@@ -29,14 +29,14 @@ _TRIES = 4  # is_locked holds the lock of another process's folder for an instan
 
 
 def _process_start(pid: int) -> str:
-    """When a process was started, in the kernel's ticks; "" where that cannot be known. Tells a reused pid apart."""
+    """When a process was started, in the kernel's ticks; "" where that is unknown. Distinguishes a reused pid."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
     return ""
 
 
 def lock_content(os_lock: bool) -> dict[str, Any]:
-    """What run.lock says of this process. host, boot, pid_namespace: where its number means what it means here; "" for
+    """What run.lock holds of this process. host, boot, pid_namespace: where its number means what it means here; "" for
     what the system does not have. os_lock: whether it holds the folder's lock of the operating system."""
     here = {"host": socket.gethostname(), "boot": "", "pid_namespace": ""}
     with suppress(OSError):

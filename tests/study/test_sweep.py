@@ -84,7 +84,7 @@ def test_optuna_maximises_the_objective_and_a_failed_trial_does_not_end_it(tmp_p
     assert found.best_value == max(scores[rate] for rate in (1e-2, 1e-3))
 
 
-def refused(*arguments):
+def error_of_mistake(*arguments):
     ended = run(*arguments)
     assert ended.returncode == 2
     return ended.stderr
@@ -92,12 +92,12 @@ def refused(*arguments):
 
 def test_an_interval_without_a_sweeper_that_chooses_in_it_gets_advice():
     for flags in ([], ["-m"]):
-        said = refused(*flags, "optim.lr=interval(1e-4,1e-2)")
+        said = error_of_mistake(*flags, "optim.lr=interval(1e-4,1e-2)")
         assert "only a sweeper that optimises chooses values in an interval" in said
         assert "list values: -m optim.lr=1e-4,2e-4" in said
         assert "hydra/sweeper=optuna" in said
 
 
 def test_a_folder_of_hydra_is_refused_with_the_setting_that_takes_its_place(tmp_path):
-    assert f"set out={tmp_path}/there" in refused(f"hydra.run.dir={tmp_path}/there")
+    assert f"set out={tmp_path}/there" in error_of_mistake(f"hydra.run.dir={tmp_path}/there")
     assert not (tmp_path / "there").exists()

@@ -79,7 +79,7 @@ def test_a_document_that_outgrows_the_context_is_cut(monkeypatch):
 # ---- rollouts
 
 
-def thought(problems, thinking, turns=1):
+def rollouts_with_scratchpad(problems, thinking, turns=1):
     """Rollouts and checks of a policy that begins its answer, or stops, now and then."""
     state = toy_state(0)
     with torch.no_grad():
@@ -88,7 +88,7 @@ def thought(problems, thinking, turns=1):
 
 
 def test_a_forced_token_stands_in_the_row_and_takes_no_gradient():
-    policy, rollouts, _ = thought(toy_problems(8), thinking=3)
+    policy, rollouts, _ = rollouts_with_scratchpad(toy_problems(8), thinking=3)
     scored, mask = token_logprobs(policy, rollouts.ids[None], 1.0)[0], rollouts.loss_mask
     torch.testing.assert_close(rollouts.sampler_logprobs[mask], scored[mask], rtol=0, atol=1e-5)
     assert (rollouts.sampler_logprobs[~mask] == 0).all()
@@ -102,7 +102,7 @@ def test_a_forced_token_stands_in_the_row_and_takes_no_gradient():
 @pytest.mark.parametrize("thinking", [0, 3])
 def test_the_result_is_of_what_follows_the_last_ANSWER_drawn_or_forced(thinking):
     problems = toy_problems(16)
-    _, rollouts, results = thought(problems, thinking)
+    _, rollouts, results = rollouts_with_scratchpad(problems, thinking)
     task, found = get(problems[0].task), []
     for i, (row, n, length) in enumerate(zip(*map_rows(rollouts))):
         found.append(int(task.verify(problems[i // 4], answer_text(row[n:length].tolist()))))
@@ -122,7 +122,7 @@ def test_every_turn_has_a_budget_of_its_own(monkeypatch):
     problem = toy_problems(1)[0]
     task = replace(get(problem.task), name="long.symbolic", max_turns=3, max_reply=4, respond=respond)
     monkeypatch.setitem(TASKS, task.name, task)
-    _, rollouts, _ = thought([replace(problem, task=task.name)] * 4, thinking=2, turns=3)
+    _, rollouts, _ = rollouts_with_scratchpad([replace(problem, task=task.name)] * 4, thinking=2, turns=3)
     for turn in range(3):
         forced = (rollouts.ids == ANSWER) & ~rollouts.loss_mask & (rollouts.turn == turn)
         assert forced.any()
